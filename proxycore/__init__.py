@@ -1,0 +1,1 @@
+"""A reverse proxy for the Google Gemini API that spreads requests over many keys."""

@@ -1,0 +1,97 @@
+"""Who may call: client keys, and browsers of other origins (CORS, https://fetch.spec.whatwg.org)."""
+
+import hmac
+from collections.abc import Iterable, Mapping
+
+from tornado.httputil import HTTPHeaders
+
+from proxycore.headers import Fields, query_keys
+
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_PREFLIGHT_AGE = "7200"  # seconds; the most that Chromium honours
+_EXPOSED = ", ".join(
+    (
+        # Google's browser SDK reads the upload protocol's fields; the others tell when to come back, how
+        # much there is, and which request it was.
+        "X-Goog-Upload-URL",
+        "X-Goog-Upload-Control-URL",
+        "X-Goog-Upload-Status",
+        "X-Goog-Upload-Chunk-Granularity",
+        "X-Goog-Upload-Size-Received",
+        "X-Goog-Upload-Header-Content-Length",
+        "X-Gemini-Service-Tier",
+        "Content-Disposition",
+        "Content-Length",
+        "Content-Range",
+        "Date",
+        "Retry-After",
+        "Server-Timing",
+        "X-Request-Id",
+    )
+)
+
+
+class ClientKeys:
+    """The keys that clients may present, each with a name for the log. None at all: open to everyone."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._keys = [(name, secret.encode()) for name, secret in keys.items()]
+
+    @property
+    def required(self) -> bool:
+        """Whether a client must present a key."""
+        return bool(self._keys)
+
+    def name_of(self, offered: Iterable[str]) -> str | None:
+        """The name of the client key that is among those offered, or None.
+
+        Every offer is compared with every key in constant time: how long it takes tells nothing about
+        how much of a key was right.
+        """
+        name = None
+        for offer in offered:
+            encoded = offer.encode(errors="surrogatepass")
+            for known, secret in self._keys:
+                if hmac.compare_digest(encoded, secret):
+                    name = known
+        return name
+
+
+def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
+    """Every credential that a request presents: `x-goog-api-key`, `Authorization: Bearer`, `?key=`."""
+    offers = headers.get_list("x-goog-api-key") + query_keys(query)
+    for value in headers.get_list("Authorization"):
+        scheme, _, credential = value.partition(" ")
+        if scheme.lower() == "bearer":
+            offers.append(credential.strip())
+    return offers
+
+
+class Cors:
+    """Which origins' pages may read answers: all (`*`), or those of a list."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._origins = frozenset(origins)
+
+    def fields(self, origin: str | None) -> Fields:
+        """The header fields that let the page at `origin` read an answer."""
+        if "*" in self._origins:
+            return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", _EXPOSED)]
+        fields = [("Vary", "Origin")]
+        if origin in self._origins:
+            fields.append(("Access-Control-Allow-Origin", origin or ""))
+            fields.append(("Access-Control-Expose-Headers", _EXPOSED))
+        return fields
+
+    @staticmethod
+    def is_preflight(method: str | None, headers: HTTPHeaders) -> bool:
+        """Whether this is a browser's question before the request itself."""
+        return method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
+
+    @staticmethod
+    def preflight_fields(headers: HTTPHeaders) -> Fields:
+        """What the answer to a preflight carries beside `fields`."""
+        fields = [("Access-Control-Allow-Methods", _METHODS), ("Access-Control-Max-Age", _PREFLIGHT_AGE)]
+        if requested := headers.get("Access-Control-Request-Headers"):
+            fields.append(("Access-Control-Allow-Headers", requested))
+        return fields

@@ -1,0 +1,59 @@
+"""Content codings (RFC 9110 §8.4.1): reading a body that came compressed.
+
+Only errors are ever read; what goes to a client stays compressed as it was.
+"""
+
+import zlib
+from collections.abc import Iterable
+
+import brotli
+
+LARGEST = 8 * 1024 * 1024
+"""Bytes that a decoded body may have; a bomb beyond it counts as unreadable."""
+
+
+def decode(body: bytes, encodings: Iterable[str]) -> bytes | None:
+    """The body without its content codings, or None when it can't be read.
+
+    `encodings` are the values of the `Content-Encoding` fields in order. Unknown codings, damaged or
+    truncated data, and bodies that unfold to more than `LARGEST` bytes are unreadable.
+    """
+    if not body:
+        return body  # to a HEAD request, say
+    codings = [name.strip().lower() for value in encodings for name in value.split(",")]
+    plain: bytes | None = body
+    for name in reversed(codings):
+        if plain is None or name in ("", "identity"):
+            continue
+        try:
+            plain = _DECODERS[name](plain)
+        except (KeyError, zlib.error, brotli.error):
+            plain = None
+    return plain
+
+
+def _inflate(body: bytes, window: int) -> bytes | None:
+    inflater = zlib.decompressobj(window)
+    plain = inflater.decompress(body, LARGEST)
+    return plain if inflater.eof and not inflater.unused_data else None
+
+
+def _deflate(body: bytes) -> bytes | None:
+    # "deflate" means zlib's wrapper, but some servers send the bare stream (RFC 9110 §8.4.1.2).
+    try:
+        return _inflate(body, zlib.MAX_WBITS)
+    except zlib.error:
+        return _inflate(body, -zlib.MAX_WBITS)
+
+
+def _brotli(body: bytes) -> bytes | None:
+    unfolder = brotli.Decompressor()
+    plain: bytes = unfolder.process(body, output_buffer_limit=LARGEST)
+    return plain if unfolder.is_finished() else None
+
+
+def _gzip(body: bytes) -> bytes | None:
+    return _inflate(body, 16 + zlib.MAX_WBITS)
+
+
+_DECODERS = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli}

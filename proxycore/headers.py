@@ -1,0 +1,139 @@
+"""What crosses the proxy and what does not: header fields, credentials in queries, secrets in texts.
+
+Two directions, two rules:
+
+- upstream go all of the client's end-to-end fields, less its credentials, its cookies, and what tells
+  about the way to us;
+- downstream go all of the upstream's end-to-end fields, less what speaks for its own origin (CORS,
+  `Alt-Svc`), since the client talks to ours.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import unquote
+
+Field = tuple[str, str]
+"""A header field: name and value."""
+
+Fields = list[Field]
+"""Header fields in order, repeated ones repeated."""
+
+HOP_BY_HOP = frozenset(
+    {
+        # RFC 9110 §7.6.1, and two that predate it and are still sent.
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-authentication-info",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+_NOT_UPSTREAM = HOP_BY_HOP | {
+    # The HTTP client writes these itself.
+    "host",
+    "content-length",
+    "expect",
+    # Credentials: exactly one goes upstream, and it is ours.
+    "authorization",
+    "x-goog-api-key",
+    "x-api-key",
+    "cookie",
+    "cookie2",
+    # The way to us is nobody else's business.
+    "forwarded",
+    "via",
+}
+
+_NOT_DOWNSTREAM = HOP_BY_HOP | {"alt-svc"}
+
+CREDENTIAL_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
+"""Query parameters that Google's front end takes as a credential (its discovery documents list them)."""
+
+
+def upstream_fields(fields: Iterable[Field]) -> Fields:
+    """The client's header fields that go on to the upstream."""
+    fields = list(fields)
+    dropped = _NOT_UPSTREAM | _named_by_connection(fields)
+    return [
+        (name, value)
+        for name, value in fields
+        if (lower := name.lower()) not in dropped and not lower.startswith("x-forwarded-")
+    ]
+
+
+def downstream_fields(fields: Fields) -> Fields:
+    """The upstream's header fields that go on to the client."""
+    dropped = _NOT_DOWNSTREAM | _named_by_connection(fields)
+    return [
+        (name, value)
+        for name, value in fields
+        if (lower := name.lower()) not in dropped and not lower.startswith("access-control-")
+    ]
+
+
+def _named_by_connection(fields: Fields) -> frozenset[str]:
+    named = [value for name, value in fields if name.lower() == "connection"]
+    return frozenset(token.strip().lower() for value in named for token in value.split(","))
+
+
+def without_credentials(query: str) -> str:
+    """The query string less its credential parameters, every other byte as it was."""
+    return "&".join(part for part in query.split("&") if _parameter(part) not in CREDENTIAL_PARAMETERS)
+
+
+def query_keys(query: str) -> list[str]:
+    """The values of the credential parameter `key`, percent-decoded."""
+    return [unquote(part.partition("=")[2]) for part in query.split("&") if _parameter(part) == "key"]
+
+
+def _parameter(part: str) -> str:
+    # Google reads its system parameters with and without a leading `$`.
+    return unquote(part.partition("=")[0]).removeprefix("$")
+
+
+class Redactor:
+    """Puts the name of a key where the key itself stands, in texts, bytes and header values.
+
+    `secrets` maps a secret to the name that is shown instead, as `[name]`. A secret is found as it is,
+    and as URLs and JSON strings write it.
+    """
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        # Longest first, so that a key that begins with another key is not half redacted.
+        ordered = sorted(secrets.items(), key=lambda entry: len(entry[0]), reverse=True)
+        self._names = [f"[{name}]" for _, name in ordered]
+        self._pattern = re.compile("|".join(f"({_any_form(secret)})" for secret, _ in ordered))
+        # The stretch of each secret that is the same in every form: with none of them there, the text is
+        # clean, and that is found out in no time even with hundreds of keys.
+        self._stretches = {max(re.split(r"[^A-Za-z0-9._~-]", secret), key=len) for secret, _ in ordered}
+
+    def text(self, text: str) -> str:
+        """The text with every secret replaced; the very same object when there is none."""
+        if not any(stretch in text for stretch in self._stretches):
+            return text
+        return self._pattern.sub(lambda match: self._names[(match.lastindex or 1) - 1], text)
+
+    def data(self, data: bytes) -> bytes:
+        """The bytes with every secret replaced; the very same object when there is none."""
+        text = data.decode("latin-1")
+        clean = self.text(text)
+        return data if clean is text else clean.encode("latin-1", errors="backslashreplace")
+
+    def fields(self, fields: Fields) -> Fields:
+        """Header fields with every secret in a value replaced."""
+        return [(name, self.text(value)) for name, value in fields]
+
+
+def _any_form(secret: str) -> str:
+    return "".join(char if char.isalnum() else _any_form_of(char) for char in secret)
+
+
+def _any_form_of(char: str) -> str:
+    plain, code = re.escape(char), f"{ord(char):02x}"
+    return rf"(?:\\?{plain}|(?i:%{code})|(?i:\\u00{code}))"

@@ -1,0 +1,67 @@
+"""What the program writes about itself: lines for people or for machines, never with a secret in them."""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+from proxycore.headers import Redactor
+
+logger = logging.getLogger("proxycore")
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people. Fields follow the message as `name=value`."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__(datefmt="%Y-%m-%d %H:%M:%S")
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, secrets replaced, a traceback below it."""
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        text = record.getMessage() + "".join(f" {name}={value}" for name, value in fields.items())
+        line = f"{self.formatTime(record, self.datefmt)} {record.levelname:<7} {_printable(text)}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return self._redactor.text(line)
+
+
+def _printable(text: str) -> str:
+    """The text on one line: what a client names can neither begin a line nor paint the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with the same fields."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a JSON object, secrets replaced."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return self._redactor.text(json.dumps(entry, ensure_ascii=False))
+
+
+def configure(level: str, form: str, redactor: Redactor) -> None:
+    """Sends everything that is logged to standard error, in this form, from this level on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter((JsonFormatter if form == "json" else TextFormatter)(redactor))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Tornado tells of every malformed request and every connection that broke; libcurl of every header,
+    # keys included.
+    for name, least in (("tornado", logging.WARNING), ("tornado.curl_httpclient", logging.INFO)):
+        logging.getLogger(name).setLevel(max(least, logging.getLogger().level))

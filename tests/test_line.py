@@ -1,0 +1,404 @@
+"""Waiting for a key: in order of arrival, without a stampede, and with nothing left over."""
+
+import asyncio
+import random
+import time
+from collections.abc import Collection
+
+import pytest
+
+from proxycore.line import Lines
+from proxycore.rotator import Bench, Doubling, Key, Rotator
+from proxycore.verdict import Backoff
+from tests.conftest import until
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
+SOON = 0.02  # seconds: well before HEAD_START
+PATIENT = 5.0
+
+
+class Here:
+    """A few keys, the lines before them, and who got what in which order."""
+
+    def __init__(self, keys: int = 1) -> None:
+        self.keys = [Key(str(number), f"secret-{number}") for number in range(keys)]
+        doublings = {backoff: Doubling(1.0, 600.0) for backoff in Backoff}
+        source = random.Random(5)  # noqa: S311 - seeded, so that the test is the same every time
+        self.rotator = Rotator(self.keys, doublings, clock=time.time, source=source)
+        self.lines = Lines(self.rotator, PATIENT, time.time)
+        self.served: list[tuple[int, Key | None]] = []
+        self._timers = timers()
+
+    @property
+    def order(self) -> list[int]:
+        """Those who got a key, in the order in which they got it."""
+        return [arrival for arrival, key in self.served if key is not None]
+
+    def bench(self, seconds: float, *keys: Key, model: str = FLASH) -> None:
+        for key in keys or self.keys:
+            key.models[model] = Bench("quota spent", time.time() + seconds)
+
+    def join(
+        self, arrival: int, avoid: Collection[Key] = (), seconds: float = PATIENT, model: str = FLASH
+    ) -> "asyncio.Task[Key | None]":
+        """A request joins the line; what it gets is written down."""
+
+        async def wait() -> Key | None:
+            key = await self.lines.wait(model, arrival, frozenset(avoid), seconds)
+            self.served.append((arrival, key))
+            return key
+
+        return asyncio.ensure_future(wait())
+
+    def nothing_left(self) -> bool:
+        return not vars(self.lines)["_lines"] and self.lines.waiting == 0 and timers() == self._timers
+
+
+def timers() -> int:
+    """How many timers the loop has that will fire."""
+    return sum(not handle.cancelled() for handle in vars(asyncio.get_running_loop())["_scheduled"])
+
+
+async def settle() -> None:
+    """Lets everything happen that can happen at once."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+# Without a line.
+
+
+async def test_while_nobody_waits_any_ready_key_is_taken_at_once() -> None:
+    here = Here(2)
+    assert {here.lines.take(FLASH, set()) for _ in range(50)} == set(here.keys)
+    assert here.lines.take(FLASH, {here.keys[0]}) is here.keys[1]
+    assert here.lines.take(FLASH, set(here.keys)) is None
+    here.bench(60)
+    assert here.lines.take(FLASH, set()) is None
+    assert here.lines.take(PRO, set()) in here.keys
+    assert here.nothing_left()
+
+
+async def test_a_key_that_is_ready_serves_whoever_comes_to_wait_at_once() -> None:
+    here = Here()
+    here.join(1)
+    await settle()
+    assert here.served == [(1, here.keys[0])]
+    assert here.nothing_left()
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_who_may_not_wait_is_told_at_once(seconds: float) -> None:
+    here = Here()
+    here.bench(SOON)
+    here.join(1, seconds=seconds)
+    await settle()
+    assert here.served == [(1, None)]
+    assert here.nothing_left()
+
+
+async def test_a_bench_that_outlasts_the_wait_is_not_waited_for() -> None:
+    here = Here(2)
+    here.bench(PATIENT + 1)
+    here.join(1)
+    await settle()
+    assert here.served == [(1, None)]
+    assert here.nothing_left()
+
+
+async def test_without_a_key_that_could_ever_serve_nobody_waits() -> None:
+    here = Here(2)
+    here.bench(SOON)
+    here.keys[0].retired = Bench("suspended", time.time() + SOON)
+    here.join(1, avoid=[here.keys[1]])
+    here.join(2, avoid=here.keys)
+    await settle()
+    assert here.served == [(1, None), (2, None)]
+    assert here.nothing_left()
+
+
+# Order.
+
+
+async def test_who_waits_is_served_when_a_key_comes_off_the_bench() -> None:
+    here = Here()
+    here.bench(SOON)
+    here.join(1)
+    await settle()
+    assert here.served == []
+    assert here.lines.waiting == 1
+    await until(lambda: here.served == [(1, here.keys[0])])
+    assert here.keys[0].ready_at(FLASH) <= time.time()
+    assert here.nothing_left()
+
+
+async def test_all_are_served_in_the_order_of_their_arrival() -> None:
+    here = Here()
+    here.bench(SOON)
+    for arrival in (3, 1, 5, 2, 4):
+        here.join(arrival)
+    for count in range(1, 6):
+        await until(lambda: len(here.order) >= count)  # noqa: B023 - it is over before the next
+        here.lines.answered(FLASH, here.keys[0])
+    assert here.order == [1, 2, 3, 4, 5]
+    assert here.nothing_left()
+
+
+async def test_who_comes_back_keeps_the_place() -> None:
+    here = Here()
+    here.bench(SOON)
+    here.join(1)
+    here.join(2)
+    here.join(3)
+    await until(lambda: here.order == [1])
+    here.bench(SOON)
+    here.lines.answered(FLASH, here.keys[0])
+    here.join(1)
+    await settle()
+    assert here.order == [1]
+    await until(lambda: here.order == [1, 1])
+    here.lines.answered(FLASH, here.keys[0])
+    await until(lambda: here.order == [1, 1, 2])
+    here.lines.answered(FLASH, here.keys[0])
+    await until(lambda: here.order == [1, 1, 2, 3])
+    assert here.nothing_left()
+
+
+async def test_a_newcomer_does_not_take_what_others_wait_for() -> None:
+    here = Here()
+    here.bench(SOON)
+    here.join(1)
+    here.join(2)
+    await until(lambda: here.order == [1])
+    assert here.keys[0].ready_at(FLASH) <= time.time()
+    assert here.lines.take(FLASH, set()) is None
+    here.join(3)
+    here.lines.answered(FLASH, here.keys[0])
+    await settle()
+    assert here.order == [1, 2]
+    here.lines.answered(FLASH, here.keys[0])
+    await settle()
+    assert here.order == [1, 2, 3]
+    assert here.lines.take(FLASH, set()) is here.keys[0]
+    assert here.nothing_left()
+
+
+async def test_a_key_that_the_first_cannot_use_serves_the_next() -> None:
+    here = Here(2)
+    mine, other = here.keys
+    here.bench(SOON, mine)
+    here.bench(4 * SOON, other)
+    here.join(1, avoid=[mine])
+    here.join(2)
+    await until(lambda: here.served == [(2, mine)])
+    await until(lambda: here.served == [(2, mine), (1, other)])
+    assert here.nothing_left()
+
+
+async def test_a_newcomer_has_the_key_that_nobody_in_the_line_can_use() -> None:
+    here = Here(2)
+    ready, resting = here.keys
+    here.bench(SOON, resting)
+    here.join(1, avoid=[ready])
+    await settle()
+    here.join(2)
+    await settle()
+    assert here.served == [(2, ready)]
+    await until(lambda: here.order == [2, 1])
+    assert here.nothing_left()
+
+
+async def test_every_model_has_a_line_of_its_own() -> None:
+    here = Here()
+    here.bench(SOON)
+    here.join(1)
+    await settle()
+    assert here.lines.take(PRO, set()) is here.keys[0]
+    here.bench(SOON, model=PRO)
+    here.join(2, model=PRO)
+    await settle()
+    assert here.lines.waiting == 2
+    await until(lambda: sorted(here.order) == [1, 2])
+    assert here.nothing_left()
+
+
+# No stampede.
+
+
+async def test_a_key_that_comes_back_serves_one_and_the_others_wait_for_its_answer() -> None:
+    here = Here()
+    here.bench(SOON)
+    waiters = [here.join(arrival) for arrival in range(20)]
+    await until(lambda: bool(here.served))
+    await asyncio.sleep(2 * SOON)
+    assert here.order == [0]
+    here.lines.answered(FLASH, here.keys[0])
+    await settle()
+    assert here.order == [0, 1]
+    await asyncio.sleep(SOON)
+    assert here.order == [0, 1]
+    assert here.lines.waiting == 18
+    for waiter in waiters:
+        waiter.cancel()
+    await settle()
+    assert here.nothing_left()
+
+
+async def test_a_key_that_is_refused_again_costs_one_call() -> None:
+    here = Here()
+    here.bench(SOON)
+    waiters = [here.join(arrival, seconds=5 * SOON) for arrival in range(5)]
+    await until(lambda: bool(here.served))
+    here.bench(60)
+    here.lines.answered(FLASH, here.keys[0])
+    await asyncio.gather(*waiters)
+    assert here.served[0] == (0, here.keys[0])
+    assert sorted(here.served[1:], key=str) == [(arrival, None) for arrival in range(1, 5)]
+    assert here.nothing_left()
+
+
+async def test_an_answer_that_takes_long_holds_the_others_up_for_the_head_start_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxycore.line.HEAD_START", 3 * SOON)
+    here = Here()
+    here.bench(SOON)
+    here.join(1)
+    here.join(2)
+    await until(lambda: here.order == [1])
+    first = time.time()
+    await until(lambda: here.order == [1, 2])
+    assert time.time() - first >= 2 * SOON
+    assert here.nothing_left()
+
+
+async def test_several_keys_that_come_back_serve_as_many_at_once() -> None:
+    here = Here(3)
+    here.bench(SOON)
+    for arrival in range(5):
+        here.join(arrival)
+    await until(lambda: len(here.order) == 3)
+    await asyncio.sleep(SOON)
+    assert sorted(here.order) == [0, 1, 2]
+    assert {key for _, key in here.served} == set(here.keys)
+    here.lines.answered(FLASH, here.keys[1])
+    await settle()
+    here.lines.answered(FLASH, here.keys[1])
+    await settle()
+    assert here.order[3:] == [3, 4]
+    assert {key for _, key in here.served[3:]} == {here.keys[1]}
+    assert here.nothing_left()
+
+
+async def test_as_many_keys_as_wait_serve_all_in_one_go() -> None:
+    here = Here(3)
+    here.bench(SOON)
+    keys = await asyncio.gather(*(here.join(arrival) for arrival in range(3)))
+    assert set(keys) == set(here.keys)
+    assert here.nothing_left()
+
+
+async def test_an_answer_for_which_nobody_waits_changes_nothing() -> None:
+    here = Here(2)
+    here.lines.answered(FLASH, here.keys[0])
+    here.bench(2 * SOON, here.keys[0])
+    here.bench(60, here.keys[1])
+    here.join(1)
+    await settle()
+    here.lines.answered(FLASH, here.keys[1])
+    here.lines.answered(PRO, here.keys[0])
+    await settle()
+    assert here.served == []
+    await until(lambda: here.served == [(1, here.keys[0])])
+    assert here.nothing_left()
+
+
+async def test_a_bench_that_grows_while_one_waits_is_waited_for() -> None:
+    here = Here()
+    here.bench(SOON)
+    here.join(1)
+    await settle()
+    here.bench(4 * SOON)
+    await asyncio.sleep(2 * SOON)
+    assert here.served == []
+    await until(lambda: here.served == [(1, here.keys[0])])
+    assert here.keys[0].ready_at(FLASH) <= time.time()
+    assert here.nothing_left()
+
+
+# Leaving.
+
+
+async def test_patience_that_ends_is_told_and_the_place_is_given_up() -> None:
+    here = Here()
+    here.bench(SOON)
+    here.join(1)
+    here.join(2, seconds=3 * SOON)
+    here.join(3)
+    await until(lambda: here.order == [1])
+    await until(lambda: here.served[1:] == [(2, None)])
+    assert here.lines.waiting == 1
+    here.lines.answered(FLASH, here.keys[0])
+    await settle()
+    assert here.served[2:] == [(3, here.keys[0])]
+    assert here.nothing_left()
+
+
+async def test_a_request_that_is_cancelled_gives_up_its_place() -> None:
+    here = Here()
+    here.bench(SOON)
+    first = here.join(1)
+    here.join(2)
+    await settle()
+    first.cancel()
+    await settle()
+    assert here.lines.waiting == 1
+    await until(lambda: here.served == [(2, here.keys[0])])
+    assert first.cancelled()
+    assert here.nothing_left()
+
+
+async def test_a_request_that_is_cancelled_gives_back_the_key_that_it_was_just_given() -> None:
+    here = Here()
+    here.bench(PATIENT / 2)
+    first = here.join(1)
+    here.join(2)
+    await settle()
+    here.keys[0].models.clear()
+    # Whoever joins has the line look for ready keys: the first is given one, and leaves before it knows.
+    here.join(3)
+    asyncio.get_running_loop().call_soon(first.cancel)
+    await settle()
+    assert first.cancelled()
+    assert here.served == [(2, here.keys[0])]
+    here.lines.answered(FLASH, here.keys[0])
+    await settle()
+    assert here.order == [2, 3]
+    assert here.nothing_left()
+
+
+async def test_when_all_are_cancelled_nothing_is_left() -> None:
+    here = Here(2)
+    here.bench(PATIENT / 2)
+    waiters = [here.join(arrival) for arrival in range(10)]
+    await settle()
+    assert here.lines.waiting == 10
+    for waiter in waiters:
+        waiter.cancel()
+    await settle()
+    assert all(waiter.cancelled() for waiter in waiters)
+    assert here.nothing_left()
+
+
+async def test_when_patience_ends_for_all_nothing_is_left() -> None:
+    here = Here()
+    here.bench(SOON)
+    await here.join(0)
+    here.bench(SOON)
+    waiters = [here.join(arrival, seconds=2 * SOON) for arrival in range(1, 6)]
+    await settle()
+    here.bench(60)
+    assert await asyncio.gather(*waiters) == [None] * 5
+    assert here.nothing_left()

@@ -1,0 +1,472 @@
+"""Which key serves, and for how long one rests."""
+
+import random
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxycore.rotator import Bench, Doubling, Key, Rotator
+from proxycore.verdict import (
+    FOREIGN,
+    HEALTHY,
+    MISTAKE,
+    PLACE,
+    STRANGER,
+    TROUBLE,
+    Backoff,
+    Rest,
+    Then,
+    Verdict,
+)
+from tests.conftest import TurnedClock
+
+DAY = 86_400.0
+FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
+DOUBLINGS = {
+    Backoff.QUOTA: Doubling(10.0, 600.0),
+    Backoff.ADDRESS: Doubling(1.0, 600.0),
+    Backoff.FORBIDDEN: Doubling(300.0, DAY),
+}
+FORBIDDEN = Verdict("not permitted", Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN)
+DEAD = Verdict("suspended", Then.FAILOVER, Rest.RETIRED)
+REFUSED = Verdict("refused", Then.ADDRESS, Rest.MODEL, backoff=Backoff.ADDRESS)
+
+
+def quota(seconds: float | None = None) -> Verdict:
+    return Verdict("quota spent", Then.FAILOVER, Rest.MODEL, seconds)
+
+
+class LeastJitter(random.Random):
+    """No jitter at all: what is left is the bench itself."""
+
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - random.Random's signature
+        return a
+
+
+class MostJitter(random.Random):
+    """As much jitter as there can be."""
+
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - random.Random's signature
+        return b
+
+
+@pytest.fixture
+def clock() -> TurnedClock:
+    return TurnedClock()
+
+
+def rotator(clock: TurnedClock, keys: int = 1, source: random.Random | None = None) -> Rotator:
+    made = [Key(str(number), f"secret-of-key-{number}") for number in range(1, keys + 1)]
+    return Rotator(made, DOUBLINGS, clock=clock, source=source or LeastJitter(1))
+
+
+def rest_of(key: Key, model: str, clock: TurnedClock) -> float:
+    """Seconds until the key may be used for the model again."""
+    return max(key.ready_at(model) - clock(), 0.0)
+
+
+def pass_bench(key: Key, model: str, clock: TurnedClock) -> None:
+    clock.turn(rest_of(key, model, clock))
+
+
+# The choice.
+
+
+def test_every_ready_key_is_as_likely_as_any_other(clock: TurnedClock) -> None:
+    here = rotator(clock, 4, random.Random(11))  # noqa: S311 - seeded, so that the test is the same every time
+    counts = Counter(here.pick(FLASH) for _ in range(4000))
+    assert set(counts) == set(here.keys)
+    assert all(900 < count < 1100 for count in counts.values()), counts
+
+
+def test_the_choice_stays_even_among_those_that_are_left(clock: TurnedClock) -> None:
+    here = rotator(clock, 4, random.Random(11))  # noqa: S311 - seeded, so that the test is the same every time
+    first, second, third, fourth = here.keys
+    here.apply(first, FLASH, quota(60))
+    counts = Counter(here.pick(FLASH, {second}) for _ in range(4000))
+    assert set(counts) == {third, fourth}
+    assert all(1850 < count < 2150 for count in counts.values()), counts
+
+
+def test_a_choice_does_not_follow_from_the_one_before(clock: TurnedClock) -> None:
+    here = rotator(clock, 2, random.Random(11))  # noqa: S311 - seeded, so that the test is the same every time
+    picks = [here.pick(FLASH) for _ in range(4000)]
+    repeats = sum(one is following for one, following in pairwise(picks))
+    assert 1800 < repeats < 2200
+
+
+def test_without_a_ready_key_there_is_no_choice(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    assert rotator(clock, 0).pick(FLASH) is None
+    assert here.pick(FLASH, set(here.keys)) is None
+    for key in here.keys:
+        here.apply(key, FLASH, quota(60))
+    assert here.pick(FLASH) is None
+
+
+# Benches.
+
+
+def test_a_quota_benches_the_key_for_that_model_and_for_no_other(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    tired, other = here.keys
+    here.apply(tired, FLASH, quota(60))
+    assert {here.pick(FLASH) for _ in range(50)} == {other}
+    assert {here.pick(PRO) for _ in range(50)} == {tired, other}
+
+
+def test_a_403_benches_the_key_for_every_model(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, FORBIDDEN)
+    assert here.pick(FLASH) is None
+    assert here.pick(PRO) is None
+    assert here.pick("") is None
+    assert not here.usable
+
+
+def test_a_key_is_ready_again_when_its_bench_has_passed_and_not_before(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, quota(60))
+    clock.turn(59.999)
+    assert here.pick(FLASH) is None
+    clock.turn(0.001)
+    assert here.pick(FLASH) is here.keys[0]
+
+
+@pytest.mark.parametrize(
+    ("told", "bench"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (34.07, 34.07), (90_000, 90_000)]
+)
+def test_a_bench_lasts_as_told_but_at_least_a_second(clock: TurnedClock, told: float, bench: float) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, quota(told))
+    assert rest_of(here.keys[0], FLASH, clock) == pytest.approx(bench)
+
+
+@pytest.mark.parametrize("verdict", [MISTAKE, PLACE, FOREIGN, TROUBLE, STRANGER], ids=lambda v: v.reason)
+def test_what_is_no_keys_fault_changes_nothing(clock: TurnedClock, verdict: Verdict) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.apply(key, FLASH, quota())
+    before = repr(key)
+    assert here.apply(key, FLASH, verdict) is None
+    assert repr(key) == before
+    assert here.apply(key, PRO, verdict) is None
+    assert here.pick(PRO) is key
+
+
+@given(st.floats(0, 90_000), st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_jitter_never_shortens_a_bench_and_is_at_most_a_second(told: float, seed: int) -> None:
+    clock = TurnedClock()
+    here = rotator(clock, source=random.Random(seed))  # noqa: S311 - any seed will do
+    here.apply(here.keys[0], FLASH, quota(told))
+    rest, least = rest_of(here.keys[0], FLASH, clock), max(told, 1.0)
+    assert least - 1e-6 <= rest <= least + min(0.05 * least, 1.0) + 1e-6
+
+
+def test_jitter_there_is_so_that_keys_do_not_come_back_in_step(clock: TurnedClock) -> None:
+    here = rotator(clock, 10, random.Random(11))  # noqa: S311 - seeded, so that the test is the same every time
+    for key in here.keys:
+        here.apply(key, FLASH, quota(60))
+    assert len({key.ready_at(FLASH) for key in here.keys}) == 10
+
+
+# Strikes.
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rests"),
+    [
+        (quota(), [10, 20, 40, 80, 160, 320, 600, 600]),
+        (REFUSED, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]),
+        (FORBIDDEN, [300, 600, 1200, 2400, 4800, 9600, 19_200, 38_400, 76_800, 86_400, 86_400]),
+    ],
+    ids=["quota", "address", "forbidden"],
+)
+def test_a_bench_without_a_told_time_doubles_with_every_strike_up_to_the_longest(
+    clock: TurnedClock, verdict: Verdict, rests: list[float]
+) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    for strike, rest in enumerate(rests, 1):
+        bench = here.apply(key, FLASH, verdict)
+        assert bench is not None
+        assert bench.strikes == strike
+        assert rest_of(key, FLASH, clock) == pytest.approx(rest)
+        pass_bench(key, FLASH, clock)
+
+
+def test_thousands_of_strikes_do_no_harm() -> None:
+    doubling = Doubling(10.0, 600.0)
+    assert [doubling.seconds(strikes) for strikes in (1, 2, 7, 2000, 10**9)] == [10, 20, 600, 600, 600]
+
+
+@pytest.mark.parametrize("verdict", [quota(), REFUSED, FORBIDDEN], ids=lambda v: v.backoff.value)
+def test_twenty_refusals_at_once_are_one_strike(clock: TurnedClock, verdict: Verdict) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    news = [here.apply(key, FLASH, verdict) for _ in range(20)]
+    assert isinstance(news[0], Bench)
+    assert news[1:] == [None] * 19
+    first = DOUBLINGS[verdict.backoff].first
+    assert rest_of(key, FLASH, clock) == pytest.approx(first)
+    pass_bench(key, FLASH, clock)
+    again = here.apply(key, FLASH, verdict)
+    assert again is not None
+    assert again.strikes == 2
+
+
+def test_refusals_at_once_do_not_move_a_bench_by_their_jitter(clock: TurnedClock) -> None:
+    here = rotator(clock, source=MostJitter())
+    key = here.keys[0]
+    here.apply(key, FLASH, quota())
+    until = key.ready_at(FLASH)
+    clock.turn(5)
+    here.apply(key, FLASH, quota())
+    assert key.ready_at(FLASH) == until
+
+
+def test_a_longer_time_that_is_told_extends_a_bench_and_a_shorter_one_does_not_shorten_it(
+    clock: TurnedClock,
+) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.apply(key, FLASH, quota(30))
+    here.apply(key, FLASH, Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, 5000.0))
+    assert rest_of(key, FLASH, clock) == pytest.approx(5000)
+    assert key.models[FLASH].reason == "day quota spent"
+    here.apply(key, FLASH, quota(30))
+    assert rest_of(key, FLASH, clock) == pytest.approx(5000)
+    assert (key.models[FLASH].reason, key.models[FLASH].strikes) == ("day quota spent", 1)
+
+
+def test_a_success_clears_the_strikes(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    for _ in range(3):
+        here.apply(key, FLASH, quota())
+        pass_bench(key, FLASH, clock)
+        here.apply(key, FLASH, FORBIDDEN)
+        pass_bench(key, FLASH, clock)
+    here.apply(key, FLASH, HEALTHY)
+    here.apply(key, FLASH, quota())
+    assert rest_of(key, FLASH, clock) == pytest.approx(10)
+    pass_bench(key, FLASH, clock)
+    here.apply(key, FLASH, FORBIDDEN)
+    assert rest_of(key, FLASH, clock) == pytest.approx(300)
+
+
+@pytest.mark.parametrize("verdict", [quota(), FORBIDDEN], ids=["model", "whole key"])
+def test_a_success_that_comes_late_keeps_a_bench_that_runs_and_its_strikes(
+    clock: TurnedClock, verdict: Verdict
+) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.apply(key, FLASH, verdict)
+    pass_bench(key, FLASH, clock)
+    here.apply(key, FLASH, verdict)
+    before = rest_of(key, FLASH, clock)
+    here.apply(key, FLASH, HEALTHY)
+    assert rest_of(key, FLASH, clock) == before
+    pass_bench(key, FLASH, clock)
+    third = here.apply(key, FLASH, verdict)
+    assert third is not None
+    assert third.strikes == 3
+
+
+def test_a_success_on_one_model_says_nothing_about_another(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.apply(key, FLASH, quota())
+    pass_bench(key, FLASH, clock)
+    here.apply(key, PRO, HEALTHY)
+    bench = here.apply(key, FLASH, quota())
+    assert bench is not None
+    assert bench.strikes == 2
+
+
+def test_strikes_on_one_model_say_nothing_about_another(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    for _ in range(3):
+        here.apply(key, FLASH, quota())
+        pass_bench(key, FLASH, clock)
+    bench = here.apply(key, PRO, quota())
+    assert bench is not None
+    assert bench.strikes == 1
+
+
+def test_a_key_rests_until_the_last_of_its_benches_has_passed(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.apply(key, FLASH, quota(1000))
+    here.apply(key, PRO, FORBIDDEN)
+    assert rest_of(key, FLASH, clock) == pytest.approx(1000)
+    assert rest_of(key, PRO, clock) == pytest.approx(300)
+
+
+def test_invented_models_do_not_fill_the_memory(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    for number in range(2000):
+        here.apply(key, f"invented-{number}", quota(1))
+        clock.turn(2)
+    # What is remembered is what rested within the longest doubling, ten minutes, and nothing older.
+    assert len(key.models) <= 302
+    assert "invented-1999" in key.models
+
+
+def test_models_that_were_never_refused_are_not_remembered(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    for number in range(100):
+        here.pick(f"invented-{number}")
+        here.apply(here.keys[0], f"invented-{number}", HEALTHY)
+        here.apply(here.keys[0], f"invented-{number}", MISTAKE)
+    assert here.keys[0].models == {}
+
+
+def test_memory_is_not_cleaned_of_a_bench_that_runs(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.apply(key, FLASH, quota(DAY))
+    clock.turn(5000)
+    here.apply(key, PRO, quota(1))
+    assert rest_of(key, FLASH, clock) == pytest.approx(DAY - 5000)
+
+
+# Retirement.
+
+
+def test_a_dead_key_is_out_of_the_rotation(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    dead, living = here.keys
+    bench = here.apply(dead, FLASH, DEAD)
+    assert bench is not None
+    assert bench.reason == "suspended"
+    assert {here.pick(FLASH) for _ in range(50)} == {living}
+    assert {here.pick(PRO) for _ in range(50)} == {living}
+
+
+def test_a_key_is_retired_once_however_many_calls_find_it_dead(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    assert here.apply(here.keys[0], FLASH, DEAD) is not None
+    assert here.apply(here.keys[0], PRO, DEAD) is None
+
+
+def test_a_retired_key_is_tried_once_a_day_by_a_single_request(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, DEAD)
+    clock.turn(DAY - 1)
+    assert here.pick(FLASH) is None
+    clock.turn(1)
+    assert here.pick(FLASH) is here.keys[0]
+    assert [here.pick(model) for model in (FLASH, PRO, FLASH)] == [None, None, None]
+    here.apply(here.keys[0], FLASH, DEAD)
+    clock.turn(DAY - 1)
+    assert here.pick(FLASH) is None
+    clock.turn(1)
+    assert here.pick(FLASH) is here.keys[0]
+
+
+def test_a_retired_key_comes_back_when_its_trial_succeeds(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.apply(key, FLASH, DEAD)
+    clock.turn(DAY)
+    assert here.pick(FLASH) is key
+    here.apply(key, FLASH, HEALTHY)
+    assert [here.pick(model) for model in (FLASH, PRO, FLASH)] == [key, key, key]
+    assert here.usable
+    assert not here.dead
+
+
+def test_a_trial_that_is_refused_for_another_reason_is_no_success(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, DEAD)
+    clock.turn(DAY)
+    here.pick(FLASH)
+    here.apply(here.keys[0], FLASH, quota(1))
+    clock.turn(10)
+    assert here.pick(FLASH) is None
+    assert here.dead
+
+
+def test_a_key_that_is_avoided_is_not_tried(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, DEAD)
+    clock.turn(DAY)
+    assert here.pick(FLASH, here.keys) is None
+    assert here.pick(FLASH) is here.keys[0]
+
+
+def test_nobody_waits_for_a_retired_key(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    dead, tired = here.keys
+    here.apply(dead, FLASH, DEAD)
+    here.apply(tired, FLASH, quota(90_000))
+    assert here.ready_at(FLASH) == pytest.approx(clock() + 90_000)
+    here.apply(tired, FLASH, DEAD)
+    assert here.ready_at(FLASH) is None
+
+
+# What there is to tell.
+
+
+def test_ready_at_is_the_first_moment_at_which_any_key_is_ready(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    soon, late = here.keys
+    here.apply(soon, FLASH, quota(30))
+    here.apply(late, FLASH, quota(50))
+    assert here.ready_at(FLASH) == pytest.approx(clock() + 30)
+    assert here.ready_at(FLASH, {soon}) == pytest.approx(clock() + 50)
+    assert here.ready_at(FLASH, set(here.keys)) is None
+    ready = here.ready_at(PRO)
+    assert ready is not None
+    assert ready <= clock()
+
+
+def test_without_keys_nothing_is_usable_and_all_is_dead(clock: TurnedClock) -> None:
+    here = rotator(clock, 0)
+    assert (here.usable, here.dead, here.ready_at(FLASH)) == (False, True, None)
+
+
+def test_a_key_that_rests_is_not_dead(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, FORBIDDEN)
+    assert (here.usable, here.dead) == (False, False)
+    pass_bench(here.keys[0], FLASH, clock)
+    assert (here.usable, here.dead) == (True, False)
+
+
+def test_a_key_that_rests_for_one_model_is_usable(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    here.apply(here.keys[0], FLASH, quota(60))
+    assert (here.usable, here.dead) == (True, False)
+
+
+def test_one_living_key_keeps_the_rotator_alive(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    here.apply(here.keys[0], FLASH, DEAD)
+    assert (here.usable, here.dead) == (True, False)
+    here.apply(here.keys[1], FLASH, DEAD)
+    assert (here.usable, here.dead) == (False, True)
+
+
+def test_a_repr_tells_the_state_and_no_secret(clock: TurnedClock) -> None:
+    here = rotator(clock, 4)
+    here.apply(here.keys[0], FLASH, DEAD)
+    here.apply(here.keys[1], FLASH, FORBIDDEN)
+    here.apply(here.keys[2], FLASH, quota(60))
+    assert repr(here) == "<Rotator 4 keys, 1 benched, 1 retired>"
+    for thing in (here, *here.keys):
+        assert "secret" not in repr(thing)
+        assert "secret" not in str(thing)
+    assert "name='1'" in repr(here.keys[0])
+
+
+def test_keys_are_told_apart_even_if_they_look_the_same() -> None:
+    assert Key("1", "same") != Key("1", "same")
+    assert len({Key("1", "same"), Key("1", "same")}) == 2
