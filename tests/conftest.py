@@ -1,4 +1,14 @@
-"""What the tests share."""
+"""The proxy as a real server on a real socket, in front of an upstream that a test scripts."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+from proxycore.app import ProxyApplication, make_app
+from proxycore.listener import Listener
+from proxycore.settings import Settings, parse
 
 
 class TurnedClock:
@@ -12,3 +22,51 @@ class TurnedClock:
 
     def turn(self, seconds: float) -> None:
         self.now += seconds
+
+
+KEYS = {"GOOGLE_API_KEY_1": "upstream-key-number-one", "GOOGLE_API_KEY_2": "upstream-key-number-two"}
+
+
+def settings(upstream_url: str, keys: Mapping[str, str] = KEYS, **variables: str) -> Settings:
+    """Settings as the environment would make them."""
+    return parse({"UPSTREAM_URL": upstream_url, **keys, **variables})
+
+
+@dataclass
+class Proxy:
+    """A proxy under test."""
+
+    app: ProxyApplication
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextlib.asynccontextmanager
+async def proxy(
+    upstream_url: str,
+    keys: Mapping[str, str] = KEYS,
+    clock: Callable[[], float] = time.time,
+    **variables: str,
+) -> AsyncIterator[Proxy]:
+    """The proxy on a free port, stopped at the end; it must not have anything under way then."""
+    app = make_app(settings(upstream_url, keys, **variables), clock)
+    server = app.server()
+    listener = Listener("127.0.0.1", 0)
+    listener.accept_for(server)
+    try:
+        yield Proxy(app, listener.port)
+    finally:
+        listener.stop()
+        await app.close()
+        await server.close_all_connections()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits for a condition that the test's own actions bring about; fails when it doesn't come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        await asyncio.sleep(0.001)

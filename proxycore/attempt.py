@@ -1,0 +1,262 @@
+"""One try of a request with one key, over AsyncHTTPClient on libcurl.
+
+What Tornado's curl client does not do by itself is done on the pycurl handle, which
+`prepare_curl_callback` hands over:
+
+- the head arrives in order and before the body (Tornado's own `header_callback` can come after it);
+- an attempt can be ended at any moment, and the upstream sees the connection close at once;
+- `streaming_callback` is called straight from libcurl, and a receiver that can't take more pauses the
+  transfer, so that the upstream is slowed, not buffered;
+- nothing ends a transfer but silence: there is no total timeout and no limit on size.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pycurl
+from tornado.curl_httpclient import CurlError
+from tornado.httpclient import HTTPRequest, HTTPResponse
+
+from proxycore.head import Head, HeadReader
+from proxycore.headers import Field, Fields
+from proxycore.silence import Silence
+from proxycore.upstream import Upstream
+
+_READ_SIZE = 64 * 1024  # bytes that libcurl reads at once; the buffer is shared, not one for each stream
+_NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect", "Pragma")
+_EXPECT_BODY = frozenset({"POST", "PUT", "PATCH"})  # sent with Content-Length: 0 when empty (RFC 9110 §8.6)
+
+Sink = Callable[[bytes], "asyncio.Future[None]"]
+
+_CURL_REASONS = {
+    pycurl.E_COULDNT_RESOLVE_PROXY: "the outbound proxy's name can't be resolved",
+    pycurl.E_COULDNT_RESOLVE_HOST: "its name can't be resolved",
+    pycurl.E_COULDNT_CONNECT: "nothing answers at its address",
+    pycurl.E_OPERATION_TIMEDOUT: "no connection within CONNECT_TIMEOUT",
+    pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed",
+    pycurl.E_PEER_FAILED_VERIFICATION: "its TLS certificate is not trusted",
+    pycurl.E_SSL_CACERT_BADFILE: "the file of certificate authorities can't be read",
+    97: "the outbound proxy refused",  # CURLE_PROXY, which pycurl does not name
+}
+
+
+class UpstreamError(Exception):
+    """No whole answer came. The message says what happened, for a client to read.
+
+    `sent` is whether the upstream may have got the request, `silent` whether it just said nothing, and
+    `detail` what libcurl said, for the log.
+    """
+
+    def __init__(self, message: str, *, sent: bool, silent: bool = False, detail: str = "") -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.silent = silent
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it goes upstream, but for the key: target is path and query, byte for byte."""
+
+    method: str
+    target: str
+    fields: Fields
+    body: bytes
+
+
+class Attempt:
+    """One try of a request with one key: `head`, then `read` or `relay`, and `end` in any case."""
+
+    def __init__(self, upstream: Upstream, outgoing: Outgoing, credential: Field, *, fresh: bool) -> None:
+        self._upstream = upstream
+        self._outgoing = outgoing
+        self._credential = credential
+        self._fresh = fresh
+        self._loop = asyncio.get_running_loop()
+        self._curl: pycurl.Curl | None = None  # only while libcurl works on it for us
+        self._sent = False
+        self._head: Head | None = None
+        self._head_came: asyncio.Future[None] = self._loop.create_future()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._error: UpstreamError | None = None
+        self._sink: Sink | None = None
+        self._held: deque[bytes] = deque()  # chunks that came while nobody could take them
+        self._blocked: asyncio.Future[None] | None = None  # done when the sink can take more
+        self._uploaded = 0.0
+        self._silence = Silence(self._still_busy, self._fall_silent)
+
+    async def head(self) -> Head:
+        """Sends the request and waits for the answer's head. Raises UpstreamError when none comes."""
+        request = HTTPRequest(
+            self._upstream.origin,
+            connect_timeout=self._upstream.route.connect_timeout,
+            request_timeout=0,
+            follow_redirects=False,
+            decompress_response=False,
+            streaming_callback=self._receive,
+            prepare_curl_callback=self._prepare,
+        )
+        self._silence.watch(self._upstream.route.first_byte_timeout)
+        self._upstream.client.fetch(request, raise_error=False).add_done_callback(self._finished)
+        await self._head_came
+        if self._head is None:
+            raise self._error or UpstreamError("The upstream sent no answer.", sent=True)
+        self._silence.watch(self._upstream.route.idle_timeout)
+        return self._head
+
+    async def read(self, limit: int) -> bytes | None:
+        """The whole body; None when it has more than `limit` bytes. Raises UpstreamError if it breaks off."""
+        body = bytearray()
+        taken = self._loop.create_future()
+        taken.set_result(None)
+
+        def collect(chunk: bytes) -> asyncio.Future[None]:
+            body.extend(chunk)
+            if len(body) > limit:
+                self._loop.call_soon(self.end)  # not from within libcurl
+            return taken
+
+        try:
+            await self.relay(collect)
+        except UpstreamError:
+            if len(body) <= limit:
+                raise
+        return bytes(body) if len(body) <= limit else None
+
+    async def relay(self, sink: Sink) -> None:
+        """Passes every chunk on to `sink` as it comes, until the body's end.
+
+        `sink` returns a future that is done when it can take more; until then the transfer pauses, and so
+        does the upstream. Raises UpstreamError when the body breaks off, after what had come was passed on.
+        """
+        self._sink = sink
+        self._drain()
+        await self._over
+        while self._blocked is not None:
+            await asyncio.wait((self._blocked,))
+        if self._error:
+            raise self._error
+
+    def end(self) -> None:
+        """Ends the attempt in whatever phase it is; the upstream sees its connection close at once."""
+        self._silence.stop()
+        if self._curl is not None:
+            self._upstream.client.end(self._curl)
+
+    def release(self) -> None:
+        """The client's word that the handle is no longer ours."""
+        self._curl = None
+
+    def _write(self, chunk: bytes) -> int:
+        # libcurl keeps what it is told to pause for, and hands it over again when it is resumed.
+        if self._blocked is not None:
+            return int(pycurl.WRITEFUNC_PAUSE)
+        self._receive(chunk)
+        return len(chunk)
+
+    def _receive(self, chunk: bytes) -> None:
+        self._silence.heard()
+        if self._sink is None:
+            self._held.append(chunk)
+        else:
+            self._push(self._sink, chunk)
+
+    def _push(self, sink: Sink, chunk: bytes) -> None:
+        taken = sink(chunk)
+        if not taken.done():
+            self._blocked = taken
+            taken.add_done_callback(self._resume)
+
+    def _drain(self) -> None:
+        while self._held and self._blocked is None and self._sink is not None:
+            self._push(self._sink, self._held.popleft())
+
+    def _resume(self, _: "asyncio.Future[None]") -> None:
+        self._blocked = None
+        self._drain()
+        if self._blocked is None and self._curl is not None:
+            self._silence.heard()
+            # A transfer that failed while it was paused says so here, and again when it finishes.
+            with contextlib.suppress(pycurl.error):
+                self._curl.pause(pycurl.PAUSE_CONT)
+
+    def _finished(self, fetch: "asyncio.Future[HTTPResponse]") -> None:
+        self._silence.stop()
+        error = fetch.exception()
+        if error is not None and self._error is None:
+            self._error = self._explain(error)
+        for event in (self._head_came, self._over):
+            if not event.done():
+                event.set_result(None)
+
+    def _explain(self, error: BaseException) -> UpstreamError:
+        reason = _CURL_REASONS.get(error.errno, "") if isinstance(error, CurlError) else ""
+        if self._sent:
+            message = "The upstream broke off before its answer was whole."
+        else:
+            message = f"The upstream could not be reached{': ' if reason else ''}{reason}."
+        return UpstreamError(message, sent=self._sent, detail=str(error))
+
+    def _fall_silent(self, seconds: float) -> None:
+        message = f"The upstream said nothing for {seconds:g} seconds."
+        self._error = UpstreamError(message, sent=self._sent, silent=True)
+        self.end()
+
+    def _still_busy(self) -> bool:
+        # A paused upstream is silent for our sake, and one that is still being sent to may well be.
+        uploaded = self._curl.getinfo(pycurl.SIZE_UPLOAD_T) if self._curl is not None else 0
+        progress, self._uploaded = uploaded != self._uploaded, uploaded
+        return progress or self._blocked is not None
+
+    def _prepare(self, curl: pycurl.Curl) -> None:
+        curl.attempt = self
+        self._curl = curl
+        outgoing, upstream = self._outgoing, self._upstream
+        curl.setopt(pycurl.REQUEST_TARGET, (upstream.prefix + outgoing.target).encode("latin-1"))
+        curl.setopt(pycurl.HTTPHEADER, _lines([self._credential, *outgoing.fields]))
+        # Called by libcurl itself: Tornado's queue in between resumes transfers that are paused for our
+        # sake, and costs every chunk one more turn of the event loop.
+        curl.setopt(pycurl.WRITEFUNCTION, self._write)
+        curl.setopt(pycurl.HEADERFUNCTION, HeadReader(self._head_arrived))
+        curl.setopt(pycurl.PREREQFUNCTION, self._about_to_send)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.BUFFERSIZE, _READ_SIZE)
+        curl.setopt(pycurl.CAINFO, upstream.ca_file)
+        curl.setopt(pycurl.FRESH_CONNECT, self._fresh)
+        curl.setopt(pycurl.TCP_KEEPALIVE, 1)  # thinking takes minutes, and a NAT forgets
+        # Never a proxy from the environment that nobody set for this program.
+        curl.setopt(pycurl.PROXY, upstream.route.proxy or "")
+        curl.setopt(pycurl.NOPROXY, "")
+        curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
+        if outgoing.method == "HEAD":
+            curl.setopt(pycurl.NOBODY, 1)
+        elif outgoing.body or outgoing.method in _EXPECT_BODY:
+            curl.setopt(pycurl.POSTFIELDS, outgoing.body)
+        curl.setopt(pycurl.CUSTOMREQUEST, outgoing.method)
+
+    def _about_to_send(self, *_: object) -> int:
+        # libcurl by itself repeats a request when a kept connection turns out to be closed. What is
+        # repeated, and how often, is ours to decide.
+        if self._sent:
+            return int(pycurl.PREREQFUNC_ABORT)
+        self._sent = True
+        return int(pycurl.PREREQFUNC_OK)
+
+    def _head_arrived(self, head: Head) -> None:
+        if not self._sent:
+            return  # an outbound proxy's answer to CONNECT
+        self._head = head
+        self._silence.heard()
+        if not self._head_came.done():
+            self._head_came.set_result(None)
+
+
+def _lines(fields: Fields) -> list[bytes]:
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in fields]
+    present = {name.lower() for name, _ in fields}
+    # A name with a colon and no value takes out what libcurl and Tornado would add by themselves.
+    lines += [f"{name}:" for name in _NOT_ADDED if name.lower() not in present]
+    return [line.encode("latin-1") for line in lines]

@@ -1,0 +1,278 @@
+"""What every answer of ours has in common: CORS, a request id, errors in Google's shape, a log line."""
+
+import asyncio
+import json
+import logging
+import secrets
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from tornado.http1connection import HTTP1Connection
+from tornado.web import RequestHandler, stream_request_body
+
+from proxycore.access import ClientKeys, Cors
+from proxycore.headers import Fields, Redactor
+from proxycore.log import logger
+from proxycore.silence import Silence
+
+CLIENT_SILENCE = 75.0
+"""Seconds that a client may take between two pieces of a request, or keep an idle connection."""
+
+LARGEST_HEAD = 64 * 1024
+"""Bytes that a request's line and header fields may have together."""
+
+_LINGER = 30.0  # seconds in which a client that was refused may finish sending, and so read why
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+
+_STATUS = {  # google/rpc/code.proto, by the HTTP codes that its comments name
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "INVALID_ARGUMENT",
+    408: "DEADLINE_EXCEEDED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    431: "INVALID_ARGUMENT",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+}
+
+
+@dataclass(slots=True)
+class Site:
+    """What all handlers share. `running` holds those with a request under way."""
+
+    clients: ClientKeys
+    cors: Cors
+    redactor: Redactor
+    running: "set[ProxyHandler]" = field(default_factory=set)
+    draining: bool = False
+
+
+@dataclass(slots=True)
+class Record:
+    """What the access log says of a request. Times are seconds, None where there was none."""
+
+    request_id: str
+    key: str = "-"
+    client: str = "-"
+    attempts: int = 0
+    first_byte: float | None = None
+    sent_bytes: int = 0
+
+
+@stream_request_body
+class ProxyHandler(RequestHandler):
+    """A request from its head to its line in the log. Bodies are read, and ignored, unless overridden."""
+
+    access_level = logging.INFO
+
+    def initialize(self) -> None:
+        """Called by Tornado for every request."""
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._refused = False
+        self._closed = False
+        self._body_read = False
+        self._silence: Silence | None = None
+
+    @property
+    def site(self) -> Site:
+        """What all handlers share."""
+        site: Site = self.settings["site"]
+        return site
+
+    def set_default_headers(self) -> None:
+        """The fields that every answer carries, errors included."""
+        for name in ("Server", "Content-Type"):
+            self.clear_header(name)
+        if not hasattr(self, "record"):
+            self.record = Record(secrets.token_hex(8))
+        self.add_fields(self.site.cors.fields(self.request.headers.get("Origin")))
+        self.set_header("X-Request-Id", self.record.request_id)
+        if self.site.draining:
+            self.set_header("Connection", "close")
+
+    def add_fields(self, fields: Fields) -> None:
+        """Adds header fields to the answer, repeated ones repeated."""
+        for name, value in fields:
+            self.add_header(name, value)
+
+    def prepare(self) -> None:
+        """Ends here what needs no body: preflights, and requests that are malformed."""
+        self.site.running.add(self)
+        headers = self.request.headers
+        if self.request.version == "HTTP/1.0":
+            # An answer of unknown length ends with the connection, which therefore can't be kept.
+            headers.pop("Connection", None)
+        length = headers.get("Content-Length", "0")
+        if not (length.isascii() and length.isdigit()):
+            self.refuse(400, f"Content-Length is not a number: {length[:40]!r}.", linger=False)
+        elif sum(len(name) + len(value) + 4 for name, value in headers.get_all()) > LARGEST_HEAD:
+            self.refuse(431, f"The header fields are larger than {LARGEST_HEAD} bytes.")
+        elif self.site.cors.is_preflight(self.request.method, headers):
+            self.set_status(204)
+            self.add_fields(self.site.cors.preflight_fields(headers))
+            self.finish()
+        elif self.body_announced:
+            self._silence = Silence(lambda: False, self._fell_silent)
+            self._silence.watch(CLIENT_SILENCE)
+
+    @property
+    def body_announced(self) -> bool:
+        """Whether the request's head says that a body follows."""
+        headers = self.request.headers
+        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+
+    def data_received(self, chunk: bytes) -> None:  # noqa: ARG002 - Tornado's signature
+        """A piece of the request's body."""
+        if self._silence:
+            self._silence.heard()
+
+    def body_whole(self) -> bool:
+        """To be called when the body has come; returns whether the request is still to be answered."""
+        self._body_read = True
+        if self._silence:
+            self._silence.stop()
+        if self._refused and not self._finished:
+            self.finish()
+        return not self._finished
+
+    def _fell_silent(self, seconds: float) -> None:
+        if not self._refused:
+            self.refuse(408, f"The request's body stopped coming for {seconds:g} seconds.", linger=False)
+
+    def refuse(
+        self,
+        code: int,
+        message: str,
+        *,
+        status: str = "",
+        details: list[dict[str, str]] | None = None,
+        linger: bool = True,
+    ) -> None:
+        """Answers with an error in Google's shape (AIP-193).
+
+        A client that is still sending would meet a closed connection before it reads the answer, so the
+        rest of its body is read and dropped, for a while.
+        """
+        error: dict[str, Any] = {
+            "code": code,
+            "message": message,
+            "status": status or _STATUS.get(code, "UNKNOWN"),
+        }
+        if details:
+            error["details"] = details
+        body = json.dumps({"error": error}, indent=2).encode() + b"\n"
+        self.set_status(code)
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.set_header("Content-Length", len(body))
+        if code == 401:
+            self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
+        self.record.sent_bytes += len(body)
+        self.note_first_byte()
+        self.write(body)
+        self._refused = True
+        still_sending = self.body_announced and not self._body_read
+        if linger and still_sending and "Expect" not in self.request.headers:
+            self.flush()
+            self._loop.call_later(_LINGER, self._stop_lingering)
+        else:
+            self.finish()
+
+    def _stop_lingering(self) -> None:
+        if not self._finished:
+            self.finish()
+
+    def write_error(self, status_code: int, **_: object) -> None:
+        """Tornado's own errors, and faults of ours."""
+        message = (
+            "The method is not supported." if status_code == 405 else "The proxy failed on this request."
+        )
+        self.refuse(status_code, message)
+
+    def note_first_byte(self) -> None:
+        """The answer begins."""
+        if self.record.first_byte is None:
+            self.record.first_byte = self._loop.time() - self._started
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
+        """Ends the answer, and with it a connection of HTTP/1.0, where it may be the only end there is."""
+        connection = self.request.connection
+        written = super().finish(chunk)
+        written.add_done_callback(lambda _: self.site.running.discard(self))
+        if self.request.version == "HTTP/1.0" and isinstance(connection, HTTP1Connection):
+            written.add_done_callback(lambda _: connection.close())
+        return written
+
+    def compute_etag(self) -> None:
+        """No ETag: what is relayed has its own."""
+
+    def on_finish(self) -> None:
+        """Tornado's word that the answer was written."""
+        self.close_record(self.get_status())
+
+    def on_connection_close(self) -> None:
+        """Tornado's word that the client has left."""
+        super().on_connection_close()
+        self.site.running.discard(self)
+        self.close_record(499, "left")
+
+    def cut(self) -> None:
+        """Closes the client's connection in the midst of an answer."""
+        if not self._finished:
+            stream = self.detach()
+            if self.request.version == "HTTP/1.0":
+                # The end of the connection is the end of the answer there: only a reset says it was cut.
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            stream.close()
+            self.site.running.discard(self)
+            self.close_record(self.get_status(), "cut")
+
+    def close_record(self, status: int, outcome: str = "") -> None:
+        """Writes the request's line in the log, once."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._silence:
+            self._silence.stop()
+        level = logging.WARNING if outcome == "cut" else self.access_level
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s", outcome or "served", extra={"fields": self._fields(status)})
+
+    def _fields(self, status: int) -> dict[str, Any]:
+        record, request = self.record, self.request
+        first_byte = None if record.first_byte is None else round(record.first_byte, 3)
+        return {
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+            "key": record.key,
+            "attempts": record.attempts,
+            "first_byte": "-" if first_byte is None else first_byte,
+            "total": round(self._loop.time() - self._started, 3),
+            "bytes": record.sent_bytes,
+            "client": record.client,
+            "id": record.request_id,
+        }
+
+
+class NotRelayedHandler(ProxyHandler):
+    """Everything that is no path of ours."""
+
+    def prepare(self) -> None:
+        """Answers 404, preflights aside."""
+        super().prepare()
+        if not self._refused and not self._finished:
+            path = self.request.path.encode("unicode_escape").decode()[:200]
+            self.refuse(404, f"{path} is not relayed: the API's paths begin with a version, like /v1beta/.")
+
+    def _end(self) -> None:
+        self.body_whole()
+
+    get = head = post = put = patch = delete = options = _end

@@ -1,0 +1,46 @@
+"""An answer that was not streamed: kept until it is judged, and passed on if it is for the client. Pure."""
+
+from dataclasses import dataclass, replace
+
+from proxycore.affinity import Scope
+from proxycore.coding import decode
+from proxycore.head import Head
+from proxycore.headers import Redactor
+from proxycore.verdict import Verdict, judge
+
+KEPT_BYTES = 1024 * 1024
+"""Bytes of a body that are kept; Google's errors have a few thousand."""
+
+_DESCRIBES_BODY = frozenset({"content-encoding", "content-length", "content-md5", "content-digest", "etag"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Head and body; `body` is None when it was larger than `KEPT_BYTES`."""
+
+    head: Head
+    body: bytes | None
+
+    def verdict(self, now: float, scope: Scope) -> Verdict:
+        """What it says about the key it was got with."""
+        return judge(
+            self.head.status,
+            self.head.fields,
+            self.body or b"",
+            now=now,
+            names_resource=scope.names_resource,
+        )
+
+    def without_secrets(self, redactor: Redactor) -> tuple[Head, bytes] | None:
+        """It as it was, or with every secret in its body replaced; None when that can't be known."""
+        if self.body is None:
+            return None
+        encodings = [value for name, value in self.head.fields if name.lower() == "content-encoding"]
+        plain = decode(self.body, encodings)
+        if plain is None:
+            return None
+        clean = redactor.data(plain)
+        if clean is plain:
+            return self.head, self.body
+        fields = [(name, value) for name, value in self.head.fields if name.lower() not in _DESCRIBES_BODY]
+        return replace(self.head, fields=fields), clean

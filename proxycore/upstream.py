@@ -1,0 +1,88 @@
+"""The way to the upstream, and the connections that are kept on it.
+
+This and `attempt` are the only files that touch AsyncHTTPClient and pycurl.
+"""
+
+import ssl
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import certifi
+import pycurl
+from tornado.curl_httpclient import CurlAsyncHTTPClient
+from tornado.httpclient import HTTPRequest, HTTPResponse
+
+_SYSTEM_CA_FILES = (
+    ssl.get_default_verify_paths().cafile,
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # macOS, BSD
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How to reach the upstream: its base URL, whom to trust, through which proxy; times in seconds."""
+
+    url: str
+    ca_file: str | None = None
+    proxy: str | None = None
+    connect_timeout: float = 10.0
+    first_byte_timeout: float = 300.0
+    idle_timeout: float = 300.0
+
+
+class _Client(CurlAsyncHTTPClient):
+    """Tornado's curl client, with handles made as they are needed and fetches that can be ended."""
+
+    def fetch_impl(self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]) -> None:
+        if not self._free_list:
+            curl = self._curl_create()
+            self._curls.append(curl)
+            self._free_list.append(curl)
+        super().fetch_impl(request, callback)
+
+    def end(self, curl: pycurl.Curl) -> None:
+        """Ends the handle's transfer now: its connection closes, and its fetch fails."""
+        self._finish(curl, pycurl.E_ABORTED_BY_CALLBACK, "ended")
+
+    @property
+    def busy(self) -> int:
+        """How many handles are in use."""
+        return len(self._curls) - len(self._free_list)
+
+    def _finish(
+        self, curl: pycurl.Curl, curl_error: int | None = None, curl_message: str | None = None
+    ) -> None:
+        # From here on the handle may serve another request.
+        curl.attempt.release()
+        super()._finish(curl, curl_error, curl_message)
+
+
+class Upstream:
+    """Makes attempts, and keeps the connections between them. Belongs to the running event loop."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.client = _Client(force_instance=True, max_clients=0, max_body_size=sys.maxsize)
+        self.origin, self.prefix = _split(route.url)
+        system = next((path for path in _SYSTEM_CA_FILES if path and Path(path).is_file()), None)
+        self.ca_file = route.ca_file or system or certifi.where()
+
+    @property
+    def busy(self) -> int:
+        """How many attempts are under way."""
+        return self.client.busy
+
+    def close(self) -> None:
+        """Closes all connections. No attempt may be under way."""
+        self.client.close()
+
+
+def _split(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
