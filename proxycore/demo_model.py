@@ -1,0 +1,261 @@
+"""What the models of the stand-in are and say: from a request's body to documents and events like Google's.
+
+Shapes are those of recorded traffic (googleapis/js-genai, test/system/recordings) and of the API's reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import secrets
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from tornado.web import HTTPError
+
+from proxycore.demo_health import Json, Refusal
+
+PROSE = (
+    " This answer comes from a stand-in for the Gemini API, so no model has thought about it. It arrives in"
+    " pieces, as a real one would, because that is what there is to see: each piece is passed on at once."
+    " Ask again, and another key may carry the request."
+)
+DIMENSIONS = 3072  # of a vector of gemini-embedding-001
+_GENERATE, _EMBED = ("generateContent", "countTokens"), ("embedContent", "countTokens")
+MODELS = {  # name: version, tokens in, tokens out, methods as Google lists them
+    "gemini-2.5-pro": ("2.5", 1_048_576, 65_536, _GENERATE),
+    "gemini-2.5-flash": ("001", 1_048_576, 65_536, _GENERATE),
+    "gemini-2.0-flash": ("2.0", 1_048_576, 8_192, _GENERATE),
+    "gemini-3-flash-preview": ("3-flash-preview", 1_048_576, 65_536, _GENERATE),
+    "gemini-embedding-001": ("001", 2_048, 1, _EMBED),
+}
+OPENAI_VERSION = "v1main"  # what Google's 404 calls the OpenAI surface
+_LISTED_AS = {"streamGenerateContent": "generateContent", "batchEmbedContents": "embedContent"}
+_INVALID_ARGUMENT = Refusal(400, "Request contains an invalid argument.")
+
+
+class RefusedError(HTTPError):
+    """Google refuses the request; ``refusal`` says how."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+def pretty(document: Json) -> str:
+    """Write a whole document as Google does, over many lines and with these two signs escaped."""
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    return text.replace("<", r"\u003c").replace(">", r"\u003e") + "\n"
+
+
+def sse(event: Json) -> str:
+    """Write an event as the native stream has it with ``alt=sse``."""
+    return f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ': '))}\r\n\r\n"
+
+
+def openai_sse(chunk: Json) -> str:
+    """Write a chunk as the OpenAI surface streams it."""
+    return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def array(events: Iterable[Json]) -> Iterator[str]:
+    """Write events as the native stream has them without ``alt=sse``: an array, which is left open."""
+    mark = "["
+    for event in events:
+        yield mark + pretty(event)
+        mark = ",\n"
+
+
+def parse(body: bytes | bytearray) -> Json:
+    """Return the JSON object that a body has to be."""
+    try:
+        document = json.loads(body)
+    except ValueError as problem:
+        raise RefusedError(Refusal(400, f"Invalid JSON payload received. {problem}")) from None
+    if not isinstance(document, dict):
+        raise RefusedError(Refusal(400, "Invalid JSON payload received. Expected an object."))
+    return document
+
+
+def find(model: str, method: str, version: str) -> None:
+    """Refuse a model that does not exist, or cannot do this."""
+    if model not in MODELS or _LISTED_AS.get(method, method) not in MODELS[model][-1]:
+        asked = "generateContent" if method == "streamGenerateContent" else method
+        text = (
+            f"models/{model} is not found for API version {version}, or is not supported for {asked}. Call"
+            " ListModels to see the list of available models and their supported methods."
+        )
+        raise RefusedError(Refusal(404, text))
+
+
+def describe(model: str, version: str) -> Json:
+    """Return one entry of the list of models."""
+    find(model, "countTokens", version)
+    number, tokens_in, tokens_out, methods = MODELS[model]
+    return {
+        "name": f"models/{model}",
+        "version": number,
+        "displayName": model.replace("-", " ").title(),
+        "inputTokenLimit": tokens_in,
+        "outputTokenLimit": tokens_out,
+        "supportedGenerationMethods": methods,
+    }
+
+
+def list_models(version: str, page_size: str, page_token: str) -> Json:
+    """Return one page of the list of models; size and token are the query's, empty when it has none."""
+    try:
+        start, size = int(page_token or 0), int(page_size or 0)
+    except ValueError:
+        raise RefusedError(_INVALID_ARGUMENT) from None
+    end = start + (size if size > 0 else 50)
+    page: Json = {"models": [describe(name, version) for name in list(MODELS)[start:end]]}
+    return page | ({"nextPageToken": str(end)} if end < len(MODELS) else {})
+
+
+def _text(value: object) -> str:
+    """Return the words in a turn, a part, or a list of these, of either surface."""
+    if isinstance(value, list):
+        return " ".join(filter(None, map(_text, value)))
+    if isinstance(value, dict):
+        return _text(value.get("text") or value.get("parts") or value.get("content"))
+    return value if isinstance(value, str) else ""
+
+
+def prompt_of(body: Json) -> str:
+    """Return the words of the last of ``contents`` or of OpenAI's ``messages``, or of a plain ``prompt``."""
+    turns = body.get("contents") or body.get("messages") or body.get("prompt")
+    if not turns:
+        raise RefusedError(Refusal(400, "* GenerateContentRequest.contents: contents is not specified\n"))
+    return _text(turns[-1] if isinstance(turns, list) else turns)
+
+
+def answer_to(prompt: str, chunks: int, chunk_bytes: int) -> list[str]:
+    """Return the answer in so many pieces, each of ``chunk_bytes`` bytes, or of a few words with 0."""
+    text = f'You asked: "{prompt[:200]}".{PROSE}'
+    if chunk_bytes:
+        filler = (PROSE * (chunk_bytes // len(PROSE) + 1))[:chunk_bytes]
+        # The rest is one text many times, so that the longest stream takes no memory.
+        return [(text + filler)[:chunk_bytes], *[filler] * (chunks - 1)]
+    text += PROSE * (chunks // len(PROSE))
+    return [text[start:end] for start, end in pairwise(len(text) * n // chunks for n in range(chunks + 1))]
+
+
+def _tokens(*texts: str) -> int:
+    return sum(map(len, texts)) // 4 + 1
+
+
+def events_of(model: str, prompt: str, pieces: Sequence[str]) -> Iterator[Json]:
+    """Make the events of a native answer. Only the last says why it ends and what the answer cost.
+
+    An event is good until the next is made, since all are one object.
+    """
+    asked, answered = _tokens(prompt), _tokens(*pieces)
+    candidate: Json = {}
+    usage: Json = {"promptTokenCount": asked, "totalTokenCount": asked}
+    usage["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": asked}]
+    whole = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": model}
+    whole["responseId"] = secrets.token_urlsafe(17)
+    for number, text in enumerate(pieces, 1):
+        candidate["content"] = {"parts": [{"text": text}], "role": "model"}
+        if number == len(pieces):
+            candidate |= {"finishReason": "STOP", "index": 0}
+            usage |= {"candidatesTokenCount": answered, "totalTokenCount": asked + answered}
+            usage["candidatesTokensDetails"] = [{"modality": "TEXT", "tokenCount": answered}]
+        yield whole
+
+
+class Completion:
+    """A chat completion of the OpenAI surface, whole or in chunks."""
+
+    def __init__(self, model: str, prompt: str, pieces: Sequence[str], created: float) -> None:
+        asked, answered = _tokens(prompt), _tokens(*pieces)
+        self._pieces = pieces
+        self._about: Json = {"id": secrets.token_urlsafe(17), "created": int(created), "model": model}
+        self._usage = {
+            "prompt_tokens": asked,
+            "completion_tokens": answered,
+            "total_tokens": asked + answered,
+        }
+
+    def whole(self) -> Json:
+        """Return it as one document."""
+        message = {"content": "".join(self._pieces), "role": "assistant"}
+        choices = [{"finish_reason": "stop", "index": 0, "message": message}]
+        return {**self._about, "object": "chat.completion", "choices": choices, "usage": self._usage}
+
+    def chunks(self) -> Iterator[Json]:
+        """Make its chunks. Only the last says why it ends."""
+        for number, text in enumerate(self._pieces, 1):
+            choice: Json = {"delta": {"content": text, "role": "assistant"}, "index": 0}
+            if number == len(self._pieces):
+                choice["finish_reason"] = "stop"
+            yield self._chunk([choice])
+
+    def usage_chunk(self) -> Json:
+        """Return the chunk that ``stream_options.include_usage`` asks for, after all others."""
+        return self._chunk([]) | {"usage": self._usage}
+
+    def _chunk(self, choices: list[Json]) -> Json:
+        return {"choices": choices, **self._about, "object": "chat.completion.chunk"}
+
+
+def _vector(text: str, size: object) -> list[float]:
+    """Return a unit vector, the same one whenever the text is the same."""
+    length = size if isinstance(size, int) and 0 < size <= DIMENSIONS else DIMENSIONS
+    numbers = [byte - 127.5 for byte in hashlib.shake_256(text.encode()).digest(length)]
+    norm = math.hypot(*numbers)
+    return [number / norm for number in numbers]
+
+
+def _embedding(request: Json) -> Json:
+    return {"values": _vector(_text(request.get("content")), request.get("outputDimensionality"))}
+
+
+def _count(body: Json) -> Json:
+    total = _tokens(prompt_of(body.get("generateContentRequest") or body))
+    return {"totalTokens": total, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": total}]}
+
+
+UNARY: dict[str, Callable[[Json], Json]] = {  # the native methods that are answered in one go
+    "countTokens": _count,
+    "embedContent": lambda body: {"embedding": _embedding(body)},
+    "batchEmbedContents": lambda body: {
+        "embeddings": [_embedding(each) for each in body.get("requests", [])]
+    },
+}
+
+
+def _pack(vector: Sequence[float]) -> str:
+    """Write a vector as OpenAI does in base64: little-endian floats of 32 bits."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def openai_embeddings(model: str, body: Json) -> Json:
+    """Return the vectors of ``input``, a text or a list of them, as numbers or in base64 as the body asks."""
+    texts = body.get("input")
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise RefusedError(_INVALID_ARGUMENT)
+    vectors = [_vector(text, body.get("dimensions")) for text in texts]
+    packed = body.get("encoding_format") == "base64"
+    data = [
+        {"object": "embedding", "index": n, "embedding": _pack(vector) if packed else vector}
+        for n, vector in enumerate(vectors)
+    ]
+    total = _tokens(*texts)
+    return {
+        "object": "list",
+        "data": data,
+        "model": model,
+        "usage": {"prompt_tokens": total, "total_tokens": total},
+    }
+
+
+def openai_model(model: str) -> Json:
+    """Return one entry of the OpenAI surface's list of models."""
+    find(model, "countTokens", OPENAI_VERSION)
+    return {"id": f"models/{model}", "object": "model", "owned_by": "google"}
