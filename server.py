@@ -1,0 +1,88 @@
+"""The Gemini key proxy: `python server.py`, or `python server.py --demo` without any key."""
+
+import argparse
+import asyncio
+import sys
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+from proxycore import app, log
+from proxycore.demo import StandIn, demo_keys
+from proxycore.headers import Redactor
+from proxycore.settings import LOG_FORMATS, LOG_LEVELS, Settings, SettingsError, parse, read, without_keys
+
+try:
+    import uvloop
+except ImportError:  # there is none for Windows
+    new_event_loop = asyncio.new_event_loop
+else:
+    new_event_loop = uvloop.new_event_loop
+
+_PACE = 0.15  # seconds between the pieces of the demo's answers
+_TRY = """\
+The stand-in for the Gemini API has %d keys in different health. Try it, several times:
+
+  curl -N 'http://localhost:%d/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse' \\
+    -H 'Content-Type: application/json'%s -d '{"contents": [{"parts": [{"text": "Write a short story"}]}]}'
+"""
+
+
+def parse_flags(arguments: list[str]) -> argparse.Namespace:
+    """The command line. A flag that has a variable is named like it."""
+    parser = argparse.ArgumentParser(
+        prog="server.py",
+        description="A reverse proxy that spreads requests to the Google Gemini API over many keys.",
+        epilog="Settings come from the environment and .env; .env.example explains them all. A flag wins.",
+    )
+    parser.add_argument("--host", metavar="ADDRESS", help="where to listen (HOST; 0.0.0.0)")
+    parser.add_argument("--port", metavar="N", help="where to listen (PORT; 8000)")
+    parser.add_argument(
+        "--log-level", choices=LOG_LEVELS, help="least level that is logged (LOG_LEVEL; info)"
+    )
+    parser.add_argument("--log-format", choices=LOG_FORMATS, help="for people or machines (LOG_FORMAT; text)")
+    parser.add_argument(
+        "--demo", action="store_true", help="try it without a key, on a stand-in for the Gemini API"
+    )
+    return parser.parse_args(arguments)
+
+
+async def demo(settings: Settings) -> None:
+    """The program before a stand-in for the Gemini API, in this very process."""
+    keys = demo_keys()
+    standin = StandIn(dict(keys.values()), pace=_PACE)
+    standin.calls = deque(maxlen=1)  # nobody looks at them here
+    names = {name: secret for name, (secret, _) in keys.items()}
+    settings = replace(settings, google_keys=names, upstream_url=standin.listen())
+    log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+    credential = ' -H "x-goog-api-key: $OUTPUT_API_KEY"' if settings.client_keys else ""
+
+    def invite(port: int) -> None:
+        sys.stderr.write(_TRY % (len(keys), port, credential))
+
+    try:
+        await app.run(settings, invite)
+    finally:
+        await standin.stop()
+
+
+def main(arguments: list[str]) -> int:
+    """Runs until a signal; returns the exit status: 0, or 2 for settings that can't be used."""
+    flags = vars(parse_flags(arguments))
+    wants_demo = flags.pop("demo")
+    try:
+        variables = read(
+            Path.cwd(), {name.upper(): value for name, value in flags.items() if value is not None}
+        )
+        settings = parse(without_keys(variables) if wants_demo else variables)
+        log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(demo(settings) if wants_demo else app.run(settings))
+    except SettingsError as error:
+        sys.stderr.write(f"These settings can't be used:\n{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,186 @@
+"""The whole program under load: `python server.py` in front of the stand-in for the Gemini API."""
+
+import asyncio
+import contextlib
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxycore.demo import Health, StandIn
+from tests.process import Program, program
+from tests.wire import CHUNKED, Client, Got, RawUpstream, Script, Seen, ask, chunk, connect
+
+GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
+STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
+BODY = b'{"contents": [{"parts": [{"text": "Write a short story"}]}]}'
+JSON = ("Content-Type", "application/json")
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+def secret(number: int) -> str:
+    return f"AQ.secret-of-key-number-{number}"
+
+
+@contextlib.contextmanager
+def started(folder: Path, upstream_url: str, count: int, **environment: str) -> Iterator[Program]:
+    keys = {f"GOOGLE_API_KEY_{number}": secret(number) for number in range(count)}
+    environment = {"UPSTREAM_URL": upstream_url, **keys, **environment}
+    with program(folder=folder, environment=environment) as running:
+        yield running
+
+
+async def in_parallel(port: int, count: int, at_once: int, body: bytes = BODY) -> list[Got]:
+    turns = asyncio.Semaphore(at_once)
+
+    async def one() -> Got:
+        async with turns:
+            return await ask(port, "POST", GENERATE, JSON, body=body)
+
+    return list(await asyncio.gather(*(one() for _ in range(count))))
+
+
+async def test_the_first_example_of_the_readme(tmp_path: Path) -> None:
+    standin = StandIn({secret(0): Health.healthy()})
+    with started(tmp_path, standin.listen(), 1) as running:
+        got = await ask(
+            running.port,
+            "POST",
+            GENERATE + "?temperature=0.2",
+            JSON,
+            body=b'{"prompt": "Write a short story"}',
+        )
+    assert got.status == 200
+    assert "Write a short story" in json.loads(got.body)["candidates"][0]["content"]["parts"][0]["text"]
+    assert got.one("access-control-allow-origin") == "*"
+    assert standin.calls[0].target == GENERATE + "?temperature=0.2"
+    await standin.stop()
+
+
+BAD = {
+    "429": lambda: Health.quota(0, window=3600),
+    "403": Health.service_disabled,
+    "invalid": Health.invalid,
+}
+MIXES = [
+    ("429",),
+    ("403",),
+    ("invalid",),
+    ("429", "403"),
+    ("429", "invalid"),
+    ("403", "invalid"),
+    ("429", "403", "invalid"),
+]
+
+
+@pytest.mark.timeout(seconds=60)
+@pytest.mark.parametrize("mix", MIXES, ids="+".join)
+async def test_with_nine_of_ten_keys_bad_no_request_fails_and_none_of_them_is_asked_twice(
+    mix: tuple[str, ...], tmp_path: Path
+) -> None:
+    good = len(str(mix)) % 10
+    keys = {secret(number): BAD[mix[number % len(mix)]]() for number in range(10)} | {
+        secret(good): Health.healthy()
+    }
+    standin = StandIn(keys)
+    with started(tmp_path, standin.listen(), 10) as running:
+        answers = await in_parallel(running.port, 1000, 20)
+    assert Counter(got.status for got in answers) == {200: 1000}
+    asked = Counter(call.key for call in standin.calls)
+    assert asked.pop(secret(good)) == 1000
+    # The first twenty requests are under way before the first refusal is known.
+    assert max(asked.values()) <= 20
+    refused = [call for call in standin.calls if call.key != secret(good)]
+    known = {key: min(call.ended or 0 for call in refused if call.key == key) for key in asked}
+    late = [call for call in refused if call.arrived > known[call.key] + 0.5]
+    assert not late, "a key was asked again after it was known to be bad"
+    await standin.stop()
+
+
+@pytest.mark.timeout(seconds=60)
+async def test_three_hundred_streams_at_once_are_whole_and_not_delayed(tmp_path: Path) -> None:
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for _event in range(20):
+            await asyncio.sleep(0.1)
+            writer.write(chunk(b"data: %d\r\n\r\n" % time.monotonic_ns()))
+        writer.write(b"0\r\n\r\n")
+
+    async def stream(port: int) -> list[float]:
+        async with connect(port) as client:
+            client.send("POST", STREAM, JSON, body=BODY)
+            await client.head()
+            # Every chunk is an event and says when it was sent.
+            return [(time.monotonic_ns() - int(data[6:-4])) / 1e6 async for data in client.chunks()]
+
+    async with RawUpstream(script) as upstream:
+        with started(tmp_path, upstream.url, 3) as running:
+            delays = await asyncio.gather(*(stream(running.port) for _ in range(300)))
+    assert [len(events) for events in delays] == [20] * 300
+    # A generous bound for a busy machine; tests/bench measures it.
+    assert statistics.median(delay for events in delays for delay in events) < 50
+
+
+async def read_all(client: Client) -> int:
+    return sum([len(data) async for data in client.chunks()])
+
+
+def megabytes(count: int) -> Script:
+    """An answer of so many megabytes, as fast as it is taken."""
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for _piece in range(count):
+            writer.write(chunk(bytes(2**20)))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+    return script
+
+
+@pytest.mark.timeout(seconds=60)
+async def test_a_stream_of_130_megabytes_passes_in_little_memory(tmp_path: Path) -> None:
+    async with RawUpstream(megabytes(130)) as upstream:
+        with started(tmp_path, upstream.url, 1) as running:
+            async with connect(running.port) as client:
+                before = running.memory()
+                client.send("POST", STREAM, JSON, body=BODY)
+                await client.head()
+                assert await read_all(client) == 130 * 2**20
+                assert running.memory() - before < 20e6
+
+
+@pytest.mark.timeout(seconds=60)
+async def test_clients_that_stop_reading_cost_little_and_disturb_nobody(tmp_path: Path) -> None:
+    async with RawUpstream(megabytes(60)) as upstream:
+        with started(tmp_path, upstream.url, 1) as running:
+            async with contextlib.AsyncExitStack() as stack:
+                clients = [await stack.enter_async_context(connect(running.port)) for _ in range(12)]
+                before = running.memory()
+                for client in clients:
+                    client.send("POST", STREAM, JSON, body=BODY)
+                    await client.head()
+                await asyncio.sleep(1)  # they all come to a stop
+                upstream.script = megabytes(1)
+                for _ in range(20):
+                    assert (await asyncio.wait_for(ask(running.port, "GET", "/v1/models"), 1)).whole
+                assert running.memory() - before < 60e6
+                for client in clients:  # nothing is missing once they read on
+                    assert await read_all(client) == 60 * 2**20
+
+
+async def test_a_suspended_key_is_quoted_to_nobody(tmp_path: Path) -> None:
+    standin = StandIn({secret(0): Health.suspended()})
+    with started(tmp_path, standin.listen(), 1, LOG_LEVEL="debug") as running:
+        answers = [await ask(running.port, "POST", GENERATE, JSON, body=BODY) for _ in range(3)]
+        assert {got.status for got in answers} == {401}
+        log = running.log
+    assert "key 0 retired" in log
+    for text in (log, *(str(got.fields) + got.body.decode() for got in answers)):
+        assert secret(0) not in text
+    assert len(standin.calls) == 1
+    await standin.stop()
