@@ -1,0 +1,74 @@
+"""OpenAI's Python SDK on Google's compatible path, unchanged but for address and key."""
+
+import asyncio
+
+import openai
+import pytest
+
+from tests.clients.common import CLIENT_KEY, MODEL, pool
+
+PROMPT = "Write a short story"
+pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+
+
+def client_of(url: str, key: str = CLIENT_KEY) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(api_key=key, base_url=f"{url}/v1beta/openai/", max_retries=0)
+
+
+async def test_chat() -> None:
+    async with pool() as here, client_of(here.url) as client:
+        for _ in range(20):
+            answer = await client.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": PROMPT}]
+            )
+            assert PROMPT in (answer.choices[0].message.content or "")
+        assert all(call.headers.get_list("Authorization") for call in here.standin.calls)
+
+
+async def test_streamed_chat() -> None:
+    async with pool() as here, client_of(here.url) as client:
+        for _ in range(10):
+            stream = await client.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": PROMPT}], stream=True
+            )
+            pieces = [piece async for piece in stream]
+            assert len(pieces) > 2
+            assert PROMPT in "".join(
+                piece.choices[0].delta.content or "" for piece in pieces if piece.choices
+            )
+
+
+async def test_the_synchronous_client() -> None:
+    async with pool() as here:
+
+        def work() -> None:
+            with openai.OpenAI(
+                api_key=CLIENT_KEY, base_url=f"{here.url}/v1beta/openai/", max_retries=0
+            ) as client:
+                for _ in range(20):
+                    answer = client.chat.completions.create(
+                        model=MODEL, messages=[{"role": "user", "content": PROMPT}]
+                    )
+                    assert PROMPT in (answer.choices[0].message.content or "")
+
+        await asyncio.to_thread(work)
+
+
+async def test_models_and_embeddings() -> None:
+    async with pool() as here, client_of(here.url) as client:
+        for _ in range(5):
+            assert f"models/{MODEL}" in [model.id async for model in client.models.list()]
+            embedded = await client.embeddings.create(model="gemini-embedding-001", input=["a", "b"])
+            assert len(embedded.data) == 2
+
+
+async def test_errors_are_the_sdks_own() -> None:
+    async with pool() as here, client_of(here.url) as client:
+        for _ in range(10):
+            with pytest.raises(openai.NotFoundError):
+                await client.chat.completions.create(
+                    model="gemini-unheard-of", messages=[{"role": "user", "content": PROMPT}]
+                )
+        async with client_of(here.url, "wrong") as stranger:
+            with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+                await stranger.models.list()
