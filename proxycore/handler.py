@@ -270,7 +270,7 @@ class NotRelayedHandler(ProxyHandler):
         super().prepare()
         if not self._refused and not self._finished:
             path = self.request.path.encode("unicode_escape").decode()[:200]
-            self.refuse(404, f"{path} is not relayed: the API's paths begin with a version, like /v1beta/.")
+            self.refuse(404, f"{path} is not relayed. What is relayed begins with a version, like /v1beta/.")
 
     def _end(self) -> None:
         self.body_whole()

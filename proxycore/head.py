@@ -1,11 +1,16 @@
 """An answer's head, read line by line as libcurl hands it over. Pure."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxycore.headers import Fields
 
 _SPACES = " \t"  # RFC 9110 §5.6.3; Latin-1 has more, and they are the ends of UTF-8 characters
+
+# A name is a token (RFC 9110 §5.1). A proxy removes spaces before the colon (RFC 9112 §5.1).
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*(.*?)[ \t]*", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # replaced by a space (RFC 9110 §5.5)
 
 
 @dataclass(slots=True)
@@ -42,9 +47,8 @@ class HeadReader:
 
     @staticmethod
     def _add(head: Head, text: str) -> None:
-        name, colon, value = text.partition(":")
         if text[0] in _SPACES and head.fields:
             name, before = head.fields.pop()
-            head.fields.append((name, f"{before} {text.strip(_SPACES)}"))
-        elif colon and (name := name.rstrip(_SPACES)):
-            head.fields.append((name, value.strip(_SPACES)))
+            head.fields.append((name, f"{before} {_CONTROL.sub(' ', text).strip(_SPACES)}"))
+        elif field := _FIELD.fullmatch(text):
+            head.fields.append((field[1], _CONTROL.sub(" ", field[2])))

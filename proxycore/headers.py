@@ -112,10 +112,11 @@ class Redactor:
         # The stretch of each secret that is the same in every form: with none of them there, the text is
         # clean, and that is found out in no time even with hundreds of keys.
         self._stretches = {max(re.split(r"[^A-Za-z0-9._~-]", secret), key=len) for secret, _ in ordered}
+        self._shortest = min(map(len, secrets), default=0)
 
     def text(self, text: str) -> str:
         """The text with every secret replaced; the very same object when there is none."""
-        if not any(stretch in text for stretch in self._stretches):
+        if len(text) < self._shortest or not any(stretch in text for stretch in self._stretches):
             return text
         return self._pattern.sub(lambda match: self._names[(match.lastindex or 1) - 1], text)
 

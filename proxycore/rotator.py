@@ -22,6 +22,7 @@ RETRIAL = 86400.0
 """Seconds after which a retired key is tried once more."""
 
 _JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
+_DRAWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Key:
 
     def ready_at(self, model: str) -> float:
         """When this key may be used for the model, in seconds since the epoch; the past means now."""
+        if not (self.retired or self.whole or self.models):
+            return 0.0
         benches = (self.retired, self.whole, self.models.get(model))
         return max((bench.benched_until for bench in benches if bench), default=0.0)
 
@@ -93,10 +96,18 @@ class Rotator:
         finds out whether it lives.
         """
         now = self._clock()
-        ready = [key for key in self.keys if key.ready_at(model) <= now and key not in avoid]
-        if not ready:
-            return None
-        key = self._random.choice(ready)
+
+        def ready(key: Key) -> bool:
+            return key.ready_at(model) <= now and key not in avoid
+
+        # Most keys are ready most of the time: a few draws find one without a look at all of hundreds.
+        draws = (self._random.choice(self.keys) for _ in range(_DRAWS if self.keys else 0))
+        key = next(filter(ready, draws), None)
+        if key is None:
+            left = list(filter(ready, self.keys))
+            if not left:
+                return None
+            key = self._random.choice(left)
         if key.retired:
             key.retired.benched_until = now + RETRIAL
         return key

@@ -111,3 +111,8 @@ def test_line_ends_may_be_of_any_kind(end: bytes) -> None:
 @settings(max_examples=150, deadline=None)
 def test_no_lines_make_it_fail(lines: list[bytes]) -> None:
     assert all(head.status >= 200 for head in heads(*lines))
+
+
+def test_what_no_answer_may_carry_is_replaced_or_dropped() -> None:
+    lines = (b"HTTP/1.1 200 OK", b"A: one\x00two\x1b", b"B\x01: c", b"D(: e", b"F: g", b"  h\x0bi", b"")
+    assert heads(*lines)[0].fields == [("A", "one two "), ("F", "g h i")]
