@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections import deque
 from dataclasses import replace
@@ -76,6 +77,9 @@ def main(arguments: list[str]) -> int:
         )
         settings = parse(without_keys(variables) if wants_demo else variables)
         log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+        # What is there by now stays, and needs no look at every collection; requests leave few cycles.
+        gc.freeze()
+        gc.set_threshold(10_000)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(demo(settings) if wants_demo else app.run(settings))
     except SettingsError as error:

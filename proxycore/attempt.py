@@ -26,7 +26,8 @@ from proxycore.silence import Silence
 from proxycore.upstream import Upstream
 
 _READ_SIZE = 64 * 1024  # bytes that libcurl reads at once; the buffer is shared, not one for each stream
-_NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect", "Pragma")
+_SEND_SIZE = 16 * 1024  # the same for sending; this one is held for as long as an attempt lasts
+_NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
 _EXPECT_BODY = frozenset({"POST", "PUT", "PATCH"})  # sent with Content-Length: 0 when empty (RFC 9110 §8.6)
 
 Sink = Callable[[bytes], "asyncio.Future[None]"]
@@ -91,13 +92,7 @@ class Attempt:
     async def head(self) -> Head:
         """Sends the request and waits for the answer's head. Raises UpstreamError when none comes."""
         request = HTTPRequest(
-            self._upstream.origin,
-            connect_timeout=self._upstream.route.connect_timeout,
-            request_timeout=0,
-            follow_redirects=False,
-            decompress_response=False,
-            streaming_callback=self._receive,
-            prepare_curl_callback=self._prepare,
+            self._upstream.origin, streaming_callback=self._receive, prepare_curl_callback=self._prepare
         )
         self._silence.watch(self._upstream.route.first_byte_timeout)
         self._upstream.client.fetch(request, raise_error=False).add_done_callback(self._finished)
@@ -215,7 +210,13 @@ class Attempt:
         curl.attempt = self
         self._curl = curl
         outgoing, upstream = self._outgoing, self._upstream
+        curl.setopt(pycurl.URL, upstream.origin)
         curl.setopt(pycurl.REQUEST_TARGET, (upstream.prefix + outgoing.target).encode("latin-1"))
+        curl.setopt(pycurl.CUSTOMREQUEST, outgoing.method)
+        if outgoing.method == "HEAD":
+            curl.setopt(pycurl.NOBODY, 1)
+        elif outgoing.body or outgoing.method in _EXPECT_BODY:
+            curl.setopt(pycurl.POSTFIELDS, outgoing.body)
         curl.setopt(pycurl.HTTPHEADER, _lines([self._credential, *outgoing.fields]))
         # Called by libcurl itself: Tornado's queue in between resumes transfers that are paused for our
         # sake, and costs every chunk one more turn of the event loop.
@@ -223,19 +224,19 @@ class Attempt:
         curl.setopt(pycurl.HEADERFUNCTION, HeadReader(self._head_arrived))
         curl.setopt(pycurl.PREREQFUNCTION, self._about_to_send)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        curl.setopt(pycurl.BUFFERSIZE, _READ_SIZE)
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(1000 * upstream.route.connect_timeout))
         curl.setopt(pycurl.CAINFO, upstream.ca_file)
         curl.setopt(pycurl.FRESH_CONNECT, self._fresh)
         curl.setopt(pycurl.TCP_KEEPALIVE, 1)  # thinking takes minutes, and a NAT forgets
+        curl.setopt(pycurl.NOSIGNAL, 1)  # Python ignores SIGPIPE already; libcurl would at every event
+        curl.setopt(pycurl.BUFFERSIZE, _READ_SIZE)
+        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, _SEND_SIZE)
         # Never a proxy from the environment that nobody set for this program.
         curl.setopt(pycurl.PROXY, upstream.route.proxy or "")
-        curl.setopt(pycurl.NOPROXY, "")
-        curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
-        if outgoing.method == "HEAD":
-            curl.setopt(pycurl.NOBODY, 1)
-        elif outgoing.body or outgoing.method in _EXPECT_BODY:
-            curl.setopt(pycurl.POSTFIELDS, outgoing.body)
-        curl.setopt(pycurl.CUSTOMREQUEST, outgoing.method)
+        if upstream.route.proxy:
+            curl.setopt(pycurl.NOPROXY, "")
+            curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
 
     def _about_to_send(self, *_: object) -> int:
         # libcurl by itself repeats a request when a kept connection turns out to be closed. What is
@@ -257,6 +258,6 @@ class Attempt:
 def _lines(fields: Fields) -> list[bytes]:
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in fields]
     present = {name.lower() for name, _ in fields}
-    # A name with a colon and no value takes out what libcurl and Tornado would add by themselves.
+    # A name with a colon and no value takes out what libcurl and pycurl would add by themselves.
     lines += [f"{name}:" for name in _NOT_ADDED if name.lower() not in present]
     return [line.encode("latin-1") for line in lines]

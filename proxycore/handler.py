@@ -101,7 +101,7 @@ class ProxyHandler(RequestHandler):
     def add_fields(self, fields: Fields) -> None:
         """Adds header fields to the answer, repeated ones repeated."""
         for name, value in fields:
-            self.add_header(name, value)
+            self._headers.add(name, value)  # which checks them; add_header would do so twice
 
     def prepare(self) -> None:
         """Ends here what needs no body: preflights, and requests that are malformed."""
