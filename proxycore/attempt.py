@@ -30,7 +30,7 @@ _SEND_SIZE = 16 * 1024  # the same for sending; this one is held for as long as 
 _NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
 _EXPECT_BODY = frozenset({"POST", "PUT", "PATCH"})  # sent with Content-Length: 0 when empty (RFC 9110 §8.6)
 
-Sink = Callable[[bytes], "asyncio.Future[None]"]
+Sink = Callable[[bytes], "asyncio.Future[None] | None"]
 
 _CURL_REASONS = {
     pycurl.E_COULDNT_RESOLVE_PROXY: "the outbound proxy's name can't be resolved",
@@ -103,16 +103,13 @@ class Attempt:
         return self._head
 
     async def read(self, limit: int) -> bytes | None:
-        """The whole body; None when it has more than `limit` bytes. Raises UpstreamError if it breaks off."""
+        """The body; None if it has more than `limit` bytes. Raises UpstreamError when it breaks off."""
         body = bytearray()
-        taken = self._loop.create_future()
-        taken.set_result(None)
 
-        def collect(chunk: bytes) -> asyncio.Future[None]:
+        def collect(chunk: bytes) -> None:
             body.extend(chunk)
             if len(body) > limit:
                 self._loop.call_soon(self.end)  # not from within libcurl
-            return taken
 
         try:
             await self.relay(collect)
@@ -124,8 +121,8 @@ class Attempt:
     async def relay(self, sink: Sink) -> None:
         """Passes every chunk on to `sink` as it comes, until the body's end.
 
-        `sink` returns a future that is done when it can take more; until then the transfer pauses, and so
-        does the upstream. Raises UpstreamError when the body breaks off, after what had come was passed on.
+        `sink` may return a future that is done when it can take more; until then the transfer pauses, and
+        so does the upstream. Raises UpstreamError when the body breaks off, after what had come was passed on.
         """
         self._sink = sink
         self._drain()
@@ -161,7 +158,7 @@ class Attempt:
 
     def _push(self, sink: Sink, chunk: bytes) -> None:
         taken = sink(chunk)
-        if not taken.done():
+        if taken is not None and not taken.done():
             self._blocked = taken
             taken.add_done_callback(self._resume)
 

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from functools import lru_cache
 from typing import Any
 
 from proxycore.headers import Redactor
@@ -15,17 +16,22 @@ class TextFormatter(logging.Formatter):
     """One line for people. Fields follow the message as `name=value`."""
 
     def __init__(self, redactor: Redactor) -> None:
-        super().__init__(datefmt="%Y-%m-%d %H:%M:%S")
+        super().__init__()
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line, secrets replaced, a traceback below it."""
         fields: dict[str, Any] = getattr(record, "fields", {})
-        text = record.getMessage() + "".join(f" {name}={value}" for name, value in fields.items())
-        line = f"{self.formatTime(record, self.datefmt)} {record.levelname:<7} {_printable(text)}"
+        text = record.getMessage() + "".join([f" {name}={value}" for name, value in fields.items()])
+        line = f"{_moment(int(record.created))} {record.levelname:<7} {_printable(text)}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return self._redactor.text(line)
+
+
+@lru_cache(1)
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _printable(text: str) -> str:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import responses
 
+from tornado.iostream import IOStream
+
 from proxycore.access import offered_keys
 from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
@@ -69,7 +71,7 @@ class RelayHandler(ProxyHandler):
         self._chunks: list[bytes] = []
         self._size = 0
         self._arrival = next(self._arrivals)
-        self._work: asyncio.Task[None] | None = None
+        self._work: asyncio.Task[object] | None = None  # while it is being answered
         self._committed = False
         self._holding: tuple[str, Key] | None = None  # a model's key whose answer others may wait for
         self._patience: float | None = None  # until when it may wait for a key, once it had to
@@ -109,13 +111,14 @@ class RelayHandler(ProxyHandler):
     async def _answer(self) -> None:
         if not self.body_whole():
             return
-        self._work = asyncio.ensure_future(self._serve())
+        self._work = asyncio.current_task()
         try:
-            await self._work
+            await self._serve()
         except asyncio.CancelledError:
-            # The client left, or the program ends; both have written the record.
-            if not self._closed:
+            # The client left, or was cut: both have written the record, and nobody is left to be told.
+            if not self._closed or self._work is None:
                 raise
+            self._work.uncancel()
         except Exception:  # noqa: BLE001 - logged below; a fault in one request must not touch another
             logger.exception("a fault in request %s", self.record.request_id)
             if self._committed:
@@ -123,6 +126,7 @@ class RelayHandler(ProxyHandler):
             else:
                 self.refuse(500, "The proxy failed on this request.")
         finally:
+            self._work = None
             self._let_go()
 
     get = head = post = put = patch = delete = options = _answer
@@ -223,20 +227,24 @@ class RelayHandler(ProxyHandler):
         self.note_first_byte()
         connection = self.request.connection
         assert connection is not None  # noqa: S101 - Tornado's type allows None, its server does not
-        connection.stream.set_nodelay(True)  # type: ignore[attr-defined] # the server's is HTTP/1's
+        stream: IOStream = connection.stream  # type: ignore[attr-defined] # the server's is HTTP/1's
+        length = self._headers.get("Content-Length")
         headed = False
 
         def flush_head() -> None:
             if not headed and not self._finished:
                 send(b"")
 
-        def send(chunk: bytes) -> "asyncio.Future[None]":
+        def send(chunk: bytes) -> "asyncio.Future[None] | None":
             nonlocal headed
             self.record.sent_bytes += len(chunk)
             if headed:
                 return connection.write(chunk)
             headed = True
             self.write(chunk)
+            if length == str(len(chunk)):
+                return None  # the whole answer, which goes out in one piece when it is finished
+            stream.set_nodelay(True)
             return self.flush()
 
         # The first chunk mostly comes with the head, so both go out together; if not, the head goes alone.
@@ -248,7 +256,7 @@ class RelayHandler(ProxyHandler):
             self.cut()
             return
         flush_head()
-        if connection.stream.closed():  # type: ignore[attr-defined]
+        if stream.closed():
             self.close_record(499, "left")  # before Tornado could say so
         self.finish()
 

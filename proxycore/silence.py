@@ -17,7 +17,7 @@ class Silence:
         self._too_long = too_long
         self._loop = asyncio.get_running_loop()
         self._limit = 0.0
-        self._heard = self._loop.time()
+        self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, limit: float) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import certifi
 import pycurl
-from tornado.curl_httpclient import CurlAsyncHTTPClient
+from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
@@ -72,9 +72,14 @@ class _Client(CurlAsyncHTTPClient):
     def _finish(
         self, curl: pycurl.Curl, curl_error: int | None = None, curl_message: str | None = None
     ) -> None:
-        # From here on the handle may serve another request.
-        curl.attempt.release()
-        super()._finish(curl, curl_error, curl_message)
+        # As Tornado's, less all that it finds out about a transfer that nobody asks for here.
+        info, attempt = curl.info, curl.attempt
+        self._multi.remove_handle(curl)
+        attempt.release()  # from here on the handle may serve another request
+        curl.reset()
+        self._free_list.append(curl)
+        error = CurlError(curl_error, curl_message or "") if curl_error else None
+        info["callback"](HTTPResponse(info["request"], 599 if error else 200, error=error))
 
 
 class Upstream:
