@@ -1,0 +1,84 @@
+"""The READMEs: their commands and snippets work as they stand, and both say the same."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from proxycore.settings import Settings
+from tests.process import ROOT, Program, program
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for known, text in BLOCK.findall(README) if known == language]
+
+
+def variables(text: str) -> list[str]:
+    return re.findall(r"^\| `([A-Z][A-Z_]+(?:\*)?)` \|", text, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    with program("--demo", folder=tmp_path_factory.mktemp("demo")) as running:
+        assert running.port
+        yield running
+
+
+@pytest.mark.parametrize("snippet", blocks("python"), ids=lambda text: text.split()[1])
+def test_the_python_snippets_answer(snippet: str, demo: Program) -> None:
+    code = snippet.replace("http://localhost:8000", demo.url)
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert told.stdout.startswith('You asked: "Write a short story". This answer comes from a stand-in')
+
+
+def test_the_curl_commands_answer(demo: Program) -> None:
+    commands = [text for text in blocks("sh") if text.startswith("curl ")]
+    printed = re.search(r"^  (curl .*?\}')$", README, re.MULTILINE | re.DOTALL)
+    assert printed
+    for command in [*commands, printed[1]]:
+        line = command.replace("http://localhost:8000", demo.url)
+        told = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, timeout=60)
+        assert 'You asked: \\"Write a short story' in told.stdout
+
+
+def test_both_have_the_same_commands_and_outputs() -> None:
+    assert BLOCK.findall(README) == BLOCK.findall(CHINESE)
+    assert variables(README) == variables(CHINESE)
+    assert README.count("\n## ") == CHINESE.count("\n## ")
+    assert README.count("\n| ") == CHINESE.count("\n| ")
+
+
+def test_the_settings_tables_and_the_example_have_every_variable() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    in_example = re.findall(r"^#?([A-Z][A-Z_0-9]+)=", example, re.MULTILINE)
+    known = {re.sub(r"_(1|2|ALICE)$", "_*", name) for name in in_example}
+    assert known == set(variables(README))
+    source = (ROOT / "proxycore" / "settings.py").read_text(encoding="utf-8")
+    for name in known - {"GOOGLE_API_KEY_*", "OUTPUT_API_KEY_*"}:
+        assert f'"{name.removesuffix("_SECONDS").removesuffix("_MAX")}' in source
+
+
+def test_the_defaults_in_the_table_and_the_example_are_the_programs() -> None:
+    defaults = {field.name: field.default for field in fields(Settings)}
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", README, re.MULTILINE))
+    for name, value in rows.items():
+        attribute = name.lower()
+        if attribute in defaults:
+            default = defaults[attribute]
+            assert value == (f"{default:g}" if isinstance(default, float) else str(default))
+
+
+def test_the_python_that_the_readme_asks_for_is_the_one_that_the_project_needs() -> None:
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert "Python 3.11 or newer" in README
+    assert Path(ROOT / "LICENSE").is_file()
