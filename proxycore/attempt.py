@@ -122,7 +122,7 @@ class Attempt:
         """Passes every chunk on to `sink` as it comes, until the body's end.
 
         `sink` may return a future that is done when it can take more; until then the transfer pauses, and
-        so does the upstream. Raises UpstreamError when the body breaks off, after what had come was passed on.
+        so does the upstream. Raises UpstreamError when the body breaks off, once what had come is passed on.
         """
         self._sink = sink
         self._drain()
@@ -220,6 +220,8 @@ class Attempt:
         curl.setopt(pycurl.WRITEFUNCTION, self._write)
         curl.setopt(pycurl.HEADERFUNCTION, HeadReader(self._head_arrived))
         curl.setopt(pycurl.PREREQFUNCTION, self._about_to_send)
+        # Not 2: it saved an eighth of the CPU of small requests, but a stalled stream held 14 MB, since
+        # libcurl's window for a stream is that large, and all streams shared one connection's fate.
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(1000 * upstream.route.connect_timeout))
