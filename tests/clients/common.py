@@ -1,5 +1,6 @@
 """A pool for official clients to call: a healthy key, and every kind of failing key around it."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -42,3 +43,5 @@ async def pool() -> AsyncIterator[Pool]:
         assert asked, "no key failed, so nothing was shown"
     finally:
         await standin.stop()
+        # SDKs leave generators to the loop's end, which pytest-tornasync's loop does not have.
+        await asyncio.get_running_loop().shutdown_asyncgens()
