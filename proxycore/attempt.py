@@ -185,12 +185,13 @@ class Attempt:
                 event.set_result(None)
 
     def _explain(self, error: BaseException) -> UpstreamError:
-        reason = _CURL_REASONS.get(error.errno, "") if isinstance(error, CurlError) else ""
+        number, detail = (error.errno, error.message) if isinstance(error, CurlError) else (0, str(error))
+        reason = f": {_CURL_REASONS[number]}" if number in _CURL_REASONS else ""
         if self._sent:
             message = "The upstream broke off before its answer was whole."
         else:
-            message = f"The upstream could not be reached{': ' if reason else ''}{reason}."
-        return UpstreamError(message, sent=self._sent, detail=str(error))
+            message = f"The upstream could not be reached{reason}."
+        return UpstreamError(message, sent=self._sent, detail=f"({detail})")
 
     def _fall_silent(self, seconds: float) -> None:
         message = f"The upstream said nothing for {seconds:g} seconds."

@@ -204,7 +204,7 @@ class RelayHandler(ProxyHandler):
 
     def _judge(self, answer: Kept | UpstreamError, scope: Scope) -> Verdict:
         if isinstance(answer, UpstreamError):
-            logger.warning("upstream: %s %s", answer, answer.detail)
+            logger.warning("request %s: %s %s", self.record.request_id, answer, answer.detail)
             return _SILENT if answer.silent else TROUBLE
         return answer.verdict(self._relay.clock(), scope)
 
@@ -242,7 +242,7 @@ class RelayHandler(ProxyHandler):
                 return connection.write(chunk)
             headed = True
             self.write(chunk)
-            if length == str(len(chunk)):
+            if chunk and length == str(len(chunk)):
                 return None  # the whole answer, which goes out in one piece when it is finished
             stream.set_nodelay(True)
             return self.flush()

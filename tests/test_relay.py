@@ -85,9 +85,11 @@ async def test_head_answers_keep_their_length_and_have_no_body() -> None:
                 assert (got.status, got.one("content-length")) == (200, "1234")
 
 
-@pytest.mark.parametrize("status", [204, 304])
-async def test_answers_without_a_body_leave_the_connection_usable(status: int) -> None:
-    async with RawUpstream(always(b"HTTP/1.1 %d Q\r\nX-A: b\r\n\r\n" % status)) as upstream:
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 0\r\n"], ids=["no length", "length 0"])
+@pytest.mark.parametrize("status", [204, 205, 304])
+async def test_answers_without_a_body_leave_the_connection_usable(status: int, length: bytes) -> None:
+    length = length or (b"Content-Length: 0\r\n" if status == 205 else b"")
+    async with RawUpstream(always(b"HTTP/1.1 %d Q\r\nX-A: b\r\n%s\r\n" % (status, length))) as upstream:
         async with proxy(upstream.url) as here, connect(here.port) as client:
             for _ in range(2):
                 client.send("GET", "/v1/models")
