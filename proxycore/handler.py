@@ -87,6 +87,16 @@ class ProxyHandler(RequestHandler):
         site: Site = self.settings["site"]
         return site
 
+    @property
+    def finished(self) -> bool:
+        """Whether the answer has been written, as far as we can."""
+        return self._finished
+
+    @property
+    def content_length(self) -> str | None:
+        """The answer's `Content-Length`, None when it is not known before its end."""
+        return self._headers.get("Content-Length")
+
     def set_default_headers(self) -> None:
         """The fields that every answer carries, errors included."""
         for name in ("Server", "Content-Type"):

@@ -19,11 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import responses
 
-from tornado.iostream import IOStream
-
 from proxycore.access import offered_keys
 from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.downstream import Downstream
 from proxycore.failover import Failover, repeatable
 from proxycore.handler import ProxyHandler
 from proxycore.head import Head
@@ -225,38 +224,15 @@ class RelayHandler(ProxyHandler):
         self._set_head(head)
         self._committed = True
         self.note_first_byte()
-        connection = self.request.connection
-        assert connection is not None  # noqa: S101 - Tornado's type allows None, its server does not
-        stream: IOStream = connection.stream  # type: ignore[attr-defined] # the server's is HTTP/1's
-        length = self._headers.get("Content-Length")
-        headed = False
-
-        def flush_head() -> None:
-            if not headed and not self._finished:
-                send(b"")
-
-        def send(chunk: bytes) -> "asyncio.Future[None] | None":
-            nonlocal headed
-            self.record.sent_bytes += len(chunk)
-            if headed:
-                return connection.write(chunk)
-            headed = True
-            self.write(chunk)
-            if chunk and length == str(len(chunk)):
-                return None  # the whole answer, which goes out in one piece when it is finished
-            stream.set_nodelay(True)
-            return self.flush()
-
-        # The first chunk mostly comes with the head, so both go out together; if not, the head goes alone.
-        self._loop.call_soon(flush_head)
+        downstream = Downstream(self)
         try:
-            await attempt.relay(send)
+            await attempt.relay(downstream.send)
         except UpstreamError as error:
             logger.warning("request %s: %s %s", self.record.request_id, error, error.detail)
             self.cut()
             return
-        flush_head()
-        if stream.closed():
+        downstream.send_head()
+        if downstream.gone:
             self.close_record(499, "left")  # before Tornado could say so
         self.finish()
 

@@ -64,6 +64,12 @@ class _Client(CurlAsyncHTTPClient):
         """Ends the handle's transfer now: its connection closes, and its fetch fails."""
         self._finish(curl, pycurl.E_ABORTED_BY_CALLBACK, "ended")
 
+    def close(self) -> None:
+        """Closes all connections, and what libcurl asks for while it does."""
+        super().close()
+        if self._timeout is not None:
+            self.io_loop.remove_timeout(self._timeout)
+
     @property
     def busy(self) -> int:
         """How many handles are in use."""

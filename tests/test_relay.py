@@ -10,6 +10,7 @@ import time
 import pytest
 
 from proxycore import app, handler
+from proxycore.downstream import Downstream
 from tests.conftest import KEYS, proxy, until
 from tests.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
 
@@ -230,6 +231,19 @@ async def test_a_client_that_leaves_ends_the_upstream_request_at_once(
         assert len(upstream.seen) == 1
     (line,) = [record for record in caplog.records if record.message == "left"]
     assert line.fields["status"] == 499  # type: ignore[attr-defined]
+
+
+async def test_a_stream_that_is_cut_is_deaf_to_what_still_comes(caplog: pytest.LogCaptureFixture) -> None:
+    async with RawUpstream(Departures.streaming) as upstream, proxy(upstream.url) as here:
+        async with connect(here.port) as client:
+            client.send("POST", STREAM, body=b"{}")
+            await client.head()
+            (running,) = here.app.site.running
+            running.cut()
+            # More of the answer can come before the attempt hears of it.
+            assert Downstream(running).send(b"more") is None
+        await until(lambda: not here.app.upstream.busy)
+    assert "Traceback" not in caplog.text
 
 
 async def test_nothing_is_left_of_a_thousand_departures() -> None:
