@@ -237,6 +237,7 @@ class Attempt:
         if upstream.route.proxy:
             curl.setopt(pycurl.NOPROXY, "")
             curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
+            curl.setopt(pycurl.PROXY_CAINFO, upstream.ca_file)
 
     def _about_to_send(self, *_: object) -> int:
         # libcurl by itself repeats a request when a kept connection turns out to be closed. What is

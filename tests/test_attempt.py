@@ -83,7 +83,9 @@ async def test_an_upstream_that_cant_prove_itself_gets_nothing(
 
 
 @contextlib.asynccontextmanager
-async def outbound(asked: list[bytes], credential: bytes = b"") -> AsyncIterator[int]:
+async def outbound(
+    asked: list[bytes], credential: bytes = b"", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """An outbound HTTP proxy that tunnels, and notes what it was asked."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,6 +99,30 @@ async def outbound(asked: list[bytes], credential: bytes = b"") -> AsyncIterator
             writer.write(b"HTTP/1.1 200 Connection established\r\nX-Of-The-Proxy: 1\r\n\r\n")
             await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
         writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def socks(asked: list[str]) -> AsyncIterator[int]:
+    """An outbound SOCKS5 proxy (RFC 1928), which notes where it was to go."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(b"\x05\x00")
+        *_, kind = await reader.readexactly(4)
+        size = 4 if kind == 1 else (await reader.readexactly(1))[0]
+        host = await reader.readexactly(size)
+        port = int.from_bytes(await reader.readexactly(2))
+        asked.append(host.decode() if kind == 3 else ".".join(map(str, host)))
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
+        await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
@@ -133,6 +159,28 @@ async def test_an_outbound_proxy_that_refuses_is_told_without_its_password(
     assert b"could not be reached" in got.body
     assert "t0p-s3cret" not in caplog.text + got.body.decode()
     assert not upstream.seen
+
+
+async def test_an_outbound_proxy_may_speak_tls(authority: trustme.CA, tmp_path: Path) -> None:
+    asked: list[bytes] = []
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    async with RawUpstream(OK) as upstream, outbound(asked, tls=tls) as port:
+        proxies = {
+            "UPSTREAM_PROXY": f"https://127.0.0.1:{port}",
+            "UPSTREAM_CA_FILE": str(tmp_path / "ca.pem"),
+        }
+        assert (await through(upstream.url, **proxies)).status == 200
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("scheme", "host"), [("socks5", "127.0.0.1"), ("socks5h", "localhost")])
+async def test_an_outbound_proxy_may_speak_socks(scheme: str, host: str) -> None:
+    asked: list[str] = []
+    async with RawUpstream(OK) as upstream, socks(asked) as port:
+        url = upstream.url.replace("127.0.0.1", host)
+        assert (await through(url, UPSTREAM_PROXY=f"{scheme}://127.0.0.1:{port}")).status == 200
+    assert asked == [host]
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
