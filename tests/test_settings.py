@@ -532,3 +532,9 @@ def test_nothing_that_is_set_makes_it_fail_in_another_way(variables: dict[str, s
         assert parse(variables).bench.first <= parse(variables).bench.longest
     lines = complaints.splitlines() if complaints else []
     assert all(line.partition(":")[0] in variables for line in lines)
+
+
+def test_a_file_that_a_windows_editor_wrote_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfGOOGLE_API_KEY_1=made-up-key\r\nPORT=1111\r\n")
+    here = load(tmp_path)
+    assert (here.google_keys, here.port) == ({"1": "made-up-key"}, 1111)
