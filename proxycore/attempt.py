@@ -98,7 +98,7 @@ class Attempt:
         self._upstream.client.fetch(request, raise_error=False).add_done_callback(self._finished)
         await self._head_came
         if self._head is None:
-            raise self._error or UpstreamError("The upstream sent no answer.", sent=True)
+            raise self._taken_error() or UpstreamError("The upstream sent no answer.", sent=True)
         self._silence.watch(self._upstream.route.idle_timeout)
         return self._head
 
@@ -125,12 +125,15 @@ class Attempt:
         so does the upstream. Raises UpstreamError when the body breaks off, once what had come is passed on.
         """
         self._sink = sink
-        self._drain()
-        await self._over
-        while self._blocked is not None:
-            await asyncio.wait((self._blocked,))
-        if self._error:
-            raise self._error
+        try:
+            self._drain()
+            await self._over
+            while self._blocked is not None:
+                await asyncio.wait((self._blocked,))
+        finally:
+            self._sink = None
+        if error := self._taken_error():
+            raise error
 
     def end(self) -> None:
         """Ends the attempt in whatever phase it is; the upstream sees its connection close at once."""
@@ -174,6 +177,11 @@ class Attempt:
             # A transfer that failed while it was paused says so here, and again when it finishes.
             with contextlib.suppress(pycurl.error):
                 self._curl.pause(pycurl.PAUSE_CONT)
+
+    def _taken_error(self) -> UpstreamError | None:
+        # Its traceback will hold this attempt, so this must not hold it.
+        error, self._error = self._error, None
+        return error
 
     def _finished(self, fetch: "asyncio.Future[HTTPResponse]") -> None:
         self._silence.stop()

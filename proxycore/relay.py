@@ -203,7 +203,7 @@ class RelayHandler(ProxyHandler):
 
     def _judge(self, answer: Kept | UpstreamError, scope: Scope) -> Verdict:
         if isinstance(answer, UpstreamError):
-            logger.warning("request %s: %s %s", self.record.request_id, answer, answer.detail)
+            logger.warning("request %s: %s %s", self.record.request_id, str(answer), answer.detail)
             return _SILENT if answer.silent else TROUBLE
         return answer.verdict(self._relay.clock(), scope)
 
@@ -228,7 +228,7 @@ class RelayHandler(ProxyHandler):
         try:
             await attempt.relay(downstream.send)
         except UpstreamError as error:
-            logger.warning("request %s: %s %s", self.record.request_id, error, error.detail)
+            logger.warning("request %s: %s %s", self.record.request_id, str(error), error.detail)
             self.cut()
             return
         downstream.send_head()

@@ -13,8 +13,7 @@ class Silence:
     """
 
     def __init__(self, busy: Callable[[], bool], too_long: Callable[[float], None]) -> None:
-        self._busy = busy
-        self._too_long = too_long
+        self._callbacks: tuple[Callable[[], bool], Callable[[float], None]] | None = (busy, too_long)
         self._loop = asyncio.get_running_loop()
         self._limit = 0.0
         self._heard = 0.0
@@ -22,7 +21,7 @@ class Silence:
 
     def watch(self, limit: float) -> None:
         """From now on, `limit` seconds of silence are too long."""
-        self.stop()
+        self._cancel()
         self._limit = limit
         self.heard()
         self._timer = self._loop.call_later(limit, self._look)
@@ -32,16 +31,23 @@ class Silence:
         self._heard = self._loop.time()
 
     def stop(self) -> None:
-        """Stops watching."""
+        """Stops watching for good, and lets go of who was to be told: they mostly hold this, too."""
+        self._cancel()
+        self._callbacks = None
+
+    def _cancel(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
     def _look(self) -> None:
-        if self._busy():
+        if self._callbacks is None:
+            return
+        busy, too_long = self._callbacks
+        if busy():
             self.heard()
         quiet = self._loop.time() - self._heard
         if quiet >= self._limit:
-            self._too_long(self._limit)
+            too_long(self._limit)
         else:
             self._timer = self._loop.call_later(self._limit - quiet, self._look)

@@ -80,6 +80,7 @@ class _Client(CurlAsyncHTTPClient):
     ) -> None:
         # As Tornado's, less all that it finds out about a transfer that nobody asks for here.
         info, attempt = curl.info, curl.attempt
+        curl.info = curl.attempt = None  # the handle stays, but the request it served need not
         self._multi.remove_handle(curl)
         attempt.release()  # from here on the handle may serve another request
         curl.reset()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import itertools
 import socket
@@ -10,7 +11,10 @@ import time
 import pytest
 
 from proxycore import app, handler
+from proxycore.attempt import Attempt, Outgoing
 from proxycore.downstream import Downstream
+from proxycore.relay import RelayHandler
+from proxycore.silence import Silence
 from tests.conftest import KEYS, proxy, until
 from tests.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
 
@@ -244,6 +248,28 @@ async def test_a_stream_that_is_cut_is_deaf_to_what_still_comes(caplog: pytest.L
             assert Downstream(running).send(b"more") is None
         await until(lambda: not here.app.upstream.busy)
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("status", [200, 404, 500], ids=["streamed", "kept", "broken"])
+async def test_a_request_is_forgotten_when_it_is_answered(status: int) -> None:
+    # Without a collector, which would take its time while bodies of megabytes wait for it.
+    def left() -> list[str]:
+        kinds = (Attempt, RelayHandler, Outgoing, Silence)
+        return [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds)]
+
+    sent = b"no answer at all" if status == 500 else answer(status, b"{}")
+    async with RawUpstream(always(sent)) as upstream, proxy(upstream.url) as here:
+        gc.collect()
+        gc.disable()
+        try:
+            async with connect(here.port) as client:
+                for _ in range(5):
+                    client.send("POST", GENERATE, body=bytes(100_000))
+                    assert (await client.got()).status == status
+            await asyncio.sleep(0.01)
+            assert left() == []
+        finally:
+            gc.enable()
 
 
 async def test_nothing_is_left_of_a_thousand_departures() -> None:
