@@ -4,7 +4,6 @@ This and `attempt` are the only files that touch AsyncHTTPClient and pycurl.
 """
 
 import ssl
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -94,7 +93,7 @@ class Upstream:
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        self.client = _Client(force_instance=True, max_clients=0, max_body_size=sys.maxsize)
+        self.client = _Client(force_instance=True, max_clients=0)
         self.origin, self.prefix = _split(route.url)
         system = next((path for path in _SYSTEM_CA_FILES if path and Path(path).is_file()), None)
         self.ca_file = route.ca_file or system or certifi.where()
