@@ -174,7 +174,7 @@ async def test_without_sse_one_array_grows_element_by_element(here: Here) -> Non
     *growing, end = got.chunks
     for size in range(1, 5):
         assert len(json.loads(b"".join(growing[:size]) + b"]")) == size
-    assert end == b"]\n"
+    assert end == b"]"
     streamed = "".join(e["candidates"][0]["content"]["parts"][0]["text"] for e in json.loads(got.body))
     assert streamed.startswith('You asked: "Hello there". This answer')
     assert json.loads(got.body)[-1]["candidates"][0]["finishReason"] == "STOP"

@@ -5,106 +5,31 @@ The bodies are Google's own as public reports show them, each named here as owne
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from itertools import cycle
-from string import Template
-from typing import Any
 
-Json = dict[str, Any]
+from proxycore.demo.refusal import FORBIDDEN, METHOD, SERVICE, TYPE, UNSUPPORTED_TOKEN, Json, Refusal
 
-_SERVICE = "generativelanguage.googleapis.com"
-_METHOD = "google.ai.generativelanguage.v1beta.GenerativeService.GenerateContent"
 _CONSUMER = "projects/$project"
-_ACTIVATION = f"https://console.developers.google.com/apis/api/{_SERVICE}/overview?project=$project"
-_TYPE = "type.googleapis.com/google.rpc."
-_STATUS = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An error that Google answers with.
-
-    Texts may hold ``$key``, ``$project``, ``$model`` and, in details, ``$message``: `about` puts them in.
-    ``status`` is needed only where the code does not imply it. ``openai`` is the message on the OpenAI
-    surface, where it differs; no details come with it.
-    """
-
-    code: int
-    message: str
-    details: tuple[Json, ...] = ()
-    status: str = ""
-    openai: str = ""
-
-    def about(self, key: str, model: str) -> Refusal:
-        """Return the refusal as it reads for one key and model. Every key has a project of its own."""
-        names = {"key": key, "model": model, "project": str(500_000_000_000 + zlib.crc32(key.encode()))}
-        names["message"] = _fill(self.message, names)
-        return replace(self, message=names["message"], details=_fill(self.details, names))
-
-    def body(self, *, openai: bool = False) -> Json:
-        """Return the JSON document, without the array that some surfaces wrap it in."""
-        short = self.openai if openai else ""
-        status = self.status or _STATUS.get(self.code, "UNKNOWN")
-        error: Json = {"code": self.code, "message": short or self.message, "status": status}
-        if self.details and not short:
-            error["details"] = list(self.details)
-        return {"error": error}
-
-
-def _fill(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON of texts, the same kind back
-    if isinstance(value, dict):
-        return {name: _fill(item, names) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_fill(item, names) for item in value)
-    return Template(value).safe_substitute(names)
+_ACTIVATION = f"https://console.developers.google.com/apis/api/{SERVICE}/overview?project=$project"
 
 
 def _because(reason: str, **metadata: str) -> tuple[Json, Json]:
     """Return the two details that say why a key is refused."""
-    about = {"reason": reason, "domain": "googleapis.com", "metadata": {"service": _SERVICE, **metadata}}
+    about = {"reason": reason, "domain": "googleapis.com", "metadata": {"service": SERVICE, **metadata}}
     return (
-        {"@type": f"{_TYPE}ErrorInfo", **about},
-        {"@type": f"{_TYPE}LocalizedMessage", "locale": "en-US", "message": "$message"},
+        {"@type": f"{TYPE}ErrorInfo", **about},
+        {"@type": f"{TYPE}LocalizedMessage", "locale": "en-US", "message": "$message"},
     )
 
 
 def _help(description: str, url: str) -> Json:
-    return {"@type": f"{_TYPE}Help", "links": [{"description": description, "url": url}]}
+    return {"@type": f"{TYPE}Help", "links": [{"description": description, "url": url}]}
 
 
-# What is wrong with the credentials themselves, whatever the key (NousResearch/hermes-agent#62259 and #7893).
-UNREGISTERED = Refusal(
-    403,
-    "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or"
-    " other form of API consumer identity to call this API.",
-)
-TWO_CREDENTIALS = Refusal(401, "API key for authentication is used with other authentication credentials.")
-TWO_CREDENTIALS_OPENAI = Refusal(400, "Multiple authentication credentials received. Please pass only one.")
-NO_BEARER = Refusal(400, "Missing or invalid Authorization header.")
-# discuss.ai.google.dev/t/175711, where the ErrorInfo names no domain
-_REASON = {"reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED", "metadata": {"method": _METHOD, "service": _SERVICE}}
-UNSUPPORTED_TOKEN = Refusal(
-    401,
-    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"
-    " valid authentication credential. See"
-    " https://developers.google.com/identity/sign-in/web/devconsole-project.",
-    ({"@type": f"{_TYPE}ErrorInfo", **_REASON},),
-)
-
-_REQUESTS = f"{_SERVICE}/generate_content_free_tier_requests"
-_TOKENS = f"{_SERVICE}/generate_content_free_tier_input_token_count"
+_REQUESTS = f"{SERVICE}/generate_content_free_tier_requests"
+_TOKENS = f"{SERVICE}/generate_content_free_tier_input_token_count"
 _PER_DAY = (_REQUESTS, "GenerateRequestsPerDayPerProjectPerModel-FreeTier")
 _PER_MINUTE = (_REQUESTS, "GenerateRequestsPerMinutePerProjectPerModel-FreeTier")
 _TOKENS_PER_MINUTE = (_TOKENS, "GenerateContentInputTokensPerModelPerMinute-FreeTier")
@@ -124,8 +49,8 @@ def _exceeded(limit: str, wait: str, delay: str, *quotas: tuple[str, str]) -> Re
         f" usage, head to: https://ai.dev/rate-limit. {''.join(lines)}\nPlease retry in {wait}.",
         (
             _help("Learn more about Gemini API quotas", "https://ai.google.dev/gemini-api/docs/rate-limits"),
-            {"@type": f"{_TYPE}QuotaFailure", "violations": violations},
-            {"@type": f"{_TYPE}RetryInfo", "retryDelay": delay},
+            {"@type": f"{TYPE}QuotaFailure", "violations": violations},
+            {"@type": f"{TYPE}RetryInfo", "retryDelay": delay},
         ),
     )
 
@@ -241,8 +166,8 @@ class Health:
     )
     service_blocked = _named(  # continuedev/continue#12781
         403,
-        f"Requests to this API {_SERVICE} method {_METHOD} are blocked.",
-        *_because("API_KEY_SERVICE_BLOCKED", consumer=_CONSUMER, apiName=_SERVICE, methodName=_METHOD),
+        f"Requests to this API {SERVICE} method {METHOD} are blocked.",
+        *_because("API_KEY_SERVICE_BLOCKED", consumer=_CONSUMER, apiName=SERVICE, methodName=METHOD),
     )
     referrer_blocked = _named(  # mhawksey/GeminiApp#10
         403,
@@ -259,10 +184,10 @@ class Health:
         403,
         "Permission denied: Consumer 'api_key:$key' has been suspended.",
         *_because("CONSUMER_SUSPENDED", consumer=_CONSUMER, containerInfo="api_key:$key"),
-        {"@type": f"{_TYPE}DebugInfo", "detail": "Suspended API key: $key"},
+        {"@type": f"{TYPE}DebugInfo", "detail": "Suspended API key: $key"},
     )
     leaked = _named(403, "Your API key was reported as leaked. Please use another API key.")
-    forbidden = _named(403, "The caller does not have permission")  # google-gemini/gemini-cli#14519
+    forbidden = _always(FORBIDDEN)
 
     # 400 and 401. continuedev/continue#8516; the region is the caller's (google-gemini/gemini-cli#24641).
     invalid = _named(

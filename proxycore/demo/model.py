@@ -14,9 +14,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from tornado.web import HTTPError
-
-from proxycore.demo_health import Json, Refusal
+from proxycore.demo.refusal import INVALID_ARGUMENT, Json, Refusal, RefusedError
 
 PROSE = (
     " This answer comes from a stand-in for the Gemini API, so no model has thought about it. It arrives in"
@@ -25,24 +23,24 @@ PROSE = (
 )
 DIMENSIONS = 3072  # of a vector of gemini-embedding-001
 _GENERATE, _EMBED = ("generateContent", "countTokens"), ("embedContent", "countTokens")
+_LIVE = ("countTokens", "bidiGenerateContent")
 MODELS = {  # name: version, tokens in, tokens out, methods as Google lists them
     "gemini-2.5-pro": ("2.5", 1_048_576, 65_536, _GENERATE),
     "gemini-2.5-flash": ("001", 1_048_576, 65_536, _GENERATE),
     "gemini-2.0-flash": ("2.0", 1_048_576, 8_192, _GENERATE),
     "gemini-3-flash-preview": ("3-flash-preview", 1_048_576, 65_536, _GENERATE),
     "gemini-embedding-001": ("001", 2_048, 1, _EMBED),
+    "gemini-2.5-flash-live-preview": ("2.5-live", 131_072, 8_192, _LIVE),
+    "gemini-live-2.5-flash-preview": ("2.5-live", 131_072, 8_192, _LIVE),
+    "veo-3.0-generate-preview": ("3.0", 480, 8_192, ("predictLongRunning",)),
 }
 OPENAI_VERSION = "v1main"  # what Google's 404 calls the OpenAI surface
-_LISTED_AS = {"streamGenerateContent": "generateContent", "batchEmbedContents": "embedContent"}
-_INVALID_ARGUMENT = Refusal(400, "Request contains an invalid argument.")
-
-
-class RefusedError(HTTPError):
-    """Google refuses the request; ``refusal`` says how."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.code)
-        self.refusal = refusal
+_LISTED_AS = {
+    "asyncBatchEmbedContent": "embedContent",
+    "batchGenerateContent": "generateContent",
+    "streamGenerateContent": "generateContent",
+    "batchEmbedContents": "embedContent",
+}
 
 
 def pretty(document: Json) -> str:
@@ -80,20 +78,26 @@ def parse(body: bytes | bytearray) -> Json:
     return document
 
 
+def unknown(name: str, method: str, version: str) -> RefusedError:
+    """Return the refusal of a model, named in full, that does not exist or cannot do this."""
+    asked = "generateContent" if method == "streamGenerateContent" else method
+    text = (
+        f"{name} is not found for API version {version}, or is not supported for {asked}. Call"
+        " ListModels to see the list of available models and their supported methods."
+    )
+    return RefusedError(Refusal(404, text))
+
+
 def find(model: str, method: str, version: str) -> None:
     """Refuse a model that does not exist, or cannot do this."""
     if model not in MODELS or _LISTED_AS.get(method, method) not in MODELS[model][-1]:
-        asked = "generateContent" if method == "streamGenerateContent" else method
-        text = (
-            f"models/{model} is not found for API version {version}, or is not supported for {asked}. Call"
-            " ListModels to see the list of available models and their supported methods."
-        )
-        raise RefusedError(Refusal(404, text))
+        raise unknown(f"models/{model}", method, version)
 
 
 def describe(model: str, version: str) -> Json:
     """Return one entry of the list of models."""
-    find(model, "countTokens", version)
+    if model not in MODELS:
+        raise unknown(f"models/{model}", "getModel", version)
     number, tokens_in, tokens_out, methods = MODELS[model]
     return {
         "name": f"models/{model}",
@@ -105,23 +109,12 @@ def describe(model: str, version: str) -> Json:
     }
 
 
-def list_models(version: str, page_size: str, page_token: str) -> Json:
-    """Return one page of the list of models; size and token are the query's, empty when it has none."""
-    try:
-        start, size = int(page_token or 0), int(page_size or 0)
-    except ValueError:
-        raise RefusedError(_INVALID_ARGUMENT) from None
-    end = start + (size if size > 0 else 50)
-    page: Json = {"models": [describe(name, version) for name in list(MODELS)[start:end]]}
-    return page | ({"nextPageToken": str(end)} if end < len(MODELS) else {})
-
-
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """Return the words in a turn, a part, or a list of these, of either surface."""
     if isinstance(value, list):
-        return " ".join(filter(None, map(_text, value)))
+        return " ".join(filter(None, map(text_of, value)))
     if isinstance(value, dict):
-        return _text(value.get("text") or value.get("parts") or value.get("content"))
+        return text_of(value.get("text") or value.get("parts") or value.get("content"))
     return value if isinstance(value, str) else ""
 
 
@@ -130,7 +123,7 @@ def prompt_of(body: Json) -> str:
     turns = body.get("contents") or body.get("messages") or body.get("prompt")
     if not turns:
         raise RefusedError(Refusal(400, "* GenerateContentRequest.contents: contents is not specified\n"))
-    return _text(turns[-1] if isinstance(turns, list) else turns)
+    return text_of(turns[-1] if isinstance(turns, list) else turns)
 
 
 def answer_to(prompt: str, chunks: int, chunk_bytes: int) -> list[str]:
@@ -140,11 +133,16 @@ def answer_to(prompt: str, chunks: int, chunk_bytes: int) -> list[str]:
         filler = (PROSE * (chunk_bytes // len(PROSE) + 1))[:chunk_bytes]
         # The rest is one text many times, so that the longest stream takes no memory.
         return [(text + filler)[:chunk_bytes], *[filler] * (chunks - 1)]
-    text += PROSE * (chunks // len(PROSE))
-    return [text[start:end] for start, end in pairwise(len(text) * n // chunks for n in range(chunks + 1))]
+    return split(text + PROSE * (chunks // len(PROSE)), chunks)
 
 
-def _tokens(*texts: str) -> int:
+def split(text: str, pieces: int) -> list[str]:
+    """Cut a text into so many pieces of about one length."""
+    return [text[start:end] for start, end in pairwise(len(text) * n // pieces for n in range(pieces + 1))]
+
+
+def tokens(*texts: str) -> int:
+    """Return how many tokens texts are, more or less."""
     return sum(map(len, texts)) // 4 + 1
 
 
@@ -153,7 +151,7 @@ def events_of(model: str, prompt: str, pieces: Sequence[str]) -> Iterator[Json]:
 
     An event is good until the next is made, since all are one object.
     """
-    asked, answered = _tokens(prompt), _tokens(*pieces)
+    asked, answered = tokens(prompt), tokens(*pieces)
     candidate: Json = {}
     usage: Json = {"promptTokenCount": asked, "totalTokenCount": asked}
     usage["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": asked}]
@@ -168,11 +166,16 @@ def events_of(model: str, prompt: str, pieces: Sequence[str]) -> Iterator[Json]:
         yield whole
 
 
+def whole(model: str, prompt: str, text: str) -> Json:
+    """Return a native answer as one document."""
+    return next(events_of(model, prompt, [text]))
+
+
 class Completion:
     """A chat completion of the OpenAI surface, whole or in chunks."""
 
     def __init__(self, model: str, prompt: str, pieces: Sequence[str], created: float) -> None:
-        asked, answered = _tokens(prompt), _tokens(*pieces)
+        asked, answered = tokens(prompt), tokens(*pieces)
         self._pieces = pieces
         self._about: Json = {"id": secrets.token_urlsafe(17), "created": int(created), "model": model}
         self._usage = {
@@ -212,11 +215,11 @@ def _vector(text: str, size: object) -> list[float]:
 
 
 def _embedding(request: Json) -> Json:
-    return {"values": _vector(_text(request.get("content")), request.get("outputDimensionality"))}
+    return {"values": _vector(text_of(request.get("content")), request.get("outputDimensionality"))}
 
 
 def _count(body: Json) -> Json:
-    total = _tokens(prompt_of(body.get("generateContentRequest") or body))
+    total = tokens(prompt_of(body.get("generateContentRequest") or body))
     return {"totalTokens": total, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": total}]}
 
 
@@ -229,6 +232,9 @@ UNARY: dict[str, Callable[[Json], Json]] = {  # the native methods that are answ
 }
 
 
+ANSWERED = ("generateContent", "streamGenerateContent", *UNARY)  # the native methods of requests
+
+
 def _pack(vector: Sequence[float]) -> str:
     """Write a vector as OpenAI does in base64: little-endian floats of 32 bits."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
@@ -239,14 +245,14 @@ def openai_embeddings(model: str, body: Json) -> Json:
     texts = body.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise RefusedError(_INVALID_ARGUMENT)
+        raise RefusedError(INVALID_ARGUMENT)
     vectors = [_vector(text, body.get("dimensions")) for text in texts]
     packed = body.get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": n, "embedding": _pack(vector) if packed else vector}
         for n, vector in enumerate(vectors)
     ]
-    total = _tokens(*texts)
+    total = tokens(*texts)
     return {
         "object": "list",
         "data": data,
@@ -257,5 +263,6 @@ def openai_embeddings(model: str, body: Json) -> Json:
 
 def openai_model(model: str) -> Json:
     """Return one entry of the OpenAI surface's list of models."""
-    find(model, "countTokens", OPENAI_VERSION)
+    if model not in MODELS:
+        raise unknown(f"models/{model}", "getModel", OPENAI_VERSION)
     return {"id": f"models/{model}", "object": "model", "owned_by": "google"}

@@ -1,0 +1,99 @@
+"""Files of the stand-in's projects: their list, each of them, and the content of those that Google made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from proxycore.demo.handler import COLON, Handler
+from proxycore.demo.model import pretty
+from proxycore.demo.refusal import Refusal, RefusedError
+from proxycore.demo.store import Owned
+
+_PIECE = 65_536  # bytes
+_PERIOD = 251  # bytes: a prime, so that a piece out of its place is seen
+_PATTERN = bytes(range(_PERIOD)) * (_PIECE // _PERIOD + 2)
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_UNSATISFIABLE = Refusal(416, "The requested range cannot be satisfied.")
+
+
+class Collection(Handler):
+    """The resources of one kind that a project owns: their list, each of them, and its end."""
+
+    kind = ""
+    page_size = 50  # unless the query says otherwise
+
+    def get(self, _version: str, name: str = "") -> None:
+        """Answer with one of them, or with a page of their list."""
+        self.admit()
+        if name:
+            return self.send(pretty(self.owned(name).document))
+        mine = self.standin.store.collection(self.call.key, self.kind)
+        return self.page(self.kind, mine, self.page_size, self.call.key)
+
+    def delete(self, _version: str, name: str = "") -> None:
+        """Forget one of them."""
+        self.admit()
+        self.standin.store.drop(self.call.key, self.owned(name).name)
+        self.send(pretty({}))
+
+
+class _Files(Collection):
+    """Files, but not their content."""
+
+    kind = "files"
+    page_size = 10
+
+
+class Download(Handler):
+    """The content of a file, or a range of it. It is made as it is sent."""
+
+    async def get(self, _version: str, name: str) -> None:
+        """Send what is asked for, as fast as it is taken."""
+        self.admit()
+        file = self.owned(name)
+        if file.document["source"] == "UPLOADED":
+            raise RefusedError(Refusal(400, f"File {name} is not downloadable."))
+        self.size = self.standin.download_bytes if file.content is None else len(file.content)
+        start, end = self.wanted()
+        self.set_header("Accept-Ranges", "bytes")
+        self.set_header("Content-Length", str(end - start))
+        await self.pause(self.standin.think, 0)
+        await self.stream(pieces(file, start, end), file.document["mimeType"])
+
+    def wanted(self) -> tuple[int, int]:
+        """Return where to begin and where to end; a range that makes no sense does not count."""
+        asked = _RANGE.fullmatch(self.request.headers.get("Range", ""))
+        first, last = asked.groups() if asked else ("", "")
+        if not (first or last) or (first and last and int(last) < int(first)):
+            return 0, self.size
+        start = int(first) if first else max(0, self.size - int(last))
+        if start >= self.size:
+            raise RefusedError(_UNSATISFIABLE)
+        end = min(self.size, int(last) + 1) if first and last else self.size
+        self.set_status(206)
+        self.set_header("Content-Range", f"bytes {start}-{end - 1}/{self.size}")
+        return start, end
+
+    def write_error(self, status_code: int, **kwargs: object) -> None:
+        """Say how much there is to whoever wants more than that."""
+        if status_code == _UNSATISFIABLE.code:
+            self.set_header("Content-Range", f"bytes */{self.size}")
+        super().write_error(status_code, **kwargs)
+
+
+def pieces(file: Owned, start: int, end: int) -> Iterator[bytes]:
+    """Make what lies between two offsets of a file, piece by piece."""
+    for offset in range(start, end, _PIECE):
+        until = min(end, offset + _PIECE)
+        phase = offset % _PERIOD
+        made = _PATTERN[phase : phase + until - offset]
+        yield made if file.content is None else file.content[offset:until]
+
+
+DOWNLOAD = rf"/(files/[^/:]+){COLON}download"  # after the version, or after /download and the version
+ROUTES: list[tuple[str, type[Handler]]] = [  # after the version
+    ("/files", _Files),
+    ("/(files/[^/:]+)", Collection),
+    (DOWNLOAD, Download),
+]

@@ -1,0 +1,220 @@
+"""What all requests to the stand-in have in common: credentials, errors, and how answers are framed.
+
+Headers are those of recorded traffic (googleapis/js-genai, test/system/recordings).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tornado.httputil import HTTPHeaders
+from tornado.iostream import StreamClosedError
+from tornado.web import Finish, RequestHandler, stream_request_body
+
+from proxycore.demo import refusal as refusals
+from proxycore.demo import store as stores
+from proxycore.demo.health import Health
+from proxycore.demo.model import parse, pretty
+from proxycore.demo.refusal import Json, Refusal, RefusedError
+from proxycore.demo.store import Owned
+
+if TYPE_CHECKING:
+    from proxycore.demo.standin import StandIn
+
+COLON = "(?::|%3[Aa])"
+JSON = "application/json; charset=UTF-8"
+SSE = "text/event-stream"
+_HEADERS = (
+    ("Server", "scaffolding on HTTPServer2"),
+    ("Vary", "Origin"),
+    ("Vary", "X-Origin"),
+    ("Vary", "Referer"),
+    ("X-XSS-Protection", "0"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Alt-Svc", 'h3=":443"; ma=2592000,h3-29=":443"; ma=2592000'),
+)
+
+
+@dataclass
+class Call:
+    """One request as it arrived, for tests to look at. Times are the stand-in's clock, in seconds."""
+
+    method: str
+    target: str  # path and query as they came
+    headers: HTTPHeaders
+    arrived: float
+    body: bytearray = field(default_factory=bytearray)  # without what is uploaded
+    key: str = ""  # the credential, if it was the only one and in its place; whose it is, if a token
+    model: str = ""
+    status: int = 0  # 0 until there is an answer
+    ended: float | None = None  # None while it is open
+    cut: bool = False  # the other side went away before the end
+    close_code: int | None = None  # what the other side closed a WebSocket with
+    close_reason: str | None = None
+
+
+@stream_request_body  # Google goes by no content type, whereas Tornado would take forms apart
+class Handler(RequestHandler):
+    """What the whole surface has in common; by itself, the answer to a path that does not exist."""
+
+    openai = False
+
+    def initialize(self, standin: StandIn) -> None:
+        """Called by Tornado for every request."""
+        request, query = self.request, self.request.query_arguments
+        self.standin = standin
+        self.call = Call(request.method or "", request.uri or "", request.headers, standin.clock())
+        standin.calls.append(self.call)
+        self.gone = asyncio.Event()
+        alt = (query.get("alt") or query.get("$alt") or [b""])[0]
+        streams = "sse" if alt.startswith(b"sse") else "array"
+        self.framing = streams if request.path.endswith("streamGenerateContent") else "document"
+
+    def set_default_headers(self) -> None:
+        """Set what every answer carries, errors included."""
+        self.clear_header("Server")
+        for name, value in _HEADERS:
+            self.add_header(name, value)
+
+    def compute_etag(self) -> None:
+        """Google sends none."""
+
+    def data_received(self, chunk: bytes) -> Any:  # noqa: ANN401 - Tornado's; uploads take their time
+        """Keep a piece of the request's body."""
+        self.call.body += chunk
+
+    def on_connection_close(self) -> None:
+        """Note that the other side has left."""
+        super().on_connection_close()
+        self.call.cut = True
+        self.call.ended = self.standin.clock()
+        self.gone.set()
+
+    def on_finish(self) -> None:
+        """Note that the answer was written."""
+        if self.call.ended is None:
+            self.call.status = self.get_status()
+            self.call.ended = self.standin.clock()
+
+    def credentials(self) -> tuple[list[str], list[str]]:
+        """Return all credentials there are: keys, and the values of Authorization."""
+        keys = [*self.request.headers.get_list("X-Goog-Api-Key"), *self.get_query_arguments("key")]
+        return keys, self.request.headers.get_list("Authorization")
+
+    def credential(self) -> str:
+        """Return the one credential that there has to be, in its place: with OpenAI's, a bearer token."""
+        keys, tokens = self.credentials()
+        if len(keys) + len(tokens) > 1:
+            raise RefusedError(refusals.TWO_CREDENTIALS_OPENAI if self.openai else refusals.TWO_CREDENTIALS)
+        if self.openai:
+            scheme, _, token = "".join(tokens).partition(" ")
+            if scheme.lower() != "bearer":
+                raise RefusedError(refusals.NO_BEARER)
+            return token
+        if tokens:
+            raise RefusedError(refusals.UNSUPPORTED_TOKEN)
+        if not any(keys):
+            raise RefusedError(refusals.UNREGISTERED)
+        return keys[0]
+
+    def admit(self, model: str = "") -> None:
+        """Refuse what Google refuses before any work: first the credential, then the state of its key."""
+        self.call.model = model
+        self.call.key = self.credential()
+        state = self.standin.keys.get(self.call.key) or Health.invalid()
+        if refusal := state.refusal(self.call.key, model, self.standin.clock()):
+            raise RefusedError(refusal)
+
+    def document(self, empty: bytes = b"") -> Json:
+        """Return the JSON object in the body, or in ``empty`` when there is none.
+
+        Resources that it names have to be of the project that asks.
+        """
+        body = parse(self.call.body or empty)
+        for name in stores.named(body):
+            self.owned(name)
+        return body
+
+    def owned(self, name: str) -> Owned:
+        """Return a resource, which has to be of the project that asks."""
+        owned = self.standin.store.get(self.call.key, name)
+        if owned is None:
+            raise RefusedError(refusals.denial(name))
+        return owned
+
+    def keep(self, document: Json) -> Json:
+        """Give the project that asks a resource; return its document."""
+        self.standin.store.put(self.call.key, Owned(document, self.standin.clock()))
+        return document
+
+    def page(self, kind: str, items: Sequence[Json], default: int, owner: str = "") -> None:
+        """Answer with the page of a list that the query asks for."""
+        size, token = self.get_query_argument("pageSize", ""), self.get_query_argument("pageToken", "")
+        self.send(pretty(stores.page(kind, items, size, token, default, owner=owner)))
+
+    async def rest(self, seconds: float) -> None:
+        """Let time pass, but no longer than the other side stays."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.gone.wait()
+
+    async def pause(self, seconds: float, sent: int) -> None:
+        """Let time pass while the other side stays; then break off, if that is due now."""
+        await self.rest(seconds)
+        if sent == self.standin.break_after and not self.gone.is_set():
+            self.detach().close()
+            self.call.ended = self.standin.clock()
+            self.gone.set()
+        if self.gone.is_set():
+            raise Finish
+
+    def head(self, content_type: str) -> None:
+        """Set what an answer of this type has in its head."""
+        self.set_header("Content-Type", content_type)
+        self.set_header("Server-Timing", f"gfet4t7; dur={self.request.request_time() * 1000:.0f}")
+
+    async def answer(self, document: Json) -> None:
+        """Answer with a document, after a time to think."""
+        await self.pause(self.standin.think, 0)
+        self.send(pretty(document))
+
+    def send(self, text: str) -> None:
+        """Answer with a whole text at once."""
+        body = text.encode()
+        if self.framing == "document" and "gzip" in self.request.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body)
+            self.set_header("Content-Encoding", "gzip")
+        self.head(SSE if self.framing == "sse" else JSON)
+        self.finish(body)
+
+    async def stream(self, frames: Iterable[str | bytes], content_type: str, closing: str = "") -> None:
+        """Answer frame by frame, each sent before the next is made; ``closing`` follows the last at once."""
+        self.head(content_type)
+        self.set_header("Content-Disposition", "attachment")
+        self.call.status = self.get_status()
+        for sent, frame in enumerate(frames):
+            if sent:
+                await self.pause(self.standin.pace, sent)
+            self.write(frame)
+            try:
+                await self.flush()
+            except StreamClosedError:
+                self.on_connection_close()  # Tornado would call it one round of the loop later
+                raise Finish from None
+        self.finish(closing)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401 - Tornado's
+        """Answer with an error as Google words it."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        refusal = refusals.NOT_FOUND if status_code in {404, 405} else Refusal(status_code, self._reason)
+        if isinstance(error, RefusedError):
+            refusal = error.refusal
+        self.set_status(refusal.code)
+        text = pretty(refusal.body(openai=self.openai))
+        self.send(f"[{text}]\n" if self.openai or self.framing == "array" else text)

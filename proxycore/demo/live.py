@@ -1,0 +1,157 @@
+"""Live sessions with the stand-in, over WebSockets: it says back whatever it is told.
+
+Google sends its JSON in binary frames. What is no JSON comes back as it came, for tests of what lies between.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from typing import Any
+
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from proxycore.demo import model as models
+from proxycore.demo import refusal as refusals
+from proxycore.demo.handler import Handler
+from proxycore.demo.refusal import Json, RefusedError
+from proxycore.demo.store import identifier
+
+PATH = r"/+ws/google\.ai\.generativelanguage\.(v1|v1alpha|v1beta)\.GenerativeService\.BidiGenerateContent"
+_LONGEST_REASON = 123  # bytes: what a close frame has room for
+_INVALID, _VIOLATION = 1007, 1008  # what the WebSocket protocol calls a bad message, and any other fault
+
+
+class Live(Handler, WebSocketHandler):
+    """One session, from its handshake on. Its call is open for as long as it lasts."""
+
+    model = ""  # none before the setup
+
+    def credential(self) -> str:
+        """Return the key that there has to be, or whose project made the ephemeral token that there is."""
+        keys, fields = self.credentials()
+        tokens = self.get_query_arguments("access_token")
+        if len(keys) + len(fields) + len(tokens) > 1:
+            raise RefusedError(refusals.TWO_CREDENTIALS)
+        tokens += [field.partition(" ")[2] for field in fields if field.lower().startswith("token ")]
+        if not tokens:
+            return super().credential()
+        owner = self.standin.store.owner(tokens[0]) if tokens[0].startswith("auth_tokens/") else None
+        if not owner:
+            raise RefusedError(refusals.UNSUPPORTED_TOKEN)
+        return owner
+
+    def check_origin(self, _origin: str) -> bool:
+        """Let every page in."""
+        return True
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Take the first that is offered."""
+        return subprotocols[0] if subprotocols else None
+
+    async def get(self, *args: str) -> None:
+        """Refuse the handshake as any request is refused, or upgrade."""
+        self.admit()
+        await super().get(*args)
+
+    def open(self, *args: str) -> None:
+        """Begin to listen."""
+        self.version = args[0]
+        self.socket = self.ws_connection
+        self.call.status = 101
+        self.standin.sessions.add(self)
+
+    def cut(self) -> None:
+        """End the session without a word."""
+        if self.socket:
+            self.socket.on_connection_close()
+
+    def on_finish(self) -> None:
+        """Note that the answer was written, unless it is what a session begins with."""
+        if self.get_status() != 101:
+            super().on_finish()
+
+    def on_connection_close(self) -> None:
+        """Note the end of the connection."""
+        WebSocketHandler.on_connection_close(self)  # for which the end of a connection is no cut request
+
+    def on_close(self) -> None:
+        """Note what the other side closed with."""
+        self.call.close_code, self.call.close_reason = self.close_code, self.close_reason
+        self.call.cut = self.close_code is None
+        self.call.ended = self.standin.clock()
+        self.standin.sessions.discard(self)
+        self.gone.set()
+
+    async def on_message(self, message: str | bytes) -> None:
+        """Close when that is due; else answer, or give back what is no JSON."""
+        with contextlib.suppress(WebSocketClosedError):
+            if self.standin.live_close:
+                self.close(*self.standin.live_close)
+            elif (said := _parsed(message)) is None:
+                await self.write_message(message, binary=isinstance(message, bytes))
+            else:
+                await self.hear(said)
+
+    async def hear(self, said: Json) -> None:
+        """Answer a message."""
+        if not self.model:
+            return await self.set_up(said.get("setup"))
+        turn: Json = {"parts": [{"text": "You said: "}]}
+        if "clientContent" in said:
+            turn["role"] = "model"
+            turn["parts"][0]["text"] += models.text_of(said["clientContent"].get("turns"))
+            return await self.say({"serverContent": {"modelTurn": turn, "turnComplete": True}})
+        if "realtimeInput" in said:
+            turn["parts"][0]["text"] += _heard(said["realtimeInput"])
+            return await self.say({"serverContent": {"modelTurn": turn}})
+        return None
+
+    async def set_up(self, setup: Any) -> None:  # noqa: ANN401 - JSON
+        """Begin, if this is how a session begins, and the model and the session to resume are there."""
+        if not isinstance(setup, dict):
+            return self.refuse("The first message has to be a setup.", _INVALID)
+        model = str(setup.get("model")).removeprefix("models/")
+        try:
+            models.find(model, "bidiGenerateContent", self.version)
+        except RefusedError as error:
+            return self.refuse(error.refusal.message)
+        resumption = setup.get("sessionResumption")
+        handle = (resumption or {}).get("handle")
+        if handle and not self.standin.store.get(self.call.key, f"handles/{handle}"):
+            return self.refuse("BidiGenerateContent session not found")
+        self.model = self.call.model = model
+        await self.say({"setupComplete": {}})
+        if resumption is not None:
+            handle = identifier(64)
+            self.keep({"name": f"handles/{handle}"})
+            await self.say({"sessionResumptionUpdate": {"newHandle": handle, "resumable": True}})
+        return None
+
+    def refuse(self, reason: str, code: int = _VIOLATION) -> None:
+        """Close, with as much of the reason as there is room for."""
+        self.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+
+    async def say(self, message: Json) -> None:
+        """Send a message in the kind of frame that is wanted."""
+        await self.write_message(json.dumps(message, ensure_ascii=False), binary=self.standin.live_binary)
+
+
+def _parsed(message: str | bytes) -> Json | None:
+    try:
+        said = json.loads(message)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _heard(realtime: Json) -> str:
+    """Return the text that came in, or how many bytes of anything else."""
+    if "text" in realtime:
+        return str(realtime["text"])
+    blobs = [realtime.get("audio"), realtime.get("video"), *(realtime.get("mediaChunks") or [])]
+    return f"{sum(len(base64.b64decode(blob['data'])) for blob in blobs if blob)} bytes"
+
+
+ROUTES: list[tuple[str, type[Handler]]] = [(rf"{PATH}(?:Constrained)?", Live)]

@@ -1,0 +1,61 @@
+"""The stand-in for the Gemini API with two keys, and a client that says what it wants in JSON."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+from proxycore.demo import Call, Health, StandIn
+from tests.conftest import TurnedClock
+from tests.wire import Got, ask
+
+MINE, OTHER = "AQ.mine", "AQ.other"
+
+
+@dataclass
+class Here:
+    """A stand-in under test."""
+
+    standin: StandIn
+    url: str
+    clock: TurnedClock
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    @property
+    def last(self) -> Call:
+        return self.standin.calls[-1]
+
+    async def ask(
+        self, method: str, target: str, body: object = None, *fields: tuple[str, str], key: str = MINE
+    ) -> Got:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        credential = [("X-Goog-Api-Key", key)] if key else []
+        return await ask(self.port, method, target, *credential, *fields, body=data)
+
+    async def json(self, method: str, target: str, body: object = None, key: str = MINE) -> Any:  # noqa: ANN401
+        return json.loads((await self.ask(method, target, body, key=key)).body)
+
+    async def refusal(
+        self, method: str, target: str, body: object = None, key: str = OTHER
+    ) -> tuple[int, str]:
+        got = await self.ask(method, target, body, key=key)
+        return got.status, json.loads(got.body)["error"]["message"]
+
+    async def upload(self, content: bytes = b"content", key: str = MINE) -> Any:  # noqa: ANN401
+        raw = ("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain")
+        return json.loads((await self.ask("POST", "/upload/v1beta/files", content, *raw, key=key)).body)[
+            "file"
+        ]
+
+
+def started(io_loop: IOLoop) -> Iterator[Here]:
+    """What a fixture yields: a stand-in that is stopped at the end."""
+    clock = TurnedClock()
+    standin = StandIn({MINE: Health.healthy(), OTHER: Health.healthy()}, clock=clock)
+    yield Here(standin, standin.listen(), clock)
+    io_loop.run_sync(standin.stop)
