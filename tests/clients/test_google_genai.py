@@ -8,9 +8,8 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from tests.clients.common import CLIENT_KEY, MODEL, pool
+from tests.clients.common import CLIENT_KEY, EMBEDDER, MODEL, PROMPT, pool
 
-PROMPT = "Write a short story"
 VERSIONS = [None, "v1", "v1beta", "v1alpha"]
 pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
 
@@ -70,7 +69,7 @@ async def test_chat_count_embed_and_list() -> None:
             assert PROMPT in (chat.send_message(PROMPT).text or "")
             assert "And then?" in (chat.send_message("And then?").text or "")
             assert client.models.count_tokens(model=MODEL, contents=PROMPT).total_tokens
-            embedded = client.models.embed_content(model="gemini-embedding-001", contents=["a", "b"])
+            embedded = client.models.embed_content(model=EMBEDDER, contents=["a", "b"])
             assert len(embedded.embeddings or []) == 2
             assert MODEL in str([model.name for model in client.models.list()])
             assert client.models.get(model=MODEL).name == f"models/{MODEL}"

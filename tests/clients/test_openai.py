@@ -5,9 +5,8 @@ import asyncio
 import openai
 import pytest
 
-from tests.clients.common import CLIENT_KEY, MODEL, pool
+from tests.clients.common import CLIENT_KEY, EMBEDDER, MODEL, PROMPT, pool
 
-PROMPT = "Write a short story"
 pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
 
 
@@ -58,7 +57,7 @@ async def test_models_and_embeddings() -> None:
     async with pool() as here, client_of(here.url) as client:
         for _ in range(5):
             assert f"models/{MODEL}" in [model.id async for model in client.models.list()]
-            embedded = await client.embeddings.create(model="gemini-embedding-001", input=["a", "b"])
+            embedded = await client.embeddings.create(model=EMBEDDER, input=["a", "b"])
             assert len(embedded.data) == 2
 
 

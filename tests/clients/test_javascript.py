@@ -1,0 +1,31 @@
+"""JavaScript clients, unchanged but for address and key; their cases are in `js/`, each in one process."""
+
+import pytest
+
+from tests.clients.common import JAVASCRIPT, NODE, all_right, outcomes, pool
+
+pytestmark = [pytest.mark.usefixtures("io_loop", "npm_packages"), pytest.mark.timeout(seconds=60)]
+
+GENAI = ("generate", "stream", "chat", "embed", "count", "models", "unknown model")
+
+
+async def test_googles_sdk_is_answered_right_in_both_versions() -> None:
+    async with pool() as here:
+        said = await outcomes(here, NODE, JAVASCRIPT / "genai.mjs")
+        versions = [f"{version} {case}" for version in ("default", "v1beta") for case in GENAI]
+        assert said == all_right(*versions, "wrong key")
+        assert {call.target.split("/")[1] for call in here.standin.calls} == {"v1", "v1beta"}
+
+
+async def test_the_ai_sdk_is_answered_right() -> None:
+    async with pool() as here:
+        said = await outcomes(here, NODE, JAVASCRIPT / "ai_sdk.mjs")
+        assert said == all_right("generateText", "streamText", "embed", "unknown model", "wrong key")
+
+
+async def test_openais_sdk_is_answered_right() -> None:
+    async with pool() as here:
+        said = await outcomes(here, NODE, JAVASCRIPT / "openai.mjs")
+        cases = ("chat", "streamed chat", "models", "embeddings", "unknown model", "wrong key")
+        assert said == all_right(*cases)
+        assert all(call.headers.get_list("Authorization") for call in here.standin.calls)

@@ -1,0 +1,22 @@
+"""Python clients that need a process of their own: for their warnings, or for what they can't live beside."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clients.common import all_right, outcomes, pool
+
+pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+
+
+async def test_googles_former_sdk_is_answered_right() -> None:
+    async with pool() as here:
+        said = await outcomes(here, sys.executable, "-m", "tests.clients.generativeai_cases")
+        assert said == all_right("generate", "stream", "chat", "count", "embed", "models", "unknown_model")
+
+
+async def test_langchain_is_answered_right(langchain_python: Path) -> None:
+    async with pool() as here:
+        said = await outcomes(here, langchain_python, "-m", "tests.clients.langchain_cases")
+        assert said == all_right("invoke", "stream", "embed", "unknown_model")
