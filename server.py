@@ -24,7 +24,7 @@ _PACE = 0.15  # seconds between the pieces of the demo's answers
 _TRY = """\
 The stand-in for the Gemini API has %d keys in different health. Try it, several times:
 
-  curl -N 'http://localhost:%d/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse' \\
+  curl -N '%s://localhost:%d/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse' \\
     -H 'Content-Type: application/json'%s -d '{"contents": [{"parts": [{"text": "Write a short story"}]}]}'
 """
 
@@ -59,7 +59,8 @@ async def demo(settings: Settings) -> None:
     credential = ' -H "x-goog-api-key: $OUTPUT_API_KEY"' if settings.client_keys else ""
 
     def invite(port: int) -> None:
-        sys.stderr.write(_TRY % (len(keys), port, credential))
+        scheme = "https" if settings.tls_cert_file else "http"
+        sys.stderr.write(_TRY % (len(keys), scheme, port, credential))
 
     try:
         await app.run(settings, invite)

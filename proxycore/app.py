@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -83,14 +84,15 @@ class ProxyApplication(Application):
             site=self.site,
         )
 
-    def server(self) -> HTTPServer:
-        """An HTTP server for the routes."""
+    def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
+        """An HTTP server for the routes; HTTPS with `tls`."""
         # Tornado counts a query's fields as it does a form's, but no query is read here.
         httputil.set_parse_body_config(
             httputil.ParseBodyConfig(urlencoded=httputil.ParseUrlEncodedConfig(max_arguments=_LARGEST_HEAD))
         )
         return HTTPServer(
             self,
+            ssl_options=tls,
             idle_connection_timeout=CLIENT_SILENCE,
             max_header_size=_LARGEST_HEAD,
             max_body_size=sys.maxsize,  # the handlers have a limit of their own, and an answer for it
@@ -109,6 +111,22 @@ def make_app(settings: Settings, clock: Callable[[], float] = time.time) -> Prox
     return ProxyApplication(settings, clock, random.Random())  # noqa: S311 - a key is chosen, not made
 
 
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """What HTTPS is served with, None for plain HTTP. Raises SettingsError when the files are no use."""
+    if settings.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # A password would be asked for on the terminal; there is no setting for one.
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        raise SettingsError(
+            f"TLS_CERT_FILE, TLS_KEY_FILE: not a PEM certificate and its unencrypted key: {reason}"
+        ) from error
+    return context
+
+
 async def run(settings: Settings, when_ready: Callable[[int], None] = lambda _: None) -> None:
     """Serves until a signal, then drains. `when_ready` is called with the port.
 
@@ -117,13 +135,14 @@ async def run(settings: Settings, when_ready: Callable[[int], None] = lambda _: 
     stop, hurry = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
     _look_at_open_files()
+    tls = tls_context(settings)
     try:
         listener = Listener(settings.host, settings.port)
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         raise SettingsError(f"HOST, PORT: can't listen on {address}: {error.strerror or error}") from error
     app = make_app(settings)
-    server = app.server()
+    server = app.server(tls)
     listener.accept_for(server)
     _say_ready(settings, listener.port)
     when_ready(listener.port)
@@ -181,7 +200,8 @@ def _say_ready(settings: Settings, port: int) -> None:
         logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logger.info(
-        "ready: http://%s:%d, %d Gemini API %s, %s",
+        "ready: %s://%s:%d, %d Gemini API %s, %s",
+        "https" if settings.tls_cert_file else "http",
         host,
         port,
         count,

@@ -4,6 +4,7 @@ It reads the same settings as the program, so it asks where the program listens.
 """
 
 import http.client
+import ssl
 import sys
 from pathlib import Path
 
@@ -17,9 +18,12 @@ def main() -> int:
     """The exit status that HEALTHCHECK wants: 0 for healthy, 1 for not."""
     try:
         settings = parse(read(Path.cwd(), {}))
-        connection = http.client.HTTPConnection(
-            _ANYWHERE.get(settings.host, settings.host), settings.port, timeout=_TIMEOUT
-        )
+        host = _ANYWHERE.get(settings.host, settings.host)
+        connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT)
+        if settings.tls_cert_file:
+            # The certificate is for the name that clients use, and this is nobody but ourselves.
+            anyone = ssl._create_unverified_context()  # noqa: S323 - see above
+            connection = http.client.HTTPSConnection(host, settings.port, timeout=_TIMEOUT, context=anyone)
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
     except (SettingsError, OSError, http.client.HTTPException) as error:

@@ -50,6 +50,8 @@ class Settings:
     upstream_url: str = "https://generativelanguage.googleapis.com"
     upstream_ca_file: str | None = None
     upstream_proxy: str | None = field(default=None, repr=False)
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
     cors_allow_origins: tuple[str, ...] = ("*",)
     max_attempts: int = 0
     max_wait: float = 10.0
@@ -105,6 +107,8 @@ def parse(variables: Mapping[str, str]) -> Settings:
         upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,
         upstream_ca_file=reader.file("UPSTREAM_CA_FILE"),
         upstream_proxy=reader.url("UPSTREAM_PROXY", PROXY_SCHEMES, bare=True),
+        tls_cert_file=reader.file("TLS_CERT_FILE"),
+        tls_key_file=reader.file("TLS_KEY_FILE"),
         cors_allow_origins=reader.origins("CORS_ALLOW_ORIGIN"),
         max_attempts=int(reader.number("MAX_ATTEMPTS", Settings.max_attempts, whole=True)),
         max_wait=reader.number("MAX_WAIT", Settings.max_wait),
@@ -119,6 +123,8 @@ def parse(variables: Mapping[str, str]) -> Settings:
         log_format=reader.choice("LOG_FORMAT", LOG_FORMATS) or Settings.log_format,
         warnings=reader.warnings,
     )
+    if settings.tls_key_file and not settings.tls_cert_file:
+        reader.mistakes.append("TLS_KEY_FILE: needs TLS_CERT_FILE, the certificate that the key belongs to")
     if reader.mistakes:
         raise SettingsError("\n".join(reader.mistakes))
     return settings

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_READY = re.compile(r"ready: http://\S+:(\d+)")
+_READY = re.compile(r"ready: https?://\S+:(\d+)")
 
 
 class Program:

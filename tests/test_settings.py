@@ -94,6 +94,7 @@ READ = {
     "UPSTREAM_PROXY https": ("https://a.example:3128/", "upstream_proxy", "https://a.example:3128"),
     "UPSTREAM_PROXY socks5": ("socks5://u:p@a.example:1080", "upstream_proxy", "socks5://u:p@a.example:1080"),
     "UPSTREAM_PROXY socks5h": ("socks5h://a.example", "upstream_proxy", "socks5h://a.example"),
+    "TLS_CERT_FILE": (__file__, "tls_cert_file", __file__),
     "CORS_ALLOW_ORIGIN": ("https://a.example", "cors_allow_origins", ("https://a.example",)),
     "CORS_ALLOW_ORIGIN list": (
         "https://a.example, http://b.example:8080/,null",
@@ -151,6 +152,7 @@ WRONG = {
     ],
     "UPSTREAM_CA_FILE": ["/no/such/file.pem", "/", "a\0b", "x" * 300, "x/" * 3000],
     "UPSTREAM_PROXY": ["a.example:3128", "socks4://a.example", "http://a.example/path", "http://a.example:0"],
+    "TLS_CERT_FILE": ["/no/such/file.pem", "/"],
     "CORS_ALLOW_ORIGIN": ["a.example", "https://", "https://a.example/path", "https://a.example https://b"],
     "MAX_ATTEMPTS": ["x", "-1", "1.5", "inf", "9999999999"],
     "MAX_WAIT": ["x", "-1", "nan", "inf", "-inf", "1e10", "10s"],
@@ -190,6 +192,14 @@ def test_a_first_bench_that_is_longer_than_the_longest_is_the_longest_unless_bot
     (line,) = mistakes({"BENCH_SECONDS": "1000", "BENCH_MAX_SECONDS": "999"})
     assert line.startswith("BENCH_MAX_SECONDS: ")
     assert "BENCH_SECONDS" in line.partition(":")[2]
+
+
+def test_a_tls_key_needs_its_certificate_which_may_be_in_the_same_file() -> None:
+    assert parse({"TLS_CERT_FILE": __file__}).tls_key_file is None
+    assert parse({"TLS_CERT_FILE": __file__, "TLS_KEY_FILE": __file__}).tls_key_file == __file__
+    (line,) = mistakes({"TLS_KEY_FILE": __file__})
+    assert line.startswith("TLS_KEY_FILE: ")
+    assert "TLS_CERT_FILE" in line
 
 
 def test_a_body_limit_is_never_rounded_down_to_nothing() -> None:
