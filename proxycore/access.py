@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from tornado.httputil import HTTPHeaders
 
-from proxycore.headers import Fields, query_keys
+from proxycore.headers import Fields, query_values
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _PREFLIGHT_AGE = "7200"  # seconds; the most that Chromium honours
@@ -20,6 +20,7 @@ _EXPOSED = ", ".join(
         "X-Goog-Upload-Size-Received",
         "X-Goog-Upload-Header-Content-Length",
         "X-Gemini-Service-Tier",
+        "X-Incomplete-Keys",
         "Content-Disposition",
         "Content-Length",
         "Content-Range",
@@ -59,7 +60,7 @@ class ClientKeys:
 
 def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
     """Every credential that a request presents: `x-goog-api-key`, `Authorization: Bearer`, `?key=`."""
-    offers = headers.get_list("x-goog-api-key") + query_keys(query)
+    offers = headers.get_list("x-goog-api-key") + query_values(query, "key")
     for value in headers.get_list("Authorization"):
         scheme, _, credential = value.partition(" ")
         if scheme.lower() == "bearer":
@@ -72,6 +73,10 @@ class Cors:
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page at `origin` may open a WebSocket; programs that are no browser name none."""
+        return not origin or bool({"*", origin} & self._origins)
 
     def fields(self, origin: str | None) -> Fields:
         """The header fields that let the page at `origin` read an answer."""

@@ -1,37 +1,67 @@
 """What a request is about: the model it names, and resources that belong to one key's project.
 
 Quotas are kept per model, so benches are too. Files, cached contents, operations and the like can only
-be seen with a key of the project that made them, so an answer about them says nothing about the key.
+be seen with a key of the project that made them, so a request that names one has to go to that key. Here
+such names are found in requests; `lesson` finds them in answers, and `owners` remembers whose they are.
+
+A resource's name is its collection and its id, as in `files/abc`. What belongs to another resource
+(`fileSearchStores/s/documents/d`) goes by the first of both.
 """
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
+
+COLLECTIONS = (
+    "files|cachedContents|batches|operations|tunedModels|fileSearchStores|corpora|generatedFiles|interactions"
+    "|agents|webhooks|triggers|environments|credentials|voices|decisions|auth_tokens"
+)
+"""The collections whose members belong to the project that made them, as a regular expression."""
 
 _MODEL_IN_PATH = re.compile(r"/(models|tunedModels)/([^/:?]+)")
 _MODEL_IN_BODY = re.compile(rb'"(?:model|agent)"\s*:\s*"([^"\\]{1,256})"')
 _PARSED_WHOLE = 1024 * 1024  # bytes; parsing more would hold up the loop for tens of milliseconds
 _LONGEST_NAME = 128  # characters: longer than any model's name, and a bound for what is remembered
 
-# Collections whose members belong to the project that made them.
-_OWNED = (
-    "files|cachedContents|batches|operations|tunedModels|fileSearchStores|corpora|generatedFiles|interactions"
-    "|agents|webhooks|triggers|environments|credentials|voices|decisions"
+# On the OpenAI path a name is an id in a collection that is called the same: `batches/batches/abc`.
+_RESOURCE = re.compile(rf"(?:^|/)((?:{COLLECTIONS})/(?!(?:{COLLECTIONS})/)[^/:?#]+)")
+_STRING = rb'"((?:[^"\\]|\\.){1,512})"'  # longer ones are no names, but may be megabytes of data
+_NAME_IN_BODY = re.compile(
+    rb'"(?:fileUri|file_uri|uri|fileName|file_name|input_file_id|cachedContent|cached_content|model)"\s*:\s*'
+    + _STRING
 )
-_RESOURCE_IN_PATH = re.compile(rf"/(?:{_OWNED})/[^/?]")
-_RESOURCE_IN_BODY = re.compile(
-    rb'"(?:fileUri|file_uri|cachedContent|cached_content|previous_interaction_id|previousInteractionId|fileName'
-    rb'|file_name|fileSearchStoreNames|file_search_store_names)"\s*:\s*[\["]'
+_NAMES_IN_BODY = re.compile(rb'"(?:fileSearchStoreNames|file_search_store_names)"\s*:\s*\[([^\]]{1,8192})')
+_STRINGS = re.compile(_STRING)
+# Google's ids have no dots, but the names of files on the web do.
+_WHOLE_NAME = re.compile(
+    rf"(?:models/[^/]+/)?(?:{COLLECTIONS})/"
+    rf"|https?://[^/]+/v\d\w*/(?:models/[^/]+/)?(?:{COLLECTIONS})/[\w-]+(?:[:?/]|$)"
 )
+_PREVIOUS = re.compile(rb'"(?:previous_interaction_id|previousInteractionId)"\s*:\s*' + _STRING)
+_NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a request is about: `model` is empty when it names none."""
+    """What a request is about: `model` is empty when it names none.
+
+    `resources` are the names of owned resources. Those in `perhaps` may be Google's own, which anyone
+    can use (an agent): they count only when their owner is known. What is made in one `group` is made
+    with one key, as far as that is ready.
+    """
 
     model: str
-    names_resource: bool
+    resources: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
+    group: str = ""
+
+    @property
+    def names_resource(self) -> bool:
+        """Whether the request can only succeed with one key's project."""
+        return bool(self.resources)
 
     def __str__(self) -> str:
         return self.model or "no model"
@@ -39,25 +69,83 @@ class Scope:
 
 def scope_of(path: str, body: bytes) -> Scope:
     """The scope of a request, from its path (without query) and body."""
+    document = _parsed(body)
     match = _MODEL_IN_PATH.search(path)
     if match:
         name = unquote(match[2])
         model = f"tunedModels/{name}" if match[1] == "tunedModels" else name
     else:
-        model = _model_in_body(body)
-    owned = _RESOURCE_IN_PATH.search(path) is not None or _RESOURCE_IN_BODY.search(body) is not None
-    return Scope(model[:_LONGEST_NAME], owned)
+        model = _model_in(document, body)
+    in_path = resource_in(path)
+    found = dict.fromkeys([in_path] if in_path else [])
+    found |= dict.fromkeys(_names_in(body))
+    perhaps: tuple[str, ...] = ()
+    if _NAMES_BY_ID.search(path):
+        found |= dict.fromkeys(_environments_in(document))
+        agent = document.get("agent")
+        perhaps = (_named("agents", agent),) if isinstance(agent, str) else ()
+    return Scope(model[:_LONGEST_NAME], tuple(found), perhaps)
 
 
-def _model_in_body(body: bytes) -> str:
+def resource_in(path: str) -> str | None:
+    """The name of the owned resource that a path is about."""
+    match = _RESOURCE.search(unquote(path) if "%" in path else path)
+    return match[1] if match else None
+
+
+def _names_in(body: bytes) -> Iterator[str]:
+    for match in _NAME_IN_BODY.finditer(body):
+        yield from _name_of(match[1])
+    for match in _NAMES_IN_BODY.finditer(body):
+        for text in _STRINGS.findall(match[1]):
+            yield from _name_of(text)
+    for text in _PREVIOUS.findall(body):
+        yield _named("interactions", _unescaped(text))
+
+
+def _name_of(text: bytes) -> Iterator[str]:
+    value = _unescaped(text)
+    if _WHOLE_NAME.match(value) and (name := resource_in(value)):
+        yield name
+
+
+def _environments_in(document: dict[str, Any]) -> Iterator[str]:
+    # Elsewhere in it, `environment` is anything: where a tool runs, or an argument of a function.
+    value = document.get("environment") or document.get("environment_id")
+    if isinstance(value, dict):
+        value = value.get("environment_id") or value.get("environmentId")
+    if isinstance(value, str) and value:
+        yield _named("environments", value)
+
+
+def _named(collection: str, identifier: str) -> str:
+    prefix = f"{collection}/"
+    return identifier if identifier.startswith(prefix) else prefix + identifier
+
+
+def _unescaped(text: bytes) -> str:
+    plain = text.decode(errors="replace")
+    if "\\" not in plain:
+        return plain
+    try:
+        return str(json.loads(f'"{plain}"'))
+    except ValueError:
+        return plain
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
     if len(body) > _PARSED_WHOLE:
-        match = _MODEL_IN_BODY.search(body)
-        return match[1].decode(errors="replace").removeprefix("models/") if match else ""
+        return {}
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return ""
-    if not isinstance(document, dict):
-        return ""
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _model_in(document: dict[str, Any], body: bytes) -> str:
+    if len(body) > _PARSED_WHOLE:
+        match = _MODEL_IN_BODY.search(body)
+        return match[1].decode(errors="replace").removeprefix("models/") if match else ""
     model = document.get("model") or document.get("agent")
     return model.removeprefix("models/") if isinstance(model, str) else ""

@@ -19,15 +19,18 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from proxycore.access import ClientKeys, Cors
-from proxycore.handler import CLIENT_SILENCE, NotRelayedHandler, Site
+from proxycore.handler import CLIENT_SILENCE, Site
 from proxycore.headers import Redactor
 from proxycore.line import Lines
 from proxycore.listener import Listener
 from proxycore.log import logger
-from proxycore.relay import PATHS, Relay, RelayHandler
+from proxycore.owners import Owners
+from proxycore.passage import Pool
+from proxycore.relay import PATHS, RelayHandler
 from proxycore.rotator import Doubling, Key, Rotator
 from proxycore.settings import Settings, SettingsError
-from proxycore.status import AliveHandler, HomeHandler, ReadyHandler
+from proxycore.status import AliveHandler, HomeHandler, NotRelayedHandler, ReadyHandler
+from proxycore.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.upstream import Route, Upstream
 from proxycore.verdict import Backoff
 
@@ -63,18 +66,21 @@ class ProxyApplication(Application):
             )
         )
         self.lines = Lines(self.rotator, settings.max_wait, clock)
-        relay = Relay(
+        self.owners = Owners(clock)
+        pool = Pool(
             rotator=self.rotator,
             lines=self.lines,
+            owners=self.owners,
             upstream=self.upstream,
             max_attempts=settings.max_attempts,
-            max_body_bytes=settings.max_body_bytes,
             clock=clock,
             source=source,
         )
+        relay = {"pool": pool, "max_body_bytes": settings.max_body_bytes}
         super().__init__(
             [
-                (PATHS, RelayHandler, {"relay": relay}),
+                (PATHS, RelayHandler, relay),
+                (UPLOAD_PATHS, UploadHandler, relay | {"public_url": settings.public_url}),
                 (r"/", HomeHandler),
                 (r"/healthz", AliveHandler),
                 (r"/readyz", ReadyHandler, {"rotator": self.rotator}),

@@ -20,6 +20,7 @@ import pycurl
 from tornado.curl_httpclient import CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 
+from proxycore.feed import Feed
 from proxycore.head import Head, HeadReader
 from proxycore.headers import Field, Fields
 from proxycore.silence import Silence
@@ -60,12 +61,15 @@ class UpstreamError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request as it goes upstream, but for the key: target is path and query, byte for byte."""
+    """A request as it goes upstream, but for the key: target is path and query, byte for byte.
+
+    The body is held, or passes through.
+    """
 
     method: str
     target: str
     fields: Fields
-    body: bytes
+    body: bytes | Feed
 
 
 class Attempt:
@@ -172,7 +176,11 @@ class Attempt:
     def _resume(self, _: "asyncio.Future[None]") -> None:
         self._blocked = None
         self._drain()
-        if self._blocked is None and self._curl is not None:
+        if self._blocked is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._curl is not None:
             self._silence.heard()
             # A transfer that failed while it was paused says so here, and again when it finishes.
             with contextlib.suppress(pycurl.error):
@@ -207,10 +215,13 @@ class Attempt:
         self.end()
 
     def _still_busy(self) -> bool:
-        # A paused upstream is silent for our sake, and one that is still being sent to may well be.
+        # A paused upstream is silent for our sake, one that waits for the client for its sake, and one that
+        # is still being sent to may well be.
+        body = self._outgoing.body
+        starved = isinstance(body, Feed) and body.starved
         uploaded = self._curl.getinfo(pycurl.SIZE_UPLOAD_T) if self._curl is not None else 0
         progress, self._uploaded = uploaded != self._uploaded, uploaded
-        return progress or self._blocked is not None
+        return progress or starved or self._blocked is not None
 
     def _prepare(self, curl: pycurl.Curl) -> None:
         curl.attempt = self
@@ -221,6 +232,8 @@ class Attempt:
         curl.setopt(pycurl.CUSTOMREQUEST, outgoing.method)
         if outgoing.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
+        elif isinstance(outgoing.body, Feed):
+            self._prepare_feed(curl, outgoing.body)
         elif outgoing.body or outgoing.method in _EXPECT_BODY:
             curl.setopt(pycurl.POSTFIELDS, outgoing.body)
         curl.setopt(pycurl.HTTPHEADER, _lines([self._credential, *outgoing.fields]))
@@ -246,6 +259,17 @@ class Attempt:
             curl.setopt(pycurl.NOPROXY, "")
             curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
             curl.setopt(pycurl.PROXY_CAINFO, upstream.ca_file)
+
+    def _prepare_feed(self, curl: pycurl.Curl, feed: Feed) -> None:
+        def read(size: int) -> bytes | int:
+            piece = feed.take(size)
+            return int(pycurl.READFUNC_PAUSE) if piece is None else piece
+
+        curl.setopt(pycurl.UPLOAD, 1)
+        if feed.length is not None:  # else it goes in chunks
+            curl.setopt(pycurl.INFILESIZE_LARGE, feed.length)
+        curl.setopt(pycurl.READFUNCTION, read)
+        feed.connect(self._go_on)
 
     def _about_to_send(self, *_: object) -> int:
         # libcurl by itself repeats a request when a kept connection turns out to be closed. What is

@@ -1,15 +1,18 @@
 """Content codings (RFC 9110 §8.4.1): reading a body that came compressed.
 
-Only errors are ever read; what goes to a client stays compressed as it was.
+Only errors, and answers that tell of resources, are ever read; what goes to a client stays compressed
+as it was.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import brotli
 
 LARGEST = 8 * 1024 * 1024
 """Bytes that a decoded body may have; a bomb beyond it counts as unreadable."""
+
+_PIECE = 64 * 1024  # bytes that are unfolded at once
 
 
 def decode(body: bytes, encodings: Iterable[str]) -> bytes | None:
@@ -57,3 +60,51 @@ def _gzip(body: bytes) -> bytes | None:
 
 
 _DECODERS = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli}
+
+
+class Unfolding:
+    """Reads a body that comes in pieces, in pieces of at most `_PIECE` bytes.
+
+    What can't be read (an unknown coding, damaged data) is empty from there on.
+    """
+
+    def __init__(self, encodings: Iterable[str]) -> None:
+        codings = [name.strip().lower() for value in encodings for name in value.split(",")]
+        codings = [name for name in codings if name not in ("", "identity")]
+        self._plain = not codings
+        self._unfold = _PIECEWISE[codings[0]]() if len(codings) == 1 and codings[0] in _PIECEWISE else None
+
+    def unfold(self, chunk: bytes) -> Iterator[bytes]:
+        """What the next piece of the body holds."""
+        if self._plain:
+            yield chunk
+        elif self._unfold is not None:
+            try:
+                yield from self._unfold(chunk)
+            except (zlib.error, brotli.error):
+                self._unfold = None
+
+
+def _inflating() -> Callable[[bytes], Iterator[bytes]]:
+    inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)  # gzip or zlib, whichever it is
+
+    def unfold(chunk: bytes) -> Iterator[bytes]:
+        while piece := inflater.decompress(chunk, _PIECE):
+            yield piece
+            chunk = inflater.unconsumed_tail
+
+    return unfold
+
+
+def _unfolding_brotli() -> Callable[[bytes], Iterator[bytes]]:
+    unfolder = brotli.Decompressor()
+
+    def unfold(chunk: bytes) -> Iterator[bytes]:
+        while piece := unfolder.process(chunk, output_buffer_limit=_PIECE):
+            yield piece
+            chunk = b""
+
+    return unfold
+
+
+_PIECEWISE = {"gzip": _inflating, "x-gzip": _inflating, "deflate": _inflating, "br": _unfolding_brotli}

@@ -34,7 +34,12 @@ _COMPUTES = (
 
 def repeatable(method: str, path: str) -> bool:
     """Whether a request may be sent again when it is not known what became of it."""
-    return method in _IDEMPOTENT or (method == "POST" and path.endswith(_COMPUTES))
+    return method in _IDEMPOTENT or (method == "POST" and computes(path))
+
+
+def computes(path: str) -> bool:
+    """Whether a path is that of a call that computes an answer and makes nothing."""
+    return path.endswith(_COMPUTES)
 
 
 @dataclass(slots=True)

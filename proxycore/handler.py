@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 import struct
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,9 +77,9 @@ class ProxyHandler(RequestHandler):
         """Called by Tornado for every request."""
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._refused = False
+        self._answered = False
         self._closed = False
-        self._body_read = False
+        self._body_begun = self._body_read = False
         self._silence: Silence | None = None
 
     @property
@@ -130,7 +131,7 @@ class ProxyHandler(RequestHandler):
             self.add_fields(self.site.cors.preflight_fields(headers))
             self.finish()
         elif self.body_announced:
-            self._silence = Silence(lambda: False, self._fell_silent)
+            self._silence = Silence(lambda: self.stalled, self._fell_silent)
             self._silence.watch(CLIENT_SILENCE)
 
     @property
@@ -139,22 +140,29 @@ class ProxyHandler(RequestHandler):
         headers = self.request.headers
         return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
-    def data_received(self, chunk: bytes) -> None:  # noqa: ARG002 - Tornado's signature
+    @property
+    def stalled(self) -> bool:
+        """Whether the client has to wait before it can send more."""
+        return False
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:  # noqa: ARG002 - Tornado's signature
         """A piece of the request's body."""
+        self._body_begun = True
         if self._silence:
             self._silence.heard()
+        return None
 
     def body_whole(self) -> bool:
         """To be called when the body has come; returns whether the request is still to be answered."""
         self._body_read = True
         if self._silence:
             self._silence.stop()
-        if self._refused and not self._finished:
+        if self._answered and not self._finished:
             self.finish()
         return not self._finished
 
     def _fell_silent(self, seconds: float) -> None:
-        if not self._refused:
+        if not self._answered:
             self.refuse(408, f"The request's body stopped coming for {seconds:g} seconds.", linger=False)
 
     def refuse(
@@ -166,11 +174,7 @@ class ProxyHandler(RequestHandler):
         details: list[dict[str, str]] | None = None,
         linger: bool = True,
     ) -> None:
-        """Answers with an error in Google's shape (AIP-193).
-
-        A client that is still sending would meet a closed connection before it reads the answer, so the
-        rest of its body is read and dropped, for a while.
-        """
+        """Answers with an error in Google's shape (AIP-193)."""
         error: dict[str, Any] = {
             "code": code,
             "message": message,
@@ -187,9 +191,17 @@ class ProxyHandler(RequestHandler):
         self.record.sent_bytes += len(body)
         self.note_first_byte()
         self.write(body)
-        self._refused = True
+        self.end_answer(linger=linger)
+
+    def end_answer(self, *, linger: bool = True) -> None:
+        """Ends the answer.
+
+        A client that is still sending would meet a closed connection before it reads the answer, so the
+        rest of its body is read and dropped, for a while.
+        """
+        self._answered = True
         still_sending = self.body_announced and not self._body_read
-        if linger and still_sending and "Expect" not in self.request.headers:
+        if linger and still_sending and (self._body_begun or "Expect" not in self.request.headers):
             self.flush()
             self._loop.call_later(_LINGER, self._stop_lingering)
         else:
@@ -215,7 +227,7 @@ class ProxyHandler(RequestHandler):
         """Ends the answer, and with it a connection of HTTP/1.0, where it may be the only end there is."""
         connection = self.request.connection
         written = super().finish(chunk)
-        written.add_done_callback(lambda _: self.site.running.discard(self))
+        written.add_done_callback(lambda _: self.on_written())
         if self.request.version == "HTTP/1.0" and isinstance(connection, HTTP1Connection):
             written.add_done_callback(lambda _: connection.close())
         return written
@@ -227,6 +239,10 @@ class ProxyHandler(RequestHandler):
         """Tornado's word that the answer was written."""
         self.close_record(self.get_status())
 
+    def on_written(self) -> None:
+        """The answer is out."""
+        self.site.running.discard(self)
+
     def on_connection_close(self) -> None:
         """Tornado's word that the client has left."""
         super().on_connection_close()
@@ -236,7 +252,10 @@ class ProxyHandler(RequestHandler):
     def cut(self) -> None:
         """Closes the client's connection in the midst of an answer."""
         if not self._finished:
-            stream = self.detach()
+            connection = self.request.connection
+            assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
+            # Tornado still reads from one whose request is not whole.
+            stream = self.detach() if self._body_read else connection.stream
             if self.request.version == "HTTP/1.0":
                 # The end of the connection is the end of the answer there: only a reset says it was cut.
                 stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -270,19 +289,3 @@ class ProxyHandler(RequestHandler):
             "client": record.client,
             "id": record.request_id,
         }
-
-
-class NotRelayedHandler(ProxyHandler):
-    """Everything that is no path of ours."""
-
-    def prepare(self) -> None:
-        """Answers 404, preflights aside."""
-        super().prepare()
-        if not self._refused and not self._finished:
-            path = self.request.path.encode("unicode_escape").decode()[:200]
-            self.refuse(404, f"{path} is not relayed. What is relayed begins with a version, like /v1beta/.")
-
-    def _end(self) -> None:
-        self.body_whole()
-
-    get = head = post = put = patch = delete = options = _end

@@ -18,6 +18,9 @@ Field = tuple[str, str]
 Fields = list[Field]
 """Header fields in order, repeated ones repeated."""
 
+GROUP_FIELD = "X-Resource-Group"
+"""The field of our own with which a client keeps what it makes together, with one key."""
+
 HOP_BY_HOP = frozenset(
     {
         # RFC 9110 §7.6.1, and two that predate it and are still sent.
@@ -45,6 +48,8 @@ _NOT_UPSTREAM = HOP_BY_HOP | {
     "x-api-key",
     "cookie",
     "cookie2",
+    # For us alone.
+    GROUP_FIELD.lower(),
     # The way to us is nobody else's business.
     "forwarded",
     "via",
@@ -82,14 +87,15 @@ def _named_by_connection(fields: Fields) -> frozenset[str]:
     return frozenset(token.strip().lower() for value in named for token in value.split(","))
 
 
-def without_credentials(query: str) -> str:
-    """The query string less its credential parameters, every other byte as it was."""
-    return "&".join(part for part in query.split("&") if _parameter(part) not in CREDENTIAL_PARAMETERS)
+def without_credentials(query: str, kept: str = "") -> str:
+    """The query string less its credential parameters but `kept`, every other byte as it was."""
+    dropped = CREDENTIAL_PARAMETERS - {kept}
+    return "&".join(part for part in query.split("&") if _parameter(part) not in dropped)
 
 
-def query_keys(query: str) -> list[str]:
-    """The values of the credential parameter `key`, percent-decoded."""
-    return [unquote(part.partition("=")[2]) for part in query.split("&") if _parameter(part) == "key"]
+def query_values(query: str, name: str) -> list[str]:
+    """The values of a credential parameter, percent-decoded."""
+    return [unquote(part.partition("=")[2]) for part in query.split("&") if _parameter(part) == name]
 
 
 def _parameter(part: str) -> str:

@@ -1,9 +1,8 @@
-"""The relay: one request, tried with one key after the other until an answer is for the client.
+"""The relay of a request whose body is held, so that it can be sent again with another key.
 
     the body is whole
-      loop   key = the next one                     none: 401, or 429 with a Retry-After
-             answer = one attempt with it           2xx: to the client, chunk by chunk   [committed]
-             judge it, rest the key if need be      else: kept, and perhaps another attempt
+      a passage through the keys               2xx: to the client, chunk by chunk   [committed]
+                                               else: kept, judged, and perhaps another attempt
     no attempt is left: the last answer goes to the client, if it was about the request
 
 2xx is streamed, anything else is kept until judged. Once committed there is no way back: an upstream
@@ -11,108 +10,112 @@ that breaks off then cuts the client. A client that leaves cancels the work, wha
 """
 
 import asyncio
-import itertools
 import math
-import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable
+from dataclasses import replace
 from http.client import responses
 
 from proxycore.access import offered_keys
-from proxycore.affinity import Scope, scope_of
+from proxycore.affinity import Scope, resource_in, scope_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.downstream import Downstream
-from proxycore.failover import Failover, repeatable
+from proxycore.failover import repeatable
+from proxycore.feed import Feed
 from proxycore.handler import ProxyHandler
 from proxycore.head import Head
-from proxycore.headers import Field, downstream_fields, upstream_fields, without_credentials
+from proxycore.headers import (
+    GROUP_FIELD,
+    Field,
+    Fields,
+    downstream_fields,
+    upstream_fields,
+    without_credentials,
+)
 from proxycore.kept import KEPT_BYTES, Kept
-from proxycore.line import Lines
+from proxycore.lesson import lesson_in
 from proxycore.log import logger
-from proxycore.rotator import Bench, Key, Rotator
-from proxycore.upstream import Upstream
-from proxycore.verdict import HEALTHY, TROUBLE, Rest, Then, Verdict
+from proxycore.owners import OwnersDifferError
+from proxycore.passage import Answer, Passage, Pool
+from proxycore.rotator import Key
+from proxycore.verdict import HEALTHY
 
 PATHS = r"/+(?:v\d+[A-Za-z0-9]*|download/v\d+[A-Za-z0-9]*|\$discovery)/.*"
-"""The paths that are relayed, as a regular expression."""
+"""The paths that are relayed with their body held, as a regular expression."""
 
 _OPENAI = re.compile(r"/v\d+[A-Za-z0-9]*/openai(?:/|$)")
 # The upstream would resolve them, and so find another path than the one that was looked at here.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
 _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
-_SILENT = Verdict("silence")
-_PAUSE = (0.05, 0.25)  # seconds between attempts after the upstream's trouble; doubles with every one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relay:
-    """What relaying needs. `clock` tells seconds since the epoch."""
-
-    rotator: Rotator
-    lines: Lines
-    upstream: Upstream
-    max_attempts: int
-    max_body_bytes: int
-    clock: Callable[[], float]
-    source: random.Random
 
 
 class RelayHandler(ProxyHandler):
     """Relays one request."""
 
-    _arrivals = itertools.count()
-
-    def initialize(self, relay: Relay) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool, max_body_bytes: int) -> None:  # type: ignore[override] # Tornado passes keywords
         """Called by Tornado for every request."""
         super().initialize()
-        self._relay = relay
+        self.pool = pool
+        self.path = "/" + self.request.path.lstrip("/")
+        self._max_body_bytes = max_body_bytes
         self._chunks: list[bytes] = []
         self._size = 0
-        self._arrival = next(self._arrivals)
         self._work: asyncio.Task[object] | None = None  # while it is being answered
         self._committed = False
-        self._holding: tuple[str, Key] | None = None  # a model's key whose answer others may wait for
-        self._patience: float | None = None  # until when it may wait for a key, once it had to
 
     def prepare(self) -> None:
         """Lets in who may come in, before the body does."""
         super().prepare()
-        if self._refused or self._finished:
+        if self._answered or self._finished:
             return
         clients = self.site.clients
         name = clients.name_of(offered_keys(self.request.headers, self.request.query))
         self.record.client = name or "-"
-        if clients.required and name is None:
+        if clients.required and name is None and not self.is_capability:
             self.refuse(
                 401, "The API key is missing or wrong. Send the key that the operator of this proxy gave you."
             )
         elif _DOT_SEGMENT.search(self.request.path):
             self.refuse(404, "A path with dot segments is not relayed.")
-        elif int(self.request.headers.get("Content-Length", "0")) > self._relay.max_body_bytes:
+        elif self.holds_body and int(self.request.headers.get("Content-Length", "0")) > self._max_body_bytes:
             self._refuse_size()
 
-    def data_received(self, chunk: bytes) -> None:
+    @property
+    def is_capability(self) -> bool:
+        """Whether the request's address alone allows it."""
+        return False
+
+    @property
+    def holds_body(self) -> bool:
+        """Whether the body is kept, so that it can be sent again."""
+        return True
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Holds the body, so that it can be sent again."""
         super().data_received(chunk)
-        if self._refused:
-            return
-        self._size += len(chunk)
-        self._chunks.append(chunk)
-        if self._size > self._relay.max_body_bytes:
-            self._refuse_size()
+        if not self._answered:
+            self._size += len(chunk)
+            self._chunks.append(chunk)
+            if self._size > self._max_body_bytes:
+                self._refuse_size()
+        return None
 
     def _refuse_size(self) -> None:
         self._chunks.clear()
-        limit = self._relay.max_body_bytes / (1024 * 1024)
+        limit = self._max_body_bytes / (1024 * 1024)
         self.refuse(413, f"The request's body is larger than {limit:g} MB (MAX_BODY_MB).")
 
     async def _answer(self) -> None:
-        if not self.body_whole():
-            return
+        if self.body_whole():
+            await self.work()
+
+    get = head = post = put = patch = delete = options = _answer
+
+    async def work(self) -> None:
+        """Serves the request, as long as the client stays. Raises nothing but foreign cancellation."""
         self._work = asyncio.current_task()
         try:
-            await self._serve()
+            await self.serve()
         except asyncio.CancelledError:
             # The client left, or was cut: both have written the record, and nobody is left to be told.
             if not self._closed or self._work is None:
@@ -126,13 +129,15 @@ class RelayHandler(ProxyHandler):
                 self.refuse(500, "The proxy failed on this request.")
         finally:
             self._work = None
-            self._let_go()
-
-    get = head = post = put = patch = delete = options = _answer
 
     def on_connection_close(self) -> None:
         """The client has left: whatever is being done for it ends now."""
         super().on_connection_close()
+        if self._work:
+            self._work.cancel()
+
+    def _fell_silent(self, seconds: float) -> None:
+        super()._fell_silent(seconds)
         if self._work:
             self._work.cancel()
 
@@ -142,91 +147,71 @@ class RelayHandler(ProxyHandler):
         if self._work and self._work is not asyncio.current_task():
             self._work.cancel()
 
-    async def _serve(self) -> None:
-        request, relay = self.request, self._relay
-        path = "/" + request.path.lstrip("/")
-        query = without_credentials(request.query)
+    async def serve(self) -> None:
+        """The request's passage through the keys, to its answer."""
         body = b"".join(self._chunks)
         self._chunks.clear()
-        scope = scope_of(path, body)
-        method = request.method or "GET"
-        outgoing = Outgoing(
-            method, path + (f"?{query}" if query else ""), upstream_fields(request.headers.get_all()), body
-        )
-        failover = Failover(relay.max_attempts, repeatable(method, path))
-        last: Kept | UpstreamError | None = None
-        verdict = HEALTHY
-        while key := await self._next_key(scope, failover, verdict):
-            self._holding = (scope.model, key)
-            last = await self._try(key, scope, outgoing, failover)
-            if last is None:
-                return
-            verdict = self._judge(last, scope)
-            self._settle(key, scope, verdict)
-            sent = not isinstance(last, UpstreamError) or last.sent
-            if not failover.note(key, verdict, sent=sent):
-                break
-            if verdict.then is Then.RETRY:
-                low, high = _PAUSE
-                await asyncio.sleep(relay.source.uniform(low, high) * 2 ** (failover.troubles - 1))
-        self._conclude(last, verdict, scope)
+        if passage := self.passage(scope_of(self.path, body)):
+            await self.pass_through(passage, self.outgoing(body))
 
-    async def _next_key(self, scope: Scope, failover: Failover, verdict: Verdict) -> Key | None:
-        lines = self._relay.lines
-        if key := lines.take(scope.model, failover.used):
-            return key
-        if verdict.then is Then.RETRY and (key := lines.take(scope.model, failover.strangers)):
-            return key  # the trouble was no key's, so one that was used will do
-        now = self._loop.time()
-        if self._patience is None:
-            self._patience = now + lines.max_wait
-        return await lines.wait(scope.model, self._arrival, failover.strangers, self._patience - now)
+    def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
+        """The passage of a request with this scope; None when it was refused, for no key could serve it."""
+        can_repeat = repeatable(self.request.method or "", self.path)
+        if group := self.request.headers.get(GROUP_FIELD):
+            scope = replace(scope, group=f"group/{self.record.client}/{group}")
+        try:
+            return Passage(self.pool, scope, self.record, repeatable=can_repeat, once=once)
+        except OwnersDifferError as error:
+            self.refuse(400, str(error))
+            return None
 
-    async def _try(
-        self, key: Key, scope: Scope, outgoing: Outgoing, failover: Failover
-    ) -> Kept | UpstreamError | None:
-        """One attempt; None when it was committed, and the client has its answer."""
-        self.record.key, self.record.attempts = key.name, self.record.attempts + 1
-        fresh = failover.troubles > 0 or not failover.repeatable
-        attempt = Attempt(self._relay.upstream, outgoing, _credential(key, outgoing.target), fresh=fresh)
+    def outgoing(self, body: bytes | Feed) -> Outgoing:
+        """The request as it goes upstream."""
+        request = self.request
+        query = without_credentials(request.query)
+        target = self.path + (f"?{query}" if query else "")
+        return Outgoing(request.method or "GET", target, upstream_fields(request.headers.get_all()), body)
+
+    async def pass_through(self, passage: Passage, outgoing: Outgoing, key: Key | None = None) -> None:
+        """Tries key after key (`key` first, if it is said), and answers the client in any case."""
+
+        async def attempt(key: Key, fresh: bool) -> Answer | None:
+            return await self._try(passage, key, outgoing, fresh=fresh)
+
+        if not await passage.run(attempt, key):
+            self.conclude(passage)
+
+    async def _try(self, passage: Passage, key: Key, outgoing: Outgoing, *, fresh: bool) -> Answer | None:
+        attempt = Attempt(self.pool.upstream, outgoing, credential(key, outgoing.target), fresh=fresh)
         try:
             head = await attempt.head()
             if 200 <= head.status < 300:
-                self._settle(key, scope, HEALTHY)
-                await self._commit(head, attempt)
+                passage.settle(key, HEALTHY)
+                await self._commit(head, attempt, key)
                 return None
             return Kept(head, await attempt.read(KEPT_BYTES))
         except UpstreamError as error:
-            return error
+            return error.with_traceback(None)  # which would hold all of this
         finally:
             attempt.end()
 
-    def _judge(self, answer: Kept | UpstreamError, scope: Scope) -> Verdict:
-        if isinstance(answer, UpstreamError):
-            logger.warning("request %s: %s %s", self.record.request_id, str(answer), answer.detail)
-            return _SILENT if answer.silent else TROUBLE
-        return answer.verdict(self._relay.clock(), scope)
-
-    def _settle(self, key: Key, scope: Scope, verdict: Verdict) -> None:
-        """Puts the verdict into effect, and only then lets the next in line have the key."""
-        bench = self._relay.rotator.apply(key, scope.model, verdict)
-        if bench:
-            _log_bench(key, scope, verdict, bench, self._relay.clock())
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self._holding:
-            self._relay.lines.answered(*self._holding)
-            self._holding = None
-
-    async def _commit(self, head: Head, attempt: Attempt) -> None:
+    async def _commit(self, head: Head, attempt: Attempt, key: Key) -> None:
         """Relays a 2xx answer. Raises nothing but cancellation: a broken one cuts the client."""
-        self._set_head(head)
+        owners = self.pool.owners
+        if self.request.method == "DELETE" and (name := resource_in(self.path)):
+            owners.forget(name)
+        self._set_head(head, key)
         self._committed = True
         self.note_first_byte()
-        downstream = Downstream(self)
+        downstream, lesson = Downstream(self), lesson_in(self.path, head.fields)
+
+        def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
+            if lesson:
+                owners.hear(lesson.read(chunk), key)
+            return downstream.send(chunk)
+
         try:
-            await attempt.relay(downstream.send)
+            await attempt.relay(learn_and_send if lesson else downstream.send)
         except UpstreamError as error:
             logger.warning("request %s: %s %s", self.record.request_id, str(error), error.detail)
             self.cut()
@@ -234,64 +219,78 @@ class RelayHandler(ProxyHandler):
         downstream.send_head()
         if downstream.gone:
             self.close_record(499, "left")  # before Tornado could say so
-        self.finish()
+        self.end_answer()
 
-    def _set_head(self, head: Head) -> None:
+    def _set_head(self, head: Head, key: Key | None) -> None:
         reason = head.reason or responses.get(head.status, "Unknown")
         self.set_status(head.status, reason)
         self.clear_header("Date")
-        self.add_fields(self.site.redactor.fields(downstream_fields(head.fields)))
+        fields = downstream_fields(head.fields)
+        if key:
+            fields = self.readdressed(fields, key)
+        self.add_fields(self.site.redactor.fields(fields))
 
-    def _conclude(self, last: Kept | UpstreamError | None, verdict: Verdict, scope: Scope) -> None:
-        if verdict.then in {Then.FAILOVER, Then.ADDRESS} or last is None:
-            self._refuse_for_want_of_keys(scope)
+    def readdressed(self, fields: Fields, key: Key) -> Fields:  # noqa: ARG002 - what uploads need
+        """The fields of a 2xx answer, addresses in them changed to ours."""
+        return fields
+
+    def conclude(self, passage: Passage) -> None:
+        """Answers the client after a passage in which nothing was committed."""
+        last = passage.last
+        if passage.wants_keys or last is None:
+            self.refuse_for_want_of_keys(passage)
         elif isinstance(last, UpstreamError):
             self.refuse(500, str(last), status="UNAVAILABLE")
         else:
-            self._send_kept(last)
+            self.send_kept(last)
 
-    def _refuse_for_want_of_keys(self, scope: Scope) -> None:
-        rotator = self._relay.rotator
-        ready_at = rotator.ready_at(scope.model)
+    def refuse_for_want_of_keys(self, passage: Passage) -> None:
+        """Says when a key that could serve the request is ready again, or that none ever is."""
+        owned = (
+            f" that owns {passage.scope.resources[0]}" if passage.owner and passage.scope.resources else ""
+        )
+        ready_at = passage.ready_at
         if ready_at is None:
-            reason = "All Gemini API keys are retired" if rotator.keys else "No Gemini API key is configured"
+            if owned:
+                reason = f"The Gemini API key{owned} is retired"
+            elif self.pool.rotator.keys:
+                reason = "All Gemini API keys are retired"
+            else:
+                reason = "No Gemini API key is configured"
             self.refuse(401, f"{reason} on this proxy. Its operator has to set GOOGLE_API_KEY_1.")
             return
-        seconds = max(1, math.ceil(ready_at - self._relay.clock()))
+        seconds = max(1, math.ceil(ready_at - self.pool.clock()))
+        who = (
+            f"The Gemini API key{owned}"
+            if owned
+            else f"Every Gemini API key that could serve {passage.scope}"
+        )
         self.set_header("Retry-After", seconds)
         self.refuse(
             429,
-            f"Every Gemini API key that could serve {scope} rests or was refused. Retry in {seconds}s.",
+            f"{who} rests or was refused. Retry in {seconds}s.",
             details=[{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}],
         )
 
-    def _send_kept(self, kept: Kept) -> None:
+    def send_kept(self, kept: Kept) -> None:
         """Passes on an answer as it was, less the secrets in it."""
         clean = kept.without_secrets(self.site.redactor)
         if clean is None:
             self.refuse(kept.head.status, "The upstream's error can't be read, so it is not passed on.")
             return
         head, body = clean
-        self._set_head(head)
+        self._set_head(head, None)
         if self.request.method != "HEAD" and head.status not in _BODILESS:
             self.set_header("Content-Length", len(body))
         self.record.sent_bytes += len(body)
         self.note_first_byte()
         self.write(body)
         self.flush()
-        self.finish()
+        self.end_answer()
 
 
-def _credential(key: Key, target: str) -> Field:
+def credential(key: Key, target: str) -> Field:
+    """The one credential that goes upstream."""
     if _OPENAI.match(target):
         return ("Authorization", f"Bearer {key.secret}")
     return ("x-goog-api-key", key.secret)
-
-
-def _log_bench(key: Key, scope: Scope, verdict: Verdict, bench: Bench, now: float) -> None:
-    if verdict.rest is Rest.RETIRED:
-        logger.error("key %s retired: %s; it is tried again in a day", key.name, bench.reason)
-        return
-    what = f"key {key.name}" + (f" for {scope}" if verdict.rest is Rest.MODEL else "")
-    seconds = bench.benched_until - now
-    logger.warning("%s benched for %.0f s: %s, strike %d", what, seconds, bench.reason, bench.strikes)

@@ -50,6 +50,7 @@ class Settings:
     upstream_url: str = "https://generativelanguage.googleapis.com"
     upstream_ca_file: str | None = None
     upstream_proxy: str | None = field(default=None, repr=False)
+    public_url: str | None = None
     tls_cert_file: str | None = None
     tls_key_file: str | None = None
     cors_allow_origins: tuple[str, ...] = ("*",)
@@ -107,6 +108,7 @@ def parse(variables: Mapping[str, str]) -> Settings:
         upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,
         upstream_ca_file=reader.file("UPSTREAM_CA_FILE"),
         upstream_proxy=reader.url("UPSTREAM_PROXY", PROXY_SCHEMES, bare=True),
+        public_url=reader.url("PUBLIC_URL", ("http", "https"), bare=False),
         tls_cert_file=reader.file("TLS_CERT_FILE"),
         tls_key_file=reader.file("TLS_KEY_FILE"),
         cors_allow_origins=reader.origins("CORS_ALLOW_ORIGIN"),

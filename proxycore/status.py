@@ -1,4 +1,4 @@
-"""How the program is: whether it lives, whether it can serve."""
+"""The program's own answers: whether it lives, whether it can serve, what it does not relay."""
 
 import logging
 
@@ -60,3 +60,19 @@ class ReadyHandler(StatusHandler):
             self.reply("no key can be used now", 503)
 
     head = get
+
+
+class NotRelayedHandler(ProxyHandler):
+    """Everything that is no path of ours."""
+
+    def prepare(self) -> None:
+        """Answers 404, preflights aside."""
+        super().prepare()
+        if not self._answered and not self._finished:
+            path = self.request.path.encode("unicode_escape").decode()[:200]
+            self.refuse(404, f"{path} is not relayed. What is relayed begins with a version, like /v1beta/.")
+
+    def _end(self) -> None:
+        self.body_whole()
+
+    get = head = post = put = patch = delete = options = _end

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.affinity import Scope, scope_of
+from proxycore.affinity import Scope, resource_in, scope_of
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
 LARGE = "x" * (1024 * 1024 + 1)
@@ -123,7 +123,7 @@ OWNED_BODIES = {
     "fileName": body(batch={"inputConfig": {"fileName": "files/abc"}}),
     "file_name": body(batch={"input_config": {"file_name": "files/abc"}}),
     "fileSearchStoreNames": body(tools=[{"fileSearch": {"fileSearchStoreNames": ["fileSearchStores/a"]}}]),
-    "file_search_store_names": body(tools=[{"file_search": {"file_search_store_names": ["stores/a"]}}]),
+    "file_search_store_names": body(tools=[{"file_search": {"file_search_store_names": ["corpora/a"]}}]),
     "compact": b'{"cachedContent":"cachedContents/abc"}',
     "many lines": b'{"cachedContent"\n  :\n  "cachedContents/abc"}',
     "large": body(contents=LARGE, cachedContent="cachedContents/abc"),
@@ -151,6 +151,77 @@ def test_any_other_body_names_none(content: bytes) -> None:
     assert not scope_of(GENERATE, content).names_resource
 
 
+INTERACTIONS = "/v1/interactions"
+
+# Path, body, and the names that are found.
+NAMES: dict[str, tuple[str, bytes, str]] = {
+    "input_file_id": ("/v1beta/openai/batches", body(input_file_id="files/abc"), "files/abc"),
+    "uri": (INTERACTIONS, body(input=[{"type": "image", "uri": FILE}]), "files/abc"),
+    "a file's name": (GENERATE, body(fileUri="files/abc"), "files/abc"),
+    "a download": (GENERATE, body(fileUri=f"{FILE}:download?alt=media"), "files/abc"),
+    "a tuned model": (INTERACTIONS, body(model="tunedModels/t"), "tunedModels/t"),
+    "a document": (GENERATE, body(uri="fileSearchStores/s/documents/d"), "fileSearchStores/s"),
+    "an operation": (GENERATE, body(uri="https://x/v1beta/models/veo/operations/o"), "operations/o"),
+    "stores": (GENERATE, body(fileSearchStoreNames=["corpora/a", "x/y", "corpora/b"]), "corpora/a corpora/b"),
+    "escaped slashes": (GENERATE, rb'{"fileUri": "https:\/\/x\/v1\/files\/abc"}', "files/abc"),
+    "an escaped letter": (GENERATE, rb'{"cachedContent": "cachedContents\u002fc"}', "cachedContents/c"),
+    "each once": ("/v1/batches/b", body(a=[{"uri": FILE}], uri="batches/b"), "batches/b files/abc"),
+    "previous": (INTERACTIONS, body(previous_interaction_id="v1_a"), "interactions/v1_a"),
+    "previous, as a name": (GENERATE, body(previousInteractionId="interactions/a"), "interactions/a"),
+    "environment": (INTERACTIONS, body(environment="e"), "environments/e"),
+    "environment to change": (INTERACTIONS, body(environment={"environment_id": "e"}), "environments/e"),
+    "a trigger's": ("/v1/triggers/t", body(environment_id="e"), "triggers/t environments/e"),
+    "where a tool runs": (INTERACTIONS, body(tools=[{"type": "x", "environment": "browser"}]), ""),
+    "an interaction's arguments": (INTERACTIONS, body(input=[{"arguments": {"environment": "test"}}]), ""),
+    "a file on the web": (GENERATE, body(fileUri="https://example.com/v1/files/report.pdf"), ""),
+    "arguments": (GENERATE, body(x={"environment": "production", "environment_id": "e", "agent": "a"}), ""),
+    "a public model": (INTERACTIONS, body(model="models/gemini-2.5-pro"), ""),
+    "somebody's page": (GENERATE, body(fileUri="https://www.youtube.com/watch?v=files/abc"), ""),
+    "a bucket": (GENERATE, body(fileUri="gs://bucket/files/abc"), ""),
+    "a collection": (GENERATE, body(fileUri="files/"), ""),
+    "a number": (GENERATE, body(fileUri=5, fileSearchStoreNames=[7]), ""),
+    "a broken escape": (GENERATE, rb'{"fileUri": "\x/files/abc"}', ""),
+    "data": (GENERATE, body(uri=f"files/{'x' * 600}"), ""),
+}
+
+
+@pytest.mark.parametrize(("path", "content", "names"), NAMES.values(), ids=NAMES)
+def test_the_names_of_resources_are_found(path: str, content: bytes, names: str) -> None:
+    scope = scope_of(path, content)
+    assert (scope.resources, scope.perhaps) == (tuple(names.split()), ())
+
+
+@pytest.mark.parametrize("agent", ["mine", "agents/mine"])
+def test_an_agent_is_perhaps_a_resource(agent: str) -> None:
+    scope = scope_of(INTERACTIONS, body(agent=agent, previous_interaction_id="i"))
+    assert (scope.resources, scope.perhaps) == (("interactions/i",), ("agents/mine",))
+    assert not scope_of(INTERACTIONS, body(agent=agent)).names_resource
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1beta/openai/batches/batches%2Fabc", "batches/abc"),
+        ("/v1beta/openai/batches/batches/abc/cancel", "batches/abc"),
+        ("/v1beta/openai/files/files%2fabc/content", "files/abc"),
+        ("/v1beta/openai/files/abc", "files/abc"),
+        ("/v1/files%2Fabc", "files/abc"),
+        ("/v1/files/%61bc%3Adownload", "files/abc"),
+        ("/download/v1beta/files/abc:download", "files/abc"),
+        ("/v1/models/veo/operations/x", "operations/x"),
+        ("/v1/fileSearchStores/s/upload/operations/o", "fileSearchStores/s"),
+        ("/upload/v1/environments/e/files/a/b.txt", "environments/e"),
+        ("/v1alpha/auth_tokens/t", "auth_tokens/t"),
+        ("files/abc", "files/abc"),
+        ("/v1/files/files", "files/files"),
+        ("/v1/files", None),
+        ("/v1/myfiles/abc", None),
+    ],
+)
+def test_a_path_names_one_resource(path: str, name: str | None) -> None:
+    assert resource_in(path) == name
+
+
 def test_an_invented_name_of_any_length_takes_little_memory() -> None:
     name = "m" * 100_000
     assert len(scope_of(f"/v1beta/models/{name}:generateContent", b"").model) == 128
@@ -158,8 +229,8 @@ def test_an_invented_name_of_any_length_takes_little_memory() -> None:
 
 
 def test_a_scope_says_what_it_is_about() -> None:
-    assert str(Scope("gemini-2.5-pro", names_resource=False)) == "gemini-2.5-pro"
-    assert str(Scope("", names_resource=True)) == "no model"
+    assert str(Scope("gemini-2.5-pro")) == "gemini-2.5-pro"
+    assert str(Scope("", ("files/abc",))) == "no model"
 
 
 @given(

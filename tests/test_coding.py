@@ -3,13 +3,14 @@
 import gzip
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 
 import brotli
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.coding import LARGEST, decode
+from proxycore.coding import LARGEST, Unfolding, decode
 
 TEXT = b'{"error": {"code": 429, "message": "Resource has been exhausted (e.g. check quota)."}}' * 20
 
@@ -115,3 +116,66 @@ def test_a_bomb_within_a_bomb_is_unreadable() -> None:
 def test_nothing_makes_it_fail(body: bytes, encodings: list[str]) -> None:
     plain = decode(body, encodings)
     assert plain is None or isinstance(plain, bytes)
+
+
+# Piece by piece.
+
+
+def unfolded(chunks: list[bytes], encodings: list[str]) -> list[bytes]:
+    unfolding = Unfolding(encodings)
+    return [piece for chunk in chunks for piece in unfolding.unfold(chunk)]
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    marks = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[start:end] for start, end in pairwise(marks)]
+
+
+PLAIN = st.binary(max_size=2000) | st.builds(bytes.__mul__, st.binary(max_size=9), st.integers(0, 50_000))
+PLACES = st.lists(st.integers(0, 500_000), max_size=8) | st.just(list(range(3000)))
+
+
+@given(PLAIN, CODING, PLACES)
+@settings(max_examples=200, deadline=None)
+def test_in_whatever_pieces_a_body_comes_the_same_is_read(
+    plain: bytes, coding: str, places: list[int]
+) -> None:
+    chunks = cut(ENCODERS[coding](plain), places)
+    assert b"".join(unfolded(chunks, [coding])) == plain
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_a_bomb_unfolds_whole_in_small_pieces(name: str) -> None:
+    encode = (lambda body: brotli.compress(body, quality=1)) if name == "br" else CODED[name]
+    pieces = unfolded([encode(b"\0" * (2 * LARGEST))], [name])
+    assert max(map(len, pieces)) <= 128 * 1024
+    assert sum(map(len, pieces)) == 2 * LARGEST
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_what_came_of_a_truncated_body_is_read(name: str) -> None:
+    body = CODED[name](TEXT + bytes(range(256)))
+    for length in range(len(body)):
+        assert (TEXT + bytes(range(256))).startswith(b"".join(unfolded([body[:length]], [name])))
+    assert b"".join(unfolded([body[:-1]], [name])).startswith(TEXT)
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_behind_damage_nothing_is_read(name: str) -> None:
+    assert unfolded([TEXT, CODED[name](TEXT)], [name]) == []
+
+
+@pytest.mark.parametrize("encodings", [["GZip"], [" gzip ,"], ["identity, gzip"], ["", "x-gzip"]])
+def test_the_name_of_a_coding_is_read_in_any_case_piecewise_too(encodings: list[str]) -> None:
+    assert b"".join(unfolded([gzip.compress(TEXT)], encodings)) == TEXT
+
+
+@pytest.mark.parametrize("encodings", [["zstd"], ["gzip", "br"], ["gzip, gzip"], ["gzip;q=1"]])
+def test_an_unknown_coding_and_several_at_once_read_as_nothing(encodings: list[str]) -> None:
+    assert unfolded([gzip.compress(TEXT), TEXT], encodings) == []
+
+
+@given(st.lists(st.binary(max_size=99), max_size=4), st.lists(CODING | st.text(max_size=8), max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_nothing_makes_it_fail_piecewise(chunks: list[bytes], encodings: list[str]) -> None:
+    assert all(isinstance(piece, bytes) for piece in unfolded(chunks, encodings))

@@ -59,7 +59,9 @@ def test_nothing_goes_into_the_image_but_the_program() -> None:
     names = [str(path) for path in context()]
     assert {"requirements.txt", "server.py", "proxycore/app.py"} <= set(names)
     assert not [
-        name for name in names if not re.fullmatch(r"requirements\.txt|server\.py|proxycore/(?:\w+/)?\w+\.py", name)
+        name
+        for name in names
+        if not re.fullmatch(r"requirements\.txt|server\.py|proxycore/(?:\w+/)?\w+\.py", name)
     ]
 
 

@@ -89,7 +89,7 @@ async def test_without_a_right_client_key_nothing_goes_on(offer: tuple[str, str]
         "/v/models",
         "/v1",
         "/vbeta1/models",
-        "/upload/v1beta/files",
+        "/upload/files",
         "/v1/../v1beta/openai/models",
         "/v1/%2e%2E/upload/v1/files",
         "/v1/models/..",

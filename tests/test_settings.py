@@ -94,6 +94,8 @@ READ = {
     "UPSTREAM_PROXY https": ("https://a.example:3128/", "upstream_proxy", "https://a.example:3128"),
     "UPSTREAM_PROXY socks5": ("socks5://u:p@a.example:1080", "upstream_proxy", "socks5://u:p@a.example:1080"),
     "UPSTREAM_PROXY socks5h": ("socks5h://a.example", "upstream_proxy", "socks5h://a.example"),
+    "PUBLIC_URL": ("https://a.example/gemini/", "public_url", "https://a.example/gemini"),
+    "PUBLIC_URL plain": ("http://a.example:8000", "public_url", "http://a.example:8000"),
     "TLS_CERT_FILE": (__file__, "tls_cert_file", __file__),
     "CORS_ALLOW_ORIGIN": ("https://a.example", "cors_allow_origins", ("https://a.example",)),
     "CORS_ALLOW_ORIGIN list": (
@@ -152,6 +154,7 @@ WRONG = {
     ],
     "UPSTREAM_CA_FILE": ["/no/such/file.pem", "/", "a\0b", "x" * 300, "x/" * 3000],
     "UPSTREAM_PROXY": ["a.example:3128", "socks4://a.example", "http://a.example/path", "http://a.example:0"],
+    "PUBLIC_URL": ["a.example", "ws://a.example", "https://user@a.example", "https://a.example?x"],
     "TLS_CERT_FILE": ["/no/such/file.pem", "/"],
     "CORS_ALLOW_ORIGIN": ["a.example", "https://", "https://a.example/path", "https://a.example https://b"],
     "MAX_ATTEMPTS": ["x", "-1", "1.5", "inf", "9999999999"],

@@ -1,0 +1,63 @@
+"""What an answer teaches about who owns what: the names of resources in it, read as it passes. Pure.
+
+Nothing is held back and little is kept: a window slides over the text, so that an answer of any length
+costs the same memory. Only answers that can tell of a resource are read, never those of a generation.
+"""
+
+import re
+from collections.abc import Iterator
+
+from proxycore.affinity import COLLECTIONS
+from proxycore.coding import Unfolding
+from proxycore.failover import computes
+from proxycore.headers import Fields
+
+# Calls that make something, or show it.
+_TEACHING = re.compile(
+    rf"(?:/(?:{COLLECTIONS})(?:[/:]|$))|:(?:batchGenerateContent|asyncBatchEmbedContent|predictLongRunning)$"
+)
+_TEXT = re.compile(r"(?i)\s*(?:application/json|text/event-stream)\b")
+_CALLED_BY_ID = re.compile(
+    r".*/(interactions|agents|webhooks|triggers|environments|credentials|voices|decisions)(?:[/:]|$)"
+)
+_NAME = re.compile(
+    rb'"(?:name|uri|id|downloadUri|download_uri|responsesFile|responses_file|documentName|document_name'
+    rb'|\w{1,32}_file_id)"\s{0,8}:\s{0,8}"(?:https?://[^/"\\]{1,255}/v\d\w{0,32}/)?(?:models/[^/"\\]{1,128}/)?'
+    rb"((?:%s)/[^\"/:?\\\s]{1,256})(?=[\"/:?])" % COLLECTIONS.encode()
+)
+_ID = re.compile(rb'"(id|interaction_id|environment_id)"\s{0,8}:\s{0,8}"([^"/\\\s]{1,512})"')
+_COLLECTION_OF = {b"interaction_id": "interactions", b"environment_id": "environments"}
+_WINDOW = 1200  # bytes: more than the longest thing that is looked for
+
+
+class Lesson:
+    """Reads one answer, piece by piece; `path` is the request's, without query."""
+
+    def __init__(self, path: str, fields: Fields) -> None:
+        self._text = Unfolding([value for name, value in fields if name.lower() == "content-encoding"])
+        called_by_id = _CALLED_BY_ID.match(path)
+        self._collection = called_by_id[1] if called_by_id else ""
+        self._window = b""
+
+    def read(self, chunk: bytes) -> set[str]:
+        """The names in the next piece of the answer's body."""
+        names: set[str] = set()
+        for piece in self._text.unfold(chunk):
+            self._window += piece
+            names.update(self._names())
+            self._window = self._window[-_WINDOW:]
+        return names
+
+    def _names(self) -> Iterator[str]:
+        for match in _NAME.finditer(self._window):
+            yield match[1].decode(errors="replace")
+        for field, text in _ID.findall(self._window) if self._collection else ():
+            yield f"{_COLLECTION_OF.get(field, self._collection)}/{text.decode(errors='replace')}"
+
+
+def lesson_in(path: str, fields: Fields) -> Lesson | None:
+    """The lesson in a 2xx answer with these header fields, None when there can't be any."""
+    if not _TEACHING.search(path) or computes(path):
+        return None
+    kind = next((value for name, value in fields if name.lower() == "content-type"), "")
+    return Lesson(path, fields) if _TEXT.match(kind) else None

@@ -1,0 +1,87 @@
+"""Whose resource is whose: which key's project made a file, a cached content, an upload, ... Pure.
+
+Owners are learned from answers. What is not remembered (made before a restart, say) is not lost: a request
+that names it asks one key after the other, and the one that knows it teaches.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from proxycore.affinity import Scope
+from proxycore.rotator import Key
+
+_CAPACITY = 100_000  # names that are remembered; one takes about 250 bytes
+# Seconds: files are deleted after 48 hours (ai.google.dev/gemini-api/docs/files), and nobody goes on with an
+# upload or a group after that. Others may last for good.
+_LIFETIMES = {"files": 48 * 3600.0, "upload": 48 * 3600.0, "group": 48 * 3600.0}
+
+
+class OwnersDifferError(Exception):
+    """A request names resources of different keys. The message says which and what to do."""
+
+    def __init__(self, names: "dict[str, Key]") -> None:
+        listed = ", ".join(f"{name} (key {key.name})" for name, key in names.items())
+        super().__init__(
+            f"These belong to different Gemini projects, and no key can use them together: {listed}. Make"
+            " them again, with the same X-Resource-Group header on each request: then one key has them all."
+        )
+
+
+@dataclass(slots=True)
+class _Entry:
+    key: Key
+    until: float
+
+
+class Owners:
+    """Remembers the owners of resources, the last used ones if there are too many.
+
+    `clock` tells seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float], capacity: int = _CAPACITY) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._entries: dict[str, _Entry] = {}  # the longest unused first
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def of(self, name: str) -> Key | None:
+        """The owner of a resource, None when it is not known."""
+        entry = self._entries.pop(name, None)
+        if entry is None or entry.until <= self._clock():
+            return None
+        self._entries[name] = entry
+        return entry.key
+
+    def hear(self, names: Iterable[str], key: Key) -> None:
+        """This key's answer tells of these resources.
+
+        It may be a model that tells, so an owner that is known is not doubted for it.
+        """
+        self.learn([name for name in names if self.of(name) is None], key)
+
+    def learn(self, names: Iterable[str], key: Key) -> None:
+        """These resources are this key's: it has made or used them."""
+        for name in names:
+            lifetime = _LIFETIMES.get(name.partition("/")[0], float("inf"))
+            self._entries.pop(name, None)
+            self._entries[name] = _Entry(key, self._clock() + lifetime)
+            if len(self._entries) > self._capacity:
+                del self._entries[next(iter(self._entries))]
+
+    def forget(self, name: str) -> None:
+        """The resource is no more."""
+        self._entries.pop(name, None)
+
+    def owner(self, scope: Scope) -> Key | None:
+        """The key that a request with this scope has to go to, None when it is not known.
+
+        A retired key counts as unknown: another key of its project may be there. Raises OwnersDifferError.
+        """
+        known = {name: self.of(name) for name in (*scope.resources, *scope.perhaps)}
+        owners = {name: key for name, key in known.items() if key and not key.retired}
+        if len(set(owners.values())) > 1:
+            raise OwnersDifferError(owners)
+        return next(iter(owners.values()), None)

@@ -1,0 +1,72 @@
+"""Google's upload protocol, as far as the proxy has to know it. Pure.
+
+An upload is *started* with a request that carries no content; the answer names an address with an
+`upload_id`, to which its *legs* go: content, questions, an end. That address allows by itself what is
+done on it: official SDKs send no credential there. The protocol's fields are `X-Goog-Upload-*`; its older
+form has `uploadType=resumable`, `Location` and PUT (cloud.google.com/storage/docs/resumable-uploads).
+Uploads in one piece (`raw`, `multipart`, `start, upload, finalize`) carry content and have no legs.
+"""
+
+import re
+from urllib.parse import parse_qs
+
+from tornado.httputil import HTTPHeaders
+
+from proxycore.headers import Fields, without_credentials
+
+_ORIGIN = re.compile(r"https?://[^/]*")
+_LEGS = frozenset({"upload", "finalize", "query", "cancel"})
+_ADDRESSES = frozenset({"x-goog-upload-url", "x-goog-upload-control-url", "location"})
+
+
+def upload_name(query: str) -> str | None:
+    """The name by which the owner of a query's `upload_id` is remembered."""
+    values = parse_qs(query).get("upload_id")
+    return f"upload/{values[0]}" if values else None
+
+
+def carries_content(method: str, headers: HTTPHeaders, query: str) -> bool:
+    """Whether the body is content of any size, which passes through and can't be sent again."""
+    if commands := _commands(headers):
+        return "upload" in commands
+    if method not in ("POST", "PUT") or headers.get("X-Goog-Upload-Protocol", "").lower() == "resumable":
+        return False
+    return upload_name(query) is not None or "resumable" not in parse_qs(query).get("uploadType", ())
+
+
+def is_leg(method: str, headers: HTTPHeaders, query: str) -> bool:
+    """Whether a request goes on with an upload, and starts nothing."""
+    if upload_name(query) is None:
+        return False
+    commands = _commands(headers)
+    if commands or "X-Goog-Upload-Protocol" in headers:
+        return bool(commands) and commands <= _LEGS
+    return method == "PUT"
+
+
+def readdressed(fields: Fields, prefix: str, origin: str) -> tuple[Fields, set[str]]:
+    """The answer's fields with upload addresses at `origin`, and the names of the uploads in them.
+
+    `prefix` is the path of the upstream's base URL, which is not part of ours.
+    """
+    names: set[str] = set()
+    changed: Fields = []
+    for field, value in fields:
+        _, _, query = value.partition("?")
+        name = upload_name(query) if field.lower() in _ADDRESSES else None
+        changed.append((field, _at(origin, prefix, value) if name else value))
+        names |= {name} if name else set()
+    return changed, names
+
+
+def _at(origin: str, prefix: str, address: str) -> str:
+    place, _, query = address.partition("?")
+    path = _ORIGIN.sub("", place)
+    if path.startswith(f"{prefix}/"):
+        path = path.removeprefix(prefix)
+    return f"{origin}{path}?{without_credentials(query)}"
+
+
+def _commands(headers: HTTPHeaders) -> set[str]:
+    parts = headers.get("X-Goog-Upload-Command", "").lower().split(",")
+    return {part.strip() for part in parts if part.strip()}

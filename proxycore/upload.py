@@ -1,0 +1,122 @@
+"""Uploads: content that passes through to the upstream without being held, and the requests around it.
+
+The start of an upload is relayed like any request. Its legs go to the key that it was started with,
+whatever that key's health is: they cost no quota. Content is sent once, with one key.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from proxycore.affinity import Scope, scope_of
+from proxycore.attempt import Outgoing
+from proxycore.feed import Feed
+from proxycore.handler import ProxyHandler
+from proxycore.headers import Fields
+from proxycore.passage import Passage, Pool
+from proxycore.relay import RelayHandler
+from proxycore.resumable import carries_content, is_leg, readdressed, upload_name
+from proxycore.rotator import Key
+from proxycore.verdict import Then
+
+UPLOAD_PATHS = r"/+upload/v\d+[A-Za-z0-9]*/.*"
+"""The paths of uploads, as a regular expression."""
+
+
+class UploadHandler(RelayHandler):
+    """Relays one request of an upload."""
+
+    def initialize(self, pool: Pool, max_body_bytes: int, public_url: str | None) -> None:  # type: ignore[override] # Tornado passes keywords
+        """Called by Tornado for every request."""
+        super().initialize(pool, max_body_bytes)
+        request = self.request
+        self._origin = public_url or f"{request.protocol}://{request.host}"
+        self._upload = upload_name(request.query)
+        self._is_leg = is_leg(request.method or "", request.headers, request.query)
+        self._starter = self.pool.owners.of(self._upload) if self._upload and self._is_leg else None
+        self._feed: Feed | None = None
+        self._passing: asyncio.Task[None] | None = None
+
+    @property
+    def is_capability(self) -> bool:
+        """An address that was handed out allows what is done on it."""
+        return self._starter is not None
+
+    @property
+    def holds_body(self) -> bool:
+        """Content is not held."""
+        request = self.request
+        content = carries_content(request.method or "", request.headers, request.query)
+        return not (content and self.body_announced)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the client has to wait until the upstream takes more."""
+        return self._feed is not None and self._feed.clogged
+
+    def prepare(self) -> None:
+        """Begins to send content as soon as its head is there."""
+        super().prepare()
+        if self._answered or self._finished or self.holds_body:
+            return
+        length = self.request.headers.get("Content-Length")
+        self._feed = Feed(int(length) if length else None)
+        self._passing = asyncio.create_task(self.work())
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Passes content on, when the upstream can take it."""
+        if self._feed is None:
+            return super().data_received(chunk)
+        ProxyHandler.data_received(self, chunk)
+        return self._feed.put(chunk)
+
+    async def _answer(self) -> None:
+        whole = self.body_whole()
+        if self._feed and self._passing:
+            self._feed.end()
+            await self._passing
+        elif whole:
+            await self.work()
+
+    get = head = post = put = patch = delete = options = _answer
+
+    async def serve(self) -> None:
+        """The request's passage through the keys; through one of them, if it carries content."""
+        feed = self._feed
+        if feed is None:
+            await super().serve()
+            return
+        try:
+            if passage := self.passage(scope_of(self.path, b""), once=True):
+                await self.pass_through(passage, self.outgoing(feed), self._starter)
+        finally:
+            feed.drop()
+
+    def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
+        """As for any request; a leg of an upload goes to the key that started it, and to no other."""
+        if self._is_leg and self._upload:
+            scope = replace(scope, resources=(*scope.resources, self._upload))
+        return super().passage(scope, once=once or self._starter is not None)
+
+    async def pass_through(self, passage: Passage, outgoing: Outgoing, key: Key | None = None) -> None:
+        """A leg begins with the key that started the upload."""
+        await super().pass_through(passage, outgoing, key or self._starter)
+
+    def readdressed(self, fields: Fields, key: Key) -> Fields:
+        """Upload addresses are ours, and lead to the key that they were got with."""
+        fields, names = readdressed(fields, self.pool.upstream.prefix, self._origin)
+        self.pool.owners.learn(names, key)
+        return fields
+
+    def conclude(self, passage: Passage) -> None:
+        """Content that was refused for its key's sake can be sent again, but not by us."""
+        if self._feed is None or passage.last is None or passage.verdict.then is not Then.FAILOVER:
+            super().conclude(passage)
+            return
+        what = "start the upload again" if self._starter else "send it again"
+        self.set_header("Retry-After", 1)
+        self.refuse(
+            429,
+            f"The Gemini API key that this content went to was refused ({passage.verdict.reason}). The proxy"
+            f" does not hold content, so it can't try another key: {what}.",
+        )

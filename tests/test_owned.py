@@ -1,0 +1,285 @@
+"""Resources that belong to one key's project: every request finds its owner, and nobody is blamed."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from proxycore.demo import Health, StandIn
+from tests.conftest import Proxy, TurnedClock, proxy
+from tests.wire import Got, ask
+
+JSON = ("Content-Type", "application/json")
+MODEL = "/v1beta/models/gemini-2.5-flash"
+GENERATE = f"{MODEL}:generateContent"
+RAW = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
+
+pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+
+
+@contextlib.asynccontextmanager
+async def pool(count: int = 5, **settings: str) -> AsyncIterator[tuple[StandIn, Proxy]]:
+    """The proxy before a stand-in with this many healthy keys."""
+    standin = StandIn({f"AQ.secret-key-{number}": Health.healthy() for number in range(count)})
+    try:
+        async with restarted(standin, standin.listen(), **settings) as here:
+            yield standin, here
+    finally:
+        await standin.stop()
+
+
+@contextlib.asynccontextmanager
+async def restarted(standin: StandIn, url: str, **settings: str) -> AsyncIterator[Proxy]:
+    """A proxy that knows nothing yet."""
+    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(standin.keys)}
+    async with proxy(url, keys | settings) as here:
+        yield here
+
+
+async def post(here: Proxy, target: str, document: Mapping[str, Any]) -> Got:
+    return await ask(here.port, "POST", target, JSON, body=json.dumps(document).encode())
+
+
+async def upload(here: Proxy, content: bytes = b"content", *fields: tuple[str, str]) -> str:
+    got = await ask(here.port, "POST", "/upload/v1beta/files", *RAW, *fields, body=content)
+    assert got.status == 200
+    return str(json.loads(got.body)["file"]["name"])
+
+
+def about(*names: str) -> dict[str, Any]:
+    parts = [
+        {"fileData": {"fileUri": f"https://generativelanguage.googleapis.com/v1beta/{name}"}}
+        for name in names
+    ]
+    return {"contents": [{"parts": [*parts, {"text": "What is this?"}]}]}
+
+
+def keys_of(standin: StandIn, text: str) -> set[str]:
+    """The keys with which something was asked that has this text in its target or body."""
+    return {call.key for call in standin.calls if text in call.target or text.encode() in call.body}
+
+
+# Every kind of resource, made through the proxy and then asked about.
+
+
+async def make_file(here: Proxy) -> tuple[str, dict[str, Any]]:
+    name = await upload(here)
+    return name, about(name)
+
+
+async def make_cache(here: Proxy) -> tuple[str, dict[str, Any]]:
+    made = await post(here, "/v1beta/cachedContents", {"model": "models/gemini-2.5-flash", **about()})
+    name = json.loads(made.body)["name"]
+    return name, {**about(), "cachedContent": name}
+
+
+async def make_store(here: Proxy) -> tuple[str, dict[str, Any]]:
+    name = json.loads((await post(here, "/v1beta/fileSearchStores", {"displayName": "s"})).body)["name"]
+    return name, {**about(), "tools": [{"fileSearch": {"fileSearchStoreNames": [name]}}]}
+
+
+@pytest.mark.parametrize("make", [make_file, make_cache, make_store])
+async def test_what_a_key_made_is_asked_about_with_that_key(make: Any) -> None:  # noqa: ANN401 - one of three
+    async with pool() as (standin, here):
+        for _ in range(5):
+            name, question = await make(here)
+            assert (await ask(here.port, "GET", f"/v1beta/{name}")).status == 200
+            assert (await post(here, GENERATE, question)).status == 200
+            assert (await post(here, f"{MODEL}:streamGenerateContent?alt=sse", question)).status == 200
+            assert len(keys_of(standin, name)) == 1
+            assert (await ask(here.port, "DELETE", f"/v1beta/{name}")).status == 200
+        assert {call.status for call in standin.calls} == {200}
+
+
+@pytest.mark.parametrize("make", [make_file, make_cache, make_store])
+async def test_after_a_restart_an_owner_is_found_by_asking_and_nobody_is_blamed(make: Any) -> None:  # noqa: ANN401 - the same
+    async with pool() as (standin, here):
+        _, question = await make(here)
+        async with restarted(standin, here.app.upstream.origin) as new:
+            for _ in range(3):
+                assert (await post(new, GENERATE, question)).status == 200
+            # At most once each to find it, and never again.
+            assert sum(call.status == 403 for call in standin.calls) <= 4
+            assert not any(key.whole or key.models or key.retired for key in new.app.rotator.keys)
+
+
+async def test_operations_are_polled_and_their_results_are_fetched_with_their_own_key() -> None:
+    async with pool() as (standin, here):
+        for _ in range(4):
+            model = "/v1beta/models/veo-3.0-generate-preview"
+            made = json.loads(
+                (await post(here, f"{model}:predictLongRunning", {"instances": [{"prompt": "x"}]})).body
+            )
+            done = json.loads((await ask(here.port, "GET", f"/v1beta/{made['name']}")).body)
+            uri = done["response"]["generateVideoResponse"]["generatedSamples"][0]["video"]["uri"]
+            target = "/" + uri.split("/", 3)[3]
+            whole = await ask(here.port, "GET", target)
+            part = await ask(here.port, "GET", target, ("Range", "bytes=10-19"))
+            again = await ask(here.port, "GET", target.replace("/v1beta/", "/download/v1beta/", 1))
+            assert (whole.status, part.status, again.body) == (200, 206, whole.body)
+            assert (part.body, part.one("content-range")[:12]) == (whole.body[10:20], "bytes 10-19/")
+        assert {call.status for call in standin.calls} == {200, 206}
+
+
+async def test_batches_and_their_files_stay_with_their_key() -> None:
+    async with pool() as (standin, here):
+        for _ in range(4):
+            name = await upload(here, b'{"key": "1", "request": {}}\n')
+            batch = {"batch": {"displayName": "b", "inputConfig": {"fileName": name}}}
+            made = json.loads((await post(here, f"{MODEL}:batchGenerateContent", batch)).body)
+            for _ in range(3):
+                got = json.loads((await ask(here.port, "GET", f"/v1beta/{made['name']}")).body)
+            results = got["response"]["responsesFile"]
+            fetched = await ask(here.port, "GET", f"/download/v1beta/{results}:download?alt=media")
+            assert fetched.status == 200
+        assert {call.status for call in standin.calls} == {200}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_conversations_of_interactions_stay_with_their_key(stream: bool) -> None:
+    async with pool() as (standin, here):
+        for _ in range(4):
+            previous: dict[str, Any] = {}
+            for _ in range(3):
+                asked = {"model": "gemini-2.5-flash", "input": "Hello", "stream": stream, **previous}
+                got = await post(here, "/v1beta/interactions", asked)
+                assert got.status == 200
+                text = got.body.decode()
+                name = json.loads(text)["id"] if not stream else text.split('"id": "')[1].split('"')[0]
+                previous = {"previous_interaction_id": name}
+            assert (await ask(here.port, "GET", f"/v1beta/interactions/{name}")).status == 200
+        assert {call.status for call in standin.calls} == {200}
+
+
+async def test_a_fresh_interaction_that_is_not_there_yet_costs_one_call_and_is_not_forgotten() -> None:
+    async with pool() as (standin, here):
+        standin.interaction_delay = 1000.0
+        got = await post(here, "/v1beta/interactions", {"model": "gemini-2.5-flash", "input": "Hello"})
+        name = json.loads(got.body)["id"]
+        standin.calls.clear()
+        for _ in range(3):
+            assert (await ask(here.port, "GET", f"/v1beta/interactions/{name}")).status == 404
+        assert len(standin.calls) == 3
+        standin.interaction_delay = 0.0
+        assert (await ask(here.port, "GET", f"/v1beta/interactions/{name}")).status == 200
+        assert len(keys_of(standin, name)) == 1
+
+
+async def test_the_key_that_minted_a_token_is_known() -> None:
+    async with pool() as (standin, here):
+        name = json.loads((await post(here, "/v1alpha/auth_tokens", {"uses": 1})).body)["name"]
+        minter = here.app.owners.of(name)
+        assert minter
+        assert minter.secret == standin.calls[-1].key
+
+
+# Owners that rest, that differ, that are unknown to everyone.
+
+
+async def test_an_owner_that_rests_is_waited_for_or_told_with_its_time() -> None:
+    async with pool(MAX_WAIT="0") as (standin, here):
+        name = await upload(here)
+        owner = here.app.owners.of(name)
+        assert owner
+        standin.keys[owner.secret] = Health.quota(1, window=40.0)
+        assert (await post(here, GENERATE, about(name))).status == 200
+        for _ in range(3):
+            got = await post(here, GENERATE, about(name))
+            assert (got.status, int(got.one("retry-after")) in range(38, 43)) == (429, True)
+            assert name in json.loads(got.body)["error"]["message"]
+        assert keys_of(standin, name) == {owner.secret}
+        assert (await post(here, GENERATE, about())).status == 200
+
+
+async def test_a_request_waits_for_its_owner_to_come_off_the_bench() -> None:
+    async with pool() as (standin, here):
+        name = await upload(here)
+        owner = here.app.owners.of(name)
+        assert owner
+        standin.keys[owner.secret] = Health.quota(1, window=1.0)
+        for _ in range(3):
+            assert (await post(here, GENERATE, about(name))).status == 200
+        assert keys_of(standin, name) == {owner.secret}
+
+
+async def test_two_owners_in_one_request_are_a_clear_mistake_that_reaches_nobody() -> None:
+    async with pool() as (standin, here):
+        names = [await upload(here)]
+        while here.app.owners.of(names[0]) is here.app.owners.of(names[-1]):
+            names.append(await upload(here))
+        standin.calls.clear()
+        got = await post(here, GENERATE, about(names[0], names[-1]))
+        error = json.loads(got.body)["error"]
+        assert (got.status, error["status"], len(standin.calls)) == (400, "INVALID_ARGUMENT", 0)
+        assert names[0] in error["message"]
+        assert names[-1] in error["message"]
+
+
+async def test_what_is_made_in_one_group_is_made_with_one_key_while_it_is_ready() -> None:
+    group = ("X-Resource-Group", "my report")
+    async with pool() as (standin, here):
+        names = [await upload(here, b"content", group) for _ in range(8)]
+        assert (await post(here, GENERATE, about(*names))).status == 200
+        assert len({call.key for call in standin.calls}) == 1
+        assert not any("X-Resource-Group" in call.headers for call in standin.calls)
+        standin.keys[standin.calls[0].key] = Health.service_disabled()
+        started = ("X-Goog-Upload-Protocol", "resumable"), ("X-Goog-Upload-Command", "start"), group
+        for _ in range(2):
+            assert (await ask(here.port, "POST", "/upload/v1beta/files", *started, body=b"{}")).status == 200
+        assert standin.calls[-1].key == standin.calls[-2].key
+
+
+async def test_what_nobody_knows_is_asked_of_everyone_once_and_the_upstreams_answer_is_passed_on() -> None:
+    async with pool() as (standin, here):
+        got = await ask(here.port, "GET", "/v1beta/files/nobodys")
+        assert (got.status, "nobodys" in got.body.decode()) == (403, True)
+        assert sorted(call.key for call in standin.calls) == sorted(standin.keys)
+
+
+async def test_a_stranger_never_answers_for_an_owner_that_rests() -> None:
+    clock = TurnedClock()
+    standin = StandIn({f"AQ.secret-key-{number}": Health.healthy() for number in range(2)})
+    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(standin.keys)}
+    url = standin.listen()
+    async with proxy(url, keys) as before:
+        name = await upload(before)
+        owner = before.app.owners.of(name)
+    assert owner
+    async with proxy(url, keys, clock, MAX_WAIT="0") as here:
+        standin.keys[owner.secret] = Health.quota(1, window=40.0)
+        while not any(key.models for key in here.app.rotator.keys):
+            assert (await post(here, GENERATE, about())).status == 200
+        got = await post(here, GENERATE, about(name))
+        assert (got.status, got.one("retry-after") > "0") == (429, True)
+        standin.keys[owner.secret] = Health.healthy()
+        clock.turn(60)
+        assert (await post(here, GENERATE, about(name))).status == 200
+    await standin.stop()
+
+
+async def test_the_resources_of_a_retired_owner_are_looked_for_among_the_others() -> None:
+    async with pool(2) as (standin, here):
+        name = await upload(here)
+        owner = here.app.owners.of(name)
+        assert owner
+        standin.keys[owner.secret] = Health.suspended()
+        assert (await ask(here.port, "GET", f"/v1beta/{name}")).status == 401
+        assert (await ask(here.port, "GET", f"/v1beta/{name}")).status == 403
+
+
+async def test_fifty_files_are_asked_about_at_once_and_only_their_owners_answer() -> None:
+    async with pool() as (standin, here):
+        names = [await upload(here) for _ in range(50)]
+        secrets = list(standin.keys)
+        standin.keys[secrets[0]] = Health(models={"gemini-2.5-pro": Health.quota(0, window=60.0)})
+        answers = await asyncio.gather(
+            *(post(here, GENERATE, about(name)) for name in names for _ in range(4)),
+            *(post(here, "/v1beta/models/gemini-2.5-pro:generateContent", about()) for _ in range(20)),
+        )
+        assert {got.status for got in answers} == {200}
+        assert {call.status for call in standin.calls} <= {200, 429}
+        for name in names:
+            assert len(keys_of(standin, name)) == 1
