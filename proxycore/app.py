@@ -23,8 +23,10 @@ from proxycore.handler import CLIENT_SILENCE, Site
 from proxycore.headers import Redactor
 from proxycore.line import Lines
 from proxycore.listener import Listener
+from proxycore.lists import ListHandler
 from proxycore.log import logger
 from proxycore.owners import Owners
+from proxycore.pages import LIST_PATHS
 from proxycore.passage import Pool
 from proxycore.relay import PATHS, RelayHandler
 from proxycore.rotator import Doubling, Key, Rotator
@@ -79,6 +81,7 @@ class ProxyApplication(Application):
         relay = {"pool": pool, "max_body_bytes": settings.max_body_bytes}
         super().__init__(
             [
+                (LIST_PATHS, ListHandler, relay),
                 (PATHS, RelayHandler, relay),
                 (UPLOAD_PATHS, UploadHandler, relay | {"public_url": settings.public_url}),
                 (r"/", HomeHandler),

@@ -1,0 +1,126 @@
+"""Lists of what a project owns, for all projects: one key is asked after the other.
+
+A page is filled with the answers of as many keys as fit; its token says where the next one begins. A key
+that can't be asked doesn't hide the others: the answer names it in `X-Incomplete-Keys`.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from proxycore.affinity import Scope
+from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.failover import FEW
+from proxycore.kept import Kept
+from proxycore.lesson import lesson_in
+from proxycore.pages import Page, Place, page_for, place_of, query_at
+from proxycore.passage import Answer, Passage
+from proxycore.relay import RelayHandler, credential
+from proxycore.rotator import Key
+from proxycore.verdict import Then
+
+_AT_ONCE = 8  # keys that are asked together, so that hundreds don't take a minute
+_PAUSE = 0.1  # seconds before a key is asked again, after the upstream's trouble
+_LARGEST_ANSWER = 32 * 1024 * 1024  # bytes of one key's page
+
+
+class ListHandler(RelayHandler):
+    """Relays what is done to a collection; a list of it goes through all keys."""
+
+    async def serve(self) -> None:
+        """Lists, or relays like any request."""
+        if self.request.method != "GET":
+            await super().serve()
+            return
+        place, keys = place_of(self.request.query), self.pool.rotator.keys
+        start = next((n for n, key in enumerate(keys) if place and key.name == place.key), None)
+        if place is None or (place.key and start is None):
+            self.refuse(400, "The page token is not valid. Begin with the first page.")
+        else:
+            await self._list(keys[start or 0 :], place)
+
+    async def _list(self, keys: Sequence[Key], place: Place) -> None:
+        page = page_for(self.path, self.request.query)
+        missing: list[str] = []
+        token, passage = place.token, None
+        # The page begins with one key, which may well be enough.
+        for group in (keys[:1], *_groups(keys[1:])):
+            for key, passage in zip(group, await self._ask_all(group, token), strict=True):
+                document = _document_of(passage.last) if passage else None
+                if document is not None:
+                    if not page.add(key.name, document):
+                        self._send_page(page, missing)
+                        return
+                elif passage and passage.verdict.then is Then.RELAY and isinstance(passage.last, Kept):
+                    self.send_kept(passage.last)  # about the request, so that no key would say otherwise
+                    return
+                else:
+                    missing.append(key.name)
+            token = ""
+        if len(missing) < len(keys):
+            self._send_page(page, missing)
+        elif passage := passage or self.passage(Scope("")):
+            self.conclude(passage)
+
+    async def _ask_all(self, keys: Sequence[Key], token: str) -> list[Passage | None]:
+        return await asyncio.gather(*(self._ask(key, token) for key in keys))
+
+    async def _ask(self, key: Key, token: str) -> Passage | None:
+        """One key's page; None if the key rests."""
+        if key.ready_at("") > self.pool.clock():
+            return None
+        outgoing = self.outgoing(b"")
+        query = query_at(outgoing.target.partition("?")[2], token)
+        fields = [field for field in outgoing.fields if field[0].lower() != "accept-encoding"]
+        outgoing = replace(outgoing, target=self.path + (f"?{query}" if query else ""), fields=fields)
+
+        async def attempt(key: Key, fresh: bool) -> Answer:
+            return await self._fetch(key, outgoing, fresh=fresh)
+
+        for _ in range(FEW):
+            passage = Passage(self.pool, Scope(""), self.record, repeatable=True, once=True)
+            await passage.run(attempt, key)
+            if passage.verdict.then is not Then.RETRY:
+                break
+            await asyncio.sleep(_PAUSE)
+        return passage
+
+    async def _fetch(self, key: Key, outgoing: Outgoing, *, fresh: bool) -> Answer:
+        attempt = Attempt(self.pool.upstream, outgoing, credential(key, outgoing.target), fresh=fresh)
+        try:
+            head = await attempt.head()
+            body = await attempt.read(_LARGEST_ANSWER)
+            if head.status == 200 and body and (lesson := lesson_in(self.path, head.fields)):
+                self.pool.owners.hear(lesson.read(body), key)
+            return Kept(head, body)
+        except UpstreamError as error:
+            return error.with_traceback(None)
+        finally:
+            attempt.end()
+
+    def _send_page(self, page: Page, missing: list[str]) -> None:
+        body = page.body()
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.set_header("Content-Length", len(body))
+        if missing:
+            self.set_header("X-Incomplete-Keys", ", ".join(missing))
+        self.record.sent_bytes += len(body)
+        self.note_first_byte()
+        self.write(body)
+        self.end_answer()
+
+
+def _groups(keys: Sequence[Key]) -> list[Sequence[Key]]:
+    return [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
+
+
+def _document_of(answer: Answer | None) -> dict[str, Any] | None:
+    if not isinstance(answer, Kept) or answer.head.status != 200:
+        return None
+    try:
+        document = json.loads(answer.body or b"")
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

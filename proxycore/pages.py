@@ -1,0 +1,100 @@
+"""Pages of a list that goes through several keys, one after the other. Pure.
+
+Google's lists are read page by page: an answer has a `nextPageToken` if there is more, and the next
+request gives it back (google.aip.dev/158). Ours says in addition which key it continues with.
+"""
+
+import base64
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote
+
+from proxycore.affinity import COLLECTIONS
+
+LIST_PATHS = rf"/+v\d+[A-Za-z0-9]*/(?:{COLLECTIONS})/?"
+"""The paths that list what a project owns, as a regular expression."""
+
+_DEFAULT_SIZE = 50  # of a page, where the request leaves it open
+_TOKEN_NAMES = ("pageToken", "page_token", "page.token")
+_SIZE_NAMES = ("pageSize", "page_size")
+_SIZE = re.compile(r"[1-9][0-9]{0,8}")
+_SNAKE = re.compile(r"(?:interactions|agents|webhooks|triggers|environments|credentials|voices)/?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: the key by its name (empty: the first), and that key's own token."""
+
+    key: str = ""
+    token: str = ""
+
+    def __str__(self) -> str:
+        text = json.dumps([self.key, self.token], separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def place_of(query: str) -> Place | None:
+    """Where the request wants to go on; None when its token is not one of ours."""
+    values = parse_qs(query)
+    token = next((values[name][0] for name in _TOKEN_NAMES if name in values), "")
+    if not token:
+        return Place()
+    try:
+        key, inner = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        return Place(str(key), str(inner))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def query_at(query: str, token: str) -> str:
+    """The query with a key's own page token in the place of ours."""
+    parts = [part for part in query.split("&") if part]
+    named = {name: part for part in parts if (name := unquote(part.partition("=")[0])) in _TOKEN_NAMES}
+    others = [part for part in parts if part not in named.values()]
+    in_snake_case = any(part.startswith("page_size=") for part in parts)
+    name = next(iter(named), "page_token" if in_snake_case else "pageToken")
+    return "&".join([*others, f"{name}={quote(token, safe='')}"] if token else others)
+
+
+@dataclass(slots=True)
+class Page:
+    """A page that is being filled, with whole answers of one key after the other."""
+
+    path: str
+    size: int = _DEFAULT_SIZE
+    count: int = 0
+    following: Place | None = None
+    _document: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, key: str, document: dict[str, Any]) -> bool:
+        """Adds what a key answered; False when the page ends before it, or with it."""
+        items = [value for value in document.values() if isinstance(value, list)]
+        count = sum(map(len, items))
+        if count and self.count and self.count + count > self.size:
+            self.following = Place(key)
+            return False
+        for name, value in document.items():
+            if isinstance(value, list):
+                self._document.setdefault(name, []).extend(value)
+            elif name not in ("nextPageToken", "next_page_token"):
+                self._document.setdefault(name, value)
+        self.count += count
+        token = document.get("nextPageToken") or document.get("next_page_token")
+        if token:
+            self.following = Place(key, str(token))
+        return self.following is None
+
+    def body(self) -> bytes:
+        """The page as Google writes it."""
+        token = "next_page_token" if _SNAKE.search(self.path) else "nextPageToken"
+        document = self._document | ({token: str(self.following)} if self.following else {})
+        return json.dumps(document, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
+
+
+def page_for(path: str, query: str) -> Page:
+    """An empty page of the size that the request asks for."""
+    values = parse_qs(query)
+    size = next((values[name][0] for name in _SIZE_NAMES if name in values), "")
+    return Page(path, int(size) if _SIZE.fullmatch(size) else _DEFAULT_SIZE)
