@@ -24,12 +24,14 @@ from proxycore.headers import Redactor
 from proxycore.line import Lines
 from proxycore.listener import Listener
 from proxycore.lists import ListHandler
+from proxycore.live import LIVE_PATHS, LiveHandler
 from proxycore.log import logger
 from proxycore.owners import Owners
 from proxycore.pages import LIST_PATHS
 from proxycore.passage import Pool
 from proxycore.relay import PATHS, RelayHandler
 from proxycore.rotator import Doubling, Key, Rotator
+from proxycore.session import LARGEST_MESSAGE
 from proxycore.settings import Settings, SettingsError
 from proxycore.status import AliveHandler, HomeHandler, NotRelayedHandler, ReadyHandler
 from proxycore.upload import UPLOAD_PATHS, UploadHandler
@@ -37,6 +39,7 @@ from proxycore.upstream import Route, Upstream
 from proxycore.verdict import Backoff
 
 _LARGEST_HEAD = 1024 * 1024  # bytes that are read before a request's head is given up; handlers refuse less
+_GOODBYES = 100  # times 10 ms
 _FEW_FILES = 4096  # a stream takes two open files, one at each end
 
 
@@ -84,6 +87,7 @@ class ProxyApplication(Application):
                 (LIST_PATHS, ListHandler, relay),
                 (PATHS, RelayHandler, relay),
                 (UPLOAD_PATHS, UploadHandler, relay | {"public_url": settings.public_url}),
+                (LIVE_PATHS, LiveHandler, relay),
                 (r"/", HomeHandler),
                 (r"/healthz", AliveHandler),
                 (r"/readyz", ReadyHandler, {"rotator": self.rotator}),
@@ -91,6 +95,7 @@ class ProxyApplication(Application):
             default_handler_class=NotRelayedHandler,
             log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well
             site=self.site,
+            websocket_max_message_size=LARGEST_MESSAGE,
         )
 
     def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
@@ -112,6 +117,11 @@ class ProxyApplication(Application):
         for handler in list(self.site.running):
             handler.cut()
         await asyncio.sleep(0)  # what was cut ends its attempts when it is next on
+        # Live sessions say goodbye, if the other side listens.
+        for _ in range(_GOODBYES):
+            if not self.site.running:
+                break
+            await asyncio.sleep(0.01)
         self.upstream.close()
 
 

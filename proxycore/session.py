@@ -1,0 +1,105 @@
+"""The upstream's side of a Live session: a WebSocket (RFC 6455) to the upstream.
+
+AsyncHTTPClient has no WebSockets, and Tornado's own client knows no outbound proxies.
+"""
+
+import socket
+import ssl
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidProxy, InvalidStatus
+from websockets.typing import Subprotocol
+
+from proxycore.attempt import UpstreamError
+from proxycore.head import Head
+from proxycore.headers import Fields
+from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.upstream import Upstream
+
+LARGEST_MESSAGE = 64 * 1024 * 1024
+"""Bytes that one message may have, in either direction."""
+
+_KEEPALIVE = 60  # seconds; a session may be silent for long, and a NAT forgets
+_GOODBYE = 2.0  # seconds that the upstream gets to answer a close
+_ABNORMAL = {1005, 1006, 1015}  # never sent in a frame (RFC 6455 §7.4.1)
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception:
+        """Redirects are the client's to follow: they would take the key to another address."""
+        return exc
+
+
+async def open_session(
+    upstream: Upstream, target: str, fields: Fields, subprotocols: list[str]
+) -> ClientConnection | Kept:
+    """The session, or the answer with which the upstream refused the handshake.
+
+    Raises UpstreamError when there was no answer.
+    """
+    route = upstream.route
+    secure = upstream.origin.startswith("https:")
+    tls: dict[str, Any] = {"ssl": _trusting(upstream)} if secure else {}
+    if route.proxy and route.proxy.startswith("https:"):
+        tls["proxy_ssl"] = _trusting(upstream)
+    try:
+        session = await _Connect(
+            upstream.origin.replace("http", "ws", 1) + upstream.prefix + target,
+            subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+            additional_headers=fields,
+            user_agent_header=None,
+            compression=None,  # what goes to the client is not compressed either
+            proxy=route.proxy,
+            open_timeout=route.connect_timeout + route.first_byte_timeout,
+            ping_interval=None,  # a client that reads slowly would look like an upstream that is gone
+            close_timeout=_GOODBYE,
+            max_size=LARGEST_MESSAGE,
+            max_queue=1,
+            **tls,
+        )
+    except InvalidStatus as error:
+        return _kept(error)
+    except TimeoutError:
+        raise UpstreamError(
+            "The upstream did not open the session in time.", sent=True, silent=True
+        ) from None
+    except (OSError, InvalidHandshake, InvalidProxy) as error:
+        detail = f"({type(error).__name__}: {error})"
+        raise UpstreamError("The upstream could not be reached.", sent=False, detail=detail) from error
+    _keep_alive(session)
+    return session
+
+
+async def close_session(session: ClientConnection, code: int | None, reason: str | None) -> None:
+    """Closes the upstream's side as the client has closed its own; at once, if it just went away."""
+    if code is None:
+        session.transport.abort()
+    else:
+        await session.close(1000 if code in _ABNORMAL else code, reason or "")
+
+
+def closing_of(session: ClientConnection) -> tuple[int, str] | None:
+    """Code and reason with which the upstream closed the session; None when it just broke off."""
+    code = session.close_code
+    if code is None or code in _ABNORMAL - {1005}:
+        return None
+    return (1000, "") if code == 1005 else (code, session.close_reason or "")
+
+
+def _trusting(upstream: Upstream) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=upstream.ca_file)
+
+
+def _kept(error: InvalidStatus) -> Kept:
+    response = error.response
+    head = Head(response.status_code, response.reason_phrase, list(response.headers.raw_items()))
+    body = response.body or b""
+    return Kept(head, bytes(body) if len(body) <= KEPT_BYTES else None)
+
+
+def _keep_alive(session: ClientConnection) -> None:
+    connection = session.transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
