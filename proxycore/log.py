@@ -72,6 +72,11 @@ def configure(level: str, form: str, redactor: Redactor) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Tornado tells of every malformed request and every connection that broke; libcurl of every header,
-    # keys included.
-    for name, least in (("tornado", logging.WARNING), ("tornado.curl_httpclient", logging.INFO)):
+    # keys included; websockets of every message.
+    quiet = {
+        "tornado": logging.WARNING,
+        "tornado.curl_httpclient": logging.INFO,
+        "websockets": logging.WARNING,
+    }
+    for name, least in quiet.items():
         logging.getLogger(name).setLevel(max(least, logging.getLogger().level))

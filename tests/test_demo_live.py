@@ -100,6 +100,16 @@ async def test_its_json_comes_in_frames_of_either_kind(here: Here) -> None:
         assert isinstance(await client.read_message(), str)
 
 
+async def test_names_may_come_in_snake_case_as_pythons_sdk_sends_them(here: Here) -> None:
+    async with session(here) as client:
+        await client.write_message(json.dumps({"setup": {"model": MODEL, "session_resumption": {}}}))
+        assert "setupComplete" in json.loads(await client.read_message() or b"")
+        assert "sessionResumptionUpdate" in json.loads(await client.read_message() or b"")
+        turns = [{"role": "user", "parts": [{"text": "Hello"}]}]
+        await client.write_message(json.dumps({"client_content": {"turns": turns, "turn_complete": True}}))
+        assert "You said: Hello" in str(await client.read_message())
+
+
 @pytest.mark.parametrize("frame", ["no JSON, żółć", b"\x00\xff\xfe", b"", "", b"a" * 2**25])
 async def test_what_is_no_json_comes_back_as_it_came(here: Here, frame: str | bytes) -> None:
     async with session(here) as client:

@@ -204,17 +204,19 @@ async def test_a_client_that_breaks_off_ends_the_upstreams_side() -> None:
 
 async def test_a_session_ends_with_1001_when_the_program_does(tmp_path: Path) -> None:
     async with upstream(echo) as url:
-        environment = {"UPSTREAM_URL": url, "DRAIN_TIMEOUT": "0.3", **ONE_KEY}
+        environment = {"UPSTREAM_URL": url, "DRAIN_TIMEOUT": "0.3", "LOG_LEVEL": "debug", **ONE_KEY}
         with program(folder=tmp_path, environment=environment) as running:
             port = await asyncio.to_thread(lambda: running.port)
             async with connect(f"ws://127.0.0.1:{port}{LIVE}", proxy=None) as client:
-                await client.send("one")
+                await client.send("the-prompt")
                 running.signal(signal.SIGTERM)
-                assert await client.recv() == "one"
+                assert await client.recv() == "the-prompt"
                 assert (await closed(client))[0] == 1001
             assert await asyncio.to_thread(running.exit_status) == 0
             assert "served method=GET" in running.log
             assert "status=101 key=1 attempts=1" in running.log
+            assert "the-prompt" not in running.log
+            assert KEYS["GOOGLE_API_KEY_1"] not in running.log
 
 
 # Handshakes.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 from typing import Any
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -143,7 +144,19 @@ def _parsed(message: str | bytes) -> Json | None:
         said = json.loads(message)
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None
+    return _in_camel_case(said) if isinstance(said, dict) else None
+
+
+def _in_camel_case(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a document with its names as Google writes them; it reads snake case as well."""
+    if isinstance(value, list):
+        return [_in_camel_case(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            re.sub("_([a-z])", lambda found: found[1].upper(), name): _in_camel_case(item)
+            for name, item in value.items()
+        }
+    return value
 
 
 def _heard(realtime: Json) -> str:
