@@ -212,12 +212,15 @@ class Health:
 
 def demo_keys() -> dict[str, tuple[str, Health]]:
     """Return keys to try the proxy with, by a name that says how each does: its secret and its health."""
+    # Only when it is to think: what a request was to make is not made again with another key.
+    models = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.0-flash", "gemini-3-flash-preview")
+    overloaded = Health.in_turn(*[Health.healthy()] * 3, Health.overloaded(), repeat=True)
     healths = {
         "HEALTHY_1": Health.healthy(),
         "HEALTHY_2": Health.healthy(),
         "THREE_PER_MINUTE": Health.quota(3),
         "PRO_SPENT_TODAY": Health(models={"gemini-2.5-pro": Health.day_spent()}),
-        "SOMETIMES_OVERLOADED": Health.in_turn(*[Health.healthy()] * 3, Health.overloaded(), repeat=True),
+        "SOMETIMES_OVERLOADED": Health(models=dict.fromkeys(models, overloaded)),
         "SUSPENDED": Health.suspended(),
         "INVALID": Health.invalid(),
     }
