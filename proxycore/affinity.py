@@ -41,6 +41,7 @@ _WHOLE_NAME = re.compile(
     rf"|https?://[^/]+/v\d\w*/(?:models/[^/]+/)?(?:{COLLECTIONS})/[\w-]+(?:[:?/]|$)"
 )
 _PREVIOUS = re.compile(rb'"(?:previous_interaction_id|previousInteractionId)"\s*:\s*' + _STRING)
+_ID_PARAMETERS = frozenset({"previous_interaction_id", "previousInteractionId"})
 _NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
 
@@ -67,8 +68,8 @@ class Scope:
         return self.model or "no model"
 
 
-def scope_of(path: str, body: bytes) -> Scope:
-    """The scope of a request, from its path (without query) and body."""
+def scope_of(path: str, body: bytes, query: str = "") -> Scope:
+    """The scope of a request, from its path, body and query."""
     document = _parsed(body)
     match = _MODEL_IN_PATH.search(path)
     if match:
@@ -78,7 +79,7 @@ def scope_of(path: str, body: bytes) -> Scope:
         model = _model_in(document, body)
     in_path = resource_in(path)
     found = dict.fromkeys([in_path] if in_path else [])
-    found |= dict.fromkeys(_names_in(body))
+    found |= dict.fromkeys((*_names_in_query(query), *_names_in(body)))
     perhaps: tuple[str, ...] = ()
     if _NAMES_BY_ID.search(path):
         found |= dict.fromkeys(_environments_in(document))
@@ -91,6 +92,16 @@ def resource_in(path: str) -> str | None:
     """The name of the owned resource that a path is about."""
     match = _RESOURCE.search(unquote(path) if "%" in path else path)
     return match[1] if match else None
+
+
+def _names_in_query(query: str) -> Iterator[str]:
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        value = unquote(value)
+        if name in _ID_PARAMETERS and value:
+            yield _named("interactions", value)
+        elif _WHOLE_NAME.match(value) and (found := resource_in(value)):
+            yield found
 
 
 def _names_in(body: bytes) -> Iterator[str]:

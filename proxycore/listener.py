@@ -12,6 +12,7 @@ from tornado.netutil import bind_sockets
 from proxycore.log import logger
 
 _NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
+_KEEPALIVE = 60  # seconds of silence after which a client is asked whether it is still there
 _REST = 0.5  # seconds without accepting, in which some connection may end
 
 
@@ -26,8 +27,11 @@ class Listener:
         """Binds; raises OSError when that is not possible. Port 0 takes a free one."""
         self.sockets = bind_sockets(port, host)
         for listener in self.sockets:
-            # Accepted connections inherit it: a client that vanished without a word is noticed some day.
+            # Accepted connections inherit it: a client that vanished without a word is noticed in minutes.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if hasattr(socket, "TCP_KEEPIDLE"):
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE // 4)
         self._server: HTTPServer | None = None
 
     @property

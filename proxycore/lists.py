@@ -105,7 +105,8 @@ class ListHandler(RelayHandler):
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Content-Length", len(body))
         if missing:
-            self.set_header("X-Incomplete-Keys", ", ".join(missing))
+            names = ", ".join(missing).encode("ascii", "backslashreplace")  # they may be in any alphabet
+            self.set_header("X-Incomplete-Keys", names)
         self.record.sent_bytes += len(body)
         self.note_first_byte()
         self.write(body)

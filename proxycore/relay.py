@@ -113,6 +113,8 @@ class RelayHandler(ProxyHandler):
 
     async def work(self) -> None:
         """Serves the request, as long as the client stays. Raises nothing but foreign cancellation."""
+        if self._closed:
+            return
         self._work = asyncio.current_task()
         try:
             await self.serve()
@@ -151,7 +153,7 @@ class RelayHandler(ProxyHandler):
         """The request's passage through the keys, to its answer."""
         body = b"".join(self._chunks)
         self._chunks.clear()
-        if passage := self.passage(scope_of(self.path, body)):
+        if passage := self.passage(scope_of(self.path, body, self.request.query)):
             await self.pass_through(passage, self.outgoing(body))
 
     def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
@@ -252,7 +254,7 @@ class RelayHandler(ProxyHandler):
         ready_at = passage.ready_at
         if ready_at is None:
             if owned:
-                reason = f"The Gemini API key{owned} is retired"
+                reason = f"The Gemini API key{owned} was refused for good"
             elif self.pool.rotator.keys:
                 reason = "All Gemini API keys are retired"
             else:

@@ -87,7 +87,7 @@ class UploadHandler(RelayHandler):
             await super().serve()
             return
         try:
-            if passage := self.passage(scope_of(self.path, b""), once=True):
+            if passage := self.passage(scope_of(self.path, b"", self.request.query), once=True):
                 await self.pass_through(passage, self.outgoing(feed), self._starter)
         finally:
             feed.drop()

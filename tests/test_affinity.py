@@ -191,6 +191,19 @@ def test_the_names_of_resources_are_found(path: str, content: bytes, names: str)
     assert (scope.resources, scope.perhaps) == (tuple(names.split()), ())
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("name=files%2Fabc&x=1", ("files/abc",)),
+        ("x&uri=https://g.example/v1beta/files/abc&y=cachedContents/c", ("files/abc", "cachedContents/c")),
+        ("previous_interaction_id=v1_a", ("interactions/v1_a",)),
+        ("q=what+is+files/abc&alt=sse&=files", ()),
+    ],
+)
+def test_the_names_of_resources_are_found_in_queries(query: str, names: tuple[str, ...]) -> None:
+    assert scope_of("/v1/models", b"", query).resources == names
+
+
 @pytest.mark.parametrize("agent", ["mine", "agents/mine"])
 def test_an_agent_is_perhaps_a_resource(agent: str) -> None:
     scope = scope_of(INTERACTIONS, body(agent=agent, previous_interaction_id="i"))

@@ -87,6 +87,20 @@ async def test_a_key_that_fails_is_named_and_hides_nobody(health: Health) -> Non
         assert "X-Incomplete-Keys" in got.one("access-control-expose-headers")
 
 
+async def test_a_keys_name_may_be_in_any_alphabet() -> None:
+    keys = {"GOOGLE_API_KEY_ключ": "secret-number-one", "GOOGLE_API_KEY_2": "secret-number-two"}
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(200, b"{}") if seen.key.endswith("two") else answer(403, b"{}"))
+
+    async with RawUpstream(script) as upstream, proxy(upstream.url, keys) as here:
+        got = await ask(here.port, "GET", "/v1beta/files")
+    assert (got.status, got.one("x-incomplete-keys")) == (
+        200,
+        "ключ".encode("ascii", "backslashreplace").decode(),
+    )
+
+
 async def test_when_no_key_can_be_asked_the_answer_is_as_for_any_request() -> None:
     async with pool(2) as (standin, here):
         standin.keys = dict.fromkeys(standin.keys, Health.service_disabled())
