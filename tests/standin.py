@@ -15,12 +15,11 @@ MINE, OTHER = "AQ.mine", "AQ.other"
 
 
 @dataclass
-class Here:
+class Served:
     """A stand-in under test."""
 
     standin: StandIn
     url: str
-    clock: TurnedClock
 
     @property
     def port(self) -> int:
@@ -29,6 +28,13 @@ class Here:
     @property
     def last(self) -> Call:
         return self.standin.calls[-1]
+
+
+@dataclass
+class Here(Served):
+    """A stand-in whose clock is turned, and a client of it."""
+
+    clock: TurnedClock
 
     async def ask(
         self, method: str, target: str, body: object = None, *fields: tuple[str, str], key: str = MINE

@@ -9,7 +9,6 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import openai
@@ -18,8 +17,9 @@ from google import genai
 from google.genai import errors
 from tornado.ioloop import IOLoop
 
-from proxycore.demo import Call, Health, Refusal, StandIn, demo_keys
+from proxycore.demo import Health, Refusal, StandIn, demo_keys
 from tests.conftest import TurnedClock, until
+from tests.standin import Served
 from tests.wire import Got, ask, connect
 
 KEY = "AQ.good-key"
@@ -33,21 +33,7 @@ HELLO = json.dumps({"contents": [{"role": "user", "parts": [{"text": "Hello ther
 TYPE = "type.googleapis.com/google.rpc."
 
 
-@dataclass
-class Here:
-    """A stand-in under test."""
-
-    standin: StandIn
-    url: str
-
-    @property
-    def port(self) -> int:
-        return int(self.url.rsplit(":", 1)[1])
-
-    @property
-    def last(self) -> Call:
-        return self.standin.calls[-1]
-
+class Here(Served):
     async def ask(self, target: str, *fields: tuple[str, str], body: bytes | None = HELLO) -> Got:
         return await ask(self.port, "GET" if body is None else "POST", target, *fields, body=body)
 
