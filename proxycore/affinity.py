@@ -29,18 +29,19 @@ _LONGEST_NAME = 128  # characters: longer than any model's name, and a bound for
 # On the OpenAI path a name is an id in a collection that is called the same: `batches/batches/abc`.
 _RESOURCE = re.compile(rf"(?:^|/)((?:{COLLECTIONS})/(?!(?:{COLLECTIONS})/)[^/:?#]+)")
 _STRING = rb'"((?:[^"\\]|\\.){1,512})"'  # longer ones are no names, but may be megabytes of data
-_NAME_IN_BODY = re.compile(
-    rb'"(?:fileUri|file_uri|uri|fileName|file_name|input_file_id|cachedContent|cached_content|model)"\s*:\s*'
-    + _STRING
-)
-_NAMES_IN_BODY = re.compile(rb'"(?:fileSearchStoreNames|file_search_store_names)"\s*:\s*\[([^\]]{1,8192})')
+_FIELDS = rb"fileUri|file_uri|uri|fileName|file_name|input_file_id|cachedContent|cached_content|model"
+_LISTS = rb"fileSearchStoreNames|file_search_store_names"
+_PREVIOUS_FIELDS = rb"previous_interaction_id|previousInteractionId"
+_ANY_NAME = re.compile(rb'"(?:%b|%b|%b)"' % (_FIELDS, _LISTS, _PREVIOUS_FIELDS))
+_NAME_IN_BODY = re.compile(rb'"(?:%b)"\s*:\s*' % _FIELDS + _STRING)
+_NAMES_IN_BODY = re.compile(rb'"(?:%b)"\s*:\s*\[([^\]]{1,8192})' % _LISTS)
 _STRINGS = re.compile(_STRING)
 # Google's ids have no dots, but the names of files on the web do.
 _WHOLE_NAME = re.compile(
     rf"(?:models/[^/]+/)?(?:{COLLECTIONS})/"
     rf"|https?://[^/]+/v\d\w*/(?:models/[^/]+/)?(?:{COLLECTIONS})/[\w-]+(?:[:?/]|$)"
 )
-_PREVIOUS = re.compile(rb'"(?:previous_interaction_id|previousInteractionId)"\s*:\s*' + _STRING)
+_PREVIOUS = re.compile(rb'"(?:%b)"\s*:\s*' % _PREVIOUS_FIELDS + _STRING)
 _ID_PARAMETERS = frozenset({"previous_interaction_id", "previousInteractionId"})
 _NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
@@ -70,8 +71,8 @@ class Scope:
 
 def scope_of(path: str, body: bytes, query: str = "") -> Scope:
     """The scope of a request, from its path, body and query."""
-    document = _parsed(body)
     match = _MODEL_IN_PATH.search(path)
+    document = {} if match else _parsed(body)
     if match:
         name = unquote(match[2])
         model = f"tunedModels/{name}" if match[1] == "tunedModels" else name
@@ -79,7 +80,10 @@ def scope_of(path: str, body: bytes, query: str = "") -> Scope:
         model = _model_in(document, body)
     in_path = resource_in(path)
     found = dict.fromkeys([in_path] if in_path else [])
-    found |= dict.fromkeys((*_names_in_query(query), *_names_in(body)))
+    if query:
+        found |= dict.fromkeys(_names_in_query(query))
+    if _ANY_NAME.search(body):
+        found |= dict.fromkeys(_names_in(body))
     perhaps: tuple[str, ...] = ()
     if _NAMES_BY_ID.search(path):
         found |= dict.fromkeys(_environments_in(document))
