@@ -71,10 +71,6 @@ class Owners:
             if len(self._entries) > self._capacity:
                 del self._entries[next(iter(self._entries))]
 
-    def forget(self, name: str) -> None:
-        """The resource is no more."""
-        self._entries.pop(name, None)
-
     def owner(self, scope: Scope) -> Key | None:
         """The key that a request with this scope has to go to, None when it is not known.
 

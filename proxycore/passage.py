@@ -61,6 +61,7 @@ class Passage:
         self.scope = scope
         self.owner = pool.owners.owner(scope)
         self.last: Answer | None = None
+        self._disowned: Answer | None = None  # what a key said that does not know the resource
         self.verdict = HEALTHY
         self._pool = pool
         self._record = record
@@ -86,6 +87,8 @@ class Passage:
                 if self.last is None:
                     return True
                 self.verdict = self._judge(self.last)
+                if self.verdict is STRANGER:
+                    self._disowned = self.last
                 self.settle(key, self.verdict)
                 sent = not isinstance(self.last, UpstreamError) or self.last.sent
                 if not failover.note(key, self.verdict, sent=sent):
@@ -98,6 +101,8 @@ class Passage:
                 key = None
         finally:
             self._let_go()
+        if self._disowned and not self._owner_may_rest:
+            self.last, self.verdict = self._disowned, STRANGER
         return False
 
     def settle(self, key: Key, verdict: Verdict) -> None:
@@ -115,13 +120,25 @@ class Passage:
         """Whether the passage ended for want of keys, and not with an answer for the client."""
         if self.last is None or self.verdict.then in {Then.FAILOVER, Then.ADDRESS}:
             return True
-        # Some keys said that the resource is not theirs, but its owner may be among those that rest.
-        return self.verdict is STRANGER and not self._failover.spent and self.ready_at is not None
+        return self.verdict is STRANGER and not self._failover.spent and self._owner_may_rest
 
     @property
     def ready_at(self) -> float | None:
         """When the first key that could serve is ready (seconds since the epoch), None when none ever is."""
         return self._pool.rotator.ready_at(self.scope.model, self._failover.strangers)
+
+    @property
+    def _owner_may_rest(self) -> bool:
+        """Whether a key that was not asked could know the resource, once its quota is there again.
+
+        One that is not permitted to do anything is not waited for.
+        """
+        now, asked = self._pool.clock(), self._failover.strangers
+        return any(
+            not (key.retired or (key.whole and key.whole.benched_until > now))
+            for key in self._pool.rotator.keys
+            if key not in asked
+        )
 
     @property
     def _may_be_fresh(self) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from http.client import responses
 
 from proxycore.access import offered_keys
-from proxycore.affinity import Scope, resource_in, scope_of
+from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.downstream import Downstream
 from proxycore.failover import repeatable
@@ -46,6 +46,7 @@ PATHS = r"/+(?:v\d+[A-Za-z0-9]*|download/v\d+[A-Za-z0-9]*|\$discovery)/.*"
 _OPENAI = re.compile(r"/v\d+[A-Za-z0-9]*/openai(?:/|$)")
 # The upstream would resolve them, and so find another path than the one that was looked at here.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
+_LONGEST_GROUP = 128  # characters; it is remembered
 _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
 
 
@@ -160,7 +161,7 @@ class RelayHandler(ProxyHandler):
         """The passage of a request with this scope; None when it was refused, for no key could serve it."""
         can_repeat = repeatable(self.request.method or "", self.path)
         if group := self.request.headers.get(GROUP_FIELD):
-            scope = replace(scope, group=f"group/{self.record.client}/{group}")
+            scope = replace(scope, group=f"group/{self.record.client}/{group[:_LONGEST_GROUP]}")
         try:
             return Passage(self.pool, scope, self.record, repeatable=can_repeat, once=once)
         except OwnersDifferError as error:
@@ -200,8 +201,6 @@ class RelayHandler(ProxyHandler):
     async def _commit(self, head: Head, attempt: Attempt, key: Key) -> None:
         """Relays a 2xx answer. Raises nothing but cancellation: a broken one cuts the client."""
         owners = self.pool.owners
-        if self.request.method == "DELETE" and (name := resource_in(self.path)):
-            owners.forget(name)
         self._set_head(head, key)
         self._committed = True
         self.note_first_byte()
@@ -265,7 +264,7 @@ class RelayHandler(ProxyHandler):
         who = (
             f"The Gemini API key{owned}"
             if owned
-            else f"Every Gemini API key that could serve {passage.scope}"
+            else f"Every Gemini API key that could serve {passage.scope.model or 'this'}"
         )
         self.set_header("Retry-After", seconds)
         self.refuse(

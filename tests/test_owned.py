@@ -232,11 +232,42 @@ async def test_what_is_made_in_one_group_is_made_with_one_key_while_it_is_ready(
         assert standin.calls[-1].key == standin.calls[-2].key
 
 
+async def test_what_was_deleted_is_gone_and_says_so_even_while_another_key_rests() -> None:
+    async with pool(3) as (standin, here):
+        name = await upload(here)
+        owner = here.app.owners.of(name)
+        resting = next(key for key in here.app.rotator.keys if key is not owner)
+        standin.keys[resting.secret] = Health.service_disabled()
+        assert (await ask(here.port, "GET", "/v1beta/files")).one("x-incomplete-keys") == resting.name
+        assert (await ask(here.port, "DELETE", f"/v1beta/{name}")).status == 200
+        got = await ask(here.port, "GET", f"/v1beta/{name}")
+        assert (got.status, name.partition("/")[2] in got.body.decode()) == (403, True)
+
+
+async def test_what_is_deleted_inside_a_resource_does_not_change_its_owner() -> None:
+    async with pool() as (standin, here):
+        store = json.loads((await post(here, "/v1beta/fileSearchStores", {})).body)["name"]
+        target = f"/upload/v1beta/{store}:uploadToFileSearchStore"
+        made = json.loads((await ask(here.port, "POST", target, *RAW, body=b"content")).body)
+        document = made["response"]["documentName"]
+        assert (await ask(here.port, "DELETE", f"/v1beta/{document}?force=true")).status == 200
+        assert (await ask(here.port, "GET", f"/v1beta/{store}")).status == 200
+        assert len(keys_of(standin, store)) == 1
+
+
 async def test_what_nobody_knows_is_asked_of_everyone_once_and_the_upstreams_answer_is_passed_on() -> None:
     async with pool() as (standin, here):
         got = await ask(here.port, "GET", "/v1beta/files/nobodys")
         assert (got.status, "nobodys" in got.body.decode()) == (403, True)
         assert sorted(call.key for call in standin.calls) == sorted(standin.keys)
+
+
+async def test_a_key_that_may_do_nothing_is_not_waited_for_when_nobody_else_knows_a_name() -> None:
+    async with pool(3) as (standin, here):
+        standin.keys["AQ.secret-key-1"] = Health.service_disabled()
+        for number in range(6):  # in whatever order the three are asked
+            here.app.rotator.keys[1].whole = None if number % 2 else here.app.rotator.keys[1].whole
+            assert (await ask(here.port, "GET", f"/v1beta/files/nobodys{number}")).status == 403
 
 
 async def test_a_stranger_never_answers_for_an_owner_that_rests() -> None:
