@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,8 +12,24 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import trustme
+
 ROOT = Path(__file__).parents[1]
 _READY = re.compile(r"ready: https?://\S+:(\d+)")
+
+
+TLS = {"TLS_CERT_FILE": "cert.pem", "TLS_KEY_FILE": "key.pem"}
+
+
+def certify(folder: Path, host: str = "127.0.0.1") -> ssl.SSLContext:
+    """Writes `cert.pem` and `key.pem` for `TLS`, and the authority's `ca.pem`; returns what trusts it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert(host)
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(folder / "cert.pem"), append=True)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    return ssl.create_default_context(cafile=str(folder / "ca.pem"))
 
 
 class Program:

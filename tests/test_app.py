@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import pytest
 import trustme
 
 from tests.conftest import KEYS
-from tests.process import ROOT, program
+from tests.process import ROOT, TLS, certify, program
 from tests.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
 
 STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
@@ -82,26 +81,11 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in started.log
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> ssl.SSLContext:
-    """`cert.pem` and `key.pem` in the folder, and what trusts them."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(str(tmp_path / "cert.pem"), append=True)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return trusting
-
-
-TLS = {"TLS_CERT_FILE": "cert.pem", "TLS_KEY_FILE": "key.pem"}
-
-
-def test_https_is_served_directly(tmp_path: Path, certificate: ssl.SSLContext) -> None:
+def test_https_is_served_directly(tmp_path: Path) -> None:
+    trusting = certify(tmp_path)
     with program(folder=tmp_path, environment={**KEYS, **TLS}) as started:
         url = f"https://127.0.0.1:{started.port}/healthz"
-        with urllib.request.urlopen(url, context=certificate, timeout=10) as answered:
+        with urllib.request.urlopen(url, context=trusting, timeout=10) as answered:
             assert answered.read() == b"alive\n"
         assert "ready: https://127.0.0.1" in started.log
         environment = {**os.environ, **TLS, "HOST": "127.0.0.1", "PORT": str(started.port)}
@@ -110,7 +94,6 @@ def test_https_is_served_directly(tmp_path: Path, certificate: ssl.SSLContext) -
         assert subprocess.run(check, cwd=tmp_path, env=environment, check=False).returncode == 0
 
 
-@pytest.mark.usefixtures("certificate")
 @pytest.mark.parametrize(
     "files",
     [{"TLS_CERT_FILE": "key.pem"}, {"TLS_CERT_FILE": "cert.pem"}, TLS | {"TLS_KEY_FILE": "other.pem"}],
@@ -119,6 +102,7 @@ def test_https_is_served_directly(tmp_path: Path, certificate: ssl.SSLContext) -
 def test_a_certificate_that_is_no_use_is_told_without_a_traceback(
     files: dict[str, str], tmp_path: Path
 ) -> None:
+    certify(tmp_path)
     trustme.CA().issue_cert("127.0.0.1").private_key_pem.write_to_path(str(tmp_path / "other.pem"))
     with program(folder=tmp_path, environment=files) as started:
         assert started.exit_status() == 2

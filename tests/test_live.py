@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -19,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from proxycore.demo import Health, StandIn
 from tests.conftest import KEYS, Proxy, proxy, until
-from tests.process import program
+from tests.process import TLS, certify, program
 from tests.test_attempt import outbound, socks
 from tests.wire import ask
 
@@ -361,15 +360,9 @@ async def test_a_session_is_resumed_with_the_key_that_it_began_with() -> None:
 
 
 async def test_sessions_over_tls_are_served_directly(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(str(tmp_path / "cert.pem"), append=True)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    trusting = certify(tmp_path)
     async with upstream(echo) as url:
-        environment = {"UPSTREAM_URL": url, "TLS_CERT_FILE": "cert.pem", "TLS_KEY_FILE": "key.pem", **ONE_KEY}
+        environment = {"UPSTREAM_URL": url, **TLS, **ONE_KEY}
         with program(folder=tmp_path, environment=environment) as running:
             port = await asyncio.to_thread(lambda: running.port)
             async with connect(f"wss://127.0.0.1:{port}{LIVE}", ssl=trusting, proxy=None) as client:
@@ -379,10 +372,9 @@ async def test_sessions_over_tls_are_served_directly(tmp_path: Path) -> None:
 
 
 async def test_the_upstreams_side_goes_over_tls_and_is_verified(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certify(tmp_path)
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    serving.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     async with upstream(echo, ssl=serving) as url:
         secure = url.replace("http", "https")
         async with proxy(secure, UPSTREAM_CA_FILE=str(tmp_path / "ca.pem")) as here, session(here) as client:

@@ -3,16 +3,25 @@
 Each is installed once for a checkout, and again when what it is installed from has changed.
 """
 
+import asyncio
 import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from tornado.ioloop import IOLoop
 
 from tests.clients.common import FOLDER, JAVASCRIPT, NODE, NPM
+
+
+@pytest.fixture(autouse=True)
+def no_generators(io_loop: IOLoop) -> Iterator[None]:
+    """Ends those that SDKs leave to the loop's end, which pytest-tornasync's loop does not have."""
+    yield
+    io_loop.run_sync(lambda: asyncio.get_running_loop().shutdown_asyncgens())
 
 
 def install(target: Path, sources: Iterable[Path], *commands: Iterable[str | Path]) -> None:

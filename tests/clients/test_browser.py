@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.browser import Visit, needs_chromium, site, visit
-from tests.clients.common import CLIENT_KEY, JAVASCRIPT, MODEL, NODE, PROMPT, Pool, pool, run
+from tests.clients.common import CLIENT_KEY, JAVASCRIPT, MODEL, NODE, PROMPT, SPREAD, Pool, pool, run
 
 pytestmark = [
     needs_chromium,
@@ -43,3 +43,13 @@ async def test_a_page_generates_and_streams(tmp_path: Path) -> None:
             pieces = await there.page.evaluate("asked => client.stream(...asked)", [MODEL, PROMPT])
             assert len(pieces) > 1
             assert PROMPT in "".join(pieces)
+
+
+async def test_a_page_uploads_in_one_chunk_and_in_several(tmp_path: Path) -> None:
+    async with pool(SPREAD) as here, page_of(here, tmp_path) as there:
+        for size in (1000, 20 * 2**20) * 3:
+            assert await there.page.evaluate("size => client.upload(size)", size) == size
+        assert len([call for call in here.standin.calls if "upload_id=" in call.target]) == (1 + 3) * 3
+        # The browser asked first whether it may, and that is nothing for Google.
+        assert {call.headers["Sec-Fetch-Mode"] for call in here.standin.calls} == {"cors"}
+        assert {call.method for call in here.standin.calls} == {"POST", "GET", "DELETE"}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.clients.common import JAVASCRIPT, NODE, all_right, outcomes, pool
+from proxycore.demo import Health
+from tests.clients.common import JAVASCRIPT, NODE, SPREAD, all_right, outcomes, pool
 
 pytestmark = [pytest.mark.usefixtures("io_loop", "npm_packages"), pytest.mark.timeout(seconds=60)]
 
@@ -29,3 +30,24 @@ async def test_openais_sdk_is_answered_right() -> None:
         cases = ("chat", "streamed chat", "models", "embeddings", "unknown model", "wrong key")
         assert said == all_right(*cases)
         assert all(call.headers.get_list("Authorization") for call in here.standin.calls)
+
+
+async def test_what_googles_sdk_makes_is_found_again() -> None:
+    async with pool(SPREAD) as here:
+        said = await outcomes(here, NODE, JAVASCRIPT / "resources.mjs")
+        assert said == all_right("files", "a file in chunks", "caches", "batches", "interactions", "live")
+
+
+async def test_what_the_ai_sdk_uploads_is_found_again() -> None:
+    async with pool(SPREAD) as here:
+        said = await outcomes(here, NODE, JAVASCRIPT / "ai_sdk_files.mjs")
+        assert said == all_right("upload", "a large upload")
+
+
+async def test_fifty_live_sessions_at_once_lose_and_reorder_nothing() -> None:
+    refusing = {"AQ.suspended": SPREAD["AQ.suspended"], "AQ.overloaded": Health.overloaded()}
+    async with pool({key: SPREAD[key] for key in ("AQ.healthy-1", "AQ.healthy-2")} | refusing) as here:
+        assert await outcomes(here, NODE, JAVASCRIPT / "live_sessions.mjs") == all_right("sessions")
+        opened = [call.key for call in here.standin.calls if call.status == 101]
+        assert (len(opened), set(opened) & set(refusing)) == (50, set())
+        assert [call for call in here.standin.calls if call.key == "AQ.overloaded"]

@@ -1,12 +1,17 @@
 """OpenAI's Python SDK on Google's compatible path, unchanged but for address and key."""
 
 import asyncio
+from collections import Counter
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
+from proxycore.demo import Health
 from tests.clients.common import CLIENT_KEY, EMBEDDER, MODEL, PROMPT, pool
 
+OTHER_MODEL = "gemini-2.5-pro"
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": PROMPT}]
 pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
 
 
@@ -71,3 +76,16 @@ async def test_errors_are_the_sdks_own() -> None:
         async with client_of(here.url, "wrong") as stranger:
             with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
                 await stranger.models.list()
+
+
+async def test_a_refusal_in_an_array_benches_the_key_for_the_model_of_the_body() -> None:
+    spent = {f"AQ.spent-{number}": Health(models={MODEL: Health.day_spent()}) for number in range(4)}
+    async with pool(spent | {"AQ.healthy": Health.healthy()}) as here, client_of(here.url) as client:
+        for model in [MODEL] * 40 + [OTHER_MODEL] * 60:
+            await client.chat.completions.create(model=model, messages=QUESTION)
+        asked = Counter((call.model, call.key, call.status) for call in here.standin.calls)
+        assert asked.pop((MODEL, "AQ.healthy", 200)) == 40
+        refused = {each: count for each, count in asked.items() if each[0] == MODEL}
+        assert refused == {(MODEL, key, 429): 1 for key in spent}
+        others = {key: status for model, key, status in asked if model == OTHER_MODEL}
+        assert others == dict.fromkeys(here.standin.keys, 200)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.common import all_right, outcomes, pool
+from tests.clients.common import SPREAD, all_right, outcomes, pool
 
 pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
 
@@ -16,7 +16,19 @@ async def test_googles_former_sdk_is_answered_right() -> None:
         assert said == all_right("generate", "stream", "chat", "count", "embed", "models", "unknown_model")
 
 
+async def test_what_belongs_to_a_key_is_found_again_by_googles_former_sdk() -> None:
+    async with pool(SPREAD) as here:
+        said = await outcomes(here, sys.executable, "-m", "tests.clients.generativeai_resources")
+        assert said == all_right("files", "caches")
+
+
 async def test_langchain_is_answered_right(langchain_python: Path) -> None:
     async with pool() as here:
         said = await outcomes(here, langchain_python, "-m", "tests.clients.langchain_cases")
         assert said == all_right("invoke", "stream", "embed", "unknown_model")
+
+
+async def test_what_belongs_to_a_key_is_found_again_by_langchain(langchain_python: Path) -> None:
+    async with pool(SPREAD) as here:
+        said = await outcomes(here, langchain_python, "-m", "tests.clients.langchain_resources")
+        assert said == all_right("files", "caches")

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.clients.common import JAVASCRIPT, NODE
-from tests.process import ROOT, Program, program
+from tests.process import ROOT, TLS, Program, certify, program
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Code, and what it prints below it.
@@ -32,12 +31,7 @@ def test_there_are_snippets() -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `cert.pem`, `key.pem`, and `ca.pem` to trust."""
     folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    issued = authority.issue_cert("localhost")
-    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(str(folder / "cert.pem"), append=True)
+    certify(folder, "localhost")
     return folder
 
 
@@ -50,8 +44,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture(scope="module")
 def secure_demo(certificate: Path) -> Iterator[Program]:
-    files = {"TLS_CERT_FILE": "cert.pem", "TLS_KEY_FILE": "key.pem"}
-    with program("--demo", folder=certificate, environment=files) as running:
+    with program("--demo", folder=certificate, environment=TLS) as running:
         assert running.port
         yield running
 

@@ -22,6 +22,6 @@ async function upload(size) {
 }
 
 await run({
-  upload: () => times(5, () => upload(1000)),
+  upload: () => times(20, () => upload(1000)),
   "a large upload": () => upload(20 * 2 ** 20),
 });

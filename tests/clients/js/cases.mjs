@@ -1,7 +1,7 @@
 // What all suites here share: what the test told them, and one line of JSON on stdout for each case.
 import assert from "node:assert/strict";
 
-export const { PROXY_URL, CLIENT_KEY, MODEL, EMBEDDER, PROMPT } = process.env;
+export const { PROXY_URL, CLIENT_KEY, MODEL, EMBEDDER, LIVE_MODEL, PROMPT } = process.env;
 
 // Keys fail at random, so one call shows little: each is made so many times.
 export async function times(count, call) {

@@ -21,6 +21,8 @@ export async function upload(size) {
   const file = new Blob([new Uint8Array(size)], { type: "application/octet-stream" });
   const { name } = await ai.files.upload({ file });
   const { sizeBytes } = await ai.files.get({ name });
+  const listed = (await Array.fromAsync(await ai.files.list())).map((each) => each.name);
+  if (!listed.includes(name)) throw new Error(`${name} is not among ${listed}`);
   await ai.files.delete({ name });
   return Number(sizeBytes);
 }

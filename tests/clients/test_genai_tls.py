@@ -1,0 +1,113 @@
+"""Google's Python SDK over TLS: Live sessions, which it opens in no other way, and uploads."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from google.genai import types
+from google.genai.live import AsyncSession
+
+from proxycore.demo import StandIn
+from tests.clients.common import DEAD, LIVE_MODEL, MODEL, PROMPT, SPREAD, Pool, keys_of
+from tests.clients.genai import async_client_of, known
+from tests.process import TLS, certify, program
+
+TEXT = types.LiveConnectConfig(response_modalities=[types.Modality.TEXT])
+TIMES = 5
+pytestmark = [
+    pytest.mark.usefixtures("io_loop"),
+    pytest.mark.timeout(seconds=60),
+    pytest.mark.filterwarnings("ignore::google.genai.errors.ExperimentalWarning"),  # tokens are, they say
+]
+
+
+@contextlib.asynccontextmanager
+async def secure_pool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+    """The proxy on TLS, with a certificate of an authority that the environment tells the SDK of."""
+    certify(folder)
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    standin = StandIn(SPREAD)
+    environment = {"UPSTREAM_URL": standin.listen(), **keys_of(standin), **TLS}
+    try:
+        with program(folder=folder, environment=environment) as running:
+            port = await asyncio.to_thread(lambda: running.port)
+            yield Pool(f"https://127.0.0.1:{port}", standin)
+    finally:
+        await standin.stop()
+
+
+async def hear(session: AsyncSession) -> str:
+    """What is said in one turn."""
+    return "".join([message.text or "" async for message in session.receive()])
+
+
+async def say(session: AsyncSession, words: str) -> str:
+    await session.send_client_content(turns=types.Content(role="user", parts=[types.Part(text=words)]))
+    return await hear(session)
+
+
+async def test_sessions_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
+
+        async def talk(number: int) -> None:
+            async with client.live.connect(model=LIVE_MODEL, config=TEXT) as session:
+                for turn in range(10):
+                    assert f"{number}: {turn}." in await say(session, f"{number}: {turn}.")
+                await session.send_realtime_input(text=PROMPT)
+                async for message in session.receive():
+                    assert PROMPT in known(message.text)
+                    break
+
+        await asyncio.gather(*map(talk, range(10)))
+        assert {call.key for call in here.standin.calls if call.status >= 400} <= DEAD
+        assert len([call for call in here.standin.calls if call.status == 101]) == 10
+
+
+async def test_a_resumed_session_goes_on_with_the_key_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
+
+        async def begin(handle: str | None) -> str:
+            """The handle to go on with."""
+            resumption = types.SessionResumptionConfig(handle=handle)
+            config = TEXT.model_copy(update={"session_resumption": resumption})
+            async with client.live.connect(model=LIVE_MODEL, config=config) as session:
+                async for message in session.receive():
+                    if message.session_resumption_update:
+                        return known(message.session_resumption_update.new_handle)
+            raise AssertionError("there was no handle")
+
+        for _ in range(TIMES):
+            handle = await begin(None)
+            first = here.standin.calls[-1].key
+            for _ in range(2):
+                handle = await begin(handle)
+                assert here.standin.calls[-1].key == first
+
+
+async def test_an_ephemeral_token_opens_a_session_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url, "v1alpha") as client:
+        for _ in range(TIMES):
+            token = known((await client.auth_tokens.create(config={"uses": 1})).name)
+            async with async_client_of(here.url, "v1alpha", token) as stranger:
+                async with stranger.live.connect(model=LIVE_MODEL, config=TEXT) as session:
+                    assert PROMPT in await say(session, PROMPT)
+            call = here.standin.calls[-1]
+            sent = call.target + str(call.headers)
+            assert token in sent
+            assert not any(key in sent for key in here.standin.keys)
+
+
+async def test_uploads_go_on_at_an_address_with_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
+        for _ in range(TIMES):
+            content = io.BytesIO(b"a" * 10_000_000)
+            file = await client.files.upload(file=content, config={"mime_type": "text/plain"})
+            answer = await client.models.generate_content(model=MODEL, contents=[file, PROMPT])
+            assert PROMPT in known(answer.text)
