@@ -26,7 +26,7 @@ def in_a_thread(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the 
 async def test_generate(version: str | None) -> None:
     async with pool() as here:
         client = client_of(here.url, version)
-        for _ in range(20):
+        for _ in range(10):
             answer = await in_a_thread(lambda: client.models.generate_content(model=MODEL, contents=PROMPT))
             assert PROMPT in answer.text
             assert answer.usage_metadata.total_token_count
@@ -38,7 +38,7 @@ async def test_generate(version: str | None) -> None:
 async def test_stream(version: str | None) -> None:
     async with pool() as here:
         client = client_of(here.url, version)
-        for _ in range(10):
+        for _ in range(5):
             pieces = await in_a_thread(
                 lambda: list(client.models.generate_content_stream(model=MODEL, contents=PROMPT))
             )
