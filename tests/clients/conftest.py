@@ -5,6 +5,7 @@ Each is installed once for a checkout, and again when what it is installed from 
 
 import asyncio
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from tornado.ioloop import IOLoop
 
 from tests.clients.common import FOLDER, JAVASCRIPT, NODE, NPM
@@ -27,19 +29,32 @@ def no_generators(io_loop: IOLoop) -> Iterator[None]:
 def install(target: Path, sources: Iterable[Path], *commands: Iterable[str | Path]) -> None:
     """Makes `target` by these commands, run in its folder, unless it was made from the same sources.
 
-    The stamp inside is written last, so what was interrupted is not taken for done but made anew.
+    The stamp inside is written last, so what was interrupted is not taken for done but made anew. Of the
+    processes that the tests run in, one does it, and the others wait.
     """
     digest = hashlib.sha256(sys.version.encode() + b"".join(source.read_bytes() for source in sources))
     stamp = target / ".installed-from"
-    if stamp.exists() and stamp.read_text() == digest.hexdigest():
-        return
-    shutil.rmtree(target, ignore_errors=True)
-    for command in commands:
-        done = subprocess.run(
-            [*command], cwd=target.parent, capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    stamp.write_text(digest.hexdigest())
+    with FileLock(target.with_name(f".{target.name.lstrip('.')}.lock")):
+        if stamp.exists() and stamp.read_text() == digest.hexdigest():
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        for command in commands:
+            _run(command, target.parent)
+        stamp.write_text(digest.hexdigest())
+
+
+def _run(command: Iterable[str | Path], folder: Path) -> None:
+    done = subprocess.run(
+        [*command],
+        cwd=folder,
+        # A company's own authority is known to the system, and not to the Node.js that pip installs.
+        env={**os.environ, "NODE_USE_SYSTEM_CA": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")
