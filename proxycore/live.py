@@ -155,9 +155,8 @@ class LiveHandler(RelayHandler, WebSocketHandler):
         owners = self.pool.owners
         body = message.encode() if isinstance(message, str) else message
         scope = scope_of("", body)
-        handles = tuple(f"handle/{text.decode(errors='replace')}" for text in _HANDLE.findall(body))
         try:
-            owner = owners.owner(Scope(scope.model, (*scope.resources, *handles)))
+            owner = owners.owner(Scope(scope.model, (*scope.resources, *_handles_in(_HANDLE, body))))
         except OwnersDifferError as error:
             self.close(1008, _reason(str(error)))
             return False
@@ -182,8 +181,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
             async for message in session:
                 body = message.encode() if isinstance(message, str) else message
                 if self._key and b'"newHandle"' in body:
-                    names = [f"handle/{text.decode(errors='replace')}" for text in _NEW_HANDLE.findall(body)]
-                    self.pool.owners.learn(names, self._key)
+                    self.pool.owners.learn(_handles_in(_NEW_HANDLE, body), self._key)
                 self.record.sent_bytes += len(body)
                 await self.write_message(message, binary=isinstance(message, bytes))
         except ConnectionClosed:
@@ -254,6 +252,10 @@ def _token_of(request: HTTPServerRequest) -> str | None:
 def _token_fields(request: HTTPServerRequest) -> Fields:
     values = request.headers.get_list("Authorization")
     return [("Authorization", value) for value in values if _TOKEN in value]
+
+
+def _handles_in(pattern: re.Pattern[bytes], body: bytes) -> list[str]:
+    return [f"handle/{text.decode(errors='replace')}" for text in pattern.findall(body)]
 
 
 def _reason(text: str) -> str:

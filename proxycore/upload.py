@@ -88,7 +88,7 @@ class UploadHandler(RelayHandler):
             return
         try:
             if passage := self.passage(scope_of(self.path, b"", self.request.query), once=True):
-                await self.pass_through(passage, self.outgoing(feed), self._starter)
+                await self.pass_through(passage, self.outgoing(feed))
         finally:
             feed.drop()
 
