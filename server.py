@@ -5,13 +5,16 @@ import asyncio
 import gc
 import sys
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from proxycore import app, log
+from proxycore import life, log
 from proxycore.demo import StandIn, demo_keys
 from proxycore.headers import Redactor
 from proxycore.settings import LOG_FORMATS, LOG_LEVELS, Settings, SettingsError, parse, read, without_keys
+from proxycore.supervisor import Supervisor
 
 try:
     import uvloop
@@ -63,26 +66,38 @@ async def demo(settings: Settings) -> None:
         sys.stderr.write(_TRY % (len(keys), scheme, port, credential))
 
     try:
-        await app.run(settings, invite)
+        await life.run(settings, invite)
     finally:
         await standin.stop()
+
+
+def _run_loop(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(work)
 
 
 def main(arguments: list[str]) -> int:
     """Runs until a signal; returns the exit status: 0, or 2 for settings that can't be used."""
     flags = vars(parse_flags(arguments))
     wants_demo = flags.pop("demo")
-    try:
+
+    def load() -> Settings:
         variables = read(
             Path.cwd(), {name.upper(): value for name, value in flags.items() if value is not None}
         )
         settings = parse(without_keys(variables) if wants_demo else variables)
         log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+        return settings
+
+    try:
+        settings = load()
         # What is there by now stays, and needs no look at every collection; requests leave few cycles.
         gc.freeze()
         gc.set_threshold(10_000)
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(demo(settings) if wants_demo else app.run(settings))
+        if settings.workers > 1:
+            Supervisor(settings, _run_loop, load).run()
+        else:
+            _run_loop(demo(settings) if wants_demo else life.run(settings))
     except SettingsError as error:
         sys.stderr.write(f"These settings can't be used:\n{error}\n")
         return 2

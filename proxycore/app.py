@@ -1,38 +1,34 @@
-"""The program: what it is made of, and its life from the first bind to the last connection."""
+"""The program: what it is made of."""
 
 import asyncio
-import contextlib
 import random
-import signal
 import ssl
 import sys
 import time
 from collections.abc import Callable
-
-try:
-    import resource
-except ImportError:  # there is none on Windows
-    resource = None  # type: ignore[assignment]
 
 from tornado import httputil
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from proxycore.access import ClientKeys, Cors
+from proxycore.bench import Doubling
+from proxycore.bulletin import Bulletin, HostBulletin
+from proxycore.chronicle import Chronicle
 from proxycore.handler import CLIENT_SILENCE, Site
 from proxycore.headers import Redactor
+from proxycore.herald import Herald
+from proxycore.key import keys_of
 from proxycore.line import Lines
-from proxycore.listener import Listener
 from proxycore.lists import ListHandler
 from proxycore.live import LIVE_PATHS, LiveHandler
-from proxycore.log import logger
 from proxycore.owners import Owners
 from proxycore.pages import LIST_PATHS
 from proxycore.passage import Pool
 from proxycore.relay import PATHS, RelayHandler
-from proxycore.rotator import Doubling, Key, Rotator
+from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
-from proxycore.settings import Settings, SettingsError
+from proxycore.settings import Settings
 from proxycore.status import AliveHandler, HomeHandler, NotRelayedHandler, ReadyHandler
 from proxycore.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.upstream import Route, Upstream
@@ -40,7 +36,6 @@ from proxycore.verdict import Backoff
 
 _LARGEST_HEAD = 1024 * 1024  # bytes that are read before a request's head is given up; handlers refuse less
 _GOODBYES = 100  # times 10 ms
-_FEW_FILES = 4096  # a stream takes two open files, one at each end
 
 
 class ProxyApplication(Application):
@@ -51,7 +46,10 @@ class ProxyApplication(Application):
             ClientKeys(settings.client_keys), Cors(settings.cors_allow_origins), Redactor(settings.key_names)
         )
         self.rotator = Rotator(
-            (Key(name, secret) for name, secret in settings.google_keys.items()),
+            keys_of(
+                (name, secret, settings.projects.get(name, ""))
+                for name, secret in settings.google_keys.items()
+            ),
             {
                 Backoff.QUOTA: settings.bench,
                 Backoff.ADDRESS: Doubling(1.0, settings.bench.longest),
@@ -72,6 +70,7 @@ class ProxyApplication(Application):
         )
         self.lines = Lines(self.rotator, settings.max_wait, clock)
         self.owners = Owners(clock)
+        Chronicle(self.rotator, clock)
         pool = Pool(
             rotator=self.rotator,
             lines=self.lines,
@@ -125,105 +124,13 @@ class ProxyApplication(Application):
         self.upstream.close()
 
 
-def make_app(settings: Settings, clock: Callable[[], float] = time.time) -> ProxyApplication:
-    """The application that these settings make. Belongs to the running event loop."""
-    return ProxyApplication(settings, clock, random.Random())  # noqa: S311 - a key is chosen, not made
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """What HTTPS is served with, None for plain HTTP. Raises SettingsError when the files are no use."""
-    if settings.tls_cert_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # A password would be asked for on the terminal; there is no setting for one.
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or str(error)
-        raise SettingsError(
-            f"TLS_CERT_FILE, TLS_KEY_FILE: not a PEM certificate and its unencrypted key: {reason}"
-        ) from error
-    return context
-
-
-async def run(settings: Settings, when_ready: Callable[[int], None] = lambda _: None) -> None:
-    """Serves until a signal, then drains. `when_ready` is called with the port.
-
-    Raises SettingsError when the address can't be listened on.
-    """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    _on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
-    _look_at_open_files()
-    tls = tls_context(settings)
-    try:
-        listener = Listener(settings.host, settings.port)
-    except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        raise SettingsError(f"HOST, PORT: can't listen on {address}: {error.strerror or error}") from error
-    app = make_app(settings)
-    server = app.server(tls)
-    listener.accept_for(server)
-    _say_ready(settings, listener.port)
-    when_ready(listener.port)
-    await stop.wait()
-    listener.stop()
-    await _drain(app.site, settings.drain_timeout, hurry)
-    await app.close()
-    await server.close_all_connections()
-    logger.info("stopped")
-
-
-async def _drain(site: Site, seconds: float, hurry: asyncio.Event) -> None:
-    site.draining = True
-    logger.info("stopping: %d requests have up to %g s to finish", len(site.running), seconds)
-    deadline = asyncio.get_running_loop().time() + seconds
-    while site.running and not hurry.is_set() and asyncio.get_running_loop().time() < deadline:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(hurry.wait(), 0.02)
-
-
-def _on_signals(callback: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        try:
-            loop.add_signal_handler(number, callback)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
-
-
-def _look_at_open_files() -> None:
-    if resource is None:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    if soft != resource.RLIM_INFINITY and soft < _FEW_FILES:
-        logger.warning(
-            "only %d open files are allowed, which is enough for about %d streams; raise it with ulimit -n",
-            soft,
-            max(0, soft - 50) // 2,
-        )
-
-
-def _say_ready(settings: Settings, port: int) -> None:
-    for warning in settings.warnings:
-        logger.warning("%s", warning)
-    count = len(settings.google_keys)
-    if not count:
-        logger.error(
-            "NO GEMINI API KEY is set: every request is answered 401. Set GOOGLE_API_KEY_1 and start again."
-        )
-    if not settings.client_keys:
-        logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    logger.info(
-        "ready: %s://%s:%d, %d Gemini API %s, %s",
-        "https" if settings.tls_cert_file else "http",
-        host,
-        port,
-        count,
-        "key" if count == 1 else "keys",
-        "client key required" if settings.client_keys else "no client key required",
-    )
+def make_app(
+    settings: Settings,
+    clock: Callable[[], float] = time.time,
+    bulletin: Bulletin | HostBulletin | None = None,
+) -> ProxyApplication:
+    """The application that these settings make, with others to tell and hear. Belongs to the running loop."""
+    app = ProxyApplication(settings, clock, random.Random())  # noqa: S311 - a key is chosen, not made
+    if bulletin:
+        bulletin.hear = Herald(app.rotator, app.lines, app.owners, bulletin.tell, clock).hear
+    return app

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from proxycore.rotator import Key
+from proxycore.key import Key
 from proxycore.verdict import Then, Verdict
 
 FEW = 3
@@ -30,11 +30,18 @@ _COMPUTES = (
     "/chat/completions",
     "/embeddings",
 )
+# They have quotas of their own, or none.
+_FREE = (":countTokens", ":computeTokens", ":countTextTokens", ":countMessageTokens")
 
 
 def repeatable(method: str, path: str) -> bool:
     """Whether a request may be sent again when it is not known what became of it."""
     return method in _IDEMPOTENT or (method == "POST" and computes(path))
+
+
+def spends(method: str, path: str) -> bool:
+    """Whether a request asks a model for something, and so spends its quota of requests."""
+    return method == "POST" and not path.endswith(_FREE)
 
 
 def computes(path: str) -> bool:
@@ -59,10 +66,11 @@ class Failover:
         """Whether the request has had all the attempts that it may cost."""
         return 0 < self.max_attempts <= self.attempts
 
-    def note(self, key: Key, verdict: Verdict, *, sent: bool = True) -> bool:
+    def note(self, key: Key, verdict: Verdict, *, sent: bool = True, outage: bool = False) -> bool:
         """Counts an attempt and returns whether another may follow.
 
-        `sent` is False when nothing of the request reached the upstream.
+        `sent` is False when nothing of the request reached the upstream, `outage` is whether the upstream is
+        known to be in trouble.
         """
         self.attempts += 1
         self.used.add(key)
@@ -71,7 +79,7 @@ class Failover:
                 return False
             case Then.RETRY:
                 self.troubles += 1
-                wanted = self.troubles < FEW and (self.repeatable or not sent)
+                wanted = self.troubles < FEW and not outage and (self.repeatable or not sent)
             case Then.ADDRESS:
                 self.refusals += 1
                 wanted = self.refusals < FEW

@@ -1,31 +1,59 @@
 """The lines in which requests wait for a key, one for each model, served in order of arrival.
 
-While nobody waits, a request takes any ready key at once. When all keys rest it joins the line, and a
-key that comes off the bench serves the first in line. The others don't jump on it too: until that one
-was answered, or for `HEAD_START` seconds if the answer takes longer (a refusal comes at once, a long
-thought does not), the key serves no one else who waited. So a key whose quota is still spent costs one
-refused call, not one for each who waits.
+While a key is ready, a request takes it at once. When all rest it joins the line: a place in it is a call
+that is reserved on the key that comes back first, after the calls that were reserved before. Reserved calls
+count like those that were made, so nobody else jumps on that key, and the end of the line is always known:
+who could not be served in time is told at once, and told when to come back. When it turns out otherwise (a
+key is refused, or comes back earlier, or someone leaves), the reservations are made anew in order of arrival.
+
+Who was told to come back shall not be turned away again. So as long as someone is expected, newcomers may
+join only up to a little less than they may wait; the rest of the line is for those who come back.
 """
 
 import asyncio
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from proxycore.rotator import Key, Rotator
+from proxycore.key import Key
+from proxycore.rotator import Call, Rotator
 
-HEAD_START = 0.25
-"""Seconds that the first in line has a key to itself."""
+_KEPT_FREE = 0.15  # of the time that a request may wait, for those who were told to come back
+_EXPECTED = 0.3  # seconds after the told moment that someone is expected
+_FAR = 600.0  # seconds: who is told to come back later than that is not expected
+_MANY = 10_000
+_STIR = 0.0001  # seconds for each who waits: making all reservations anew takes its time
+
+
+@dataclass(order=True, frozen=True, slots=True)
+class Slot:
+    """A call that is reserved on a key for a moment."""
+
+    at: float
+    key: Key = field(compare=False)
 
 
 @dataclass(order=True, slots=True)
 class Place:
-    """A request's place: earlier arrivals come first, however often they come back."""
+    """A request's place: earlier arrivals come first, however often they come back. Times are the clock's.
+
+    Who can't use every key has a slot that is bound to the place. Others get the slots in order of arrival.
+    """
 
     arrival: int
     avoid: AbstractSet[Key] = field(compare=False)
-    turn: asyncio.Future[Key] = field(compare=False)
+    only: Key | None = field(compare=False)
+    spends: bool = field(compare=False)
+    deadline: float = field(compare=False)
+    turn: "asyncio.Future[Call | None]" = field(compare=False)
+    slot: Slot | None = field(default=None, compare=False)
+
+    @property
+    def bound(self) -> bool:
+        """Whether its slot is no use to others, or theirs not to it."""
+        return bool(self.only or self.avoid or not self.spends)
 
 
 class Line:
@@ -36,61 +64,151 @@ class Line:
         self._rotator = rotator
         self._clock = clock
         self._places: list[Place] = []
-        self._held: dict[Key, float] = {}  # key -> until when its head start lasts
+        self._stirred = False
         self._alarm: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._places)
 
-    async def wait(self, arrival: int, avoid: AbstractSet[Key], seconds: float) -> Key | None:
-        """A key, when it is this request's turn; None when `seconds` have passed before that."""
-        place = Place(arrival, avoid, asyncio.get_running_loop().create_future())
+    async def wait(self, place: Place, seconds: float) -> Call | None:
+        """A call, when it is this place's turn; None when it can't be in time, or `seconds` have passed."""
         insort(self._places, place)
-        self._serve()
-        key = None
+        if place.bound or (self._places[-1] is place and not self._stirred):
+            self._turn_to(place)
+            self._set_alarm()
+        else:
+            self._reserve_anew()
         try:
-            await asyncio.wait((place.turn,), timeout=seconds)
-            key = place.turn.result() if place.turn.done() else None
-        finally:
-            if key is None:
-                self._leave(place)
-        return key
+            await asyncio.wait((place.turn,), timeout=max(0.0, seconds))
+        except asyncio.CancelledError:
+            self._leave(place)
+            raise
+        if not place.turn.done():
+            self._leave(place)
+            return None
+        return place.turn.result()
 
-    def answered(self, key: Key) -> None:
-        """The call that had this key to itself was answered, or is over: the next in line may have it."""
-        if self._held.pop(key, None) is not None:
-            self._serve()
+    def stir(self) -> None:
+        """Something has changed: the reservations are to be looked at again."""
+        if not self._stirred:
+            self._stirred = True
+            asyncio.get_running_loop().call_later(len(self._places) * _STIR, self._reserve_anew)
 
     def _leave(self, place: Place) -> None:
-        if place.turn.done():
-            self.answered(place.turn.result())
-        else:
+        call = place.turn.result() if place.turn.done() else None
+        if call and call.spends:
+            self._rotator.uncount(call.key, call.model, call.at)
+        elif not place.turn.done():
             self._places.remove(place)
-            self._serve()
+            if place.bound:
+                self._give_back(place, place.slot)
+            elif place.slot:
+                # Those behind move up, so that it is the last slot that nobody needs any more.
+                slots = [one.slot for one in self._shared() if one.slot]
+                self._assign(sorted([*slots, place.slot]))
+        self.stir()
+
+    def _reserve_anew(self) -> None:
+        self._stirred = False
+        for place in [place for place in self._places if place.bound]:
+            self._give_back(place, place.slot)
+            self._turn_to(place)
+        rotator, model, shared = self._rotator, self._model, self._shared()
+        slots = []
+        for slot in sorted(place.slot for place in shared if place.slot):
+            if rotator.holds(slot.key, model, slot.at):
+                slots.append(slot)
+            else:
+                rotator.uncount(slot.key, model, slot.at)
+        while shared and (key := rotator.pick(model)):
+            self._hand_over(shared.pop(0), key)
+        while shared and (turn := rotator.next_turn(model)):
+            if len(slots) >= len(shared):
+                if turn[1] >= slots[len(shared) - 1].at:
+                    break
+                last = slots.pop()
+                rotator.uncount(last.key, model, last.at)
+            insort(slots, self._reserve(*turn))
+        self._assign(slots)
+        self._set_alarm()
+
+    def _assign(self, slots: list[Slot]) -> None:
+        """Gives the slots to those who can use any, in order of arrival; those who would be late leave."""
+        shared, given = self._shared(), 0
+        for place in shared:
+            place.slot = slots[given] if given < len(slots) else None
+            if place.slot is None or place.slot.at > place.deadline:
+                self._refuse(place)
+            else:
+                given += 1
+        for slot in slots[given:]:
+            self._rotator.uncount(slot.key, self._model, slot.at)
 
     def _serve(self) -> None:
-        now = self._clock()
-        self._held = {key: until for key, until in self._held.items() if until > now}
-        for place in self._places[:]:
-            key = self._rotator.pick(self._model, place.avoid | self._held.keys())
-            if key is not None:
+        """The time of some has come."""
+        now, rotator, model = self._clock(), self._rotator, self._model
+        for place in [place for place in self._places if place.slot and place.slot.at <= now]:
+            slot = place.slot
+            if slot and rotator.claim(slot.key, model):
                 self._places.remove(place)
-                self._held[key] = now + HEAD_START
-                place.turn.set_result(key)
-            elif not place.avoid:
-                break  # nobody behind could be served either
-        self._set_alarm(now)
+                place.turn.set_result(rotator.redeem(slot.key, model, slot.at, spends=place.spends))
+            else:
+                self.stir()
+        self._set_alarm()
 
-    def _set_alarm(self, now: float) -> None:
+    def _turn_to(self, place: Place) -> None:
+        """Serves a place at once, or reserves its slot, or refuses it."""
+        rotator, model = self._rotator, self._model
+        if key := rotator.pick(model, place.avoid, place.only):
+            self._hand_over(place, key)
+            return
+        turn = rotator.next_turn(model, place.avoid, place.only)
+        if turn is None or turn[1] > place.deadline:
+            self._refuse(place)
+        else:
+            place.slot = self._reserve(*turn) if place.spends else Slot(turn[1], turn[0])
+
+    def _shared(self) -> list[Place]:
+        return [place for place in self._places if not place.bound]
+
+    def _hand_over(self, place: Place, key: Key) -> None:
+        self._places.remove(place)
+        place.turn.set_result(self._rotator.call(key, self._model, spends=place.spends))
+
+    def _refuse(self, place: Place) -> None:
+        self._places.remove(place)
+        place.slot = None
+        place.turn.set_result(None)
+
+    def _reserve(self, key: Key, at: float) -> Slot:
+        self._rotator.count(key, self._model, at)
+        return Slot(at, key)
+
+    def _give_back(self, place: Place, slot: Slot | None) -> None:
+        if slot and place.spends:
+            self._rotator.uncount(slot.key, self._model, slot.at)
+        place.slot = None
+
+    def _set_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        changes = [key.ready_at(self._model) for key in self._rotator.keys] if self._places else []
-        later = [moment for moment in (*changes, *self._held.values()) if moment > now]
-        if self._places and later:
+        moments = [place.slot.at for place in self._places if place.slot]
+        if moments and not self._stirred:
             # A millisecond past the moment: timers may fire a little early.
-            delay = min(later) - now + 0.001
+            delay = max(0.0, min(moments) - self._clock()) + 0.001
             self._alarm = asyncio.get_running_loop().call_later(delay, self._serve)
+
+
+class ExpectedListener(Protocol):
+    """Is told who is expected, and who is not any more."""
+
+    def __call__(self, model: str, at: float, *, gone: bool) -> None:
+        """Tells of one, by the moment at which they come back."""
+
+
+def _nobody(model: str, at: float, *, gone: bool) -> None:
+    """Listens to nothing."""
 
 
 class Lines:
@@ -101,35 +219,78 @@ class Lines:
         self._rotator = rotator
         self._clock = clock
         self._lines: dict[str, Line] = {}
+        self._expected: dict[str, list[float]] = {}  # model -> when those come back who were told to
+        self.on_expected: ExpectedListener = _nobody
+        rotator.listeners.append(self._on_change)
 
     @property
     def waiting(self) -> int:
         """How many requests wait, in all lines."""
         return sum(map(len, self._lines.values()))
 
-    def take(self, model: str, avoid: AbstractSet[Key]) -> Key | None:
-        """A ready key at once, unless others have waited for one longer."""
-        return None if self._lines.get(model) else self._rotator.pick(model, avoid)
+    def take(
+        self, model: str, avoid: AbstractSet[Key], only: Key | None = None, *, spends: bool = True
+    ) -> Call | None:
+        """A call with a ready key at once, unless others have waited for it longer."""
+        if self._lines.get(model) or not (key := self._rotator.pick(model, avoid, only)):
+            return None
+        return self._rotator.call(key, model, spends=spends)
 
-    async def wait(self, model: str, arrival: int, avoid: AbstractSet[Key], seconds: float) -> Key | None:
-        """The next key that is this request's in order of arrival; None when that takes too long.
+    async def wait(
+        self,
+        model: str,
+        arrival: int,
+        avoid: AbstractSet[Key],
+        seconds: float,
+        only: Key | None = None,
+        *,
+        spends: bool = True,
+    ) -> Call | None:
+        """The next call that is this request's in order of arrival; None when that takes too long.
 
-        When it is known before that no key is ready within `seconds`, the answer comes at once.
+        When it is known before that its turn would not come within `seconds`, the answer comes at once.
         """
-        first = self._rotator.ready_at(model, avoid)
-        if seconds <= 0 or first is None or first - self._clock() > seconds:
+        turn = self._rotator.next_turn(model, avoid, only) if seconds > 0 else None
+        now = self._clock()
+        if turn is None or not self._has_room(model, turn[1] - now, seconds, now):
             return None
         line = self._lines.setdefault(model, Line(model, self._rotator, self._clock))
+        place = Place(arrival, avoid, only, spends, now + seconds, asyncio.get_running_loop().create_future())
         try:
-            return await line.wait(arrival, avoid, seconds)
+            return await line.wait(place, seconds)
         finally:
-            self._close(model)
+            if not line:
+                self._lines.pop(model, None)
 
-    def answered(self, model: str, key: Key) -> None:
-        """An attempt with this key for this model was answered, or is over."""
-        if line := self._lines.get(model):
-            line.answered(key)
+    def expect(self, model: str, at: float, *, gone: bool = False) -> None:
+        """Someone was told to come back at this moment, or (`gone`) is not expected any more."""
+        expected = self._expected.setdefault(model, [])
+        if gone and at in expected:
+            expected.remove(at)
+        elif not gone and self._clock() < at < self._clock() + _FAR and len(expected) < _MANY:
+            insort(expected, at)
+            self.on_expected(model, at, gone=False)
 
-    def _close(self, model: str) -> None:
-        if not self._lines.get(model):
-            self._lines.pop(model, None)
+    def stir(self, model: str | None) -> None:
+        """Something has changed for those who wait for this model, or (None) for all."""
+        for name, line in self._lines.items():
+            if model in {None, name}:
+                line.stir()
+
+    def _has_room(self, model: str, needed: float, seconds: float, now: float) -> bool:
+        """Whether one who would wait for the needed seconds may join the line."""
+        expected = self._expected.get(model, [])
+        del expected[: bisect_left(expected, now - _EXPECTED)]
+        if not expected:
+            self._expected.pop(model, None)
+            return needed <= seconds
+        if needed <= seconds * (1 - _KEPT_FREE):
+            return True
+        if needed > seconds or expected[0] > now:
+            return False
+        self.on_expected(model, expected.pop(0), gone=True)
+        return True
+
+    def _on_change(self, kind: str, _key: Key | None, model: str, _at: float) -> None:
+        if kind not in {"call", "uncall"}:
+            self.stir(model if kind in {"model", "quota", "room"} else None)

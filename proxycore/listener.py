@@ -51,6 +51,11 @@ class Listener:
             self._server.stop()
             self._server = None
 
+    def close(self) -> None:
+        """Gives up the sockets: what others still serve on them is not touched."""
+        for listener in self.sockets:
+            listener.close()
+
     def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _NO_MORE_FILES:

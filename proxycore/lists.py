@@ -14,11 +14,11 @@ from proxycore.affinity import Scope
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.failover import FEW
 from proxycore.kept import Kept
+from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.pages import Page, Place, page_for, place_of, query_at
 from proxycore.passage import Answer, Passage
 from proxycore.relay import RelayHandler, credential
-from proxycore.rotator import Key
 from proxycore.verdict import Then
 
 _AT_ONCE = 8  # keys that are asked together, so that hundreds don't take a minute
@@ -80,7 +80,7 @@ class ListHandler(RelayHandler):
             return await self._fetch(key, outgoing, fresh=fresh)
 
         for _ in range(FEW):
-            passage = Passage(self.pool, Scope(""), self.record, repeatable=True, once=True)
+            passage = Passage(self.pool, Scope(""), self.record, repeatable=True, spends=False, once=True)
             await passage.run(attempt, key)
             if passage.verdict.then is not Then.RETRY:
                 break

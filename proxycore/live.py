@@ -24,10 +24,10 @@ from websockets.exceptions import ConnectionClosed
 from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import UpstreamError
 from proxycore.headers import Fields, query_values, upstream_fields, without_credentials
+from proxycore.key import Key
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Answer
 from proxycore.relay import RelayHandler, credential
-from proxycore.rotator import Key
 from proxycore.session import close_session, closing_of, open_session
 from proxycore.verdict import HEALTHY
 
@@ -77,7 +77,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
             async def attempt(key: Key, _fresh: bool) -> Answer | None:
                 answer = await self._connect(key)
                 if answer is None:
-                    passage.settle(key, HEALTHY)
+                    passage.settle(HEALTHY)
                     await self._converse()
                 return answer
 

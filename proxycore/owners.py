@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from proxycore.affinity import Scope
-from proxycore.rotator import Key
+from proxycore.key import Key
 
 _CAPACITY = 100_000  # names that are remembered; one takes about 250 bytes
 # Seconds: files are deleted after 48 hours (ai.google.dev/gemini-api/docs/files), and nobody goes on with an
@@ -43,6 +43,7 @@ class Owners:
         self._clock = clock
         self._capacity = capacity
         self._entries: dict[str, _Entry] = {}  # the longest unused first
+        self.on_learned: Callable[[str, Key, float], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -65,9 +66,11 @@ class Owners:
     def learn(self, names: Iterable[str], key: Key) -> None:
         """These resources are this key's: it has made or used them."""
         for name in names:
-            lifetime = _LIFETIMES.get(name.partition("/")[0], float("inf"))
-            self._entries.pop(name, None)
-            self._entries[name] = _Entry(key, self._clock() + lifetime)
+            until = self._clock() + _LIFETIMES.get(name.partition("/")[0], float("inf"))
+            known = self._entries.pop(name, None)
+            self._entries[name] = _Entry(key, until)
+            if known is None or known.key is not key:
+                self.on_learned(name, key, until)
             if len(self._entries) > self._capacity:
                 del self._entries[next(iter(self._entries))]
 

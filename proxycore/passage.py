@@ -12,23 +12,25 @@ resource has moved. Not about an interaction: its owner may not know it for minu
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxycore.affinity import Scope
 from proxycore.attempt import UpstreamError
+from proxycore.bench import Bench
 from proxycore.failover import Failover
 from proxycore.handler import Record
 from proxycore.kept import Kept
+from proxycore.key import Key
 from proxycore.line import Lines
 from proxycore.log import logger
 from proxycore.owners import Owners
-from proxycore.rotator import Bench, Key, Rotator
+from proxycore.rotator import Call, Rotator
 from proxycore.upstream import Upstream
-from proxycore.verdict import HEALTHY, STRANGER, TROUBLE, Rest, Then, Verdict
+from proxycore.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Rest, Then, Verdict
 
-_SILENT = Verdict("silence")
 _PAUSE = (0.05, 0.25)  # seconds between attempts after the upstream's trouble; doubles with every one
 
 
@@ -57,7 +59,9 @@ class Passage:
 
     _arrivals = itertools.count()
 
-    def __init__(self, pool: Pool, scope: Scope, record: Record, *, repeatable: bool, once: bool) -> None:
+    def __init__(
+        self, pool: Pool, scope: Scope, record: Record, *, repeatable: bool, spends: bool, once: bool
+    ) -> None:
         self.scope = scope
         self.owner = pool.owners.owner(scope)
         self.last: Answer | None = None
@@ -66,21 +70,20 @@ class Passage:
         self._pool = pool
         self._record = record
         self._failover = Failover(1 if once else pool.max_attempts, repeatable)
-        if self.owner:
-            others = set(pool.rotator.keys) - {self.owner}
-            self._failover.used |= others
-            self._failover.strangers |= others
+        self._spends = spends
+        self._only = self.owner  # as long as it may know the resource
+        self._call: Call | None = None  # whose answer is not there yet
         self._arrival = next(self._arrivals)
-        self._holding: Key | None = None  # whose answer others may wait for
         self._patience: float | None = None  # until when it may wait for a key, once it had to
 
     async def run(self, attempt: TryKey, key: Key | None = None) -> bool:
         """Tries key after key; returns whether an answer was committed. `key` is the first, if it is said."""
-        failover, source = self._failover, self._pool.source
+        failover, source, rotator = self._failover, self._pool.source, self._pool.rotator
         key = key or self._key_of_group()
+        call = rotator.call(key, self.scope.model, spends=self._spends) if key else None
         try:
-            while key := key or await self._next_key():
-                self._holding = key
+            while call := call or await self._next_call():
+                self._call, key = call, call.key
                 self._record.key, self._record.attempts = key.name, self._record.attempts + 1
                 fresh = failover.troubles > 0 or not failover.repeatable
                 self.last = await attempt(key, fresh)
@@ -89,31 +92,36 @@ class Passage:
                 self.verdict = self._judge(self.last)
                 if self.verdict is STRANGER:
                     self._disowned = self.last
-                self.settle(key, self.verdict)
                 sent = not isinstance(self.last, UpstreamError) or self.last.sent
-                if not failover.note(key, self.verdict, sent=sent):
+                if call.spends and not sent:
+                    rotator.uncount(key, call.model, call.at)
+                self.settle(self.verdict)
+                outage = rotator.outages.of(self.scope.model) is not None
+                if not failover.note(key, self.verdict, sent=sent, outage=outage):
                     break
-                if key is self.owner and self.verdict is STRANGER and not self._may_be_fresh:
-                    failover.used = {key}
+                if key is self._only and self.verdict is STRANGER and not self._may_be_fresh:
+                    self._only = None
                 if self.verdict.then is Then.RETRY:
                     low, high = _PAUSE
                     await asyncio.sleep(source.uniform(low, high) * 2 ** (failover.troubles - 1))
-                key = None
+                call = None
         finally:
-            self._let_go()
+            self._abandon()
         if self._disowned and not self._owner_may_rest:
             self.last, self.verdict = self._disowned, STRANGER
         return False
 
-    def settle(self, key: Key, verdict: Verdict) -> None:
-        """Puts the verdict into effect, and only then lets the next in line have the key."""
-        bench = self._pool.rotator.apply(key, self.scope.model, verdict)
+    def settle(self, verdict: Verdict) -> None:
+        """Puts what the answer to the call under way says into effect."""
+        call, self._call = self._call, None
+        if call is None:
+            return
+        bench = self._pool.rotator.apply(call, verdict)
         if bench:
-            _log_bench(key, self.scope, verdict, bench, self._pool.clock())
+            _log_bench(call.key, self.scope, verdict, bench, self._pool.clock())
         if verdict.healthy:
             group = [self.scope.group] if self.scope.group else []
-            self._pool.owners.learn([*self.scope.resources, *group], key)
-        self._let_go()
+            self._pool.owners.learn([*self.scope.resources, *group], call.key)
 
     @property
     def wants_keys(self) -> bool:
@@ -122,10 +130,19 @@ class Passage:
             return True
         return self.verdict is STRANGER and not self._failover.spent and self._owner_may_rest
 
-    @property
-    def ready_at(self) -> float | None:
-        """When the first key that could serve is ready (seconds since the epoch), None when none ever is."""
-        return self._pool.rotator.ready_at(self.scope.model, self._failover.strangers)
+    def come_back(self) -> int | None:
+        """Seconds after which a new request would be served, None when it never would.
+
+        It is expected then.
+        """
+        pool, model = self._pool, self.scope.model
+        ready_at = pool.rotator.ready_at(model, self._failover.strangers, self.owner)
+        if ready_at is None:
+            return None
+        now = pool.clock()
+        seconds = max(1, math.ceil(ready_at - now))
+        pool.lines.expect(model, now + seconds)
+        return seconds
 
     @property
     def _owner_may_rest(self) -> bool:
@@ -134,11 +151,8 @@ class Passage:
         One that is not permitted to do anything is not waited for.
         """
         now, asked = self._pool.clock(), self._failover.strangers
-        return any(
-            not (key.retired or (key.whole and key.whole.benched_until > now))
-            for key in self._pool.rotator.keys
-            if key not in asked
-        )
+        keys = (self.owner,) if self.owner else self._pool.rotator.keys
+        return any(key.rests_until <= now for key in keys if key not in asked)
 
     @property
     def _may_be_fresh(self) -> bool:
@@ -150,27 +164,32 @@ class Passage:
         key = self._pool.owners.of(self.scope.group)
         return key if key and key.ready_at(self.scope.model) <= self._pool.clock() else None
 
-    async def _next_key(self) -> Key | None:
-        lines, failover, model = self._pool.lines, self._failover, self.scope.model
-        if key := lines.take(model, failover.used):
-            return key
-        if self.verdict.then is Then.RETRY and (key := lines.take(model, failover.strangers)):
-            return key  # the trouble was no key's, so one that was used will do
+    async def _next_call(self) -> Call | None:
+        lines, failover, model, spends = self._pool.lines, self._failover, self.scope.model, self._spends
+        if call := lines.take(model, failover.used, self._only, spends=spends):
+            return call
+        if self.verdict.then is Then.RETRY and (
+            call := lines.take(model, failover.strangers, self._only, spends=spends)
+        ):
+            return call  # the trouble was no key's, so one that was used will do
         now = asyncio.get_running_loop().time()
         if self._patience is None:
             self._patience = now + lines.max_wait
-        return await lines.wait(model, self._arrival, failover.strangers, self._patience - now)
+        return await lines.wait(
+            model, self._arrival, failover.strangers, self._patience - now, self.owner, spends=spends
+        )
 
     def _judge(self, answer: Answer) -> Verdict:
         if isinstance(answer, UpstreamError):
             logger.warning("request %s: %s %s", self._record.request_id, str(answer), answer.detail)
-            return _SILENT if answer.silent else TROUBLE
+            return SILENCE if answer.silent else TROUBLE
         return answer.verdict(self._pool.clock(), self.scope)
 
-    def _let_go(self) -> None:
-        if self._holding:
-            self._pool.lines.answered(self.scope.model, self._holding)
-            self._holding = None
+    def _abandon(self) -> None:
+        """Nobody waits for the answer any more. The call was made, as far as is known."""
+        if call := self._call:
+            self._call = None
+            self._pool.rotator.settle(call)
 
 
 def _log_bench(key: Key, scope: Scope, verdict: Verdict, bench: Bench, now: float) -> None:

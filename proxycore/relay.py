@@ -10,7 +10,6 @@ that breaks off then cuts the client. A client that leaves cancels the work, wha
 """
 
 import asyncio
-import math
 import re
 from collections.abc import Awaitable
 from dataclasses import replace
@@ -20,7 +19,7 @@ from proxycore.access import offered_keys
 from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.downstream import Downstream
-from proxycore.failover import repeatable
+from proxycore.failover import repeatable, spends
 from proxycore.feed import Feed
 from proxycore.handler import ProxyHandler
 from proxycore.head import Head
@@ -33,11 +32,11 @@ from proxycore.headers import (
     without_credentials,
 )
 from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.log import logger
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Answer, Passage, Pool
-from proxycore.rotator import Key
 from proxycore.verdict import HEALTHY
 
 PATHS = r"/+(?:v\d+[A-Za-z0-9]*|download/v\d+[A-Za-z0-9]*|\$discovery)/.*"
@@ -159,11 +158,18 @@ class RelayHandler(ProxyHandler):
 
     def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
         """The passage of a request with this scope; None when it was refused, for no key could serve it."""
-        can_repeat = repeatable(self.request.method or "", self.path)
+        method = self.request.method or ""
         if group := self.request.headers.get(GROUP_FIELD):
             scope = replace(scope, group=f"group/{self.record.client}/{group[:_LONGEST_GROUP]}")
         try:
-            return Passage(self.pool, scope, self.record, repeatable=can_repeat, once=once)
+            return Passage(
+                self.pool,
+                scope,
+                self.record,
+                repeatable=repeatable(method, self.path),
+                spends=spends(method, self.path),
+                once=once,
+            )
         except OwnersDifferError as error:
             self.refuse(400, str(error))
             return None
@@ -189,7 +195,7 @@ class RelayHandler(ProxyHandler):
         try:
             head = await attempt.head()
             if 200 <= head.status < 300:
-                passage.settle(key, HEALTHY)
+                passage.settle(HEALTHY)
                 await self._commit(head, attempt, key)
                 return None
             return Kept(head, await attempt.read(KEPT_BYTES))
@@ -250,8 +256,8 @@ class RelayHandler(ProxyHandler):
         owned = (
             f" that owns {passage.scope.resources[0]}" if passage.owner and passage.scope.resources else ""
         )
-        ready_at = passage.ready_at
-        if ready_at is None:
+        seconds = passage.come_back()
+        if seconds is None:
             if owned:
                 reason = f"The Gemini API key{owned} was refused for good"
             elif self.pool.rotator.keys:
@@ -260,7 +266,6 @@ class RelayHandler(ProxyHandler):
                 reason = "No Gemini API key is configured"
             self.refuse(401, f"{reason} on this proxy. Its operator has to set GOOGLE_API_KEY_1.")
             return
-        seconds = max(1, math.ceil(ready_at - self.pool.clock()))
         who = (
             f"The Gemini API key{owned}"
             if owned

@@ -1,67 +1,49 @@
 """The keys and their health: random choice among those that are ready, benches, retirement.
 
 A key's story. It is *ready* until an answer says otherwise. A refusal *benches* it until a moment, for a
-reason, either for one model (a quota) or as a whole (a permission). When that moment has passed it is
-ready again, with nothing to reset; if it is refused again, that is one more *strike*, and where answers
-give no time the bench doubles with every strike in a row. A success clears the strikes. A key that is
-dead is *retired*: it is tried once a day, by one request, and comes back if that one succeeds.
+reason, either for one model (a quota, which is its whole project's) or as a whole (a permission). When that
+moment has passed it is ready again, for one call at a time until one succeeds; if it is refused again, that
+is one more *strike*, and where answers give no time the bench doubles with every strike in a row. A success
+clears the strikes. A key that is dead is *retired*: it is tried once a day, with a call of our own.
 
-Pure: the clock (seconds since the epoch) and the random source come in.
+A quota that a refusal told is *learned*: from then on the key rests before it would be refused. When many
+keys are refused alike, that is an *outage*, and no key is benched for it.
+
+Pure: the clock (seconds since the epoch) and the random source come in. What changes is told to `listeners`.
 """
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from proxycore.verdict import Backoff, Rest, Verdict
+from proxycore.bench import Bench, Doubling, bench_after
+from proxycore.key import Key, Project
+from proxycore.outage import Outage, Outages
+from proxycore.roster import Roster
+from proxycore.verdict import DAY, Backoff, Rest, Verdict
 
-SHORTEST = 1.0
-"""Seconds: no bench is shorter, whatever an answer says (`retryDelay` can be `0s`)."""
-
-RETRIAL = 86400.0
+RETRIAL = DAY
 """Seconds after which a retired key is tried once more."""
 
-_JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
-_DRAWS = 8
+_ROSTERS = 64  # models that have an index; that of another one is made when it is asked for
 
+Listener = Callable[[str, Key | None, str, float], None]
+"""Is told what has changed: its kind, the key and model that it is about, and a call's moment.
 
-@dataclass(frozen=True, slots=True)
-class Doubling:
-    """A rest that doubles with every strike in a row, from `first` up to `longest` seconds."""
-
-    first: float
-    longest: float
-
-    def seconds(self, strikes: int) -> float:
-        """The rest after this many strikes in a row."""
-        return min(self.longest, self.first * 2.0 ** min(strikes - 1, 60))
-
-
-@dataclass(slots=True)
-class Bench:
-    """A rest: until `benched_until` (seconds since the epoch), for a reason, with strikes in a row."""
-
-    reason: str
-    benched_until: float
-    strikes: int = 1
+The kinds: `model`, `whole` and `retired` for benches that began or ended, `quota`, `project`, `outage`,
+`call` and `uncall` for calls that count or don't any more, `room` if more calls may be open at once.
+"""
 
 
 @dataclass(eq=False, slots=True)
-class Key:
-    """One upstream key: its public name, the secret itself, and its health."""
+class Call:
+    """A call with a key: for a model, sent at a moment. `spends` is whether it spends a quota."""
 
-    name: str
-    secret: str = field(repr=False)
-    whole: Bench | None = None
-    models: dict[str, Bench] = field(default_factory=dict)
-    retired: Bench | None = None
-
-    def ready_at(self, model: str) -> float:
-        """When this key may be used for the model, in seconds since the epoch; the past means now."""
-        if not (self.retired or self.whole or self.models):
-            return 0.0
-        benches = (self.retired, self.whole, self.models.get(model))
-        return max((bench.benched_until for bench in benches if bench), default=0.0)
+    key: Key
+    model: str
+    at: float
+    spends: bool
 
 
 class Rotator:
@@ -76,108 +58,305 @@ class Rotator:
         source: random.Random,
     ) -> None:
         self.keys = tuple(keys)
+        self.outages = Outages()
+        self.listeners: list[Listener] = []
         self._doublings = doublings
         self._clock = clock
         self._random = source
+        self.alone = True  # whether nobody else uses these keys, as far as is known
+        self._since = clock()
+        self._rosters: OrderedDict[str, Roster] = OrderedDict()
 
     def __repr__(self) -> str:
         now = self._clock()
         retired = sum(key.retired is not None for key in self.keys)
-        resting = sum(
-            key.retired is None and key.whole is not None and key.whole.benched_until > now
-            for key in self.keys
-        )
+        resting = sum(key.retired is None and key.rests_until > now for key in self.keys)
         return f"<Rotator {len(self.keys)} keys, {resting} benched, {retired} retired>"
 
-    def pick(self, model: str, avoid: Collection[Key] = ()) -> Key | None:
-        """A random key that is ready for the model and not among `avoid`; None when there is none.
-
-        A retired key whose day has passed may be picked, and then not again for a day: one request
-        finds out whether it lives.
-        """
-        now = self._clock()
-
-        def ready(key: Key) -> bool:
-            return key.ready_at(model) <= now and key not in avoid
-
-        # Most keys are ready most of the time: a few draws find one without a look at all of hundreds.
-        draws = (self._random.choice(self.keys) for _ in range(_DRAWS if self.keys else 0))
-        key = next(filter(ready, draws), None)
-        if key is None:
-            left = list(filter(ready, self.keys))
-            if not left:
-                return None
-            key = self._random.choice(left)
-        if key.retired:
-            key.retired.benched_until = now + RETRIAL
-        return key
-
-    def ready_at(self, model: str, avoid: Collection[Key] = ()) -> float | None:
-        """When the first key that is not retired is ready for the model; None when there is none."""
-        return min(
-            (key.ready_at(model) for key in self.keys if not key.retired and key not in avoid), default=None
-        )
+    @property
+    def projects(self) -> list[Project]:
+        """The projects that the keys belong to."""
+        return list(dict.fromkeys(key.project for key in self.keys))
 
     @property
     def usable(self) -> bool:
         """Whether at least one key can be used, for some model at least."""
         now = self._clock()
-        return any(not key.retired and (not key.whole or key.whole.benched_until <= now) for key in self.keys)
+        return any(key.rests_until <= now for key in self.keys)
 
     @property
     def dead(self) -> bool:
         """Whether there is no key that could ever serve: none at all, or all retired."""
         return all(key.retired for key in self.keys)
 
-    def apply(self, key: Key, model: str, verdict: Verdict) -> Bench | None:
-        """Puts a verdict into effect; returns the bench or retirement when it is a new one."""
-        if verdict.healthy:
-            self._clear(key, model)
-            return None
-        if verdict.rest is Rest.MODEL:
-            self._forget_old(key)
-            fresh = self._rest(key.models.get(model), verdict)
-            key.models[model] = fresh or key.models[model]
-        elif verdict.rest is Rest.KEY:
-            fresh = self._rest(key.whole, verdict)
-            key.whole = fresh or key.whole
-        elif verdict.rest is Rest.RETIRED:
-            fresh = None if key.retired else Bench(verdict.reason, self._clock() + RETRIAL)
-            key.retired = key.retired or fresh
-        else:
-            return None
-        return fresh
+    # The choice.
 
-    def _clear(self, key: Key, model: str) -> None:
+    def pick(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> Key | None:
+        """A random key that is ready for the model and not among `avoid`; None when there is none.
+
+        It is of another project than those, if that is possible. With `only`, it is that one or none.
+        """
+        now = self._clock()
+        outage = self.outages.holding(model)
+        if outage and now < (outage.next_trial or 0.0):
+            return None
+        if only:
+            key = None if only in avoid or only.ready_at(model) > now else only
+        else:
+            key = self._draw(model, now, avoid)
+        if key and outage:
+            self._try(outage, now)
+        return key
+
+    def claim(self, key: Key, model: str) -> bool:
+        """Whether the call that was reserved on this key for now can be made."""
+        now = self._clock()
+        outage, allowance = self.outages.holding(model), key.project.allowances.get(model)
+        moments = [key.rests_until, (outage and outage.next_trial) or 0.0]
+        if allowance:
+            moments += [allowance.bench.benched_until if allowance.bench else 0.0, allowance.open_until()]
+        if max(moments) > now:
+            return False
+        if outage:
+            self._try(outage, now)
+        return True
+
+    def redeem(self, key: Key, model: str, at: float, *, spends: bool) -> Call:
+        """The call that was reserved for this moment is made now."""
+        key.tried_at = self._clock()
+        if spends:
+            key.project.allowance(model, key.tried_at).begin(at)
+        return Call(key, model, at, spends)
+
+    def holds(self, key: Key, model: str, at: float) -> bool:
+        """Whether a call that is reserved on this key for this moment could still be made then."""
+        allowance = key.project.allowances.get(model)
+        if allowance is None:
+            return False  # nothing holds it back any more
+        benched_until = allowance.bench.benched_until if allowance.bench else 0.0
+        return max(key.rests_until, benched_until) <= at and allowance.fits(at)
+
+    def _try(self, outage: Outage, now: float) -> None:
+        outage.try_now(now)
+        self.changed("outage", None, outage.model or "")
+
+    def next_turn(
+        self, model: str, avoid: Collection[Key] = (), only: Key | None = None
+    ) -> tuple[Key, float] | None:
+        """The key that serves one more call for the model first, and when; None when none ever does."""
+        now = self._clock()
+        if only:
+            first = None if only in avoid or only.retired else (only, max(only.ready_at(model), now))
+        else:
+            found = self._roster(model, now).first(
+                now, lambda project: any(not key.retired and key not in avoid for key in project.keys)
+            )
+            first = (_first(found[0], avoid), found[1]) if found else None
+        outage = self.outages.holding(model)
+        return (first[0], max(first[1], outage.next_trial or 0.0)) if first and outage else first
+
+    def ready_at(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> float | None:
+        """When the first key that is not retired is ready for the model; None when there is none."""
+        turn = self.next_turn(model, avoid, only)
+        return turn[1] if turn else None
+
+    def _draw(self, model: str, now: float, avoid: Collection[Key]) -> Key | None:
+        roster, source = self._roster(model, now), self._random
+        tried = {key.project for key in avoid}
+        project = roster.draw(source, now, lambda project: project not in tried)
+        if project is None and avoid:
+            project = roster.draw(source, now, lambda project: bool(_fit(project, now, avoid)))
+        if project is None:
+            return None
+        fit = _fit(project, now, avoid)
+        return fit[0] if len(fit) == 1 else source.choice(fit)
+
+    def _roster(self, model: str, now: float) -> Roster:
+        roster = self._rosters.get(model)
+        if roster is None:
+            roster = self._rosters[model] = Roster(self.projects, model, now)
+            if len(self._rosters) > _ROSTERS:
+                self._rosters.popitem(last=False)
+        return roster
+
+    # Calls.
+
+    def call(self, key: Key, model: str, *, spends: bool) -> Call:
+        """A call is made with this key, now."""
+        call = Call(key, model, self._clock(), spends and bool(model))
+        key.tried_at = call.at
+        if call.spends:
+            self.count(key, model, call.at, mine=True)
+        return call
+
+    def count(self, key: Key, model: str, at: float, *, mine: bool = False) -> None:
+        """A call counts from `at` on, which may be later than now. `mine`: its answer will be told."""
+        now = self._clock()
+        allowance = key.project.allowance(model, now)
+        allowance.add(at, now, mine=mine)
+        if allowance.counted:
+            self.changed("call", key, model, at)
+
+    def uncount(self, key: Key, model: str, at: float) -> None:
+        """A call was not made after all, or was refused: it does not count."""
+        if allowance := key.project.allowances.get(model):
+            allowance.remove(at)
+            self.reconsider(key.project, model)
+            if allowance.counted:
+                self.changed("uncall", key, model, at)
+
+    def reconsider(self, project: Project, model: str | None = None) -> None:
+        """A project may be ready earlier than was thought; without a model, any may be for any."""
+        if model is None:
+            self._rosters.clear()
+        elif roster := self._rosters.get(model):
+            roster.reconsider(project, self._clock())
+
+    # Verdicts.
+
+    def apply(self, call: Call, verdict: Verdict) -> Bench | None:
+        """Puts a verdict into effect; returns the bench or retirement when it is a new one."""
+        key, model = call.key, call.model
+        for ended in self.outages.ended(model, verdict, call.at):
+            self.changed("outage", None, ended.model or "")
+        if verdict.healthy:
+            self._clear(call)
+            return None
+        if verdict.project:
+            self.assign(key, verdict.project)
+        if verdict.rest is Rest.NOTHING:
+            self.settle(call)
+        elif call.spends:
+            self.uncount(key, model, call.at)
+        if outage := self.outages.begun(key.project, model, verdict, self._clock()):
+            self._acquit(outage.failed, model, verdict)
+            self.changed("outage", None, outage.model or "")
+        known = self.outages.of(model)
+        if verdict.rest is Rest.NOTHING or (known and known.covers(verdict)):
+            return None
+        return self._bench(call, verdict)
+
+    def settle(self, call: Call) -> None:
+        """A call is over, with nothing to say about the key."""
+        allowance = call.key.project.allowances.get(call.model)
+        if not call.spends or not allowance:
+            return
+        if allowance.counted:
+            allowance.settled(call.at)  # Google may have counted it
+        else:
+            allowance.remove(call.at)
+            if allowance.idle(self._clock()):
+                del call.key.project.allowances[call.model]  # the model may well be invented
+
+    def assign(self, key: Key, project: str) -> None:
+        """The key turned out to be of this project, and so to share what the others of it know."""
+        if key.project.name == project:
+            return
+        known = next((one.project for one in self.keys if one.project.name == project), None)
+        if known is None and key.project.name.isdigit():
+            return  # Google names two for one key: the first stands
+        if known is None:
+            key.project.name = project
+        else:
+            known.absorb(key.project)
+            self.reconsider(known)
+        self.changed("project", key)
+
+    def rest(self, key: Key, kind: str, bench: Bench, model: str = "") -> None:
+        """A bench or retirement (by its kind, as listeners hear it) begins, or turned out to be this."""
+        if kind == "model":
+            key.project.allowance(model, self._clock()).bench = bench
+        else:
+            setattr(key, kind, bench)
+        self.changed(kind, key, model)
+
+    def release(self, key: Key, kind: str, model: str = "") -> None:
+        """A bench or retirement (by its kind, as listeners hear it) is over."""
+        if kind == "model":
+            if allowance := key.project.allowances.get(model):
+                allowance.relieve()
+            self.reconsider(key.project, model)
+        else:
+            setattr(key, kind, None)
+            self.reconsider(key.project)
+        self.changed(kind, key, model)
+
+    def _clear(self, call: Call) -> None:
         # An answer to a call that was sent before the bench began says nothing about now, so a bench
         # that still runs is kept. A retirement is not: it was for good, and a success proves it wrong.
-        now = self._clock()
-        key.retired = None
+        now, key = self._clock(), call.key
+        if key.retired:
+            self.release(key, "retired")
         if key.whole and key.whole.benched_until <= now:
-            key.whole = None
-        if (bench := key.models.get(model)) and bench.benched_until <= now:
-            del key.models[model]
+            self.release(key, "whole")
+        allowance = key.project.allowances.get(call.model)
+        if allowance is None:
+            return
+        if allowance.bench and allowance.bench.benched_until <= now:
+            self.release(key, "model", call.model)
+        if call.spends and allowance.served(call.at):
+            self.reconsider(key.project, call.model)
+            self.changed("room", key, call.model)
 
-    def _rest(self, current: Bench | None, verdict: Verdict) -> Bench | None:
-        now = self._clock()
+    def _bench(self, call: Call, verdict: Verdict) -> Bench | None:
+        now, key, model = self._clock(), call.key, call.model
         doubling = self._doublings[verdict.backoff]
-        running = current is not None and current.benched_until > now
-        strikes = current.strikes if current else 0
-        if not running:
-            # Calls that were under way together are refused together: that is one strike, not twenty.
-            strikes += 1
-        seconds = doubling.seconds(strikes) if verdict.seconds is None else verdict.seconds
-        seconds = max(seconds, SHORTEST)
-        until = now + seconds + self._random.uniform(0.0, min(_JITTER_SHARE * seconds, _JITTER_MAX))
-        if running and current is not None:
-            if until > current.benched_until and verdict.seconds is not None:
-                current.benched_until, current.reason = until, verdict.reason
-            return None
-        return Bench(verdict.reason, until, strikes)
+        if verdict.rest is Rest.RETIRED:
+            if key.retired:
+                return None
+            self.rest(key, "retired", Bench(verdict.reason, now + RETRIAL))
+            return key.retired
+        if verdict.rest is Rest.KEY:
+            if fresh := bench_after(key.whole, verdict, doubling, now, self._random):
+                self.rest(key, "whole", fresh)
+            return fresh
+        allowance = key.project.allowance(model, now)
+        for limit in verdict.limits if call.spends else ():
+            # Of quotas that nobody has heard of, others don't tell their calls.
+            since = self._since if self.alone else now
+            allowance.refused(limit, verdict.seconds or 0.0, call.at, now, since, alone=self.alone)
+        self._forget_old(key.project)
+        fresh = bench_after(allowance.bench, verdict, doubling, now, self._random)
+        self.rest(key, "model", fresh or allowance.bench or Bench(verdict.reason, now), model)
+        if verdict.limits:
+            self.changed("quota", key, model)
+        return fresh
 
-    def _forget_old(self, key: Key) -> None:
+    def _acquit(self, projects: Iterable[Project], model: str, verdict: Verdict) -> None:
+        """Takes back the benches that were not these projects' fault."""
+        for project in projects:
+            allowance = project.allowances.get(model)
+            if allowance and allowance.bench and allowance.bench.reason == verdict.reason:
+                self.release(project.keys[0], "model", model)
+            for key in project.keys:
+                if key.whole and key.whole.reason == verdict.reason:
+                    self.release(key, "whole")
+                if key.retired and key.retired.reason == verdict.reason:
+                    self.release(key, "retired")
+
+    def _forget_old(self, project: Project) -> None:
         # Strikes are worth remembering for as long as the longest doubling; after that the model's
-        # entry is only memory that invented model names could fill.
-        horizon = self._clock() - self._doublings[Backoff.QUOTA].longest
-        for model in [model for model, bench in key.models.items() if bench.benched_until < horizon]:
-            del key.models[model]
+        # bench is only memory that invented model names could fill.
+        now = self._clock()
+        horizon = now - self._doublings[Backoff.QUOTA].longest
+        for model, allowance in list(project.allowances.items()):
+            if allowance.bench and allowance.bench.benched_until < horizon:
+                allowance.bench = None
+                if allowance.idle(now):
+                    del project.allowances[model]
+
+    def changed(self, kind: str, key: Key | None, model: str = "", at: float = 0.0) -> None:
+        """Tells all listeners."""
+        for listener in self.listeners:
+            listener(kind, key, model, at)
+
+
+def _fit(project: Project, now: float, avoid: Collection[Key]) -> list[Key]:
+    keys = project.keys
+    if not avoid and len(keys) == 1:
+        return keys
+    return [key for key in keys if key.rests_until <= now and key not in avoid]
+
+
+def _first(project: Project, avoid: Collection[Key]) -> Key:
+    return min((key for key in project.keys if key not in avoid), key=lambda key: key.rests_until)

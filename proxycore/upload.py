@@ -13,10 +13,10 @@ from proxycore.attempt import Outgoing
 from proxycore.feed import Feed
 from proxycore.handler import ProxyHandler
 from proxycore.headers import Fields
+from proxycore.key import Key
 from proxycore.passage import Passage, Pool
 from proxycore.relay import RelayHandler
 from proxycore.resumable import carries_content, is_leg, readdressed, upload_name
-from proxycore.rotator import Key
 from proxycore.verdict import Then
 
 UPLOAD_PATHS = r"/+upload/v\d+[A-Za-z0-9]*/.*"

@@ -23,7 +23,7 @@ OpenAI-compatible path as a one-element array of it. `judge` reads one and says 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -69,14 +69,30 @@ class Backoff(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A quota of requests that was spent: Google's id of it, so many in `seconds`. A day is Google's own."""
+
+    quota: str
+    requests: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one answer means. `seconds` is the rest that was told; None means doubling by `backoff`."""
+    """What one answer means. `seconds` is the rest that was told; None means doubling by `backoff`.
+
+    `limits` are the spent quotas that can be counted, `project` is the Google project that the answer
+    names as the key's. `vague` says that nothing in it speaks of this key, so that it may be about all.
+    """
 
     reason: str
     then: Then = Then.RELAY
     rest: Rest = Rest.NOTHING
     seconds: float | None = None
     backoff: Backoff = Backoff.QUOTA
+    limits: tuple[Limit, ...] = ()
+    project: str = ""
+    vague: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -89,6 +105,7 @@ MISTAKE = Verdict("the client's mistake")
 PLACE = Verdict("this address is not served")
 FOREIGN = Verdict("not an answer of Google's")
 TROUBLE = Verdict("the upstream's trouble", Then.RETRY)
+SILENCE = Verdict("silence")
 # Of methods that take no API key at all, and of some bad keys: no evidence against this one.
 KEYLESS = Verdict("API keys are not taken here", Then.OWNER)
 STRANGER = Verdict("the resource belongs to another key", Then.OWNER)
@@ -102,6 +119,7 @@ _DURATION = re.compile(r"([\d.]+)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _DEAD_REASONS = {"API_KEY_INVALID", "API_KEY_EXPIRED", "CONSUMER_SUSPENDED", "ACCESS_TOKEN_TYPE_UNSUPPORTED"}
+_ABOUT_ADDRESS = {"API_KEY_IP_ADDRESS_BLOCKED"}
 _DEAD_400 = re.compile(r"(?i)api key not (?:valid|found)|api key expired|pass a valid api key")
 _DEAD_403 = re.compile(r"(?i)reported as leaked|has been suspended")
 # Google's words for a resource that the key's project can't see.
@@ -112,6 +130,11 @@ _RESOURCE = re.compile(
 _GENERIC_403 = re.compile(r"(?i)caller does not have permission|permission denied|entity was not found|^$")
 _MODEL_404 = re.compile(r"(?i)^(?:publishers/\S+/)?models/\S+ is (?:not found|no longer)|^this model\b")
 _PLACE = re.compile(r"(?i)location is not supported")
+_PROJECT = re.compile(r"\bprojects?[/ ]([0-9]{4,20})\b")
+# Of tokens there are quotas, too, but what a call will cost is not known before it is made.
+_PERIOD = re.compile(r"(?i)^(?!.*token).*per(second|minute|day)")
+DAY = 86400.0
+_PERIODS = {"second": 1.0, "minute": 60.0, "day": DAY}
 
 
 @dataclass(slots=True)
@@ -122,6 +145,7 @@ class _Error:
     reasons: set[str] = field(default_factory=set)
     quotas: list[tuple[str, str]] = field(default_factory=list)  # (quotaId, quotaValue)
     retry_delay: str = ""
+    project: str = ""
 
 
 def judge(status: int, headers: Fields, body: bytes, *, now: float, names_resource: bool = False) -> Verdict:
@@ -137,18 +161,27 @@ def judge(status: int, headers: Fields, body: bytes, *, now: float, names_resour
     encodings = [value for name, value in headers if name.lower() == "content-encoding"]
     text = decode(body, encodings)
     error = _read(text)
-    if status == 429:
-        return _quota(error, _retry_after(headers, now), now)
-    if error is None and _is_html(text):
+    if error is None and status != 429 and _is_html(text):
         # Google's API answers in JSON: this is a middlebox, or a front end that refuses our address.
         return FOREIGN
-    error = error or _Error()
+    verdict = _refusal(status, error or _Error(), _retry_after(headers, now), now, names_resource)
+    if error and error.project and verdict.rest is not Rest.NOTHING:
+        return replace(verdict, project=error.project)
+    return verdict
+
+
+def _refusal(
+    status: int, error: _Error, retry_after: float | None, now: float, names_resource: bool
+) -> Verdict:
+    if status == 429:
+        return _quota(error, retry_after, now)
     if status == 400:
         return _bad_request(error)
     if status == 401 and "CREDENTIALS_MISSING" in error.reasons:
         return KEYLESS
     if status == 401:
-        return Verdict(_first(error.reasons, "the key is not accepted"), Then.FAILOVER, Rest.RETIRED)
+        reason, vague = _first(error.reasons, "the key is not accepted"), not error.reasons
+        return Verdict(reason, Then.FAILOVER, Rest.RETIRED, vague=vague)
     if status == 403:
         return _forbidden(error, names_resource)
     if status == 404 and names_resource and not _MODEL_404.search(error.message):
@@ -156,23 +189,33 @@ def judge(status: int, headers: Fields, body: bytes, *, now: float, names_resour
     return MISTAKE
 
 
-def _quota(error: _Error | None, retry_after: float | None, now: float) -> Verdict:
-    error = error or _Error()
+def _quota(error: _Error, retry_after: float | None, now: float) -> Verdict:
     if _MONEY.search(error.message):
         return Verdict(
             "no credit or spending cap reached", Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN
         )
     if any(value == "0" for _, value in error.quotas) or _NO_QUOTA.search(error.message):
         return Verdict("not entitled", Then.FAILOVER, Rest.MODEL, until_google_midnight(now))
+    limits = tuple(_limits(error.quotas))
     if any("perday" in quota.lower() for quota, _ in error.quotas):
-        return Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, until_google_midnight(now))
+        seconds = until_google_midnight(now)
+        return Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, seconds, limits=limits)
     told = _seconds(error.retry_delay)
     if told is None and (match := _RETRY_IN.search(error.message)):
         told = _seconds(match[1])
     if error.quotas or told is not None:
-        seconds = retry_after if told is None else told
-        return Verdict("quota spent", Then.FAILOVER, Rest.MODEL, seconds)
-    return Verdict("refused without a reason", Then.ADDRESS, Rest.MODEL, retry_after, Backoff.ADDRESS)
+        told = retry_after if told is None else told
+        return Verdict("quota spent", Then.FAILOVER, Rest.MODEL, told, limits=limits)
+    return Verdict(
+        "refused without a reason", Then.ADDRESS, Rest.MODEL, retry_after, Backoff.ADDRESS, vague=True
+    )
+
+
+def _limits(quotas: list[tuple[str, str]]) -> Iterator[Limit]:
+    for quota, value in dict(quotas).items():
+        period = _PERIOD.match(quota)
+        if period and value.isascii() and value.isdigit():
+            yield Limit(quota, int(value), _PERIODS[period[1].lower()])
 
 
 def _bad_request(error: _Error) -> Verdict:
@@ -196,7 +239,8 @@ def _forbidden(error: _Error, names_resource: bool) -> Verdict:
     ):
         return STRANGER
     reason = _first(error.reasons, "permission denied")
-    return Verdict(reason, Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN)
+    vague = not error.reasons - _ABOUT_ADDRESS
+    return Verdict(reason, Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN, vague=vague)
 
 
 def until_google_midnight(now: float) -> float:
@@ -217,6 +261,8 @@ def _read(text: bytes | None) -> _Error | None:
     if not isinstance(content, dict):
         return None
     error = _Error(message=_string(content, "message"))
+    if named := _PROJECT.search(error.message):
+        error.project = named[1]
     for detail in _objects(content, "details"):
         kind = _string(detail, "@type").rpartition(".")[2]
         if kind == "RetryInfo":
@@ -234,7 +280,11 @@ def _read_error_info(error: _Error, detail: dict[str, Any]) -> None:
     if reason := _string(detail, "reason"):
         error.reasons.add(reason)
     metadata = detail.get("metadata")
-    if isinstance(metadata, dict) and "quota_limit" in metadata:
+    if not isinstance(metadata, dict):
+        return
+    if named := _PROJECT.match(_string(metadata, "consumer")):
+        error.project = named[1]
+    if "quota_limit" in metadata:
         error.quotas.append((_string(metadata, "quota_limit"), _string(metadata, "quota_limit_value")))
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from proxycore.app import ProxyApplication, make_app
+from proxycore.key import Key
 from proxycore.listener import Listener
 from proxycore.settings import Settings, parse
 
@@ -30,6 +31,11 @@ KEYS = {"GOOGLE_API_KEY_1": "upstream-key-number-one", "GOOGLE_API_KEY_2": "upst
 def settings(upstream_url: str, keys: Mapping[str, str] = KEYS, **variables: str) -> Settings:
     """Settings as the environment would make them."""
     return parse({"UPSTREAM_URL": upstream_url, **keys, **variables})
+
+
+def rests(key: Key) -> bool:
+    """Whether anything is held against a key."""
+    return bool(key.whole or key.retired or any(one.bench for one in key.project.allowances.values()))
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 import pytest
 
-from proxycore.failover import Failover, repeatable
-from proxycore.rotator import Key
+from proxycore.failover import Failover, repeatable, spends
+from proxycore.key import Key
 from proxycore.verdict import (
     FOREIGN,
     HEALTHY,
@@ -175,3 +175,23 @@ def test_the_keys_that_were_used_are_known_and_those_that_did_not_own_the_resour
     assert failover.used == {spent, stranger, troubled}
     assert failover.strangers == {stranger}
     assert failover.attempts == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "spent"),
+    [
+        ("POST", "/v1beta/models/m:generateContent", True),
+        ("POST", "/v1beta/models/m:streamGenerateContent", True),
+        ("POST", "/v1beta/openai/chat/completions", True),
+        ("POST", "/v1beta/models/m:countTokens", False),
+        ("GET", "/v1beta/models/m", False),
+        ("DELETE", "/v1beta/files/abc", False),
+    ],
+)
+def test_a_quota_of_requests_is_spent_by_what_asks_a_model(method: str, path: str, spent: bool) -> None:
+    assert spends(method, path) is spent
+
+
+def test_while_the_upstream_is_known_to_be_in_trouble_each_request_is_tried_once() -> None:
+    failover = Failover(0, repeatable=True)
+    assert not failover.note(Key("1", "secret"), TROUBLE, outage=True)

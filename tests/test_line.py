@@ -7,9 +7,13 @@ from collections.abc import Collection
 
 import pytest
 
+from proxycore.allowance import HEAD_START
+from proxycore.bench import Bench, Doubling
+from proxycore.key import Key
 from proxycore.line import Lines
-from proxycore.rotator import Bench, Doubling, Key, Rotator
-from proxycore.verdict import Backoff
+from proxycore.quota import Quota
+from proxycore.rotator import Call, Rotator
+from proxycore.verdict import HEALTHY, Backoff
 from tests.conftest import until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -29,6 +33,7 @@ class Here:
         self.rotator = Rotator(self.keys, doublings, clock=time.time, source=source)
         self.lines = Lines(self.rotator, PATIENT, time.time)
         self.served: list[tuple[int, Key | None]] = []
+        self.calls: list[Call] = []  # those under way
         self._timers = timers()
 
     @property
@@ -38,7 +43,25 @@ class Here:
 
     def bench(self, seconds: float, *keys: Key, model: str = FLASH) -> None:
         for key in keys or self.keys:
-            key.models[model] = Bench("quota spent", time.time() + seconds)
+            self.rotator.rest(key, "model", Bench("quota spent", time.time() + seconds), model)
+
+    def answered(self) -> None:
+        """All calls that are under way are served."""
+        while self.calls:
+            self.rotator.apply(self.calls.pop(0), HEALTHY)
+
+    def refused(self, seconds: float) -> None:
+        """All calls that are under way are refused, for so long."""
+        while self.calls:
+            call = self.calls.pop(0)
+            self.rotator.uncount(call.key, call.model, call.at)
+            self.rotator.rest(call.key, "model", Bench("quota spent", time.time() + seconds), call.model)
+
+    def reserved(self) -> int:
+        """How many calls are reserved."""
+        now = time.time()
+        allowances = [one for key in self.keys for one in key.project.allowances.values()]
+        return sum(at > now for allowance in allowances for at in allowance.calls)
 
     def join(
         self, arrival: int, avoid: Collection[Key] = (), seconds: float = PATIENT, model: str = FLASH
@@ -46,11 +69,23 @@ class Here:
         """A request joins the line; what it gets is written down."""
 
         async def wait() -> Key | None:
-            key = await self.lines.wait(model, arrival, frozenset(avoid), seconds)
+            call = await self.lines.wait(model, arrival, frozenset(avoid), seconds)
+            key = call.key if call else None
+            if call:
+                self.calls.append(call)
             self.served.append((arrival, key))
             return key
 
         return asyncio.ensure_future(wait())
+
+    def is_over(self) -> bool:
+        """Whether the first key's bench has passed."""
+        bench = self.keys[0].project.allowances[FLASH].bench
+        return bench is None or bench.benched_until <= time.time()
+
+    def take(self, model: str = FLASH, avoid: Collection[Key] = ()) -> Key | None:
+        call = self.lines.take(model, frozenset(avoid))
+        return call.key if call else None
 
     def nothing_left(self) -> bool:
         return not vars(self.lines)["_lines"] and self.lines.waiting == 0 and timers() == self._timers
@@ -72,12 +107,12 @@ async def settle() -> None:
 
 async def test_while_nobody_waits_any_ready_key_is_taken_at_once() -> None:
     here = Here(2)
-    assert {here.lines.take(FLASH, set()) for _ in range(50)} == set(here.keys)
-    assert here.lines.take(FLASH, {here.keys[0]}) is here.keys[1]
-    assert here.lines.take(FLASH, set(here.keys)) is None
+    assert {here.take(FLASH) for _ in range(50)} == set(here.keys)
+    assert here.take(FLASH, {here.keys[0]}) is here.keys[1]
+    assert here.take(FLASH, here.keys) is None
     here.bench(60)
-    assert here.lines.take(FLASH, set()) is None
-    assert here.lines.take(PRO, set()) in here.keys
+    assert here.take(FLASH) is None
+    assert here.take(PRO) in here.keys
     assert here.nothing_left()
 
 
@@ -130,7 +165,7 @@ async def test_who_waits_is_served_when_a_key_comes_off_the_bench() -> None:
     assert here.served == []
     assert here.lines.waiting == 1
     await until(lambda: here.served == [(1, here.keys[0])])
-    assert here.keys[0].ready_at(FLASH) <= time.time()
+    assert here.is_over()
     assert here.nothing_left()
 
 
@@ -139,9 +174,9 @@ async def test_all_are_served_in_the_order_of_their_arrival() -> None:
     here.bench(SOON)
     for arrival in (3, 1, 5, 2, 4):
         here.join(arrival)
-    for count in range(1, 6):
-        await until(lambda: len(here.order) >= count)  # noqa: B023 - it is over before the next
-        here.lines.answered(FLASH, here.keys[0])
+    while len(here.order) < 5:
+        await asyncio.sleep(0.001)
+        here.answered()
     assert here.order == [1, 2, 3, 4, 5]
     assert here.nothing_left()
 
@@ -149,19 +184,15 @@ async def test_all_are_served_in_the_order_of_their_arrival() -> None:
 async def test_who_comes_back_keeps_the_place() -> None:
     here = Here()
     here.bench(SOON)
-    here.join(1)
-    here.join(2)
-    here.join(3)
+    for arrival in (1, 2, 3):
+        here.join(arrival)
     await until(lambda: here.order == [1])
-    here.bench(SOON)
-    here.lines.answered(FLASH, here.keys[0])
+    here.refused(SOON)
     here.join(1)
     await settle()
     assert here.order == [1]
     await until(lambda: here.order == [1, 1])
-    here.lines.answered(FLASH, here.keys[0])
-    await until(lambda: here.order == [1, 1, 2])
-    here.lines.answered(FLASH, here.keys[0])
+    here.answered()
     await until(lambda: here.order == [1, 1, 2, 3])
     assert here.nothing_left()
 
@@ -172,16 +203,11 @@ async def test_a_newcomer_does_not_take_what_others_wait_for() -> None:
     here.join(1)
     here.join(2)
     await until(lambda: here.order == [1])
-    assert here.keys[0].ready_at(FLASH) <= time.time()
-    assert here.lines.take(FLASH, set()) is None
+    assert here.is_over()
+    assert here.take() is None
     here.join(3)
-    here.lines.answered(FLASH, here.keys[0])
-    await settle()
-    assert here.order == [1, 2]
-    here.lines.answered(FLASH, here.keys[0])
-    await settle()
-    assert here.order == [1, 2, 3]
-    assert here.lines.take(FLASH, set()) is here.keys[0]
+    here.answered()
+    await until(lambda: here.order == [1, 2, 3])
     assert here.nothing_left()
 
 
@@ -215,7 +241,7 @@ async def test_every_model_has_a_line_of_its_own() -> None:
     here.bench(SOON)
     here.join(1)
     await settle()
-    assert here.lines.take(PRO, set()) is here.keys[0]
+    assert here.take(PRO) is here.keys[0]
     here.bench(SOON, model=PRO)
     here.join(2, model=PRO)
     await settle()
@@ -234,35 +260,31 @@ async def test_a_key_that_comes_back_serves_one_and_the_others_wait_for_its_answ
     await until(lambda: bool(here.served))
     await asyncio.sleep(2 * SOON)
     assert here.order == [0]
-    here.lines.answered(FLASH, here.keys[0])
-    await settle()
-    assert here.order == [0, 1]
-    await asyncio.sleep(SOON)
-    assert here.order == [0, 1]
-    assert here.lines.waiting == 18
-    for waiter in waiters:
-        waiter.cancel()
-    await settle()
+    here.answered()
+    # Where no quota is known, each answer lets two others follow.
+    for served in (3, 7, 15):
+        await until(lambda: len(here.order) == served)  # noqa: B023 - it is over before the next
+        await asyncio.sleep(SOON)
+        assert here.order == list(range(served))
+        here.answered()
+    await until(lambda: here.order == list(range(20)))
+    await asyncio.gather(*waiters)
     assert here.nothing_left()
 
 
 async def test_a_key_that_is_refused_again_costs_one_call() -> None:
     here = Here()
     here.bench(SOON)
-    waiters = [here.join(arrival, seconds=5 * SOON) for arrival in range(5)]
+    waiters = [here.join(arrival) for arrival in range(5)]
     await until(lambda: bool(here.served))
-    here.bench(60)
-    here.lines.answered(FLASH, here.keys[0])
+    here.refused(60)
     await asyncio.gather(*waiters)
     assert here.served[0] == (0, here.keys[0])
     assert sorted(here.served[1:], key=str) == [(arrival, None) for arrival in range(1, 5)]
     assert here.nothing_left()
 
 
-async def test_an_answer_that_takes_long_holds_the_others_up_for_the_head_start_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("proxycore.line.HEAD_START", 3 * SOON)
+async def test_an_answer_that_takes_long_holds_the_others_up_for_the_head_start_only() -> None:
     here = Here()
     here.bench(SOON)
     here.join(1)
@@ -270,7 +292,7 @@ async def test_an_answer_that_takes_long_holds_the_others_up_for_the_head_start_
     await until(lambda: here.order == [1])
     first = time.time()
     await until(lambda: here.order == [1, 2])
-    assert time.time() - first >= 2 * SOON
+    assert time.time() - first >= HEAD_START - SOON
     assert here.nothing_left()
 
 
@@ -283,12 +305,8 @@ async def test_several_keys_that_come_back_serve_as_many_at_once() -> None:
     await asyncio.sleep(SOON)
     assert sorted(here.order) == [0, 1, 2]
     assert {key for _, key in here.served} == set(here.keys)
-    here.lines.answered(FLASH, here.keys[1])
-    await settle()
-    here.lines.answered(FLASH, here.keys[1])
-    await settle()
-    assert here.order[3:] == [3, 4]
-    assert {key for _, key in here.served[3:]} == {here.keys[1]}
+    here.answered()
+    await until(lambda: here.order[3:] == [3, 4])
     assert here.nothing_left()
 
 
@@ -300,18 +318,16 @@ async def test_as_many_keys_as_wait_serve_all_in_one_go() -> None:
     assert here.nothing_left()
 
 
-async def test_an_answer_for_which_nobody_waits_changes_nothing() -> None:
+async def test_an_answer_on_another_model_changes_nothing() -> None:
     here = Here(2)
-    here.lines.answered(FLASH, here.keys[0])
-    here.bench(2 * SOON, here.keys[0])
-    here.bench(60, here.keys[1])
+    here.bench(4 * SOON)
     here.join(1)
+    here.join(2, model=PRO)
+    await until(lambda: here.order == [2])
+    here.answered()
     await settle()
-    here.lines.answered(FLASH, here.keys[1])
-    here.lines.answered(PRO, here.keys[0])
-    await settle()
-    assert here.served == []
-    await until(lambda: here.served == [(1, here.keys[0])])
+    assert here.order == [2]
+    await until(lambda: here.order == [2, 1])
     assert here.nothing_left()
 
 
@@ -324,7 +340,7 @@ async def test_a_bench_that_grows_while_one_waits_is_waited_for() -> None:
     await asyncio.sleep(2 * SOON)
     assert here.served == []
     await until(lambda: here.served == [(1, here.keys[0])])
-    assert here.keys[0].ready_at(FLASH) <= time.time()
+    assert here.is_over()
     assert here.nothing_left()
 
 
@@ -335,14 +351,13 @@ async def test_patience_that_ends_is_told_and_the_place_is_given_up() -> None:
     here = Here()
     here.bench(SOON)
     here.join(1)
-    here.join(2, seconds=3 * SOON)
-    here.join(3)
     await until(lambda: here.order == [1])
+    here.join(2, seconds=HEAD_START + SOON)
+    here.join(3)
+    here.bench(HEAD_START + 2 * SOON)
     await until(lambda: here.served[1:] == [(2, None)])
     assert here.lines.waiting == 1
-    here.lines.answered(FLASH, here.keys[0])
-    await settle()
-    assert here.served[2:] == [(3, here.keys[0])]
+    await until(lambda: here.served[2:] == [(3, here.keys[0])])
     assert here.nothing_left()
 
 
@@ -366,16 +381,13 @@ async def test_a_request_that_is_cancelled_gives_back_the_key_that_it_was_just_g
     first = here.join(1)
     here.join(2)
     await settle()
-    here.keys[0].models.clear()
-    # Whoever joins has the line look for ready keys: the first is given one, and leaves before it knows.
+    here.rotator.release(here.keys[0], "model", FLASH)
     here.join(3)
     asyncio.get_running_loop().call_soon(first.cancel)
-    await settle()
+    await until(lambda: here.order == [2])
     assert first.cancelled()
-    assert here.served == [(2, here.keys[0])]
-    here.lines.answered(FLASH, here.keys[0])
-    await settle()
-    assert here.order == [2, 3]
+    here.answered()
+    await until(lambda: here.order == [2, 3])
     assert here.nothing_left()
 
 
@@ -389,7 +401,8 @@ async def test_when_all_are_cancelled_nothing_is_left() -> None:
         waiter.cancel()
     await settle()
     assert all(waiter.cancelled() for waiter in waiters)
-    assert here.nothing_left()
+    assert here.reserved() == 0
+    await until(here.nothing_left)
 
 
 async def test_when_patience_ends_for_all_nothing_is_left() -> None:
@@ -402,3 +415,83 @@ async def test_when_patience_ends_for_all_nothing_is_left() -> None:
     here.bench(60)
     assert await asyncio.gather(*waiters) == [None] * 5
     assert here.nothing_left()
+
+
+# Reservations, where a quota is known.
+
+
+def learned(key: Key, requests: int, window: float, *ago: float) -> None:
+    """The key has so many calls in a window (seconds), and made some so many seconds ago."""
+    now = time.time()
+    allowance = key.project.allowance(FLASH, now)
+    allowance.quotas["PerMinute"] = Quota(requests, 60.0, 0.0, requests, window, window)
+    for seconds in sorted(ago, reverse=True):
+        allowance.add(now - seconds, now, mine=False)
+
+
+async def test_a_place_is_a_call_that_is_reserved_when_one_falls_out_of_the_window() -> None:
+    here = Here()
+    learned(here.keys[0], 3, 1.0, 0.95, 0.9, 0.85)
+    for arrival in range(3):
+        here.join(arrival)
+    await settle()
+    assert (here.order, here.reserved()) == ([], 3)
+    began = time.time()
+    await until(lambda: here.order == [0])
+    assert 0.04 <= time.time() - began < 0.1
+    await until(lambda: here.order == [0, 1, 2])
+    assert 0.14 <= time.time() - began < 0.25
+    assert here.nothing_left()
+
+
+async def test_a_newcomer_is_told_the_time_after_all_that_are_reserved() -> None:
+    here = Here()
+    learned(here.keys[0], 2, 10.0, 8.0, 6.0)
+    here.join(1)
+    await settle()
+    turn = here.rotator.next_turn(FLASH)
+    assert turn
+    assert turn[1] - time.time() == pytest.approx(4.0, abs=0.1)
+    here.join(2, seconds=3.9)
+    await settle()
+    assert here.served == [(2, None)]
+
+
+async def test_those_behind_move_up_when_one_leaves() -> None:
+    here = Here()
+    learned(here.keys[0], 2, 1.0, 0.95, 0.5)
+    first = here.join(1)
+    here.join(2)
+    await settle()
+    first.cancel()
+    await until(lambda: here.order == [2], seconds=0.3)
+    assert here.nothing_left()
+
+
+async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() -> None:
+    here = Here()
+    learned(here.keys[0], 1, PATIENT, 0.1)  # free in 98 % of the time that one may wait
+    now = time.time()
+    here.lines.expect(FLASH, now + SOON)
+    here.join(1)
+    await settle()
+    assert here.served == [(1, None)]
+    await asyncio.sleep(SOON)
+    back = here.join(2)
+    await settle()
+    assert here.lines.waiting == 1
+    here.join(3)
+    await settle()
+    assert here.served == [(1, None), (3, None)]
+    back.cancel()
+
+
+async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come() -> None:
+    here = Here()
+    learned(here.keys[0], 1, PATIENT, 0.1)
+    here.lines.expect(FLASH, time.time() + SOON)
+    await asyncio.sleep(0.4)
+    waiter = here.join(1)
+    await settle()
+    assert here.lines.waiting == 1
+    waiter.cancel()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxycore.demo import Health, StandIn
-from tests.conftest import Proxy, TurnedClock, proxy
+from tests.conftest import Proxy, TurnedClock, proxy, rests
 from tests.wire import Got, ask
 
 JSON = ("Content-Type", "application/json")
@@ -103,7 +103,7 @@ async def test_after_a_restart_an_owner_is_found_by_asking_and_nobody_is_blamed(
                 assert (await post(new, GENERATE, question)).status == 200
             # At most once each to find it, and never again.
             assert sum(call.status == 403 for call in standin.calls) <= 4
-            assert not any(key.whole or key.models or key.retired for key in new.app.rotator.keys)
+            assert not any(rests(key) for key in new.app.rotator.keys)
 
 
 async def test_operations_are_polled_and_their_results_are_fetched_with_their_own_key() -> None:
@@ -281,7 +281,7 @@ async def test_a_stranger_never_answers_for_an_owner_that_rests() -> None:
     assert owner
     async with proxy(url, keys, clock, MAX_WAIT="0") as here:
         standin.keys[owner.secret] = Health.quota(1, window=40.0)
-        while not any(key.models for key in here.app.rotator.keys):
+        while not any(rests(key) for key in here.app.rotator.keys):
             assert (await post(here, GENERATE, about())).status == 200
         got = await post(here, GENERATE, about(name))
         assert (got.status, got.one("retry-after") > "0") == (429, True)

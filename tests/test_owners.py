@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxycore.affinity import Scope
+from proxycore.bench import Bench
+from proxycore.key import Key
 from proxycore.owners import Owners, OwnersDifferError
-from proxycore.rotator import Bench, Key
 from tests.conftest import TurnedClock
 
 HOUR = 3600.0
@@ -185,5 +186,6 @@ def test_a_retired_owner_counts_as_unknown_until_it_is_back(owners: Owners, ours
 
 def test_an_owner_that_rests_is_still_the_owner(owners: Owners, ours: Key) -> None:
     owners.learn([FILE], ours)
-    ours.whole, ours.models["m"] = Bench("refused", 1e12), Bench("quota spent", 1e12)
+    ours.whole = Bench("refused", 1e12)
+    ours.project.allowance("m", 0.0).bench = Bench("quota spent", 1e12)
     assert owners.owner(Scope("m", (FILE,))) is ours

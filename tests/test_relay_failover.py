@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import proxy, until
+from tests.conftest import proxy, rests, until
 from tests.wire import CHUNKED, Got, RawUpstream, Script, Seen, always, answer, ask, chunk, connect
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
@@ -334,7 +334,7 @@ async def test_a_resource_of_another_keys_project_is_found_by_asking(target: str
     async with RawUpstream(by_key(others)) as upstream, proxy(upstream.url, keys(8)) as here:
         for _ in range(4):
             assert (await ask(here.port, "POST" if body else "GET", target, body=body)).status == 200
-        assert not any(key.whole or key.models for key in here.app.rotator.keys)
+        assert not any(rests(key) for key in here.app.rotator.keys)
         others["8"] = stranger
         upstream.seen.clear()
         got = await ask(here.port, "POST" if body else "GET", target, body=body)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.rotator import Bench, Doubling, Key, Rotator
+from proxycore.bench import Bench, Doubling
+from proxycore.key import Key, keys_of
+from proxycore.rotator import Rotator
 from proxycore.verdict import (
     FOREIGN,
     HEALTHY,
@@ -58,9 +60,23 @@ def clock() -> TurnedClock:
     return TurnedClock()
 
 
-def rotator(clock: TurnedClock, keys: int = 1, source: random.Random | None = None) -> Rotator:
-    made = [Key(str(number), f"secret-of-key-{number}") for number in range(1, keys + 1)]
-    return Rotator(made, DOUBLINGS, clock=clock, source=source or LeastJitter(1))
+class Answered(Rotator):
+    """A rotator whose calls are answered as soon as they are made."""
+
+    def answer(self, key: Key, model: str, verdict: Verdict) -> Bench | None:
+        return self.apply(self.call(key, model, spends=True), verdict)
+
+
+def rotator(
+    clock: TurnedClock, keys: int = 1, source: random.Random | None = None, projects: tuple[str, ...] = ()
+) -> Answered:
+    told = projects or ("",) * keys
+    made = keys_of((str(n), f"secret-of-key-{n}", project) for n, project in enumerate(told, 1))
+    return Answered(made, DOUBLINGS, clock=clock, source=source or LeastJitter(1))
+
+
+def bench(key: Key, model: str = FLASH) -> Bench | None:
+    return key.project.allowances[model].bench
 
 
 def rest_of(key: Key, model: str, clock: TurnedClock) -> float:
@@ -85,7 +101,7 @@ def test_every_ready_key_is_as_likely_as_any_other(clock: TurnedClock) -> None:
 def test_the_choice_stays_even_among_those_that_are_left(clock: TurnedClock) -> None:
     here = rotator(clock, 4, random.Random(11))  # noqa: S311 - seeded, so that the test is the same every time
     first, second, third, fourth = here.keys
-    here.apply(first, FLASH, quota(60))
+    here.answer(first, FLASH, quota(60))
     counts = Counter(here.pick(FLASH, {second}) for _ in range(4000))
     assert set(counts) == {third, fourth}
     assert all(1850 < count < 2150 for count in counts.values()), counts
@@ -103,7 +119,7 @@ def test_without_a_ready_key_there_is_no_choice(clock: TurnedClock) -> None:
     assert rotator(clock, 0).pick(FLASH) is None
     assert here.pick(FLASH, set(here.keys)) is None
     for key in here.keys:
-        here.apply(key, FLASH, quota(60))
+        here.answer(key, FLASH, quota(60))
     assert here.pick(FLASH) is None
 
 
@@ -113,14 +129,14 @@ def test_without_a_ready_key_there_is_no_choice(clock: TurnedClock) -> None:
 def test_a_quota_benches_the_key_for_that_model_and_for_no_other(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     tired, other = here.keys
-    here.apply(tired, FLASH, quota(60))
+    here.answer(tired, FLASH, quota(60))
     assert {here.pick(FLASH) for _ in range(50)} == {other}
     assert {here.pick(PRO) for _ in range(50)} == {tired, other}
 
 
 def test_a_403_benches_the_key_for_every_model(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.apply(here.keys[0], FLASH, FORBIDDEN)
+    here.answer(here.keys[0], FLASH, FORBIDDEN)
     assert here.pick(FLASH) is None
     assert here.pick(PRO) is None
     assert here.pick("") is None
@@ -129,7 +145,7 @@ def test_a_403_benches_the_key_for_every_model(clock: TurnedClock) -> None:
 
 def test_a_key_is_ready_again_when_its_bench_has_passed_and_not_before(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.apply(here.keys[0], FLASH, quota(60))
+    here.answer(here.keys[0], FLASH, quota(60))
     clock.turn(59.999)
     assert here.pick(FLASH) is None
     clock.turn(0.001)
@@ -141,7 +157,7 @@ def test_a_key_is_ready_again_when_its_bench_has_passed_and_not_before(clock: Tu
 )
 def test_a_bench_lasts_as_told_but_at_least_a_second(clock: TurnedClock, told: float, bench: float) -> None:
     here = rotator(clock)
-    here.apply(here.keys[0], FLASH, quota(told))
+    here.answer(here.keys[0], FLASH, quota(told))
     assert rest_of(here.keys[0], FLASH, clock) == pytest.approx(bench)
 
 
@@ -149,11 +165,11 @@ def test_a_bench_lasts_as_told_but_at_least_a_second(clock: TurnedClock, told: f
 def test_what_is_no_keys_fault_changes_nothing(clock: TurnedClock, verdict: Verdict) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.apply(key, FLASH, quota())
+    here.answer(key, FLASH, quota())
     before = repr(key)
-    assert here.apply(key, FLASH, verdict) is None
+    assert here.answer(key, FLASH, verdict) is None
     assert repr(key) == before
-    assert here.apply(key, PRO, verdict) is None
+    assert here.answer(key, PRO, verdict) is None
     assert here.pick(PRO) is key
 
 
@@ -162,7 +178,7 @@ def test_what_is_no_keys_fault_changes_nothing(clock: TurnedClock, verdict: Verd
 def test_jitter_never_shortens_a_bench_and_is_at_most_a_second(told: float, seed: int) -> None:
     clock = TurnedClock()
     here = rotator(clock, source=random.Random(seed))  # noqa: S311 - any seed will do
-    here.apply(here.keys[0], FLASH, quota(told))
+    here.answer(here.keys[0], FLASH, quota(told))
     rest, least = rest_of(here.keys[0], FLASH, clock), max(told, 1.0)
     assert least - 1e-6 <= rest <= least + min(0.05 * least, 1.0) + 1e-6
 
@@ -170,7 +186,7 @@ def test_jitter_never_shortens_a_bench_and_is_at_most_a_second(told: float, seed
 def test_jitter_there_is_so_that_keys_do_not_come_back_in_step(clock: TurnedClock) -> None:
     here = rotator(clock, 10, random.Random(11))  # noqa: S311 - seeded, so that the test is the same every time
     for key in here.keys:
-        here.apply(key, FLASH, quota(60))
+        here.answer(key, FLASH, quota(60))
     assert len({key.ready_at(FLASH) for key in here.keys}) == 10
 
 
@@ -192,9 +208,9 @@ def test_a_bench_without_a_told_time_doubles_with_every_strike_up_to_the_longest
     here = rotator(clock)
     key = here.keys[0]
     for strike, rest in enumerate(rests, 1):
-        bench = here.apply(key, FLASH, verdict)
-        assert bench is not None
-        assert bench.strikes == strike
+        fresh = here.answer(key, FLASH, verdict)
+        assert fresh is not None
+        assert fresh.strikes == strike
         assert rest_of(key, FLASH, clock) == pytest.approx(rest)
         pass_bench(key, FLASH, clock)
 
@@ -208,13 +224,13 @@ def test_thousands_of_strikes_do_no_harm() -> None:
 def test_twenty_refusals_at_once_are_one_strike(clock: TurnedClock, verdict: Verdict) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    news = [here.apply(key, FLASH, verdict) for _ in range(20)]
+    news = [here.answer(key, FLASH, verdict) for _ in range(20)]
     assert isinstance(news[0], Bench)
     assert news[1:] == [None] * 19
     first = DOUBLINGS[verdict.backoff].first
     assert rest_of(key, FLASH, clock) == pytest.approx(first)
     pass_bench(key, FLASH, clock)
-    again = here.apply(key, FLASH, verdict)
+    again = here.answer(key, FLASH, verdict)
     assert again is not None
     assert again.strikes == 2
 
@@ -222,10 +238,10 @@ def test_twenty_refusals_at_once_are_one_strike(clock: TurnedClock, verdict: Ver
 def test_refusals_at_once_do_not_move_a_bench_by_their_jitter(clock: TurnedClock) -> None:
     here = rotator(clock, source=MostJitter())
     key = here.keys[0]
-    here.apply(key, FLASH, quota())
+    here.answer(key, FLASH, quota())
     until = key.ready_at(FLASH)
     clock.turn(5)
-    here.apply(key, FLASH, quota())
+    here.answer(key, FLASH, quota())
     assert key.ready_at(FLASH) == until
 
 
@@ -234,28 +250,32 @@ def test_a_longer_time_that_is_told_extends_a_bench_and_a_shorter_one_does_not_s
 ) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.apply(key, FLASH, quota(30))
-    here.apply(key, FLASH, Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, 5000.0))
+    here.answer(key, FLASH, quota(30))
+    here.answer(key, FLASH, Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, 5000.0))
     assert rest_of(key, FLASH, clock) == pytest.approx(5000)
-    assert key.models[FLASH].reason == "day quota spent"
-    here.apply(key, FLASH, quota(30))
+    rest = bench(key)
+    assert rest
+    assert (rest.reason, rest.strikes) == ("day quota spent", 1)
+    here.answer(key, FLASH, quota(30))
     assert rest_of(key, FLASH, clock) == pytest.approx(5000)
-    assert (key.models[FLASH].reason, key.models[FLASH].strikes) == ("day quota spent", 1)
+    rest = bench(key)
+    assert rest
+    assert (rest.reason, rest.strikes) == ("day quota spent", 1)
 
 
 def test_a_success_clears_the_strikes(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
     for _ in range(3):
-        here.apply(key, FLASH, quota())
+        here.answer(key, FLASH, quota())
         pass_bench(key, FLASH, clock)
-        here.apply(key, FLASH, FORBIDDEN)
+        here.answer(key, FLASH, FORBIDDEN)
         pass_bench(key, FLASH, clock)
-    here.apply(key, FLASH, HEALTHY)
-    here.apply(key, FLASH, quota())
+    here.answer(key, FLASH, HEALTHY)
+    here.answer(key, FLASH, quota())
     assert rest_of(key, FLASH, clock) == pytest.approx(10)
     pass_bench(key, FLASH, clock)
-    here.apply(key, FLASH, FORBIDDEN)
+    here.answer(key, FLASH, FORBIDDEN)
     assert rest_of(key, FLASH, clock) == pytest.approx(300)
 
 
@@ -265,14 +285,14 @@ def test_a_success_that_comes_late_keeps_a_bench_that_runs_and_its_strikes(
 ) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.apply(key, FLASH, verdict)
+    here.answer(key, FLASH, verdict)
     pass_bench(key, FLASH, clock)
-    here.apply(key, FLASH, verdict)
+    here.answer(key, FLASH, verdict)
     before = rest_of(key, FLASH, clock)
-    here.apply(key, FLASH, HEALTHY)
+    here.answer(key, FLASH, HEALTHY)
     assert rest_of(key, FLASH, clock) == before
     pass_bench(key, FLASH, clock)
-    third = here.apply(key, FLASH, verdict)
+    third = here.answer(key, FLASH, verdict)
     assert third is not None
     assert third.strikes == 3
 
@@ -280,30 +300,30 @@ def test_a_success_that_comes_late_keeps_a_bench_that_runs_and_its_strikes(
 def test_a_success_on_one_model_says_nothing_about_another(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.apply(key, FLASH, quota())
+    here.answer(key, FLASH, quota())
     pass_bench(key, FLASH, clock)
-    here.apply(key, PRO, HEALTHY)
-    bench = here.apply(key, FLASH, quota())
-    assert bench is not None
-    assert bench.strikes == 2
+    here.answer(key, PRO, HEALTHY)
+    fresh = here.answer(key, FLASH, quota())
+    assert fresh is not None
+    assert fresh.strikes == 2
 
 
 def test_strikes_on_one_model_say_nothing_about_another(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
     for _ in range(3):
-        here.apply(key, FLASH, quota())
+        here.answer(key, FLASH, quota())
         pass_bench(key, FLASH, clock)
-    bench = here.apply(key, PRO, quota())
-    assert bench is not None
-    assert bench.strikes == 1
+    fresh = here.answer(key, PRO, quota())
+    assert fresh is not None
+    assert fresh.strikes == 1
 
 
 def test_a_key_rests_until_the_last_of_its_benches_has_passed(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.apply(key, FLASH, quota(1000))
-    here.apply(key, PRO, FORBIDDEN)
+    here.answer(key, FLASH, quota(1000))
+    here.answer(key, PRO, FORBIDDEN)
     assert rest_of(key, FLASH, clock) == pytest.approx(1000)
     assert rest_of(key, PRO, clock) == pytest.approx(300)
 
@@ -312,28 +332,34 @@ def test_invented_models_do_not_fill_the_memory(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
     for number in range(2000):
-        here.apply(key, f"invented-{number}", quota(1))
+        here.answer(key, f"invented-{number}", quota(1))
         clock.turn(2)
     # What is remembered is what rested within the longest doubling, ten minutes, and nothing older.
-    assert len(key.models) <= 302
-    assert "invented-1999" in key.models
+    assert len(key.project.allowances) <= 302
+    assert "invented-1999" in key.project.allowances
 
 
-def test_models_that_were_never_refused_are_not_remembered(clock: TurnedClock) -> None:
+def test_models_that_do_not_exist_are_not_remembered(clock: TurnedClock) -> None:
     here = rotator(clock)
     for number in range(100):
-        here.pick(f"invented-{number}")
-        here.apply(here.keys[0], f"invented-{number}", HEALTHY)
-        here.apply(here.keys[0], f"invented-{number}", MISTAKE)
-    assert here.keys[0].models == {}
+        here.answer(here.keys[0], f"invented-{number}", MISTAKE)
+    assert here.keys[0].project.allowances == {}
+
+
+def test_calls_that_were_served_are_not_remembered_for_long(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    for number in range(300):
+        here.answer(here.keys[0], f"model-{number}", HEALTHY)
+        clock.turn(1)
+    assert len(here.keys[0].project.allowances) < 80
 
 
 def test_memory_is_not_cleaned_of_a_bench_that_runs(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.apply(key, FLASH, quota(DAY))
+    here.answer(key, FLASH, quota(DAY))
     clock.turn(5000)
-    here.apply(key, PRO, quota(1))
+    here.answer(key, PRO, quota(1))
     assert rest_of(key, FLASH, clock) == pytest.approx(DAY - 5000)
 
 
@@ -343,41 +369,32 @@ def test_memory_is_not_cleaned_of_a_bench_that_runs(clock: TurnedClock) -> None:
 def test_a_dead_key_is_out_of_the_rotation(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     dead, living = here.keys
-    bench = here.apply(dead, FLASH, DEAD)
-    assert bench is not None
-    assert bench.reason == "suspended"
+    fresh = here.answer(dead, FLASH, DEAD)
+    assert fresh is not None
+    assert fresh.reason == "suspended"
     assert {here.pick(FLASH) for _ in range(50)} == {living}
     assert {here.pick(PRO) for _ in range(50)} == {living}
 
 
 def test_a_key_is_retired_once_however_many_calls_find_it_dead(clock: TurnedClock) -> None:
     here = rotator(clock)
-    assert here.apply(here.keys[0], FLASH, DEAD) is not None
-    assert here.apply(here.keys[0], PRO, DEAD) is None
+    assert here.answer(here.keys[0], FLASH, DEAD) is not None
+    assert here.answer(here.keys[0], PRO, DEAD) is None
 
 
-def test_a_retired_key_is_tried_once_a_day_by_a_single_request(clock: TurnedClock) -> None:
+def test_no_request_is_sent_with_a_retired_key(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.apply(here.keys[0], FLASH, DEAD)
-    clock.turn(DAY - 1)
-    assert here.pick(FLASH) is None
-    clock.turn(1)
-    assert here.pick(FLASH) is here.keys[0]
-    assert [here.pick(model) for model in (FLASH, PRO, FLASH)] == [None, None, None]
-    here.apply(here.keys[0], FLASH, DEAD)
-    clock.turn(DAY - 1)
-    assert here.pick(FLASH) is None
-    clock.turn(1)
-    assert here.pick(FLASH) is here.keys[0]
+    here.answer(here.keys[0], FLASH, DEAD)
+    clock.turn(10 * DAY)
+    assert [here.pick(model) for model in (FLASH, PRO, "")] == [None, None, None]
+    assert here.dead
 
 
-def test_a_retired_key_comes_back_when_its_trial_succeeds(clock: TurnedClock) -> None:
+def test_a_retired_key_comes_back_when_it_is_served(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.apply(key, FLASH, DEAD)
-    clock.turn(DAY)
-    assert here.pick(FLASH) is key
-    here.apply(key, FLASH, HEALTHY)
+    here.answer(key, FLASH, DEAD)
+    here.answer(key, "", HEALTHY)
     assert [here.pick(model) for model in (FLASH, PRO, FLASH)] == [key, key, key]
     assert here.usable
     assert not here.dead
@@ -385,30 +402,20 @@ def test_a_retired_key_comes_back_when_its_trial_succeeds(clock: TurnedClock) ->
 
 def test_a_trial_that_is_refused_for_another_reason_is_no_success(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.apply(here.keys[0], FLASH, DEAD)
-    clock.turn(DAY)
-    here.pick(FLASH)
-    here.apply(here.keys[0], FLASH, quota(1))
+    here.answer(here.keys[0], FLASH, DEAD)
+    here.answer(here.keys[0], FLASH, quota(1))
     clock.turn(10)
     assert here.pick(FLASH) is None
     assert here.dead
 
 
-def test_a_key_that_is_avoided_is_not_tried(clock: TurnedClock) -> None:
-    here = rotator(clock)
-    here.apply(here.keys[0], FLASH, DEAD)
-    clock.turn(DAY)
-    assert here.pick(FLASH, here.keys) is None
-    assert here.pick(FLASH) is here.keys[0]
-
-
 def test_nobody_waits_for_a_retired_key(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     dead, tired = here.keys
-    here.apply(dead, FLASH, DEAD)
-    here.apply(tired, FLASH, quota(90_000))
+    here.answer(dead, FLASH, DEAD)
+    here.answer(tired, FLASH, quota(90_000))
     assert here.ready_at(FLASH) == pytest.approx(clock() + 90_000)
-    here.apply(tired, FLASH, DEAD)
+    here.answer(tired, FLASH, DEAD)
     assert here.ready_at(FLASH) is None
 
 
@@ -418,8 +425,8 @@ def test_nobody_waits_for_a_retired_key(clock: TurnedClock) -> None:
 def test_ready_at_is_the_first_moment_at_which_any_key_is_ready(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     soon, late = here.keys
-    here.apply(soon, FLASH, quota(30))
-    here.apply(late, FLASH, quota(50))
+    here.answer(soon, FLASH, quota(30))
+    here.answer(late, FLASH, quota(50))
     assert here.ready_at(FLASH) == pytest.approx(clock() + 30)
     assert here.ready_at(FLASH, {soon}) == pytest.approx(clock() + 50)
     assert here.ready_at(FLASH, set(here.keys)) is None
@@ -435,7 +442,7 @@ def test_without_keys_nothing_is_usable_and_all_is_dead(clock: TurnedClock) -> N
 
 def test_a_key_that_rests_is_not_dead(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.apply(here.keys[0], FLASH, FORBIDDEN)
+    here.answer(here.keys[0], FLASH, FORBIDDEN)
     assert (here.usable, here.dead) == (False, False)
     pass_bench(here.keys[0], FLASH, clock)
     assert (here.usable, here.dead) == (True, False)
@@ -443,23 +450,23 @@ def test_a_key_that_rests_is_not_dead(clock: TurnedClock) -> None:
 
 def test_a_key_that_rests_for_one_model_is_usable(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.apply(here.keys[0], FLASH, quota(60))
+    here.answer(here.keys[0], FLASH, quota(60))
     assert (here.usable, here.dead) == (True, False)
 
 
 def test_one_living_key_keeps_the_rotator_alive(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
-    here.apply(here.keys[0], FLASH, DEAD)
+    here.answer(here.keys[0], FLASH, DEAD)
     assert (here.usable, here.dead) == (True, False)
-    here.apply(here.keys[1], FLASH, DEAD)
+    here.answer(here.keys[1], FLASH, DEAD)
     assert (here.usable, here.dead) == (False, True)
 
 
 def test_a_repr_tells_the_state_and_no_secret(clock: TurnedClock) -> None:
     here = rotator(clock, 4)
-    here.apply(here.keys[0], FLASH, DEAD)
-    here.apply(here.keys[1], FLASH, FORBIDDEN)
-    here.apply(here.keys[2], FLASH, quota(60))
+    here.answer(here.keys[0], FLASH, DEAD)
+    here.answer(here.keys[1], FLASH, FORBIDDEN)
+    here.answer(here.keys[2], FLASH, quota(60))
     assert repr(here) == "<Rotator 4 keys, 1 benched, 1 retired>"
     for thing in (here, *here.keys):
         assert "secret" not in repr(thing)

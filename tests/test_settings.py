@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from proxycore.rotator import Doubling
-from proxycore.settings import MEGABYTE, PLACEHOLDERS, Settings, SettingsError, parse, read, without_keys
+from proxycore.bench import Doubling
+from proxycore.settings import Settings, SettingsError, parse, read, without_keys
+from proxycore.variables import MEGABYTE, PLACEHOLDERS
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 ALONE = {"GOOGLE_API_KEY_1": "made-up-key-one"}

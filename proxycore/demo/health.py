@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import cycle
 
 from proxycore.demo.refusal import FORBIDDEN, METHOD, SERVICE, TYPE, UNSUPPORTED_TOKEN, Json, Refusal
@@ -35,6 +36,17 @@ _PER_MINUTE = (_REQUESTS, "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"
 _TOKENS_PER_MINUTE = (_TOKENS, "GenerateContentInputTokensPerModelPerMinute-FreeTier")
 
 
+def _limited(consumer: str) -> Json:
+    """Return the detail that says whose quota it is (continuedev/continue#10062 has one)."""
+    about = {"service": SERVICE, "consumer": consumer, "quota_metric": _PER_MINUTE[0]}
+    return {
+        "@type": f"{TYPE}ErrorInfo",
+        "reason": "RATE_LIMIT_EXCEEDED",
+        "domain": "googleapis.com",
+        "metadata": about,
+    }
+
+
 def _exceeded(limit: str, wait: str, delay: str, *quotas: tuple[str, str]) -> Refusal:
     """Return Google's 429 for quotas, each a metric and a quotaId (google-gemini/gemini-cli#8437)."""
     lines = [f"\n* Quota exceeded for metric: {m}, limit: {limit}, model: $model" for m, _ in quotas]
@@ -60,17 +72,18 @@ def _digits(number: float) -> str:
 
 
 class _Window:
-    """A quota that is really counted: so many requests in any ``window`` seconds, per key and model."""
+    """A quota that is really counted: so many requests in any ``window`` seconds, per project and model."""
 
-    def __init__(self, requests: int, window: float) -> None:
+    def __init__(self, requests: int, window: float, project: str) -> None:
         self._requests = requests
         self._window = window
+        self._project = project
         self._served: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
     def __call__(self, key: str, model: str, now: float) -> Refusal | None:
         if not model:
             return None
-        served = self._served[key, model]
+        served = self._served[self._project or key, model]
         while served and served[0] <= now - self._window:
             served.popleft()
         if len(served) < self._requests:
@@ -79,7 +92,11 @@ class _Window:
         seconds = (served[0] if served else now) + self._window - now
         # Google's messages go over to milliseconds below one second; retryDelay never does.
         wait = f"{_digits(seconds)}s" if seconds >= 1 else f"{_digits(seconds * 1000)}ms"
-        return _exceeded(str(self._requests), wait, f"{_digits(seconds)}s", _PER_MINUTE).about(key, model)
+        refusal = _exceeded(str(self._requests), wait, f"{_digits(seconds)}s", _PER_MINUTE)
+        if self._project:
+            consumer = f"projects/{self._project}"
+            refusal = replace(refusal, details=(*refusal.details, _limited(consumer)))
+        return refusal.about(key, model)
 
 
 Rule = Callable[[str, str, float], Refusal | None]
@@ -123,9 +140,12 @@ class Health:
         return cls()
 
     @classmethod
-    def quota(cls, requests: int, window: float = 60.0) -> Health:
-        """Return a key with so many requests per model in any ``window`` seconds; Google says PerMinute."""
-        return cls(_Window(requests, window))
+    def quota(cls, requests: int, window: float = 60.0, project: str = "") -> Health:
+        """Return a key with so many requests per model in any ``window`` seconds; Google says PerMinute.
+
+        Keys that get the same health with a ``project`` (its number) share that, and refusals name it.
+        """
+        return cls(_Window(requests, window, project))
 
     @classmethod
     def in_turn(cls, *healths: Health, repeat: bool = False) -> Health:

@@ -1,0 +1,197 @@
+"""What one Google project may use of one model, and what it has used of it: bench, quotas, calls. Pure.
+
+Calls are the moments at which they were sent, or will be: a request that waits in line has reserved one.
+Times are seconds since the epoch.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxycore.bench import Bench
+from proxycore.quota import Quota
+from proxycore.verdict import DAY, Limit, until_google_midnight
+
+HEAD_START = 0.25
+"""Seconds that the first call after a bench has to itself: refusals come at once, long thoughts do not."""
+
+REMEMBERED = 75.0
+"""Seconds that calls are remembered: longer than the longest window that is counted, but for the day."""
+
+_MANY = 16  # calls at once, from which on any number may be
+
+
+@dataclass(slots=True)
+class Today:
+    """Google's quota of a day: so many calls until `ends`, its next midnight."""
+
+    requests: int
+    ends: float
+    used: int
+
+    def roll(self, now: float) -> None:
+        """Begins a new day, if it is time."""
+        if now >= self.ends:
+            self.used, self.ends = 0, now + until_google_midnight(now)
+
+
+@dataclass(eq=False, slots=True)
+class Allowance:
+    """One project, one model."""
+
+    bench: Bench | None = None
+    quotas: dict[str, Quota] = field(default_factory=dict)
+    today: Today | None = None
+    calls: list[float] = field(default_factory=list)  # in order of time
+    _open: set[float] = field(default_factory=set)  # those whose answer is not there yet
+    _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
+
+    def idle(self, now: float) -> bool:
+        """Whether there is nothing to remember."""
+        if self.bench or self.quotas or self.today:
+            return False
+        return not self.calls or self.calls[-1] < now - REMEMBERED
+
+    @property
+    def counted(self) -> bool:
+        """Whether its calls are of interest to others."""
+        return bool(self.bench or self.quotas or self.today)
+
+    def free_at(self) -> float:
+        """When one more call can be made, after all that are known; the past means now."""
+        calls, moment = self.calls, 0.0
+        for quota in self.quotas.values():
+            moment = max(moment, quota.free_at(calls))
+        if self.today and self.today.used >= self.today.requests:
+            moment = max(moment, self.today.ends)
+        if self.bench:
+            moment = max(moment, self.bench.benched_until)
+            # The bench is over, but not refuted: one call at a time finds out.
+            if calls and calls[-1] >= self.bench.benched_until:
+                moment = max(moment, calls[-1] + HEAD_START)
+        return max(moment, self.open_until()) if self._at_once else moment
+
+    def open_until(self) -> float:
+        """Until when so many calls are open that no other may be made."""
+        if not 0 < self._at_once <= len(self._open):
+            return 0.0
+        return sorted(self._open)[-self._at_once] + HEAD_START
+
+    def left(self, now: float) -> int | None:
+        """How many calls can be made now, as far as quotas say; None if none does."""
+        least = None
+        for quota in self.quotas.values():
+            left = quota.left(self.calls, now)
+            least = left if least is None or left < least else least
+        return least
+
+    def add(self, at: float, now: float, *, mine: bool) -> None:
+        """A call is sent, or will be. `mine` is whether its answer will be told."""
+        calls = self.calls
+        if calls and calls[0] < now - REMEMBERED:
+            del calls[: bisect_right(calls, now - REMEMBERED)]
+        if not calls or at >= calls[-1]:
+            calls.append(at)
+        else:
+            insort(calls, at)
+        if mine:
+            self._open.add(at)
+        for quota in self.quotas.values():
+            quota.widen(now)
+        if self.today:
+            self.today.roll(now)
+            self.today.used += 1
+
+    def remove(self, at: float) -> None:
+        """A call was not made, or not served."""
+        self._open.discard(at)
+        place = bisect_left(self.calls, at)
+        if place < len(self.calls) and self.calls[place] == at:
+            del self.calls[place]
+            if self.today:
+                self.today.used = max(0, self.today.used - 1)
+
+    def served(self, at: float) -> bool:
+        """A call was served; returns whether others may follow sooner for that."""
+        self._open.discard(at)
+        if not self._at_once:
+            return False
+        self._at_once = self._at_once + 1 if self._at_once < _MANY else 0
+        return True
+
+    def relieve(self) -> None:
+        """The bench is over. Where no quota is known, calls begin slowly, lest all rush to be refused."""
+        if self.bench and not any(quota.window for quota in self.quotas.values()):
+            self._at_once = 1
+        self.bench = None
+
+    def settled(self, at: float) -> None:
+        """A call was answered, with nothing to say about the quota."""
+        self._open.discard(at)
+
+    def begin(self, at: float) -> None:
+        """The call that was reserved for this moment is sent: its answer will be told."""
+        self._open.add(at)
+
+    def fits(self, at: float) -> bool:
+        """Whether the call at this moment does not come too early after those before it."""
+        place = bisect_right(self.calls, at) - 1
+        return all(quota.fits(self.calls, place) for quota in self.quotas.values())
+
+    def overbooked(self, now: float) -> bool:
+        """Whether more calls are reserved than can be made."""
+        calls, quotas = self.calls, self.quotas.values()
+        first = bisect_right(calls, now)
+        return any(not quota.fits(calls, n) for quota in quotas for n in range(first, len(calls)))
+
+    def refused(self, limit: Limit, told: float, at: float, now: float, since: float, *, alone: bool) -> None:
+        """A call that was sent at `at` was refused for this limit, with room promised in `told` seconds.
+
+        All calls since `since` are known, if this is the first that is heard of the limit. Unless we are
+        alone, others may have made some in the last moment.
+        """
+        if limit.seconds == DAY:
+            self.today = Today(limit.requests, now + told, limit.requests)
+            return
+        quota = self.quotas.setdefault(limit.quota, Quota.of(limit, since))
+        # Others that were sent just now may be refused as well.
+        calls = [
+            call for call in self.calls if call < at and (call not in self._open or call < at - HEAD_START)
+        ]
+        unheard = 0 if alone else max(1, limit.requests // 10)
+        quota.refused(limit.requests, calls, told, at, unheard)
+
+    def absorb(self, other: "Allowance") -> None:
+        """The other was about the same project and model."""
+        if other.bench and (not self.bench or other.bench.benched_until > self.bench.benched_until):
+            self.bench = other.bench
+        self.quotas = other.quotas | self.quotas
+        if other.today and self.today:
+            self.today.used += other.today.used
+        self.today = self.today or other.today
+        self.calls = sorted(self.calls + other.calls)
+        self._open |= other._open
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """What there is to know, as JSON has it."""
+        shown: dict[str, Any] = {}
+        if self.bench:
+            shown["bench"] = {
+                "reason": self.bench.reason,
+                "until": self.bench.benched_until,
+                "strikes": self.bench.strikes,
+            }
+        shown["quotas"] = {
+            name: {
+                "requests": quota.requests,
+                "period": quota.period,
+                "allowed": quota.allowed,
+                "window": quota.window,
+                "left": max(0, quota.left(self.calls, now)),
+            }
+            for name, quota in self.quotas.items()
+        }
+        if self.today:
+            left = max(0, self.today.requests - self.today.used)
+            shown["today"] = {"requests": self.today.requests, "left": left, "until": self.today.ends}
+        return shown

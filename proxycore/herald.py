@@ -1,0 +1,177 @@
+"""What this process knows (rotator, lines, owners) as notices: told when it changes, and heard from others.
+
+Times are seconds since the epoch.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from proxycore.allowance import REMEMBERED, Allowance, Today
+from proxycore.bench import Bench
+from proxycore.key import Key
+from proxycore.line import Lines
+from proxycore.notice import Notice
+from proxycore.outage import Outage
+from proxycore.owners import Owners
+from proxycore.quota import Quota
+from proxycore.rotator import Rotator
+from proxycore.verdict import DAY
+
+_EVERYTHING = "*"  # what an outage is about that is not about one model
+_REMEMBER_STRIKES = 600.0
+_LONGEST = 2 * DAY
+
+
+class Herald:
+    """Tells what has changed here, and puts into effect what others tell."""
+
+    def __init__(
+        self,
+        rotator: Rotator,
+        lines: Lines,
+        owners: Owners,
+        tell: Callable[[Notice], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._rotator = rotator
+        self._lines = lines
+        self._owners = owners
+        self._tell = tell
+        self._clock = clock
+        self._me = secrets.token_hex(4)
+        self._keys = {key.name: key for key in rotator.keys}
+        self._hearing = False  # what is heard is not told
+        rotator.alone = False
+        rotator.listeners.append(self._changed)
+        lines.on_expected = self._expected
+        owners.on_learned = self._learned
+
+    # What is told.
+
+    def _changed(self, kind: str, key: Key | None, model: str, at: float) -> None:
+        if self._hearing or kind == "room":
+            return
+        if key is None:
+            self._tell_outage(model)
+        elif kind in {"call", "uncall"}:
+            about = f"{model} {self._me} {at!r}"
+            self._post("call", key.name, about, at if kind == "call" else None, at + REMEMBERED)
+        elif kind == "project":
+            self._post(kind, key.name, "", key.project.name, self._clock() + _LONGEST)
+        elif kind == "quota":
+            allowance = key.project.allowances[model]
+            self._post(kind, key.name, model, _quotas(allowance), self._clock() + _LONGEST)
+        else:
+            bench = _bench_of(kind, key, model)
+            value = [bench.reason, bench.benched_until, bench.strikes] if bench else None
+            until = bench.benched_until if bench else self._clock()
+            self._post(kind, key.name, model, value, until + _REMEMBER_STRIKES)
+
+    def _tell_outage(self, model: str) -> None:
+        outage = self._rotator.outages.current.get(model or None)
+        value = [outage.reason, outage.since, outage.next_trial] if outage else None
+        until = max(self._clock(), (outage and outage.next_trial) or 0.0) + _REMEMBER_STRIKES
+        self._post("outage", "", model or _EVERYTHING, value, until)
+
+    def _expected(self, model: str, at: float, *, gone: bool) -> None:
+        if not self._hearing:
+            self._post("expect", "", f"{model} {at!r}", None if gone else at, at + 1.0)
+
+    def _learned(self, name: str, key: Key, until: float) -> None:
+        if not self._hearing:
+            self._post("owner", key.name, name, True, min(until, self._clock() + _LONGEST))
+
+    def _post(self, kind: str, key: str, about: str, value: Any, until: float) -> None:  # noqa: ANN401 - JSON
+        self._tell(Notice(kind, key, about, value, self._clock(), until))
+
+    # What is heard.
+
+    def hear(self, notices: Sequence[Notice]) -> None:
+        """Puts into effect what others told. What makes no sense is passed over."""
+        self._hearing = True
+        try:
+            for notice in notices:
+                key = self._keys.get(notice.key)
+                try:
+                    if key:
+                        self._hear_of(key, notice)
+                    elif not notice.key:
+                        self._hear_of_all(notice)
+                except (TypeError, ValueError, KeyError):
+                    continue  # another version of this program, perhaps
+        finally:
+            self._hearing = False
+
+    def _hear_of(self, key: Key, notice: Notice) -> None:
+        match notice.kind:
+            case "call":
+                self._hear_call(key, notice)
+            case "owner":
+                self._owners.learn([notice.about], key)
+            case "project":
+                self._rotator.assign(key, str(notice.value))
+            case "quota":
+                allowance = key.project.allowance(notice.about, self._clock())
+                _set_quotas(allowance, notice.value, self._clock())
+                self._rotator.changed("quota", key, notice.about)
+            case "model" | "whole" | "retired" if notice.value is None:
+                self._rotator.release(key, notice.kind, notice.about)
+            case "model" | "whole" | "retired":
+                reason, until, strikes = notice.value
+                self._rotator.rest(
+                    key, notice.kind, Bench(str(reason), float(until), int(strikes)), notice.about
+                )
+
+    def _hear_call(self, key: Key, notice: Notice) -> None:
+        model, who, moment = notice.about.rsplit(" ", 2)
+        at = float(moment)
+        if notice.value is None:
+            self._rotator.uncount(key, model, at)
+            return
+        self._rotator.count(key, model, at)
+        allowance = key.project.allowances[model]
+        # Two who reserve at the same time reserve the same: one of them has to move.
+        if (at <= self._clock() or who < self._me) and allowance.overbooked(self._clock()):
+            self._lines.stir(model)
+
+    def _hear_of_all(self, notice: Notice) -> None:
+        if notice.kind == "expect":
+            model, _, moment = notice.about.rpartition(" ")
+            self._lines.expect(model, float(moment), gone=notice.value is None)
+        elif notice.kind == "outage":
+            breadth = None if notice.about == _EVERYTHING else notice.about
+            if notice.value is None:
+                self._rotator.outages.current.pop(breadth, None)
+            else:
+                reason, since, next_trial = notice.value
+                self._rotator.outages.current[breadth] = Outage(reason, breadth, since, next_trial)
+            self._rotator.changed("outage", None, breadth or "")
+
+
+def _bench_of(kind: str, key: Key, model: str) -> Bench | None:
+    if kind == "model":
+        allowance = key.project.allowances.get(model)
+        return allowance.bench if allowance else None
+    return key.whole if kind == "whole" else key.retired
+
+
+def _quotas(allowance: Allowance) -> dict[str, Any]:
+    today = allowance.today
+    return {
+        "quotas": {
+            name: [quota.requests, quota.period, quota.allowed, quota.window, quota.shortest]
+            for name, quota in allowance.quotas.items()
+        },
+        "today": [today.requests, today.ends, today.used] if today else None,
+    }
+
+
+def _set_quotas(allowance: Allowance, value: dict[str, Any], now: float) -> None:
+    for name, (requests, period, allowed, window, shortest) in value["quotas"].items():
+        quota = allowance.quotas.setdefault(name, Quota(requests, period, now, allowed))
+        quota.requests, quota.period, quota.allowed = requests, period, allowed
+        quota.window, quota.shortest = window, shortest
+        quota.widen_at = now + (window or period)
+    if value["today"]:
+        allowance.today = Today(*value["today"])

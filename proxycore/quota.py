@@ -1,0 +1,107 @@
+"""A learned quota: how many calls Google lets a project make, and in how long. Pure.
+
+Nothing is assumed. A refusal says which quota was spent, its value, and when there is room again; since
+the calls that were made are known, that tells how long Google really counts them. From then on no call is
+made that would be refused, as far as the calls are known.
+
+What others spend on the same quota shows as an early refusal. The quota is then narrowed at once, to what
+was really had, and widened again step by step; every refusal on the way doubles the time to the next step.
+
+Times are seconds since the epoch.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxycore.verdict import Limit
+
+_SLACK = 0.01  # seconds: the way to Google is not always as long as it was for the call that now falls out
+_TOLERANCE = 1.02  # of the named period: more than that is not explained by our own calls
+_STEP = 0.25  # of what the period is thought to be too long
+_PATIENCE = 64.0  # periods between two steps, at most
+
+
+@dataclass(slots=True)
+class Quota:
+    """So many calls in so many seconds.
+
+    `requests` and `period` are what Google says; `allowed` and `window` what is gone by. The window is None
+    until a refusal could be explained by the calls that are known: until then the quota holds nothing back.
+    """
+
+    requests: int
+    period: float
+    known_since: float
+    allowed: int
+    window: float | None = None
+    shortest: float = 0.0  # what was too short, or the first that was thought
+    widen_at: float = 0.0
+    patience: float = 1.0  # windows between two steps
+
+    @classmethod
+    def of(cls, limit: Limit, known_since: float) -> "Quota":
+        """A quota that was just heard of; all calls since `known_since` are known."""
+        return cls(limit.requests, limit.seconds, known_since, limit.requests)
+
+    def free_at(self, calls: Sequence[float]) -> float:
+        """When one more call can be made, after these (in order of time); the past means now."""
+        if self.window is None or len(calls) < self.allowed:
+            return 0.0
+        return calls[-self.allowed] + self.window
+
+    def left(self, calls: Sequence[float], now: float) -> int:
+        """How many calls can be made now."""
+        if self.window is None:
+            return self.allowed
+        return self.allowed - (len(calls) - bisect_right(calls, now - self.window))
+
+    def fits(self, calls: Sequence[float], place: int) -> bool:
+        """Whether the call at this place does not come too early after those before it."""
+        if self.window is None or place < self.allowed:
+            return True
+        return calls[place] >= calls[place - self.allowed] + self.window - _SLACK
+
+    def refused(self, requests: int, calls: Sequence[float], told: float, now: float, unheard: int) -> None:
+        """A call sent at `now` was refused, room was promised in `told` seconds; `calls` are those served.
+
+        So many others may have been made that were not heard of yet.
+        """
+        if requests != self.requests:
+            self.requests = self.allowed = requests
+        if len(calls) >= requests > 0 and calls[-requests] >= self.known_since:
+            # Google lets go of the oldest of the last so many calls after this time.
+            counted = now + told - calls[-requests] + _SLACK
+            if counted <= self.period * _TOLERANCE:
+                self._explained(counted, now)
+                return
+        if now - self.known_since >= self.period:
+            self.window = self.window or self.period
+            mine = len(calls) - bisect_right(calls, now - self.window)
+            if mine + unheard < self.allowed:
+                self.allowed = max(1, mine)
+                self._put_off(now)
+
+    def widen(self, now: float) -> bool:
+        """Takes the next step, if it is time; returns whether it did."""
+        if self.window is None or now < self.widen_at:
+            return False
+        if self.allowed < self.requests:
+            self.allowed += 1
+        elif self.window > self.shortest:
+            self.window -= (self.window - self.shortest) * _STEP
+        self.patience = max(1.0, self.patience / 2)
+        self.widen_at = now + self.patience * self.window
+        return True
+
+    def _explained(self, counted: float, now: float) -> None:
+        if self.window is None:
+            self.window = self.shortest = counted
+            self.widen_at = now + counted
+        elif counted > self.window:
+            self.window, self.shortest = counted, self.window  # which was too short
+            self._put_off(now)
+
+    def _put_off(self, now: float) -> None:
+        self.patience = min(2 * self.patience, _PATIENCE)
+        self.widen_at = now + self.patience * (self.window or self.period)

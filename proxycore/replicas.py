@@ -1,0 +1,156 @@
+"""The board shared with other replicas through Redis.
+
+Every notice is stored with an expiry, for newcomers, and published. Keys of the upstream never go there:
+a fingerprint stands for each, salted with something random that the first replica puts into Redis.
+
+Nobody waits for Redis. When it is slow or away everyone goes on with what they know, and when it is back
+both sides tell each other what they missed.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import secrets as random_secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from proxycore.board import Board, Reader
+from proxycore.bulletin import notices_in
+from proxycore.log import logger
+from proxycore.notice import Notice
+
+_PREFIX = "gemini-key-proxy:"
+_CHANNEL = f"{_PREFIX}news"
+_SALT = f"{_PREFIX}salt"
+_SALT_LASTS = 30 * 86400  # seconds, from the last start of a replica
+_LONGEST = 2 * 86400.0  # seconds that a notice is stored
+_TIMEOUT = 1.0  # seconds that Redis may take
+_REST = 0.3  # seconds between two tries to reach it
+_QUEUE = 50_000  # notices
+_BATCH = 500
+
+
+class Replicas:
+    """The link to Redis at `url`. `secrets` are the upstream keys by their names here."""
+
+    def __init__(self, url: str, secrets: Mapping[str, str]) -> None:
+        self._url = url
+        self._secrets = secrets
+        self._fingerprints: dict[str, str] = {}  # name -> fingerprint
+        self._names: dict[str, str] = {}
+        self._queue: asyncio.Queue[Notice] = asyncio.Queue(_QUEUE)
+        self._away = False
+
+    async def share(self, board: Board) -> None:
+        """Keeps the board and Redis alike, until it is cancelled."""
+        while True:
+            try:
+                await self._stay(board)
+            except (RedisError, OSError, TimeoutError) as error:
+                self._tell_away(error)
+            except ExceptionGroup as group:
+                known, unknown = group.split((RedisError, OSError, TimeoutError))
+                if unknown:
+                    raise unknown from None
+                self._tell_away(known.exceptions[0] if known else group)
+            await asyncio.sleep(_REST)
+
+    async def _stay(self, board: Board) -> None:
+        redis = Redis.from_url(self._url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
+
+        def tell(notices: Sequence[Notice]) -> None:
+            with contextlib.suppress(asyncio.QueueFull):
+                for notice in notices:
+                    self._queue.put_nowait(notice)
+
+        async with redis, redis.pubsub() as news:
+            await self._agree_on_salt(redis)
+            await news.subscribe(_CHANNEL)
+            self._queue = asyncio.Queue(_QUEUE)
+            board.read_by(tell)
+            try:
+                await self._catch_up(redis, board, tell)
+                if self._away:
+                    self._away = False
+                    logger.info("Redis is back: what was missed is known again")
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._read(news, board, tell))
+                    tasks.create_task(self._write(redis))
+                    tasks.create_task(self._watch(redis))
+            finally:
+                board.left_by(tell)
+
+    def _tell_away(self, error: BaseException) -> None:
+        if not self._away:
+            self._away = True
+            logger.warning("REDIS_URL: Redis can't be reached (%s): going on with what is known here", error)
+
+    async def _agree_on_salt(self, redis: Redis) -> None:
+        await redis.set(_SALT, random_secrets.token_hex(16), nx=True, ex=_SALT_LASTS)
+        salt = await redis.getex(_SALT, ex=_SALT_LASTS)
+        if not isinstance(salt, bytes):
+            raise RedisError("the salt is gone")
+        self._fingerprints = {
+            name: hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()[:24]
+            for name, secret in self._secrets.items()
+        }
+        self._names = {fingerprint: name for name, fingerprint in self._fingerprints.items()}
+
+    async def _catch_up(self, redis: Redis, board: Board, tell: Reader) -> None:
+        stored: dict[tuple[str, str, str], float] = {}
+        cursor = -1
+        while cursor:
+            cursor, names = await redis.scan(max(cursor, 0), match=f"{_PREFIX}notice:*", count=_BATCH)
+            if names:
+                lines = [line for line in await redis.mget(names) if isinstance(line, bytes)]
+                notices = self._heard(lines)
+                stored |= {notice.topic: notice.stamp for notice in notices}
+                board.post(notices, tell)
+        tell([notice for notice in board.notices() if stored.get(notice.topic, 0.0) < notice.stamp])
+
+    async def _read(self, news: PubSub, board: Board, tell: Reader) -> None:
+        while True:
+            message = await news.get_message(ignore_subscribe_messages=True, timeout=_TIMEOUT)
+            if message:
+                board.post(self._heard(message["data"].split(b"\n")), tell)
+
+    async def _write(self, redis: Redis) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty() and len(batch) < _BATCH:
+                batch.append(self._queue.get_nowait())
+            now = time.time()
+            lines = []
+            pipeline = redis.pipeline(transaction=False)
+            for notice in filter(None, map(self._disguised, batch)):
+                line = notice.encode()
+                lasts = int(1000 * min(notice.until - now, _LONGEST))
+                if lasts > 0:
+                    pipeline.set(f"{_PREFIX}notice:{':'.join(notice.topic)}", line, px=lasts)
+                    lines.append(line)
+            if lines:
+                pipeline.publish(_CHANNEL, b"\n".join(lines))
+                await pipeline.execute()
+
+    async def _watch(self, redis: Redis) -> None:
+        """Notices when Redis hangs while there is nothing to tell."""
+        while True:
+            await asyncio.sleep(_TIMEOUT)
+            await redis.ping()
+
+    def _disguised(self, notice: Notice) -> Notice | None:
+        if not notice.key:
+            return notice
+        fingerprint = self._fingerprints.get(notice.key)
+        return replace(notice, key=fingerprint) if fingerprint else None
+
+    def _heard(self, lines: Sequence[bytes]) -> list[Notice]:
+        notices = notices_in(lines)
+        named = [(notice, self._names.get(notice.key, "")) for notice in notices]
+        return [replace(notice, key=name) for notice, name in named if name or not notice.key]

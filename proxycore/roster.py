@@ -1,0 +1,133 @@
+"""The projects as one model sees them: who is ready, and who rests, the first to come back first. Pure.
+
+An index, so that a choice among a thousand takes no longer than one among ten. It may think that a project
+is ready which is not (that shows when it is drawn), but never the other way round: whatever makes a project
+ready earlier than was thought has to be told to it with `reconsider`.
+
+Times are seconds since the epoch.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush, heapreplace
+
+from proxycore.key import Project
+
+_SAMPLE = 6
+
+Usable = Callable[[Project], bool]
+
+
+class Roster:
+    """The projects in view of `model`."""
+
+    def __init__(self, projects: Iterable[Project], model: str, now: float) -> None:
+        self._model = model
+        self._ready: list[Project] = []
+        self._places: dict[Project, int] = {}  # where each stands in `_ready`
+        self._resting: list[
+            tuple[float, int, Project]
+        ] = []  # a heap; entries that are not in `_until` are old
+        self._until: dict[Project, float] = {}
+        self._count = 0
+        self._most = 1
+        for project in projects:
+            self._file(project, now)
+
+    def draw(self, source: random.Random, now: float, usable: Usable) -> Project | None:
+        """A random project that is ready and usable, weighted by what each is known to have left.
+
+        One that never told its quota counts as much as the largest that did. Of many, a few are looked at.
+        """
+        self._wake(now)
+        many = len(self._ready) > _SAMPLE
+        drawn = [source.choice(self._ready) for _ in range(_SAMPLE)] if many else self._ready[:]
+        found = self._choose(source, drawn, now, usable)
+        if found is None and many:
+            found = self._choose(source, self._ready[:], now, usable)
+        return found
+
+    def first(self, now: float, usable: Usable) -> tuple[Project, float] | None:
+        """The usable project that is the first to be ready, and when that is."""
+        self._wake(now)
+        for project in self._ready[:]:
+            if self._is_ready(project, now) and usable(project):
+                return project, now
+        found, passed = None, []
+        while self._resting and found is None:
+            until, _, project = self._resting[0]
+            actual = project.free_at(self._model)
+            if self._until.get(project) != until:
+                heappop(self._resting)
+            elif actual != until:
+                self._replace(project, actual)
+            elif usable(project):
+                found = project, until
+            else:
+                passed.append(heappop(self._resting))
+        for entry in passed:
+            heappush(self._resting, entry)
+        return found
+
+    def reconsider(self, project: Project, now: float) -> None:
+        """This project may be ready earlier than was thought."""
+        if project not in self._places:
+            self._file(project, now)
+
+    def _choose(
+        self, source: random.Random, projects: list[Project], now: float, usable: Usable
+    ) -> Project | None:
+        model, most = self._model, self._most
+        fit, weights = [], []
+        for project in projects:
+            if self._is_ready(project, now) and usable(project):
+                left = project.left(model, now)
+                if left is not None and left > self._most:
+                    self._most = left
+                fit.append(project)
+                weights.append(most if left is None else max(left, 1))
+        if len(fit) < 2:
+            return fit[0] if fit else None
+        return source.choices(fit, weights)[0]
+
+    def _is_ready(self, project: Project, now: float) -> bool:
+        until = project.free_at(self._model)
+        if until <= now:
+            return True
+        if project in self._places:
+            self._take_out(project)
+            self._put_to_rest(project, until)
+        return False
+
+    def _wake(self, now: float) -> None:
+        resting = self._resting
+        while resting and resting[0][0] <= now:
+            until, _, project = heappop(resting)
+            if self._until.get(project) == until:
+                del self._until[project]
+                self._file(project, now)
+
+    def _file(self, project: Project, now: float) -> None:
+        until = project.free_at(self._model)
+        if until > now:
+            self._put_to_rest(project, until)
+            return
+        self._until.pop(project, None)
+        self._places[project] = len(self._ready)
+        self._ready.append(project)
+
+    def _put_to_rest(self, project: Project, until: float) -> None:
+        self._count += 1  # projects themselves are not compared
+        self._until[project] = until
+        heappush(self._resting, (until, self._count, project))
+
+    def _replace(self, project: Project, until: float) -> None:
+        self._count += 1
+        self._until[project] = until
+        heapreplace(self._resting, (until, self._count, project))
+
+    def _take_out(self, project: Project) -> None:
+        place, last = self._places.pop(project), self._ready.pop()
+        if last is not project:
+            self._ready[place] = last
+            self._places[last] = place

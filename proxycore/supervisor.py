@@ -1,0 +1,214 @@
+"""Several workers on one host: a parent that starts them, passes signals on, and replaces those that crash.
+
+The parent has no event loop and serves nothing. It binds the sockets, so that the port stays and no
+connection is lost while a worker is replaced, and forks the hall, where the board hangs, and the workers.
+
+    SIGTERM, SIGINT   all workers drain; a second one cuts; then the hall ends, and the parent with status 0
+    SIGHUP            new workers with the settings read again; the former ones drain
+    a worker ends     a new one takes its place, at once the first time, then with growing pauses
+    the parent ends   the workers notice, and drain
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proxycore import life
+from proxycore.bulletin import HostBulletin
+from proxycore.hall import keep_hall
+from proxycore.log import logger
+from proxycore.replicas import Replicas
+from proxycore.settings import Settings, SettingsError
+
+_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds
+_CALM = 60.0  # seconds of life after which a crash counts as the first again
+_GRACE = 10.0  # seconds beyond DRAIN_TIMEOUT, after which what still runs is killed
+
+RunLoop = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process: `number` is a worker's place, 0 the hall's."""
+
+    number: int
+    pid: int
+    settings: Settings
+    begun: float = field(default_factory=time.monotonic)
+    dismissed: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"worker {self.number}" if self.number else "the hall"
+
+
+class Supervisor:
+    """The parent. `run_loop` runs a coroutine in a child, `reread` reads the settings again.
+
+    Raises SettingsError when the address can't be listened on, or TLS files are no use.
+    """
+
+    def __init__(self, settings: Settings, run_loop: RunLoop, reread: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._run_loop = run_loop
+        self._reread = reread
+        life.tls_context(settings)  # finds mistakes while there is one to tell
+        self._listener = life.listen(settings)
+        self._children: dict[int, _Child] = {}
+        self._due: dict[int, float] = {}  # number -> when it is to be started again
+        self._pauses: dict[int, float] = {}
+        self._signals = 0  # how many said to stop
+        self._stop_by = float("inf")
+        self._alive, self._held = os.pipe()  # its end tells the children that the parent is gone
+        self._ready, self._say_ready = os.pipe()
+        self._count = 0  # of workers that are ready
+        self._said_ready = False
+        self._woken, self._wake = socket.socketpair()
+
+    def run(self) -> None:
+        """Supervises until all is over."""
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        for heard in _HEARD:
+            signal.signal(heard, lambda *_: None)
+        with tempfile.TemporaryDirectory(prefix="gemini-key-proxy-") as folder:
+            self._path = Path(folder) / "board"
+            self._hall = socket.socket(socket.AF_UNIX)
+            self._hall.bind(str(self._path))
+            self._hall.listen(128)
+            for number in range(self._settings.workers + 1):
+                self._start(number)
+            while self._children or self._due:
+                self._turn()
+        logger.info("stopped")
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        for number in [number for number, due in self._due.items() if due <= now]:
+            del self._due[number]
+            self._start(number)
+        if now > self._stop_by:
+            self._pass_on(signal.SIGKILL)
+        pause = max(0.0, min((*self._due.values(), now + 1.0)) - now)
+        woken = self._woken.fileno()
+        awake, _, _ = select.select([woken, self._ready], [], [], pause)
+        if self._ready in awake:
+            self._count_ready()
+        if woken in awake:
+            for number in self._woken.recv(4096):
+                self._heard(signal.Signals(number))
+        self._reap()
+
+    def _heard(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP:
+            self._reload()
+        elif number in {signal.SIGTERM, signal.SIGINT}:
+            self._signals += 1
+            self._due.clear()
+            if self._signals == 1:
+                self._stop_by = time.monotonic() + self._settings.drain_timeout + _GRACE
+                self._listener.close()
+            self._pass_on(signal.SIGTERM)
+            self._end_hall()
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            if child.number or number is signal.SIGKILL:
+                os.kill(child.pid, number)
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if child := self._children.pop(pid, None):  # else it was an orphan, and we are PID 1
+                self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: _Child, status: int) -> None:
+        if self._signals or child.dismissed:
+            self._end_hall()
+            return
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        logger.error("%s (pid %d) %s; a new one takes its place", child.name, child.pid, how)
+        now = time.monotonic()
+        pause = 0.0 if now - child.begun > _CALM else self._pauses.get(child.number, 0.0)
+        self._pauses[child.number] = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        self._due[child.number] = now + pause
+
+    def _end_hall(self) -> None:
+        """The hall ends last: workers tell until they are gone."""
+        workers = [child for child in self._children.values() if child.number]
+        for child in self._children.values():
+            if not child.number and self._signals and not workers:
+                os.kill(child.pid, signal.SIGTERM)
+
+    def _reload(self) -> None:
+        try:
+            settings = self._reread()
+            life.tls_context(settings)
+        except SettingsError as error:
+            logger.error("the settings stay as they were, since the new ones can't be used:\n%s", error)
+            return
+        self._settings = settings
+        former = list(self._children.values())
+        for number in range(max(settings.workers, 1) + 1):
+            self._start(number)
+        for child in former:
+            child.dismissed = True
+            os.kill(child.pid, signal.SIGTERM)
+        logger.info("reloaded: new workers serve, the former ones finish what they are doing")
+
+    def _count_ready(self) -> None:
+        self._count += len(os.read(self._ready, 4096))
+        if self._count >= self._settings.workers and not self._said_ready:
+            self._said_ready = True
+            life.say_ready(self._settings, self._listener.port)
+
+    def _start(self, number: int) -> None:
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._children[pid] = _Child(number, pid, self._settings)
+            return
+        status = 1
+        try:
+            os.setpgid(0, 0)  # Ctrl-C is passed on by the parent, once
+            signal.set_wakeup_fd(-1)
+            for heard in _HEARD:
+                signal.signal(heard, signal.SIG_DFL)
+            os.close(self._held)
+            self._run_loop(self._serve() if number else self._keep_hall())
+            status = 0
+        except SettingsError as error:
+            sys.stderr.write(f"{error}\n")
+        except BaseException:  # noqa: BLE001 - a child must not run the parent's code after this
+            logger.exception("a fault that ends this process")
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    async def _serve(self) -> None:
+        bulletin = HostBulletin(self._path)
+        stop = life.Stop(self._alive)
+        await life.serve(
+            self._settings, self._listener, stop, bulletin, lambda: os.write(self._say_ready, b".")
+        )
+
+    async def _keep_hall(self) -> None:
+        settings = self._settings
+        self._listener.close()
+        replicas = Replicas(settings.redis_url, settings.google_keys) if settings.redis_url else None
+        await keep_hall(self._hall, replicas, life.Stop(self._alive).first)
