@@ -26,6 +26,7 @@ from proxycore.owners import Owners
 from proxycore.pages import LIST_PATHS
 from proxycore.passage import Pool
 from proxycore.relay import PATHS, RelayHandler
+from proxycore.retrial import Retrial
 from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
 from proxycore.settings import Settings
@@ -80,6 +81,7 @@ class ProxyApplication(Application):
             clock=clock,
             source=source,
         )
+        self.retrial = Retrial(pool)
         relay = {"pool": pool, "max_body_bytes": settings.max_body_bytes}
         super().__init__(
             [

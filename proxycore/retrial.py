@@ -1,0 +1,59 @@
+"""The trial of retired keys: once a day each is asked for one model's name, which costs no quota.
+
+No client's request is spent on a key that is most likely dead.
+"""
+
+import asyncio
+import random
+
+from proxycore.affinity import Scope
+from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.bench import Bench
+from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.key import Key
+from proxycore.log import logger
+from proxycore.passage import Pool
+from proxycore.relay import credential
+from proxycore.rotator import RETRIAL, Call
+
+_TARGET = "/v1beta/models?pageSize=1"
+_LOOK = 60.0  # seconds between two looks, give or take a half: several processes look at different times
+
+
+class Retrial:
+    """Tries retired keys when their day has passed."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def run(self) -> None:
+        """Does so until it is cancelled."""
+        while True:
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _LOOK)  # noqa: S311 - nothing secret
+            await self.look()
+
+    async def look(self) -> None:
+        """Tries those that are due, one after the other."""
+        for key in self._pool.rotator.keys:
+            if key.retired and key.retired.benched_until <= self._pool.clock():
+                await self._try(key, key.retired)
+
+    async def _try(self, key: Key, retired: Bench) -> None:
+        pool = self._pool
+        now = pool.clock()
+        # First of all, so that no other process tries it, too.
+        pool.rotator.rest(key, "retired", Bench(retired.reason, now + RETRIAL, retired.strikes + 1))
+        outgoing = Outgoing("GET", _TARGET, [], b"")
+        attempt = Attempt(pool.upstream, outgoing, credential(key, _TARGET), fresh=False)
+        try:
+            answer = Kept(await attempt.head(), await attempt.read(KEPT_BYTES))
+        except UpstreamError as error:
+            logger.warning("key %s could not be tried: %s %s", key.name, error, error.detail)
+            return
+        finally:
+            attempt.end()
+        pool.rotator.apply(Call(key, "", now, spends=False), answer.verdict(pool.clock(), Scope("")))
+        if key.retired:
+            logger.warning("key %s was tried and is still refused; it stays retired", key.name)
+        else:
+            logger.info("key %s was tried and is accepted again", key.name)
