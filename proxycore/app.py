@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import ssl
 import sys
 import time
@@ -134,5 +135,8 @@ def make_app(
     """The application that these settings make, with others to tell and hear. Belongs to the running loop."""
     app = ProxyApplication(settings, clock, random.Random())  # noqa: S311 - a key is chosen, not made
     if bulletin:
-        bulletin.hear = Herald(app.rotator, app.lines, app.owners, bulletin.tell, clock).hear
+        me = secrets.token_hex(4)
+        bulletin.hear = Herald(
+            app.rotator, app.lines, app.owners, tell=bulletin.tell, clock=clock, me=me
+        ).hear
     return app

@@ -3,7 +3,6 @@
 Times are seconds since the epoch.
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,22 +23,24 @@ _LONGEST = 2 * DAY
 
 
 class Herald:
-    """Tells what has changed here, and puts into effect what others tell."""
+    """Tells what has changed here, and puts into effect what others tell. `me` is a name of our own."""
 
     def __init__(
         self,
         rotator: Rotator,
         lines: Lines,
         owners: Owners,
+        *,
         tell: Callable[[Notice], None],
         clock: Callable[[], float],
+        me: str,
     ) -> None:
         self._rotator = rotator
         self._lines = lines
         self._owners = owners
         self._tell = tell
         self._clock = clock
-        self._me = secrets.token_hex(4)
+        self._me = me
         self._keys = {key.name: key for key in rotator.keys}
         self._hearing = False  # what is heard is not told
         rotator.alone = False
@@ -98,7 +99,7 @@ class Herald:
                         self._hear_of(key, notice)
                     elif not notice.key:
                         self._hear_of_all(notice)
-                except (TypeError, ValueError, KeyError):
+                except (AttributeError, LookupError, TypeError, ValueError):
                     continue  # another version of this program, perhaps
         finally:
             self._hearing = False

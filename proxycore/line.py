@@ -20,7 +20,7 @@ from typing import Protocol
 from proxycore.key import Key
 from proxycore.rotator import Call, Rotator
 
-_KEPT_FREE = 0.15  # of the time that a request may wait, for those who were told to come back
+_KEPT_FREE = 0.25  # of the time that a request may wait, for those who were told to come back
 _EXPECTED = 0.3  # seconds after the told moment that someone is expected
 _FAR = 600.0  # seconds: who is told to come back later than that is not expected
 _MANY = 10_000

@@ -47,7 +47,11 @@ class Notice:
     @classmethod
     def decode(cls, line: bytes) -> "Notice":
         """The notice in a line; raises ValueError when there is none in it."""
-        match json.loads(line):
+        try:
+            content = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        match content:
             case [str(kind), str(key), str(about), value, int() | float() as stamp, int() | float() as until]:
                 return cls(kind, key, about, value, float(stamp), float(until))
         raise ValueError("not a notice")

@@ -163,7 +163,9 @@ class Simulation:
                 for other in others:
                     asyncio.get_running_loop().call_later(self.lag, other.hear, [notice])
 
-            self._heralds.append(Herald(rotator, lines, Owners(self._clock), tell, self._clock))
+            self._heralds.append(
+                Herald(rotator, lines, Owners(self._clock), tell=tell, clock=self._clock, me=str(number))
+            )
         return rotator, lines
 
     async def _request(self) -> None:

@@ -54,11 +54,12 @@ def test_keys_of_one_project_share_its_quota() -> None:
 
 @pytest.mark.parametrize("load", [0.95, 1.3])
 def test_workers_who_tell_each_other_do_nearly_as_well_as_one(load: float) -> None:
-    one = Simulation(EQUAL, load, measured=20).run()
-    four = Simulation(EQUAL, load, measured=20, workers=4).run()
-    assert four.share >= one.share - 0.02
-    assert four.calls_for_each <= one.calls_for_each + 0.03
-    assert four.used.total() >= 0.97 * one.used.total()
+    one = [Simulation(EQUAL, load, measured=20, seed=seed).run() for seed in SEEDS]
+    four = [Simulation(EQUAL, load, measured=20, seed=seed, workers=4).run() for seed in SEEDS]
+    assert sum(run.served for run in four) >= 0.98 * sum(run.served for run in one)
+    for alone, together in zip(one, four, strict=True):
+        assert together.calls_for_each <= alone.calls_for_each + 0.03
+        assert together.used.total() >= 0.97 * alone.used.total()
 
 
 def test_what_others_spend_on_a_key_is_left_to_them() -> None:

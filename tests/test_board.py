@@ -1,0 +1,86 @@
+"""The board keeps what holds, and passes on what is new."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from proxycore.board import Board
+from proxycore.notice import Notice
+from tests.conftest import TurnedClock
+
+
+def notice(
+    about: str = "m", value: object = 1, stamp: float = 1.0, *, kind: str = "model", key: str = "1"
+) -> Notice:
+    return Notice(kind, key, about, value, stamp, 1_800_000_100.0)
+
+
+class Reader:
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.read: list[Notice] = []
+
+    def __call__(self, notices: Sequence[Notice]) -> None:
+        self.read.extend(notices)
+
+    def method(self, notices: Sequence[Notice]) -> None:
+        self(notices)
+
+
+def test_a_notice_survives_the_way() -> None:
+    for value in (None, 1.5, ["reason", 2, True], {"quotas": {"a": [1, None]}}):
+        told = notice("gemini 2.5 / «x»", value)
+        assert Notice.decode(told.encode()) == told
+    assert b"\n" not in notice("two\nlines").encode()
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[1]", b'["a","b","c",1,"x",2]', b"\xff", b"[" * 10_000])
+def test_what_is_no_notice_is_told_apart(line: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - whichever kind of it
+        Notice.decode(line)
+
+
+def test_what_is_new_is_passed_on_to_all_but_its_source() -> None:
+    board, one, other = Board(TurnedClock()), Reader(), Reader()
+    board.read_by(one.method)
+    board.read_by(other)
+    board.post([notice()], one.method)
+    assert (one.read, other.read) == ([], [notice()])
+    board.left_by(other)
+    board.post([notice(stamp=2.0)])
+    assert (one.read, other.read) == ([notice(stamp=2.0)], [notice()])
+
+
+def test_the_newest_holds_and_an_older_one_that_comes_late_does_not() -> None:
+    board, reader = Board(TurnedClock()), Reader()
+    board.read_by(reader)
+    board.post([notice(value=None, stamp=2.0)])
+    board.post([notice(value=1, stamp=1.0), notice(value=None, stamp=2.0)])
+    assert board.notices() == reader.read == [notice(value=None, stamp=2.0)]
+
+
+def test_a_resource_has_one_owner() -> None:
+    board = Board(TurnedClock())
+    board.post(
+        [notice("files/a", kind="owner", key="1"), notice("files/a", stamp=2.0, kind="owner", key="2")]
+    )
+    assert [known.key for known in board.notices()] == ["2"]
+
+
+def test_what_has_expired_is_forgotten() -> None:
+    clock = TurnedClock()
+    board = Board(clock)
+    board.post([notice()])
+    clock.turn(100)
+    assert board.notices() == []
+    board.post([notice(stamp=5.0)])
+    assert board.notices() == []
+
+
+def test_the_board_does_not_grow_without_end() -> None:
+    board = Board(TurnedClock(), capacity=1000)
+    board.post([notice(f"invented-{number}", stamp=float(number)) for number in range(10_000)])
+    kept = board.notices()
+    assert len(kept) <= 2000
+    assert kept[-1].about == "invented-9999"

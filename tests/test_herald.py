@@ -1,0 +1,223 @@
+"""What one process finds, the others know."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from proxycore.app import ProxyApplication, make_app
+from proxycore.board import Board
+from proxycore.bulletin import Bulletin, HostBulletin
+from proxycore.demo import Health, StandIn
+from proxycore.hall import keep_hall
+from proxycore.key import Key
+from proxycore.listener import Listener
+from proxycore.notice import Notice
+from tests.conftest import settings, until
+from tests.wire import Got, ask
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+MODEL = "gemini-2.5-flash"
+GENERATE = f"/v1beta/models/{MODEL}:generateContent"
+QUESTION = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
+
+
+class Worker:
+    """A proxy that tells and hears."""
+
+    def __init__(self, app: ProxyApplication, port: int) -> None:
+        self.app, self.port = app, port
+
+    def key(self, secret: str) -> Key:
+        return next(key for key in self.app.rotator.keys if key.secret == secret)
+
+    async def ask(self, target: str = GENERATE) -> Got:
+        return await ask(self.port, "POST", target, body=QUESTION)
+
+
+@asynccontextmanager
+async def workers(
+    standin: StandIn, board: Board, count: int = 2, **variables: str
+) -> AsyncIterator[list[Worker]]:
+    url = standin.listen()
+    keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(standin.keys)}
+    async with AsyncExitStack() as stack:
+        yield [await worker(stack, url, keys, board, **variables) for _ in range(count)]
+    await standin.stop()
+
+
+async def worker(
+    stack: AsyncExitStack, url: str, keys: dict[str, str], board: Board, **variables: str
+) -> Worker:
+    bulletin = Bulletin(board)
+    app = make_app(settings(url, keys, **variables), bulletin=bulletin)
+    await bulletin.start()
+    listener, server = Listener("127.0.0.1", 0), app.server()
+    listener.accept_for(server)
+    stack.push_async_callback(server.close_all_connections)
+    stack.push_async_callback(bulletin.close)
+    stack.push_async_callback(app.close)
+    stack.callback(listener.stop)
+    return Worker(app, listener.port)
+
+
+async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once() -> None:
+    healths = {
+        "AQ.spent": Health.quota(2),
+        "AQ.dead": Health.suspended(),
+        "AQ.disabled": Health.service_disabled(),
+    }
+    async with workers(StandIn(healths), Board(time.time), MAX_WAIT="0") as (one, other):
+        while (await one.ask()).status == 200:
+            pass
+        await until(lambda: other.key("AQ.disabled").whole is not None)
+        retired, whole = other.key("AQ.dead").retired, other.key("AQ.disabled").whole
+        assert retired == one.key("AQ.dead").retired
+        assert whole == one.key("AQ.disabled").whole
+        allowance = other.key("AQ.spent").project.allowances[MODEL]
+        assert allowance.bench == one.key("AQ.spent").project.allowances[MODEL].bench
+        assert [quota.requests for quota in allowance.quotas.values()] == [2]
+        assert (await other.ask()).status == 429
+
+
+async def test_a_clearing_is_known_to_the_other() -> None:
+    standin = StandIn({"AQ.key": Health.bare_429()})
+    async with workers(standin, Board(time.time), MAX_WAIT="3") as (one, other):
+        asked = asyncio.ensure_future(one.ask())
+        await until(lambda: MODEL in other.key("AQ.key").project.allowances)
+        standin.keys["AQ.key"] = Health.healthy()
+        assert (await asked).status == 200
+        await until(lambda: other.key("AQ.key").project.allowances[MODEL].bench is None)
+        assert (await other.ask()).status == 200
+
+
+async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> None:
+    standin = StandIn({"AQ.key": Health.quota(6, window=2.0)})
+    async with workers(standin, Board(time.time), MAX_WAIT="10") as (one, other):
+        for _ in range(3):
+            await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(3)))
+        standin.calls.clear()
+        statuses = [
+            got.status
+            for got in await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(6)))
+        ]
+        assert statuses == [200] * 12
+        assert sum(call.status == 429 for call in standin.calls) <= 1
+
+
+async def test_an_owner_is_known_to_the_other() -> None:
+    standin = StandIn({f"AQ.key-{n}": Health.healthy() for n in range(5)})
+    async with workers(standin, Board(time.time)) as (one, other):
+        fields = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
+        assert (await ask(one.port, "POST", "/upload/v1beta/files", *fields, body=b"content")).status == 200
+        await until(lambda: len(other.app.owners) == len(one.app.owners) > 0)
+        name = next(iter(vars(one.app.owners)["_entries"]))
+        standin.calls.clear()
+        assert (await ask(other.port, "GET", f"/v1beta/{name}")).status == 200
+        assert len(standin.calls) == 1
+
+
+async def test_an_outage_that_one_finds_is_one_for_all() -> None:
+    standin = StandIn({f"AQ.key-{n}": Health.bare_429() for n in range(10)})
+    async with workers(standin, Board(time.time), MAX_WAIT="0") as (one, other):
+        assert (await one.ask()).status == 429
+        await until(lambda: other.app.rotator.outages.of(MODEL) is not None)
+        standin.calls.clear()
+        assert (await other.ask()).status == 429
+        assert len(standin.calls) == 0
+
+
+async def test_a_newcomer_starts_with_what_the_others_know() -> None:
+    board = Board(time.time)
+    async with workers(StandIn({"AQ.dead": Health.suspended()}), board, 1) as (one,):
+        assert (await one.ask()).status == 401
+        await until(lambda: bool(board.notices()))
+        async with AsyncExitStack() as stack:
+            new = await worker(stack, "http://127.0.0.1:9", {"GOOGLE_API_KEY_0": "AQ.dead"}, board)
+            assert new.key("AQ.dead").retired == one.key("AQ.dead").retired
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], ["a"], {"quotas": 3}, {"quotas": {"q": [1]}}])
+@pytest.mark.parametrize(
+    "kind", ["model", "whole", "retired", "quota", "call", "owner", "project", "outage", "?"]
+)
+async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
+    board = Board(time.time)
+    async with workers(StandIn({"AQ.key": Health.healthy()}), board, 1) as (one,):
+        for key in ("0", "", "unknown"):
+            board.post([Notice(kind, key, "some model", value, 1.0, 1e12)])
+        assert (await one.ask()).status == 200
+
+
+class Heard:
+    """A bulletin over the host's socket, and what it heard."""
+
+    def __init__(self, path: Path) -> None:
+        self.notices: list[Notice] = []
+        self.bulletin = HostBulletin(path)
+        self.bulletin.hear = self._hear
+
+    def _hear(self, notices: Sequence[Notice]) -> None:
+        self.notices += notices
+
+
+@asynccontextmanager
+async def hall(path: Path) -> AsyncIterator[None]:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    stop = asyncio.Event()
+    work = asyncio.ensure_future(keep_hall(listener, None, stop))
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        stop.set()
+        await work
+
+
+def news(number: int) -> Notice:
+    return Notice("owner", "0", f"files/{number}", True, float(number), 1e12)
+
+
+async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: Path) -> None:
+    async with hall(tmp_path / "board"):
+        one, other = Heard(tmp_path / "board"), Heard(tmp_path / "board")
+        await one.bulletin.start()
+        await other.bulletin.start()
+        told = [news(number) for number in range(1, 2001)]
+        for notice in told:
+            one.bulletin.tell(notice)
+        await until(lambda: len(other.notices) == 2000)
+        assert other.notices == told
+        assert one.notices == []
+        late = Heard(tmp_path / "board")
+        await late.bulletin.start()
+        assert late.notices == told
+        for heard in (one, other, late):
+            await heard.bulletin.close()
+
+
+async def test_a_process_that_lost_the_board_comes_back_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    one, other = Heard(path), Heard(path)
+    async with hall(path):
+        await one.bulletin.start()
+        await other.bulletin.start()
+    path.unlink()
+    one.bulletin.tell(news(1))
+    await asyncio.sleep(0.05)
+    async with hall(path):
+        await until(lambda: other.notices == [news(1)])
+        for heard in (one, other):
+            await heard.bulletin.close()
+
+
+async def test_without_a_board_a_process_starts_all_the_same(tmp_path: Path) -> None:
+    alone = Heard(tmp_path / "nowhere")
+    await alone.bulletin.start()
+    alone.bulletin.tell(news(1))
+    await alone.bulletin.close()
