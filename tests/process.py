@@ -85,6 +85,10 @@ class Program:
         self._reader.join(1)
         return status
 
+    def read_all(self) -> None:
+        """Waits until all processes that could say something are gone."""
+        self._reader.join(10)
+
     @property
     def child(self) -> int:
         """The process that a prefix like `unshare --fork` started."""
@@ -112,5 +116,6 @@ def program(
     finally:
         started.process.kill()
         started.process.wait()
+        started.read_all()
         if started.process.stderr:
             started.process.stderr.close()

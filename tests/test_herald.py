@@ -78,6 +78,8 @@ async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once()
         retired, whole = other.key("AQ.dead").retired, other.key("AQ.disabled").whole
         assert retired == one.key("AQ.dead").retired
         assert whole == one.key("AQ.disabled").whole
+        await until(lambda: MODEL in other.key("AQ.spent").project.allowances)
+        await until(lambda: other.key("AQ.spent").project.allowances[MODEL].quotas != {})
         allowance = other.key("AQ.spent").project.allowances[MODEL]
         assert allowance.bench == one.key("AQ.spent").project.allowances[MODEL].bench
         assert [quota.requests for quota in allowance.quotas.values()] == [2]

@@ -1,0 +1,204 @@
+"""Several workers: a parent that starts them, passes signals on, and replaces those that crash."""
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEYS, until
+from tests.process import Program, program
+from tests.wire import CHUNKED, Got, RawUpstream, Seen, always, answer, ask, chunk, connect
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
+GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
+OK = answer(200, b"{}")
+
+
+async def slow(_: Seen, writer: asyncio.StreamWriter) -> None:
+    """Twenty events in a second."""
+    writer.write(CHUNKED)
+    for number in range(20):
+        writer.write(chunk(b"data: %d\r\n\r\n" % number))
+        await asyncio.sleep(0.05)
+    writer.write(b"0\r\n\r\n")
+
+
+async def endless(_: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.write(CHUNKED)
+    while True:
+        writer.write(chunk(b"data: tick\r\n\r\n"))
+        await asyncio.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers(started: Program) -> list[int]:
+    """The workers, without the hall, which is the first child."""
+    return sorted(children(started.process.pid))[1:]
+
+
+def environment(upstream: RawUpstream, count: int = 2) -> dict[str, str]:
+    return {**KEYS, "UPSTREAM_URL": upstream.url, "WORKERS": str(count)}
+
+
+async def stream(port: int) -> Got:
+    async with connect(port) as client:
+        client.send("POST", STREAM, body=b"{}")
+        return await client.got()
+
+
+async def ready(started: Program) -> int:
+    return await asyncio.to_thread(lambda: started.port)
+
+
+async def test_the_ready_line_comes_once_and_says_how_many_there_are(tmp_path: Path) -> None:
+    async with RawUpstream(always(OK)) as upstream:
+        with program(folder=tmp_path, environment=environment(upstream, 3)) as started:
+            port = await ready(started)
+            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 200
+            assert started.log.count("ready: ") == 1
+            assert "no client key required, 3 workers" in started.log
+            assert started.log.count("ANYONE") == 1
+            assert len(workers(started)) == 3
+
+
+async def test_a_signal_drains_all_and_the_status_is_0(tmp_path: Path) -> None:
+    async with RawUpstream(slow) as upstream:
+        with program(folder=tmp_path, environment=environment(upstream)) as started:
+            port = await ready(started)
+            streams = [asyncio.ensure_future(stream(port)) for _ in range(8)]
+            await until(lambda: len(upstream.seen) == 8)
+            started.signal(signal.SIGTERM)
+            for got in await asyncio.gather(*streams):
+                assert (got.whole, len(got.chunks)) == (True, 20)
+            assert await asyncio.to_thread(started.exit_status) == 0
+            assert "Traceback" not in started.log
+            assert "ERROR" not in started.log
+
+
+async def test_a_second_signal_cuts_all(tmp_path: Path) -> None:
+    async with RawUpstream(endless) as upstream:
+        with program(folder=tmp_path, environment=environment(upstream)) as started:
+            port = await ready(started)
+            streams = [asyncio.ensure_future(stream(port)) for _ in range(4)]
+            await until(lambda: len(upstream.seen) == 4)
+            started.signal(signal.SIGINT)
+            await asyncio.sleep(0.3)
+            assert not any(task.done() for task in streams)
+            started.signal(signal.SIGINT)
+            assert not any(got.whole for got in await asyncio.gather(*streams))
+            assert await asyncio.to_thread(started.exit_status) == 0
+
+
+async def test_a_worker_that_is_killed_takes_only_its_own_streams_and_is_replaced(tmp_path: Path) -> None:
+    async with RawUpstream(slow) as upstream:
+        with program(folder=tmp_path, environment=environment(upstream)) as started:
+            port = await ready(started)
+            streams = [asyncio.ensure_future(stream(port)) for _ in range(40)]
+            await until(lambda: len(upstream.seen) == 40)
+            victim, other = workers(started)
+            os.kill(victim, signal.SIGKILL)
+            await until(lambda: len(workers(started)) == 2)
+            whole = [got.whole for got in await asyncio.gather(*streams)]
+            assert 0 < sum(whole) < 40
+            assert (await stream(port)).whole
+            assert other in workers(started)
+            assert victim not in workers(started)
+            assert f"worker 1 (pid {victim}) was killed by SIGKILL; a new one takes its place" in started.log
+
+
+async def test_what_the_others_know_is_known_to_a_worker_that_takes_a_place(tmp_path: Path) -> None:
+    spent = (
+        b'{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "Consumer has been suspended."}}'
+    )
+    async with RawUpstream(always(answer(403, spent))) as upstream:
+        with program(folder=tmp_path, environment=environment(upstream)) as started:
+            port = await ready(started)
+            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 401
+            await until(lambda: len(upstream.seen) == 2)
+            await asyncio.sleep(0.1)
+            before = workers(started)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            await until(lambda: len(workers(started)) == 2 and not set(before) & set(workers(started)))
+            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 401
+            assert len(upstream.seen) == 2
+
+
+async def test_the_hall_is_replaced_as_well(tmp_path: Path) -> None:
+    async with RawUpstream(always(OK)) as upstream:
+        with program(folder=tmp_path, environment=environment(upstream)) as started:
+            port = await ready(started)
+            hall = min(children(started.process.pid))
+            os.kill(hall, signal.SIGKILL)
+            await asyncio.to_thread(
+                started.wait_for, re.compile(r"the hall \(pid \d+\) was killed by SIGKILL")
+            )
+            await until(lambda: len(children(started.process.pid)) == 3)
+            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 200
+            started.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(started.exit_status) == 0
+
+
+async def test_workers_end_when_their_parent_is_gone(tmp_path: Path) -> None:
+    async with RawUpstream(always(OK)) as upstream:
+        with program(folder=tmp_path, environment=environment(upstream)) as started:
+            await ready(started)
+            left = children(started.process.pid)
+            started.signal(signal.SIGKILL)
+            await until(lambda: not any(_runs(pid) for pid in left))
+
+
+async def test_a_reload_takes_new_keys_without_breaking_a_stream(tmp_path: Path) -> None:
+    async with RawUpstream(slow) as upstream:
+        env = {"UPSTREAM_URL": upstream.url, "WORKERS": "2"}
+        (tmp_path / ".env").write_text("GOOGLE_API_KEY_1=the-former-key\n")
+        with program(folder=tmp_path, environment=env) as started:
+            port = await ready(started)
+            running = asyncio.ensure_future(stream(port))
+            await until(lambda: len(upstream.seen) == 1)
+            (tmp_path / ".env").write_text("GOOGLE_API_KEY_1=the-new-key\n")
+            started.signal(signal.SIGHUP)
+            await asyncio.to_thread(started.wait_for, re.compile("reloaded"))
+            await until(lambda: started.log.count("stopping") >= 2)
+            assert (await stream(port)).whole
+            assert (await running).whole
+            assert [seen.key for seen in upstream.seen] == ["the-former-key", "the-new-key"]
+            # A faulty file changes nothing.
+            (tmp_path / ".env").write_text("MAX_WAIT=-1\n")
+            started.signal(signal.SIGHUP)
+            await asyncio.to_thread(started.wait_for, re.compile("MAX_WAIT: '-1' is not a number"))
+            assert (await stream(port)).whole
+            started.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(started.exit_status) == 0
+
+
+def test_mistakes_are_told_before_anything_is_started(tmp_path: Path) -> None:
+    with program(folder=tmp_path, environment={**KEYS, "WORKERS": "2", "HOST": "256.0.0.1"}) as started:
+        assert started.exit_status() == 2
+        assert "HOST, PORT: can't listen" in started.log
+        assert "Traceback" not in started.log
+
+
+def test_as_pid_1_signals_are_heard_and_orphans_are_buried(tmp_path: Path) -> None:
+    prefix = ("unshare", "--fork", "--pid", "--kill-child")
+    if os.geteuid() or os.system("unshare --fork --pid true 2> /dev/null"):  # noqa: S605 - a fixed command
+        pytest.skip("a PID namespace needs root")
+    with program(folder=tmp_path, environment={**KEYS, "WORKERS": "2"}, prefix=prefix) as started:
+        assert started.port
+        os.kill(started.child, signal.SIGTERM)
+        assert started.exit_status() == 0
+        assert started.log.count("stopped") >= 3
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
