@@ -19,6 +19,7 @@ from proxycore.verdict import Limit
 _SLACK = 0.01  # seconds: the way to Google is not always as long as it was for the call that now falls out
 _TOLERANCE = 1.02  # of the named period: more than that is not explained by our own calls
 _STEP = 0.25  # of what the period is thought to be too long
+_WHOLE = 1.0  # seconds that a told time may be off which has no fraction: some are rounded up
 _PATIENCE = 64.0  # periods between two steps, at most
 
 
@@ -35,7 +36,8 @@ class Quota:
     known_since: float
     allowed: int
     window: float | None = None
-    shortest: float = 0.0  # what was too short, or the first that was thought
+    shortest: float = 0.0  # what was too short, or the least that it could be at first
+    before: float = 0.0  # the window before the last step; 0 if that was taken back, or never was one
     widen_at: float = 0.0
     patience: float = 1.0  # windows between two steps
 
@@ -73,14 +75,10 @@ class Quota:
             # Google lets go of the oldest of the last so many calls after this time.
             counted = now + told - calls[-requests] + _SLACK
             if counted <= self.period * _TOLERANCE:
-                self._explained(counted, now)
+                self._explained(counted, 0.0 if told % 1 else _WHOLE, now)
                 return
         if now - self.known_since >= self.period:
-            self.window = self.window or self.period
-            mine = len(calls) - bisect_right(calls, now - self.window)
-            if mine + unheard < self.allowed:
-                self.allowed = max(1, mine)
-                self._put_off(now)
+            self._unexplained(calls, now, unheard)
 
     def widen(self, now: float) -> bool:
         """Takes the next step, if it is time; returns whether it did."""
@@ -88,19 +86,39 @@ class Quota:
             return False
         if self.allowed < self.requests:
             self.allowed += 1
-        elif self.window > self.shortest:
+        elif self.window > self.shortest + _SLACK:
+            self.before = self.window
             self.window -= (self.window - self.shortest) * _STEP
         self.patience = max(1.0, self.patience / 2)
         self.widen_at = now + self.patience * self.window
         return True
 
-    def _explained(self, counted: float, now: float) -> None:
+    def _explained(self, counted: float, doubt: float, now: float) -> None:
+        """Google counts calls for so long; that may be too much by `doubt`."""
         if self.window is None:
-            self.window = self.shortest = counted
+            self.window, self.shortest = counted, counted - doubt
             self.widen_at = now + counted
         elif counted > self.window:
-            self.window, self.shortest = counted, self.window  # which was too short
+            self._lengthen(counted - doubt, counted, now)
+
+    def _unexplained(self, calls: Sequence[float], now: float, unheard: int) -> None:
+        """The window was too short, or others use the quota as well."""
+        if self.window is None:
+            self.window = self.period
+        elif self.before:
+            self._lengthen(self.window, self.period, now)
+            return
+        mine = len(calls) - bisect_right(calls, now - self.window)
+        if mine + unheard < self.allowed:
+            self.allowed = max(1, mine)
             self._put_off(now)
+
+    def _lengthen(self, least: float, otherwise: float, now: float) -> None:
+        """The window was too short: the one before the last step comes back, if it is long enough."""
+        self.shortest = self.window or 0.0
+        self.window = self.before if self.before >= least else otherwise
+        self.before = 0.0
+        self._put_off(now)
 
     def _put_off(self, now: float) -> None:
         self.patience = min(2 * self.patience, _PATIENCE)

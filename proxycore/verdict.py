@@ -200,15 +200,22 @@ def _quota(error: _Error, retry_after: float | None, now: float) -> Verdict:
     if any("perday" in quota.lower() for quota, _ in error.quotas):
         seconds = until_google_midnight(now)
         return Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, seconds, limits=limits)
-    told = _seconds(error.retry_delay)
-    if told is None and (match := _RETRY_IN.search(error.message)):
-        told = _seconds(match[1])
+    told = _told(error)
     if error.quotas or told is not None:
         told = retry_after if told is None else told
         return Verdict("quota spent", Then.FAILOVER, Rest.MODEL, told, limits=limits)
     return Verdict(
         "refused without a reason", Then.ADDRESS, Rest.MODEL, retry_after, Backoff.ADDRESS, vague=True
     )
+
+
+def _told(error: _Error) -> float | None:
+    told = _seconds(error.retry_delay)
+    match = _RETRY_IN.search(error.message)
+    said = _seconds(match[1]) if match else None
+    if told is None or (said is not None and abs(said - told) < 1):
+        return said  # often the same with more digits
+    return told
 
 
 def _limits(quotas: list[tuple[str, str]]) -> Iterator[Limit]:

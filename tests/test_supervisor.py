@@ -1,6 +1,7 @@
 """Several workers: a parent that starts them, passes signals on, and replaces those that crash."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import pytest
 
 from tests.conftest import KEYS, until
 from tests.process import Program, program
-from tests.wire import CHUNKED, Got, RawUpstream, Seen, always, answer, ask, chunk, connect
+from tests.wire import CHUNKED, Client, Got, RawUpstream, Seen, always, answer, ask, chunk, connect
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
@@ -97,20 +98,38 @@ async def test_a_second_signal_cuts_all(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_is_killed_takes_only_its_own_streams_and_is_replaced(tmp_path: Path) -> None:
-    async with RawUpstream(slow) as upstream:
-        with program(folder=tmp_path, environment=environment(upstream)) as started:
-            port = await ready(started)
-            streams = [asyncio.ensure_future(stream(port)) for _ in range(40)]
-            await until(lambda: len(upstream.seen) == 40)
-            victim, other = workers(started)
-            os.kill(victim, signal.SIGKILL)
-            await until(lambda: len(workers(started)) == 2)
-            whole = [got.whole for got in await asyncio.gather(*streams)]
-            assert 0 < sum(whole) < 40
+    done = asyncio.Event()
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"data: begun\r\n\r\n"))
+        if seen.body != b"{}":
+            await done.wait()
+        writer.write(b"0\r\n\r\n")
+
+    async def whole(client: Client) -> bool:
+        try:
+            return [data async for data in client.chunks()] == [b"data: begun\r\n\r\n"]
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return False
+
+    async with RawUpstream(script) as upstream, contextlib.AsyncExitStack() as stack:
+        started = stack.enter_context(program(folder=tmp_path, environment=environment(upstream)))
+        port = await ready(started)
+        clients = [await stack.enter_async_context(connect(port)) for _ in range(200)]
+        for client in clients:
+            client.send("POST", STREAM, body=b'{"long": true}')
+        for client in clients:
+            assert (await client.head()).status == 200
+        victim, other = workers(started)
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: len(workers(started)) == 2 and victim not in workers(started))
+        for _ in range(10):
             assert (await stream(port)).whole
-            assert other in workers(started)
-            assert victim not in workers(started)
-            assert f"worker 1 (pid {victim}) was killed by SIGKILL; a new one takes its place" in started.log
+        done.set()
+        ends = await asyncio.gather(*map(whole, clients))
+        assert 0 < sum(ends) < 200
+        assert other in workers(started)
+        assert f"worker 1 (pid {victim}) was killed by SIGKILL; a new one takes its place" in started.log
 
 
 async def test_what_the_others_know_is_known_to_a_worker_that_takes_a_place(tmp_path: Path) -> None:
