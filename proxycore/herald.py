@@ -125,15 +125,14 @@ class Herald:
                 )
 
     def _hear_call(self, key: Key, notice: Notice) -> None:
-        model, who, moment = notice.about.rsplit(" ", 2)
+        model, _, moment = notice.about.rsplit(" ", 2)
         at = float(moment)
         if notice.value is None:
             self._rotator.uncount(key, model, at)
             return
         self._rotator.count(key, model, at)
-        allowance = key.project.allowances[model]
-        # Two who reserve at the same time reserve the same: one of them has to move.
-        if (at <= self._clock() or who < self._me) and allowance.overbooked(self._clock()):
+        # Two who reserve at the same time reserve the same: who reserved the later moment has to move.
+        if key.project.allowances[model].overbooked(self._clock()):
             self._lines.stir(model)
 
     def _hear_of_all(self, notice: Notice) -> None:

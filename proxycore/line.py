@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxycore.key import Key
-from proxycore.rotator import Call, Rotator
+from proxycore.rotator import APART, Call, Rotator
 
 _KEPT_FREE = 0.25  # of the time that a request may wait, for those who were told to come back
 _EXPECTED = 0.3  # seconds after the told moment that someone is expected
@@ -124,7 +124,7 @@ class Line:
             self._hand_over(shared.pop(0), key)
         while shared and (turn := rotator.next_turn(model)):
             if len(slots) >= len(shared):
-                if turn[1] >= slots[len(shared) - 1].at:
+                if turn[1] >= slots[len(shared) - 1].at - APART:
                     break
                 last = slots.pop()
                 rotator.uncount(last.key, model, last.at)
@@ -181,8 +181,7 @@ class Line:
         place.turn.set_result(None)
 
     def _reserve(self, key: Key, at: float) -> Slot:
-        self._rotator.count(key, self._model, at)
-        return Slot(at, key)
+        return Slot(self._rotator.reserve(key, self._model, at), key)
 
     def _give_back(self, place: Place, slot: Slot | None) -> None:
         if slot and place.spends:

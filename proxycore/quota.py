@@ -38,6 +38,7 @@ class Quota:
     window: float | None = None
     shortest: float = 0.0  # what was too short, or the least that it could be at first
     before: float = 0.0  # the window before the last step; 0 if that was taken back, or never was one
+    learned_at: float = 0.0  # when a refusal last made the window longer
     widen_at: float = 0.0
     patience: float = 1.0  # windows between two steps
 
@@ -75,7 +76,7 @@ class Quota:
             # Google lets go of the oldest of the last so many calls after this time.
             counted = now + told - calls[-requests] + _SLACK
             if counted <= self.period * _TOLERANCE:
-                self._explained(counted, 0.0 if told % 1 else _WHOLE, now)
+                self._explained(counted, told, now)
                 return
         if now - self.known_since >= self.period:
             self._unexplained(calls, now, unheard)
@@ -93,20 +94,24 @@ class Quota:
         self.widen_at = now + self.patience * self.window
         return True
 
-    def _explained(self, counted: float, doubt: float, now: float) -> None:
-        """Google counts calls for so long; that may be too much by `doubt`."""
+    def _explained(self, counted: float, told: float, now: float) -> None:
+        """Google seems to count calls for so long, if no others were made."""
+        doubt = 0.0 if told % 1 else _WHOLE
         if self.window is None:
-            self.window, self.shortest = counted, counted - doubt
+            self.window, self.shortest, self.learned_at = counted, counted - doubt, now
             self.widen_at = now + counted
         elif counted > self.window:
+            if now - self.learned_at > self.window:
+                # It did for a while, so it is only as far off as it has to be: there may have been others.
+                counted = min(counted, self.window + told + _SLACK)
             self._lengthen(counted - doubt, counted, now)
 
     def _unexplained(self, calls: Sequence[float], now: float, unheard: int) -> None:
         """The window was too short, or others use the quota as well."""
         if self.window is None:
             self.window = self.period
-        elif self.before:
-            self._lengthen(self.window, self.period, now)
+        elif self.before or bisect_right(calls, now - self.period) <= len(calls) - self.requests:
+            self._lengthen(self.window, min(self.period, self.window / (1 - _STEP)), now)
             return
         mine = len(calls) - bisect_right(calls, now - self.window)
         if mine + unheard < self.allowed:
@@ -117,7 +122,7 @@ class Quota:
         """The window was too short: the one before the last step comes back, if it is long enough."""
         self.shortest = self.window or 0.0
         self.window = self.before if self.before >= least else otherwise
-        self.before = 0.0
+        self.before, self.learned_at = 0.0, now
         self._put_off(now)
 
     def _put_off(self, now: float) -> None:

@@ -26,6 +26,9 @@ from proxycore.verdict import DAY, Backoff, Rest, Verdict
 RETRIAL = DAY
 """Seconds after which a retired key is tried once more."""
 
+APART = 0.002
+"""Seconds by which a reserved call may be later than it could be."""
+
 _ROSTERS = 64  # models that have an index; that of another one is made when it is asked for
 
 Listener = Callable[[str, Key | None, str, float], None]
@@ -120,6 +123,13 @@ class Rotator:
         if outage:
             self._try(outage, now)
         return True
+
+    def reserve(self, key: Key, model: str, at: float) -> float:
+        """A call is reserved on this key, for about this moment; returns which it is."""
+        # Never quite the same as another's who reserves it in this moment: the later one has to move.
+        at += self._random.uniform(0.0, APART)
+        self.count(key, model, at)
+        return at
 
     def redeem(self, key: Key, model: str, at: float, *, spends: bool) -> Call:
         """The call that was reserved for this moment is made now."""

@@ -10,7 +10,7 @@ import math
 import random
 import selectors
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -54,11 +54,15 @@ class TurnedLoop(asyncio.SelectorEventLoop):
 
 @dataclass
 class Upstream:
-    """Counts the calls of each project: `quotas` in any `window`, or with `fixed` from minute to minute."""
+    """Counts the calls of each project: `quotas` in any `window`, or with `fixed` from minute to minute.
+
+    `tell` is how it writes times.
+    """
 
     quotas: dict[str, int]
     window: float
-    fixed: bool = False
+    fixed: bool
+    tell: Callable[[float], float]
     served: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
     def refuses(self, project: str, now: float) -> float | None:
@@ -70,7 +74,7 @@ class Upstream:
         if len(served) < self.quotas[project]:
             served.append(now)
             return None
-        return (begins if self.fixed else served[0]) + self.window - now
+        return self.tell((begins if self.fixed else served[0]) + self.window - now)
 
 
 @dataclass
@@ -114,6 +118,7 @@ class Simulation:
     keys_each: int = 1
     workers: int = 1
     fixed: bool = False
+    tell: Callable[[float], float] = float
     stranger: str = ""
     latency: float = 0.005
     lag: float = 0.003  # of what workers tell
@@ -131,7 +136,7 @@ class Simulation:
         self._random = random.Random(self.seed)  # noqa: S311 - seeded, so that it is the same every time
         self._clock = asyncio.get_running_loop().time
         self._upstream = Upstream(
-            {str(n): quota for n, quota in enumerate(self.quotas)}, self.window, self.fixed
+            {str(n): quota for n, quota in enumerate(self.quotas)}, self.window, self.fixed, self.tell
         )
         self._heralds: list[Herald] = []
         self._pools = [self._pool(number) for number in range(self.workers)]

@@ -1,5 +1,6 @@
 """What a refusal teaches about a quota, and when the next call can be made."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -11,8 +12,13 @@ from proxycore.verdict import Limit
 MINUTE = Limit("PerMinute", 5, 60.0)
 
 
-def greedy(refuses: Callable[[float], float | None], seconds: float) -> tuple[int, int]:
-    """A client that makes every call that the quota allows; how many were served, and how many refused."""
+def greedy(
+    refuses: Callable[[float], float | None], seconds: float, tell: Callable[[float], float] = float
+) -> tuple[int, int]:
+    """A client that makes every call that the quota allows; how many were served, and how many refused.
+
+    `tell` is how the upstream writes times.
+    """
     quota, calls, now, served, refused = Quota.of(MINUTE, 0.0), list[float](), 1000.0, 0, 0
     end = now + seconds
     while (now := max(now, quota.free_at(calls))) < end:
@@ -23,8 +29,8 @@ def greedy(refuses: Callable[[float], float | None], seconds: float) -> tuple[in
             served += 1
         else:
             refused += 1
-            quota.refused(MINUTE.requests, calls, told, now, 0)
-            now += max(told, 1.0)
+            quota.refused(MINUTE.requests, calls, tell(told), now, 0)
+            now += max(tell(told), 1.0)
         now += 0.1
     return served, refused
 
@@ -77,6 +83,30 @@ def test_after_one_refusal_a_sliding_window_is_never_met_again(window: float) ->
     served, refused = greedy(sliding(5, window), 30 * window)
     assert refused == 1
     assert served >= 5 * 29
+
+
+@pytest.mark.parametrize("window", [60.0, 6.0])
+@pytest.mark.parametrize("tell", [math.ceil, math.floor, round])
+def test_times_without_fractions_teach_the_window_step_by_step(
+    window: float, tell: Callable[[float], float]
+) -> None:
+    served, refused = greedy(sliding(5, window), 200 * window, tell)
+    assert served >= 0.95 * 5 * 200
+    assert refused <= 0.05 * served
+
+
+def test_an_upstream_that_always_tells_the_same_time_refuses_little() -> None:
+    served, refused = greedy(sliding(5, 60.0), 200 * 60.0, lambda _: 60.0)
+    assert served >= 0.85 * 5 * 200
+    assert refused <= 0.05 * served
+
+
+def test_a_window_that_proved_true_grows_no_further_than_a_refusal_tells() -> None:
+    quota = Quota.of(MINUTE, 0.0)
+    quota.refused(5, [1000.0, 1001.0, 1002.0, 1003.0, 1004.0], 50.5, 1010.0, 0)
+    # Another's call that was not heard of yet makes the window look longer than it is.
+    quota.refused(5, [1064.45, 1075.0, 1080.0, 1085.0, 1090.0], 0.5, 1125.1, 0)
+    assert quota.window == pytest.approx(61.0, abs=0.1)
 
 
 def test_a_window_that_starts_anew_every_minute_refuses_little() -> None:

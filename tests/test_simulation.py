@@ -3,6 +3,9 @@
 On a simulated clock; tests/bench/quotas.py measures the same over sockets.
 """
 
+import math
+from collections.abc import Callable
+
 import pytest
 
 from tests.simulation import Simulation
@@ -72,6 +75,14 @@ def test_windows_that_do_not_slide_waste_little_either() -> None:
     figures = Simulation(EQUAL, 0.95, measured=30, fixed=True).run()
     assert figures.share >= 0.98
     assert figures.calls_for_each <= 1.05
+
+
+@pytest.mark.parametrize("window", [60.0, 6.0])
+@pytest.mark.parametrize("tell", [math.ceil, math.floor])
+def test_times_in_whole_seconds_waste_little_either(window: float, tell: Callable[[float], float]) -> None:
+    figures = Simulation(EQUAL, 0.95, window, window / 3, measured=30, tell=tell).run()
+    assert figures.share >= 0.99
+    assert figures.calls_for_each <= 1.03
 
 
 def test_a_key_whose_quota_is_not_known_is_never_held_back() -> None:
