@@ -1,6 +1,6 @@
 """The bulletin: how a process tells the others what it found, and hears what they did.
 
-What is told goes out within milliseconds, in batches, and nobody ever waits for it.
+What is told goes out at once, all of one turn of the event loop together, and nobody ever waits for it.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from pathlib import Path
 from proxycore.board import Board
 from proxycore.notice import Notice
 
-_BATCH = 0.002  # seconds
 _LARGEST_QUEUE = 50_000  # notices that wait for the board to come back
 _LARGEST_BUFFER = 8 * 1024 * 1024  # bytes that a process may leave unread before it has to begin anew
 _PATIENCE = 1.0  # seconds that a start waits for what the others know
@@ -36,7 +35,7 @@ class Bulletin:
     def tell(self, notice: Notice) -> None:
         """Tells the others, soon."""
         if not self._told:
-            asyncio.get_running_loop().call_later(_BATCH, self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._told.append(notice)
 
     async def close(self) -> None:
@@ -72,7 +71,7 @@ class HostBulletin:
     def tell(self, notice: Notice) -> None:
         """Tells the others, soon."""
         if not self._told:
-            asyncio.get_running_loop().call_later(_BATCH, self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._told.append(notice.encode())
 
     async def close(self) -> None:

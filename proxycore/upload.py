@@ -22,6 +22,8 @@ from proxycore.verdict import Then
 UPLOAD_PATHS = r"/+upload/v\d+[A-Za-z0-9]*/.*"
 """The paths of uploads, as a regular expression."""
 
+_HEARSAY, _LOOK = 0.05, 0.005  # seconds that news of an upload may take, and between two looks for it
+
 
 class UploadHandler(RelayHandler):
     """Relays one request of an upload."""
@@ -54,14 +56,26 @@ class UploadHandler(RelayHandler):
         """Whether the client has to wait until the upstream takes more."""
         return self._feed is not None and self._feed.clogged
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override] # Tornado awaits it
         """Begins to send content as soon as its head is there."""
+        if self._upload and self._is_leg and not self._starter:
+            await self._hear_of_starter(self._upload)
+        if self._closed:
+            return
         super().prepare()
         if self._answered or self._finished or self.holds_body:
             return
         length = self.request.headers.get("Content-Length")
         self._feed = Feed(int(length) if length else None)
         self._passing = asyncio.create_task(self.work())
+
+    async def _hear_of_starter(self, upload: str) -> None:
+        """Another process may have handed out the address just now, and said so."""
+        pool, patience = self.pool, _HEARSAY
+        while not self._starter and not pool.rotator.alone and patience > 0:
+            await asyncio.sleep(_LOOK)
+            patience -= _LOOK
+            self._starter = pool.owners.of(upload)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Passes content on, when the upstream can take it."""
