@@ -41,8 +41,8 @@ class _Visitor(Wire):
 async def keep_hall(listener: socket.socket, replicas: Replicas | None, stop: asyncio.Event) -> None:
     """Serves the board to the workers that connect to this Unix socket, until `stop`."""
     board = Board(time.time)
+    work = await replicas.start(board) if replicas else None
     server = await asyncio.get_running_loop().create_unix_server(lambda: _Visitor(board), sock=listener)
-    work = asyncio.create_task(replicas.share(board)) if replicas else None
     await stop.wait()
     server.close()
     if work:

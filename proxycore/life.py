@@ -91,7 +91,7 @@ async def run(settings: Settings, when_ready: Callable[[int], None] = lambda _: 
         await serve(settings, listener, stop, None, ready)
         return
     board = Board(time.time)
-    sharing = asyncio.create_task(Replicas(settings.redis_url, settings.google_keys).share(board))
+    sharing = await Replicas(settings.redis_url, settings.google_keys).start(board)
     await serve(settings, listener, stop, Bulletin(board), ready)
     sharing.cancel()
 

@@ -28,8 +28,9 @@ from proxycore.notice import Notice
 _PREFIX = "gemini-key-proxy:"
 _CHANNEL = f"{_PREFIX}news"
 _SALT = f"{_PREFIX}salt"
-_SALT_LASTS = 30 * 86400  # seconds, from the last start of a replica
+_SALT_LASTS = 30 * 86400  # seconds after the end of the last replica
 _LONGEST = 2 * 86400.0  # seconds that a notice is stored
+_PATIENCE = 0.5  # seconds that a start waits for what the others know
 _TIMEOUT = 1.0  # seconds that Redis may take
 _REST = 0.3  # seconds between two tries to reach it
 _QUEUE = 50_000  # notices
@@ -45,9 +46,18 @@ class Replicas:
         self._fingerprints: dict[str, str] = {}  # name -> fingerprint
         self._names: dict[str, str] = {}
         self._queue: asyncio.Queue[Notice] = asyncio.Queue(_QUEUE)
+        self._salt = b""
+        self._caught_up = asyncio.Event()
         self._away = False
 
-    async def share(self, board: Board) -> None:
+    async def start(self, board: Board) -> "asyncio.Task[None]":
+        """Begins to share the board; waits a moment for what the others know."""
+        work = asyncio.create_task(self._share(board))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._caught_up.wait(), _PATIENCE)
+        return work
+
+    async def _share(self, board: Board) -> None:
         """Keeps the board and Redis alike, until it is cancelled."""
         while True:
             try:
@@ -76,6 +86,7 @@ class Replicas:
             board.read_by(tell)
             try:
                 await self._catch_up(redis, board, tell)
+                self._caught_up.set()
                 if self._away:
                     self._away = False
                     logger.info("Redis is back: what was missed is known again")
@@ -89,13 +100,14 @@ class Replicas:
     def _tell_away(self, error: BaseException) -> None:
         if not self._away:
             self._away = True
-            logger.warning("REDIS_URL: Redis can't be reached (%s): going on with what is known here", error)
+            logger.warning("REDIS_URL: Redis can't be used (%s): going on with what is known here", error)
 
     async def _agree_on_salt(self, redis: Redis) -> None:
         await redis.set(_SALT, random_secrets.token_hex(16), nx=True, ex=_SALT_LASTS)
         salt = await redis.getex(_SALT, ex=_SALT_LASTS)
         if not isinstance(salt, bytes):
-            raise RedisError("the salt is gone")
+            raise RedisError("it lost its data")
+        self._salt = salt
         self._fingerprints = {
             name: hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()[:24]
             for name, secret in self._secrets.items()
@@ -139,10 +151,11 @@ class Replicas:
                 await pipeline.execute()
 
     async def _watch(self, redis: Redis) -> None:
-        """Notices when Redis hangs while there is nothing to tell."""
+        """Notices when Redis hangs while there is nothing to tell, or was emptied."""
         while True:
             await asyncio.sleep(_TIMEOUT)
-            await redis.ping()
+            if await redis.getex(_SALT, ex=_SALT_LASTS) != self._salt:
+                raise RedisError("it lost its data")
 
     def _disguised(self, notice: Notice) -> Notice | None:
         if not notice.key:

@@ -32,7 +32,7 @@ def redis() -> Iterator[RedisServer]:
 @contextlib.asynccontextmanager
 async def replica(redis: RedisServer, secrets: Mapping[str, str]) -> AsyncIterator[Board]:
     board = Board(time.time)
-    work = asyncio.ensure_future(Replicas(redis.url, secrets).share(board))
+    work = await Replicas(redis.url, secrets).start(board)
     try:
         yield board
     finally:
@@ -65,7 +65,7 @@ async def test_a_newcomer_starts_with_what_the_others_know(redis: RedisServer) -
         one.post([bench("1", f"model-{number}") for number in range(1500)])
         await until(lambda: len(_stored(redis)) >= 1500)
     async with replica(redis, SECRETS) as new:
-        await until(lambda: len(new.notices()) == 1500)
+        assert len(new.notices()) == 1500
 
 
 async def test_no_key_and_no_name_is_in_redis_and_everything_expires(redis: RedisServer) -> None:
@@ -93,7 +93,7 @@ async def test_a_redis_that_is_away_at_the_start_is_told_once_and_joined_when_it
         await until(lambda: len(caplog.records) == 2)
         await asyncio.sleep(1)
         assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
-        assert "REDIS_URL: Redis can't be reached (" in caplog.text
+        assert "REDIS_URL: Redis can't be used (" in caplog.text
         redis.start()
         back = time.monotonic()
         await until(lambda: knows(other, "1"))
@@ -122,6 +122,20 @@ async def test_a_redis_that_goes_and_comes_back_is_told_once_each_and_all_agree_
         assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO", "INFO"]
 
 
+async def test_a_redis_that_was_emptied_is_filled_again(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with replica(redis, SECRETS) as one:
+        one.post([bench("1")])
+        await until(lambda: len(_stored(redis)) == 1)
+        with Redis(port=redis.port) as client:
+            client.flushall()
+        await until(lambda: len(_stored(redis)) == 1)
+        assert "it lost its data" in caplog.text
+    async with replica(redis, SECRETS) as new:
+        assert knows(new, "1")
+
+
 async def test_messages_that_make_no_sense_do_no_harm(redis: RedisServer) -> None:
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS) as other:
         one.post([bench("1")])
@@ -140,7 +154,7 @@ async def test_a_wrong_password_is_told_and_not_shown(
     url = f"redis://:hidden-password@127.0.0.1:{redis.port}"
     with Redis(port=redis.port) as client:
         client.config_set("requirepass", "another-password")
-    work = asyncio.ensure_future(Replicas(url, SECRETS).share(Board(time.time)))
+    work = await Replicas(url, SECRETS).start(Board(time.time))
     await until(lambda: bool(caplog.records))
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
