@@ -57,6 +57,8 @@ _NOT_UPSTREAM = HOP_BY_HOP | {
 
 _NOT_DOWNSTREAM = HOP_BY_HOP | {"alt-svc"}
 
+_OPENAI = re.compile(r"/v\d+[A-Za-z0-9]*/openai(?:/|$)")
+
 CREDENTIAL_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
 """Query parameters that Google's front end takes as a credential (its discovery documents list them)."""
 
@@ -144,3 +146,10 @@ def _any_form(secret: str) -> str:
 def _any_form_of(char: str) -> str:
     plain, code = re.escape(char), f"{ord(char):02x}"
     return rf"(?:\\?{plain}|(?i:%{code})|(?i:\\u00{code}))"
+
+
+def credential(secret: str, target: str) -> Field:
+    """The one credential that goes upstream on a request for this target: Google takes no second."""
+    if _OPENAI.match(target):
+        return ("Authorization", f"Bearer {secret}")
+    return ("x-goog-api-key", secret)

@@ -13,12 +13,13 @@ from typing import Any
 from proxycore.affinity import Scope
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.failover import FEW
+from proxycore.headers import credential
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.pages import Page, Place, page_for, place_of, query_at
 from proxycore.passage import Answer, Passage
-from proxycore.relay import RelayHandler, credential
+from proxycore.relay import RelayHandler
 from proxycore.verdict import Then
 
 _AT_ONCE = 8  # keys that are asked together, so that hundreds don't take a minute
@@ -88,7 +89,7 @@ class ListHandler(RelayHandler):
         return passage
 
     async def _fetch(self, key: Key, outgoing: Outgoing, *, fresh: bool) -> Answer:
-        attempt = Attempt(self.pool.upstream, outgoing, credential(key, outgoing.target), fresh=fresh)
+        attempt = Attempt(self.pool.upstream, outgoing, credential(key.secret, outgoing.target), fresh=fresh)
         try:
             head = await attempt.head()
             body = await attempt.read(_LARGEST_ANSWER)

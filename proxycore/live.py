@@ -23,11 +23,11 @@ from websockets.exceptions import ConnectionClosed
 
 from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import UpstreamError
-from proxycore.headers import Fields, query_values, upstream_fields, without_credentials
+from proxycore.headers import Fields, credential, query_values, upstream_fields, without_credentials
 from proxycore.key import Key
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Answer
-from proxycore.relay import RelayHandler, credential
+from proxycore.relay import RelayHandler
 from proxycore.session import close_session, closing_of, open_session
 from proxycore.verdict import HEALTHY
 
@@ -105,7 +105,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
             for name, value in upstream_fields(self.request.headers.get_all())
             if not name.lower().startswith("sec-websocket-")
         ]
-        fields += [credential(key, target)] if key else _token_fields(self.request)
+        fields += [credential(key.secret, target)] if key else _token_fields(self.request)
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
         names = [name.strip() for name in offered if name.strip()]
         try:

@@ -25,8 +25,8 @@ from proxycore.handler import ProxyHandler
 from proxycore.head import Head
 from proxycore.headers import (
     GROUP_FIELD,
-    Field,
     Fields,
+    credential,
     downstream_fields,
     upstream_fields,
     without_credentials,
@@ -42,7 +42,6 @@ from proxycore.verdict import HEALTHY
 PATHS = r"/+(?:v\d+[A-Za-z0-9]*|download/v\d+[A-Za-z0-9]*|\$discovery)/.*"
 """The paths that are relayed with their body held, as a regular expression."""
 
-_OPENAI = re.compile(r"/v\d+[A-Za-z0-9]*/openai(?:/|$)")
 # The upstream would resolve them, and so find another path than the one that was looked at here.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
 _LONGEST_GROUP = 128  # characters; it is remembered
@@ -191,7 +190,7 @@ class RelayHandler(ProxyHandler):
             self.conclude(passage)
 
     async def _try(self, passage: Passage, key: Key, outgoing: Outgoing, *, fresh: bool) -> Answer | None:
-        attempt = Attempt(self.pool.upstream, outgoing, credential(key, outgoing.target), fresh=fresh)
+        attempt = Attempt(self.pool.upstream, outgoing, credential(key.secret, outgoing.target), fresh=fresh)
         try:
             head = await attempt.head()
             if 200 <= head.status < 300:
@@ -293,10 +292,3 @@ class RelayHandler(ProxyHandler):
         self.write(body)
         self.flush()
         self.end_answer()
-
-
-def credential(key: Key, target: str) -> Field:
-    """The one credential that goes upstream."""
-    if _OPENAI.match(target):
-        return ("Authorization", f"Bearer {key.secret}")
-    return ("x-goog-api-key", key.secret)

@@ -9,11 +9,11 @@ import random
 from proxycore.affinity import Scope
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.bench import Bench
+from proxycore.headers import credential
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.passage import Pool
-from proxycore.relay import credential
 from proxycore.rotator import RETRIAL, Call
 
 _TARGET = "/v1beta/models?pageSize=1"
@@ -44,7 +44,7 @@ class Retrial:
         # First of all, so that no other process tries it, too.
         pool.rotator.rest(key, "retired", Bench(retired.reason, now + RETRIAL, retired.strikes + 1))
         outgoing = Outgoing("GET", _TARGET, [], b"")
-        attempt = Attempt(pool.upstream, outgoing, credential(key, _TARGET), fresh=False)
+        attempt = Attempt(pool.upstream, outgoing, credential(key.secret, _TARGET), fresh=False)
         try:
             answer = Kept(await attempt.head(), await attempt.read(KEPT_BYTES))
         except UpstreamError as error:

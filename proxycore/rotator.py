@@ -9,18 +9,16 @@ clears the strikes. A key that is dead is *retired*: it is tried once a day, wit
 A quota that a refusal told is *learned*: from then on the key rests before it would be refused. When many
 keys are refused alike, that is an *outage*, and no key is benched for it.
 
-Pure: the clock (seconds since the epoch) and the random source come in. What changes is told to `listeners`.
+Pure: the clock (seconds since the epoch) and the random source come in.
 """
 
 import random
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from proxycore.bench import Bench, Doubling, bench_after
+from proxycore.choice import Choice
 from proxycore.key import Key, Project
-from proxycore.outage import Outage, Outages
-from proxycore.roster import Roster
 from proxycore.verdict import DAY, Backoff, Rest, Verdict
 
 RETRIAL = DAY
@@ -28,15 +26,6 @@ RETRIAL = DAY
 
 APART = 0.002
 """Seconds by which a reserved call may be later than it could be."""
-
-_ROSTERS = 64  # models that have an index; that of another one is made when it is asked for
-
-Listener = Callable[[str, Key | None, str, float], None]
-"""Is told what has changed: its kind, the key and model that it is about, and a call's moment.
-
-The kinds: `model`, `whole` and `retired` for benches that began or ended, `quota`, `project`, `outage`,
-`call` and `uncall` for calls that count or don't any more, `room` if more calls may be open at once.
-"""
 
 
 @dataclass(eq=False, slots=True)
@@ -49,8 +38,8 @@ class Call:
     spends: bool
 
 
-class Rotator:
-    """Chooses keys and remembers what answers said about them."""
+class Rotator(Choice):
+    """Extends the choice among keys: remembers the calls made with them, and what answers said of them."""
 
     def __init__(
         self,
@@ -60,15 +49,10 @@ class Rotator:
         clock: Callable[[], float],
         source: random.Random,
     ) -> None:
-        self.keys = tuple(keys)
-        self.outages = Outages()
-        self.listeners: list[Listener] = []
+        super().__init__(keys, clock=clock, source=source)
         self._doublings = doublings
-        self._clock = clock
-        self._random = source
         self.alone = True  # whether nobody else uses these keys, as far as is known
         self._since = clock()
-        self._rosters: OrderedDict[str, Roster] = OrderedDict()
 
     def __repr__(self) -> str:
         now = self._clock()
@@ -76,53 +60,15 @@ class Rotator:
         resting = sum(key.retired is None and key.rests_until > now for key in self.keys)
         return f"<Rotator {len(self.keys)} keys, {resting} benched, {retired} retired>"
 
-    @property
-    def projects(self) -> list[Project]:
-        """The projects that the keys belong to."""
-        return list(dict.fromkeys(key.project for key in self.keys))
+    # Calls.
 
-    @property
-    def usable(self) -> bool:
-        """Whether at least one key can be used, for some model at least."""
-        now = self._clock()
-        return any(key.rests_until <= now for key in self.keys)
-
-    @property
-    def dead(self) -> bool:
-        """Whether there is no key that could ever serve: none at all, or all retired."""
-        return all(key.retired for key in self.keys)
-
-    # The choice.
-
-    def pick(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> Key | None:
-        """A random key that is ready for the model and not among `avoid`; None when there is none.
-
-        It is of another project than those, if that is possible. With `only`, it is that one or none.
-        """
-        now = self._clock()
-        outage = self.outages.holding(model)
-        if outage and now < (outage.next_trial or 0.0):
-            return None
-        if only:
-            key = None if only in avoid or only.ready_at(model) > now else only
-        else:
-            key = self._draw(model, now, avoid)
-        if key and outage:
-            self._try(outage, now)
-        return key
-
-    def claim(self, key: Key, model: str) -> bool:
-        """Whether the call that was reserved on this key for now can be made."""
-        now = self._clock()
-        outage, allowance = self.outages.holding(model), key.project.allowances.get(model)
-        moments = [key.rests_until, (outage and outage.next_trial) or 0.0]
-        if allowance:
-            moments += [allowance.bench.benched_until if allowance.bench else 0.0, allowance.open_until()]
-        if max(moments) > now:
-            return False
-        if outage:
-            self._try(outage, now)
-        return True
+    def call(self, key: Key, model: str, *, spends: bool) -> Call:
+        """A call is made with this key, now."""
+        call = Call(key, model, self._clock(), spends and bool(model))
+        key.tried_at = call.at
+        if call.spends:
+            self.count(key, model, call.at, mine=True)
+        return call
 
     def reserve(self, key: Key, model: str, at: float) -> float:
         """A call is reserved on this key, for about this moment; returns which it is."""
@@ -137,67 +83,6 @@ class Rotator:
         if spends:
             key.project.allowance(model, key.tried_at).begin(at)
         return Call(key, model, at, spends)
-
-    def holds(self, key: Key, model: str, at: float) -> bool:
-        """Whether a call that is reserved on this key for this moment could still be made then."""
-        allowance = key.project.allowances.get(model)
-        if allowance is None:
-            return False  # nothing holds it back any more
-        benched_until = allowance.bench.benched_until if allowance.bench else 0.0
-        return max(key.rests_until, benched_until) <= at and allowance.fits(at)
-
-    def _try(self, outage: Outage, now: float) -> None:
-        outage.try_now(now)
-        self.changed("outage", None, outage.model or "")
-
-    def next_turn(
-        self, model: str, avoid: Collection[Key] = (), only: Key | None = None
-    ) -> tuple[Key, float] | None:
-        """The key that serves one more call for the model first, and when; None when none ever does."""
-        now = self._clock()
-        if only:
-            first = None if only in avoid or only.retired else (only, max(only.ready_at(model), now))
-        else:
-            found = self._roster(model, now).first(
-                now, lambda project: any(not key.retired and key not in avoid for key in project.keys)
-            )
-            first = (_first(found[0], avoid), found[1]) if found else None
-        outage = self.outages.holding(model)
-        return (first[0], max(first[1], outage.next_trial or 0.0)) if first and outage else first
-
-    def ready_at(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> float | None:
-        """When the first key that is not retired is ready for the model; None when there is none."""
-        turn = self.next_turn(model, avoid, only)
-        return turn[1] if turn else None
-
-    def _draw(self, model: str, now: float, avoid: Collection[Key]) -> Key | None:
-        roster, source = self._roster(model, now), self._random
-        tried = {key.project for key in avoid}
-        project = roster.draw(source, now, lambda project: project not in tried)
-        if project is None and avoid:
-            project = roster.draw(source, now, lambda project: bool(_fit(project, now, avoid)))
-        if project is None:
-            return None
-        fit = _fit(project, now, avoid)
-        return fit[0] if len(fit) == 1 else source.choice(fit)
-
-    def _roster(self, model: str, now: float) -> Roster:
-        roster = self._rosters.get(model)
-        if roster is None:
-            roster = self._rosters[model] = Roster(self.projects, model, now)
-            if len(self._rosters) > _ROSTERS:
-                self._rosters.popitem(last=False)
-        return roster
-
-    # Calls.
-
-    def call(self, key: Key, model: str, *, spends: bool) -> Call:
-        """A call is made with this key, now."""
-        call = Call(key, model, self._clock(), spends and bool(model))
-        key.tried_at = call.at
-        if call.spends:
-            self.count(key, model, call.at, mine=True)
-        return call
 
     def count(self, key: Key, model: str, at: float, *, mine: bool = False) -> None:
         """A call counts from `at` on, which may be later than now. `mine`: its answer will be told."""
@@ -214,13 +99,6 @@ class Rotator:
             self.reconsider(key.project, model)
             if allowance.counted:
                 self.changed("uncall", key, model, at)
-
-    def reconsider(self, project: Project, model: str | None = None) -> None:
-        """A project may be ready earlier than was thought; without a model, any may be for any."""
-        if model is None:
-            self._rosters.clear()
-        elif roster := self._rosters.get(model):
-            roster.reconsider(project, self._clock())
 
     # Verdicts.
 
@@ -354,19 +232,3 @@ class Rotator:
                 allowance.bench = None
                 if allowance.idle(now):
                     del project.allowances[model]
-
-    def changed(self, kind: str, key: Key | None, model: str = "", at: float = 0.0) -> None:
-        """Tells all listeners."""
-        for listener in self.listeners:
-            listener(kind, key, model, at)
-
-
-def _fit(project: Project, now: float, avoid: Collection[Key]) -> list[Key]:
-    keys = project.keys
-    if not avoid and len(keys) == 1:
-        return keys
-    return [key for key in keys if key.rests_until <= now and key not in avoid]
-
-
-def _first(project: Project, avoid: Collection[Key]) -> Key:
-    return min((key for key in project.keys if key not in avoid), key=lambda key: key.rests_until)

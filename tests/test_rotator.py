@@ -63,6 +63,11 @@ def clock() -> TurnedClock:
 class Answered(Rotator):
     """A rotator whose calls are answered as soon as they are made."""
 
+    @property
+    def dead(self) -> bool:
+        """Whether no key could ever serve."""
+        return self.ready_at("") is None
+
     def answer(self, key: Key, model: str, verdict: Verdict) -> Bench | None:
         return self.apply(self.call(key, model, spends=True), verdict)
 
