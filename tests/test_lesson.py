@@ -184,7 +184,11 @@ def test_what_a_model_or_a_user_writes_teaches_nothing(path: str, document: obje
             assert read(lesson, *chunks) == set()
 
 
-@pytest.mark.parametrize("body", [gzip.compress(text(ABC))[2:], b"\0" * 99, b"{", b'"name": "files/abc'])
+@pytest.mark.parametrize(
+    "body",
+    [gzip.compress(text(ABC))[2:], b"\0" * 99, b"{", b'"name": "files/abc'],
+    ids=["beheaded gzip", "zeros", "begun object", "torn name"],
+)
 @pytest.mark.parametrize("coding", [*ENCODERS, "zstd"])
 def test_what_cannot_be_read_teaches_nothing_and_does_not_fail(coding: str, body: bytes) -> None:
     lesson = Lesson("/v1/files", [("Content-Encoding", coding)])
