@@ -1,7 +1,8 @@
-"""Who may call: client keys, and browsers of other origins (CORS, https://fetch.spec.whatwg.org)."""
+"""Who may call: client keys, the admin, and browsers of other origins (CORS, https://fetch.spec.whatwg.org)."""
 
 import hmac
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address, ip_address
 
 from tornado.httputil import HTTPHeaders
 
@@ -66,6 +67,29 @@ def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
         if scheme.lower() == "bearer":
             offers.append(credential.strip())
     return offers
+
+
+class Admin:
+    """Who may see the keys' health: who presents the admin key; where there is none, this host only."""
+
+    def __init__(self, secret: str | None) -> None:
+        self._keys = ClientKeys({"admin": secret} if secret else {})
+
+    def admits(self, headers: HTTPHeaders, query: str, address: str) -> bool:
+        """Whether this request may. What another proxy passed on is not of this host."""
+        if self._keys.required:
+            return self._keys.name_of(offered_keys(headers, query)) is not None
+        passed_on = "Forwarded" in headers or "X-Forwarded-For" in headers
+        return not passed_on and _is_loopback(address)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 class Cors:

@@ -173,15 +173,12 @@ class Allowance:
         self._open |= other._open
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """What there is to know, as JSON has it."""
-        shown: dict[str, Any] = {}
-        if self.bench:
-            shown["bench"] = {
-                "reason": self.bench.reason,
-                "until": self.bench.benched_until,
-                "strikes": self.bench.strikes,
-            }
-        shown["quotas"] = {
+        """What there is to know, as JSON has it.
+
+        Of each quota by Google's name what Google says (`requests` in `period` seconds), what is gone by
+        (`allowed` in `window` seconds, null as long as that is not known), and how many are `left`.
+        """
+        quotas = {
             name: {
                 "requests": quota.requests,
                 "period": quota.period,
@@ -191,7 +188,8 @@ class Allowance:
             }
             for name, quota in self.quotas.items()
         }
+        today = None
         if self.today:
             left = max(0, self.today.requests - self.today.used)
-            shown["today"] = {"requests": self.today.requests, "left": left, "until": self.today.ends}
-        return shown
+            today = {"requests": self.today.requests, "left": left, "until": self.today.ends}
+        return {"bench": self.bench.snapshot() if self.bench else None, "quotas": quotas, "today": today}

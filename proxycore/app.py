@@ -12,7 +12,7 @@ from tornado import httputil
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
-from proxycore.access import ClientKeys, Cors
+from proxycore.access import Admin, ClientKeys, Cors
 from proxycore.bench import Doubling
 from proxycore.bulletin import Bulletin, HostBulletin
 from proxycore.chronicle import Chronicle
@@ -31,7 +31,8 @@ from proxycore.retrial import Retrial
 from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
 from proxycore.settings import Settings
-from proxycore.status import AliveHandler, HomeHandler, NotRelayedHandler, ReadyHandler
+from proxycore.snapshot import snapshot
+from proxycore.status import AliveHandler, HomeHandler, NotRelayedHandler, ReadyHandler, SnapshotHandler
 from proxycore.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.upstream import Route, Upstream
 from proxycore.verdict import Backoff
@@ -93,6 +94,14 @@ class ProxyApplication(Application):
                 (r"/", HomeHandler),
                 (r"/healthz", AliveHandler),
                 (r"/readyz", ReadyHandler, {"rotator": self.rotator}),
+                (
+                    r"/status\.json",
+                    SnapshotHandler,
+                    {
+                        "admin": Admin(settings.admin_key),
+                        "snapshot": lambda: snapshot(self.rotator, self.lines, clock()),
+                    },
+                ),
             ],
             default_handler_class=NotRelayedHandler,
             log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well

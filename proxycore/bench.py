@@ -5,6 +5,7 @@ Times are seconds since the epoch.
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from proxycore.verdict import Verdict
 
@@ -33,6 +34,10 @@ class Bench:
     reason: str
     benched_until: float
     strikes: int = 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """What there is to know, as JSON has it."""
+        return {"reason": self.reason, "until": self.benched_until, "strikes": self.strikes}
 
 
 def bench_after(

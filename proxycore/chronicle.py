@@ -6,7 +6,6 @@ from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.outage import Outage
 from proxycore.rotator import Rotator
-from proxycore.verdict import PLACE, TROUBLE
 
 
 class Chronicle:
@@ -24,22 +23,9 @@ class Chronicle:
         breadth = model or None
         known, current = self._known.get(breadth), self._rotator.outages.current.get(breadth)
         if current and not known:
-            logger.warning("%s", thought(current))
+            logger.warning("%s", current.thought)
             self._known[breadth] = current
         elif known and not current:
             what = f" for {known.model}" if known.model else ""
             logger.info("over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
             del self._known[breadth]
-
-
-def thought(outage: Outage) -> str:
-    """What is thought to be happening, for people."""
-    what = f" for {outage.model}" if outage.model else ""
-    if outage.reason == PLACE.reason:
-        return "Google does not serve the region of this server's address: set UPSTREAM_PROXY"
-    if outage.reason == TROUBLE.reason:
-        return f"the upstream is in trouble{what}: until it is over, each request is tried once"
-    return (
-        f"many keys are refused alike{what} ({outage.reason}): it is probably this server's address or Google"
-        " itself, so no key is benched for it, and one request at a time tries"
-    )

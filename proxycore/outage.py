@@ -10,6 +10,7 @@ Times are seconds since the epoch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from proxycore.key import Project
 from proxycore.verdict import FOREIGN, PLACE, SILENCE, TROUBLE, Rest, Then, Verdict
@@ -39,6 +40,29 @@ class Outage:
     since: float
     next_trial: float | None = None
     failed: list[Project] = field(default_factory=list, repr=False)  # those that were refused alike
+
+    @property
+    def thought(self) -> str:
+        """What is thought to be happening, for people."""
+        what = f" for {self.model}" if self.model else ""
+        if self.reason == PLACE.reason:
+            return "Google does not serve the region of this server's address: set UPSTREAM_PROXY"
+        if self.reason == TROUBLE.reason:
+            return f"the upstream is in trouble{what}: until it is over, each request is tried once"
+        return (
+            f"many keys are refused alike{what} ({self.reason}): it is probably this server's address or"
+            " Google itself, so no key is benched for it, and one request at a time tries"
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """What there is to know, as JSON has it."""
+        return {
+            "reason": self.reason,
+            "model": self.model,
+            "since": self.since,
+            "next_trial": self.next_trial,
+            "thought": self.thought,
+        }
 
     def covers(self, verdict: Verdict) -> bool:
         """Whether this verdict is more of the same."""

@@ -37,6 +37,7 @@ class Settings:
         default_factory=dict
     )  # name of a key -> its project, where it is told
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
+    admin_key: str | None = field(default=None, repr=False)
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; HOST narrows it
     port: int = 8000
     upstream_url: str = "https://generativelanguage.googleapis.com"
@@ -69,7 +70,8 @@ class Settings:
     @property
     def secrets(self) -> dict[str, str]:
         """What may be shown instead of each secret, client keys included."""
-        named = {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
+        named = {self.admin_key: "the admin key"} if self.admin_key else {}
+        named |= {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
         password = urlsplit(self.redis_url or "").password
         return named | {password: "the password of REDIS_URL"} if password else named
 
@@ -98,10 +100,12 @@ def parse(variables: Mapping[str, str]) -> Settings:
     """The settings that these variables make; raises SettingsError with every mistake in one message."""
     reader = VariablesReader(variables)
     google_keys, projects = reader.google_keys()
+    client_keys = reader.client_keys()
     settings = Settings(
         google_keys=google_keys,
         projects=projects,
-        client_keys=reader.client_keys(),
+        client_keys=client_keys,
+        admin_key=reader.admin_key() or client_keys.get("default"),
         host=reader.text("HOST") or Settings.host,
         port=int(reader.number("PORT", Settings.port, most=65535, whole=True)),
         upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,

@@ -1,7 +1,11 @@
-"""The program's own answers: whether it lives, whether it can serve, what it does not relay."""
+"""The program's own answers: whether it lives, whether it can serve, how its keys are."""
 
+import json
 import logging
+from collections.abc import Callable
+from typing import Any
 
+from proxycore.access import Admin
 from proxycore.handler import ProxyHandler
 from proxycore.rotator import Rotator
 
@@ -12,12 +16,12 @@ class StatusHandler(ProxyHandler):
     access_level = logging.DEBUG  # probes ask every few seconds
     SUPPORTED_METHODS = ("GET", "HEAD", "OPTIONS")
 
-    def reply(self, text: str, status: int = 200) -> None:
-        """A short plain text."""
+    def reply(self, text: str, status: int = 200, content_type: str = "text/plain; charset=UTF-8") -> None:
+        """A short text."""
         if not self.body_whole():
             return
         self.set_status(status)
-        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.set_header("Content-Type", content_type)
         self.set_header("Cache-Control", "no-store")
         self.finish(text + "\n")
 
@@ -58,6 +62,27 @@ class ReadyHandler(StatusHandler):
             self.reply("ready")
         else:
             self.reply("no key can be used now", 503)
+
+    head = get
+
+
+class SnapshotHandler(StatusHandler):
+    """`/status.json`: what is known of the keys, for the admin."""
+
+    def initialize(self, admin: Admin, snapshot: Callable[[], dict[str, Any]]) -> None:  # type: ignore[override] # Tornado passes keywords
+        """Who may see it, and what there is to see."""
+        super().initialize()
+        self._admin = admin
+        self._snapshot = snapshot
+
+    def get(self) -> None:
+        """All of it, as JSON."""
+        request = self.request
+        if self._admin.admits(request.headers, request.query, request.remote_ip or ""):
+            text = self.site.redactor.text(json.dumps(self._snapshot()))
+            self.reply(text, content_type="application/json; charset=UTF-8")
+        elif self.body_whole():
+            self.refuse(401, "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.")
 
     head = get
 

@@ -71,6 +71,15 @@ class VariablesReader:
                 keys[name] = secret
         return keys
 
+    def admin_key(self) -> str | None:
+        """The admin key; None if there is none."""
+        secret = self.text("ADMIN_API_KEY")
+        if secret and is_placeholder(secret):
+            self.mistakes.append("ADMIN_API_KEY: still a placeholder; choose a long random secret")
+        elif secret and not _SENDABLE.fullmatch(secret):
+            self.mistakes.append("ADMIN_API_KEY: has spaces or characters that a header can't carry")
+        return secret or None
+
     def _named(self, prefix: str) -> list[tuple[str, str, str]]:
         found = []
         for variable, value in self._variables.items():

@@ -1,0 +1,112 @@
+"""What it costs to choose a key, and to find out when the next one is ready: microseconds, medians.
+
+    python -m tests.bench.choice
+
+For 10 and 1,000 keys: all fresh; all with a quota that was learned and is half spent; nine of ten at rest;
+all at rest. The clock stands still, and what a choice changes (a call that counts) is part of its cost.
+"""
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+from proxycore.bench import Doubling
+from proxycore.key import Key, keys_of
+from proxycore.rotator import Rotator
+from proxycore.verdict import Backoff, Limit, Rest, Then, Verdict
+
+MODEL = "gemini-2.5-flash"
+_ROUNDS = 200
+_QUOTA = 1000
+_SPENT = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 30.5)
+_LEARNED = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 1.5, limits=(Limit("PerMinute", _QUOTA, 60.0),))
+
+
+class Clock:
+    """Stands still, but when it is turned."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pool(count: int) -> tuple[Rotator, Clock]:
+    """So many keys, each of a project of its own."""
+    clock = Clock()
+    doublings = {backoff: Doubling(10.0, 600.0) for backoff in Backoff}
+    keys = keys_of((f"{n}", f"secret-{n}", "") for n in range(count))
+    return Rotator(keys, doublings, clock=clock, source=random.Random(1)), clock  # noqa: S311 - a load
+
+
+def rest(rotator: Rotator, keys: list[Key]) -> None:
+    """These keys are refused."""
+    for key in keys:
+        rotator.apply(rotator.call(key, MODEL, spends=True), _SPENT)
+
+
+def fresh(count: int) -> Rotator:
+    """Nothing is known of any key."""
+    return pool(count)[0]
+
+
+def learned(count: int) -> Rotator:
+    """All quotas are known, and half spent."""
+    rotator, clock = pool(count)
+    for key in rotator.keys:
+        for _ in range(_QUOTA // 2 if count < 100 else 5):
+            rotator.call(key, MODEL, spends=True)
+        clock.now += 0.001
+        rotator.apply(rotator.call(key, MODEL, spends=True), _LEARNED)
+    clock.now += 5.0
+    return rotator
+
+
+def mostly_resting(count: int) -> Rotator:
+    """Nine of ten rest."""
+    rotator, _ = pool(count)
+    rest(rotator, list(rotator.keys)[count // 10 :])
+    return rotator
+
+
+def resting(count: int) -> Rotator:
+    """All rest."""
+    rotator, _ = pool(count)
+    rest(rotator, list(rotator.keys))
+    return rotator
+
+
+def choose(rotator: Rotator) -> None:
+    """One choice as a request makes it."""
+    key = rotator.pick(MODEL)
+    if key:
+        rotator.call(key, MODEL, spends=True)
+    else:
+        rotator.next_turn(MODEL)
+
+
+def cost(rotator: Rotator) -> float:
+    """Microseconds for one choice."""
+    times = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        choose(rotator)
+        times.append(time.perf_counter() - began)
+    return 1e6 * median(times)
+
+
+def main() -> int:
+    """Prints a line for each state of the keys."""
+    states: tuple[Callable[[int], Rotator], ...] = (fresh, learned, mostly_resting, resting)
+    sys.stdout.write(f"{'µs for a choice':<20}{'10 keys':>10}{'1,000 keys':>12}\n")
+    for state in states:
+        few, many = (cost(state(count)) for count in (10, 1000))
+        sys.stdout.write(f"{state.__name__.replace('_', ' '):<20}{few:>10.1f}{many:>12.1f}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

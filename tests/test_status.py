@@ -1,0 +1,126 @@
+"""`/status.json`: what is known of the keys, for the admin and nobody else."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from tornado.httputil import HTTPHeaders
+
+from proxycore.access import Admin
+from proxycore.demo import Health, StandIn
+from tests.conftest import KEYS, Proxy, proxy, until
+from tests.wire import ask
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+MODEL = "gemini-2.5-flash"
+GENERATE = f"/v1beta/models/{MODEL}:generateContent"
+BODY = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
+NOBODY = "http://127.0.0.1:9"
+
+
+async def status(here: Proxy, *fields: tuple[str, str]) -> dict[str, Any]:
+    got = await ask(here.port, "GET", "/status.json", *fields)
+    assert got.status == 200
+    assert got.one("content-type") == "application/json; charset=UTF-8"
+    assert got.one("cache-control") == "no-store"
+    content: dict[str, Any] = json.loads(got.body)
+    return content
+
+
+def by_name(content: dict[str, Any]) -> dict[str, Any]:
+    return {key["name"]: key for key in content["keys"]}
+
+
+@pytest.mark.parametrize(
+    ("variables", "offered", "allowed"),
+    [
+        ({"ADMIN_API_KEY": "the-admin"}, "the-admin", True),
+        ({"ADMIN_API_KEY": "the-admin", "OUTPUT_API_KEY": "the-client"}, "the-client", False),
+        ({"ADMIN_API_KEY": "the-admin"}, "", False),
+        ({"OUTPUT_API_KEY": "the-client"}, "the-client", True),
+        ({"OUTPUT_API_KEY": "the-client"}, "", False),
+        ({"OUTPUT_API_KEY": "the-client", "OUTPUT_API_KEY_ALICE": "alices"}, "alices", False),
+        ({}, "", True),
+    ],
+)
+async def test_only_the_admin_sees_it(variables: dict[str, str], offered: str, allowed: bool) -> None:
+    async with proxy(NOBODY, KEYS, time.time, **variables) as here:
+        fields = [("Authorization", f"Bearer {offered}")] if offered else []
+        got = await ask(here.port, "GET", "/status.json", *fields)
+        assert got.status == (200 if allowed else 401)
+        assert (b"keys" in got.body) == allowed
+
+
+@pytest.mark.parametrize(
+    ("address", "fields", "allowed"),
+    [
+        ("127.0.0.1", {}, True),
+        ("127.8.8.8", {}, True),
+        ("::1", {}, True),
+        ("::ffff:127.0.0.1", {}, True),
+        ("192.0.2.1", {}, False),
+        ("::ffff:192.0.2.1", {}, False),
+        ("", {}, False),
+        ("127.0.0.1", {"X-Forwarded-For": "192.0.2.1"}, False),
+        ("127.0.0.1", {"Forwarded": "for=192.0.2.1"}, False),
+    ],
+)
+def test_without_any_key_only_this_host_sees_it(address: str, fields: dict[str, str], allowed: bool) -> None:
+    assert Admin(None).admits(HTTPHeaders(fields), "", address) == allowed
+
+
+async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
+    standin = StandIn(
+        {
+            "AQ.fine": Health.healthy(),
+            "AQ.two": Health.quota(2, project="70001"),
+            "AQ.day": Health(models={MODEL: Health.day_spent()}),
+            "AQ.dead": Health.suspended(),
+            "AQ.off": Health.service_disabled(),
+        }
+    )
+    keys = {f"GOOGLE_API_KEY_{secret.removeprefix('AQ.')}": secret for secret in standin.keys}
+    async with proxy(standin.listen(), keys) as here:
+        for _ in range(40):
+            assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
+        content = await status(here)
+    await standin.stop()
+    shown = by_name(content)
+    assert {name: key["state"] for name, key in shown.items()} == {
+        "fine": "ready",
+        "two": "ready",
+        "day": "ready",
+        "dead": "retired",
+        "off": "benched",
+    }
+    assert shown["off"]["bench"]["reason"] == "SERVICE_DISABLED"
+    assert shown["off"]["bench"]["until"] > content["time"] + 290
+    assert shown["two"]["project"] == "70001"
+    two = shown["two"]["models"][MODEL]
+    (quota,) = two["quotas"].values()
+    assert (quota["requests"], quota["period"], quota["allowed"], quota["left"]) == (2, 60.0, 2, 0)
+    assert quota["window"] == pytest.approx(60.0, abs=0.1)
+    assert two["bench"]["reason"] == "quota spent"
+    assert shown["day"]["models"][MODEL]["today"]["left"] == 0
+    assert shown["fine"]["models"] == {} or shown["fine"]["models"][MODEL]["quotas"] == {}
+    assert "AQ." not in json.dumps(content)
+
+
+async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:
+    standin = StandIn({f"AQ.{n}": Health.bare_429() for n in range(5)})
+    keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(standin.keys)}
+    async with proxy(standin.listen(), keys, MAX_WAIT="30") as here:
+        waiting = [asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY)) for _ in range(3)]
+        await until(lambda: here.app.lines.waiting > 0)
+        content = await status(here)
+        assert content["waiting"] > 0
+        (outage,) = content["outages"]
+        assert outage["model"] == MODEL
+        assert outage["thought"].startswith(f"many keys are refused alike for {MODEL}")
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await until(lambda: here.app.lines.waiting == 0)
+    await standin.stop()
