@@ -13,7 +13,8 @@ from heapq import heappop, heappush, heapreplace
 
 from proxycore.key import Project
 
-_SAMPLE = 6
+_GLANCES = 6
+_FEW = 12  # projects, which are all looked at if need be
 
 Usable = Callable[[Project], bool]
 
@@ -30,22 +31,32 @@ class Roster:
         ] = []  # a heap; entries that are not in `_until` are old
         self._until: dict[Project, float] = {}
         self._count = 0
-        self._most = 1
+        self._most = 1  # that any is known to have left
         for project in projects:
             self._file(project, now)
 
     def draw(self, source: random.Random, now: float, usable: Usable) -> Project | None:
         """A random project that is ready and usable, weighted by what each is known to have left.
 
-        One that never told its quota counts as much as the largest that did. Of many, a few are looked at.
+        One that never told its quota counts as much as the largest that did.
         """
         self._wake(now)
-        many = len(self._ready) > _SAMPLE
-        drawn = [source.choice(self._ready) for _ in range(_SAMPLE)] if many else self._ready[:]
-        found = self._choose(source, drawn, now, usable)
-        if found is None and many:
-            found = self._choose(source, self._ready[:], now, usable)
-        return found
+        # Each is taken as likely as its weight says; when none was, the choice is among those seen.
+        seen: dict[Project, int] = {}
+        for _ in range(_GLANCES):
+            if not self._ready:
+                return None
+            project = source.choice(self._ready)
+            if not self._is_ready(project, now) or not usable(project):
+                continue
+            weight = seen[project] = self._weight(project, now)
+            if weight >= self._most or source.random() * self._most < weight:
+                return project
+        if len(self._ready) <= _FEW or not seen:
+            fit = [project for project in self._ready[:] if self._is_ready(project, now) and usable(project)]
+            seen = {project: self._weight(project, now) for project in fit}
+        self._most = max(*seen.values(), self._most // 2, 1)
+        return source.choices(list(seen), list(seen.values()))[0] if seen else None
 
     def first(self, now: float, usable: Usable) -> tuple[Project, float] | None:
         """The usable project that is the first to be ready, and when that is."""
@@ -74,21 +85,12 @@ class Roster:
         if project not in self._places:
             self._file(project, now)
 
-    def _choose(
-        self, source: random.Random, projects: list[Project], now: float, usable: Usable
-    ) -> Project | None:
-        model, most = self._model, self._most
-        fit, weights = [], []
-        for project in projects:
-            if self._is_ready(project, now) and usable(project):
-                left = project.left(model, now)
-                if left is not None and left > self._most:
-                    self._most = left
-                fit.append(project)
-                weights.append(most if left is None else max(left, 1))
-        if len(fit) < 2:
-            return fit[0] if fit else None
-        return source.choices(fit, weights)[0]
+    def _weight(self, project: Project, now: float) -> int:
+        left = project.left(self._model, now)
+        if left is None:
+            return self._most
+        self._most = max(self._most, left)
+        return max(left, 1)
 
     def _is_ready(self, project: Project, now: float) -> bool:
         until = project.free_at(self._model)
