@@ -18,6 +18,7 @@ HEAD_START = 0.25
 REMEMBERED = 75.0
 """Seconds that calls are remembered: longer than the longest window that is counted, but for the day."""
 
+_HEARSAY = 1.0  # seconds that others may take to tell of the calls that they made
 _MANY = 16  # calls at once, from which on any number may be
 
 
@@ -35,14 +36,26 @@ class Today:
             self.used, self.ends = 0, now + until_google_midnight(now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """The refusal from which the length of a window was to be learned first."""
+
+    limit: Limit
+    told: float
+    at: float
+    ends: float  # until then, others tell of calls that were made before
+
+
 @dataclass(eq=False, slots=True)
 class Allowance:
-    """One project, one model."""
+    """One project, one model. `shared` is whether the calls that were made here are told to others."""
 
     bench: Bench | None = None
     quotas: dict[str, Quota] = field(default_factory=dict)
     today: Today | None = None
     calls: list[float] = field(default_factory=list)  # in order of time
+    shared: bool = False
+    _lesson: _Lesson | None = None
     _open: set[float] = field(default_factory=set)  # those whose answer is not there yet
     _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
 
@@ -57,6 +70,11 @@ class Allowance:
         """Whether its calls are of interest to others."""
         return bool(self.bench or self.quotas or self.today)
 
+    @property
+    def measured(self) -> bool:
+        """Whether a quota is known so well that it is gone by."""
+        return any(quota.window is not None for quota in self.quotas.values())
+
     def free_at(self) -> float:
         """When one more call can be made, after all that are known; the past means now."""
         calls, moment = self.calls, 0.0
@@ -66,14 +84,14 @@ class Allowance:
             moment = max(moment, self.today.ends)
         if self.bench:
             moment = max(moment, self.bench.benched_until)
-            # The bench is over, but not refuted: one call at a time finds out.
-            if calls and calls[-1] >= self.bench.benched_until:
+            # The bench is over, but not refuted: one call at a time finds out, if no quota tells.
+            if calls and calls[-1] >= self.bench.benched_until and not self.measured:
                 moment = max(moment, calls[-1] + HEAD_START)
         return max(moment, self.open_until()) if self._at_once else moment
 
     def open_until(self) -> float:
         """Until when so many calls are open that no other may be made."""
-        if not 0 < self._at_once <= len(self._open):
+        if not 0 < self._at_once <= len(self._open) or self.measured:
             return 0.0
         return sorted(self._open)[-self._at_once] + HEAD_START
 
@@ -102,6 +120,18 @@ class Allowance:
             self.today.roll(now)
             self.today.used += 1
 
+    def learn_again(self, now: float) -> bool:
+        """Others' calls became known; returns whether that tells more of the first refusal."""
+        lesson = self._lesson
+        if lesson is None or now > lesson.ends:
+            self._lesson = None
+            return False
+        former = self.quotas[lesson.limit.quota]
+        quota = self.quotas[lesson.limit.quota] = Quota.of(lesson.limit, former.known_since)
+        calls, unsure = self._served_before(lesson.at)
+        quota.refused(quota.requests, calls, lesson.told, lesson.at, unsure)
+        return (quota.window, quota.allowed) != (former.window, former.allowed)
+
     def remove(self, at: float) -> None:
         """A call was not made, or not served."""
         self._open.discard(at)
@@ -121,7 +151,7 @@ class Allowance:
 
     def relieve(self) -> None:
         """The bench is over. Where no quota is known, calls begin slowly, lest all rush to be refused."""
-        if self.bench and not any(quota.window for quota in self.quotas.values()):
+        if self.bench and not self.measured:
             self._at_once = 1
         self.bench = None
 
@@ -147,19 +177,29 @@ class Allowance:
     def refused(self, limit: Limit, told: float, at: float, now: float, since: float, *, alone: bool) -> None:
         """A call that was sent at `at` was refused for this limit, with room promised in `told` seconds.
 
-        All calls since `since` are known, if this is the first that is heard of the limit. Unless we are
-        alone, others may have made some in the last moment.
+        All calls since `since` are known. Unless we are alone, others may have made some in the last moment,
+        and may tell of earlier ones when they hear of this.
         """
         if limit.seconds == DAY:
             self.today = Today(limit.requests, now + told, limit.requests)
             return
-        quota = self.quotas.setdefault(limit.quota, Quota.of(limit, since))
-        # Others that were sent just now may be refused as well.
-        calls = [
-            call for call in self.calls if call < at and (call not in self._open or call < at - HEAD_START)
-        ]
+        if limit.quota not in self.quotas:
+            self.quotas[limit.quota] = Quota.of(limit, since)
+            if not alone:
+                self._lesson = _Lesson(limit, told, at, now + _HEARSAY)
+                return
+        calls, unsure = self._served_before(at)
         unheard = 0 if alone else max(1, limit.requests // 10)
-        quota.refused(limit.requests, calls, told, at, unheard)
+        self.quotas[limit.quota].refused(limit.requests, calls, told, at, unsure + unheard)
+
+    def _served_before(self, at: float) -> tuple[list[float], int]:
+        """The calls before this one, less those that were sent so lately that they may be refused as well.
+
+        Also how many those are.
+        """
+        before = self.calls[: bisect_left(self.calls, at)]
+        served = [call for call in before if call not in self._open or call < at - HEAD_START]
+        return served, len(before) - len(served)
 
     def absorb(self, other: "Allowance") -> None:
         """The other was about the same project and model."""
@@ -171,6 +211,7 @@ class Allowance:
         self.today = self.today or other.today
         self.calls = sorted(self.calls + other.calls)
         self._open |= other._open
+        self.shared |= other.shared
 
     def snapshot(self, now: float) -> dict[str, Any]:
         """What there is to know, as JSON has it.

@@ -16,8 +16,9 @@ _ROSTERS = 64  # models that have an index; that of another one is made when it 
 Listener = Callable[[str, Key | None, str, float], None]
 """Is told what has changed: its kind, the key and model that it is about, and a call's moment.
 
-The kinds: `model`, `whole` and `retired` for benches that began or ended, `quota`, `project`, `outage`,
-`call` and `uncall` for calls that count or don't any more, `room` if more calls may be open at once.
+The kinds: `model`, `whole` and `retired` for benches that began or ended, `quota` for what was learned from
+a refusal and `lesson` for what others' calls add to that, `project`, `outage`, `call` and `uncall` for calls
+that count or don't any more, `room` if more calls may be open at once.
 """
 
 

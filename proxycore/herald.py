@@ -42,7 +42,7 @@ class Herald:
         self._clock = clock
         self._me = me
         self._keys = {key.name: key for key in rotator.keys}
-        self._hearing = False  # what is heard is not told
+        self._hearing = False
         rotator.alone = False
         rotator.listeners.append(self._changed)
         lines.on_expected = self._expected
@@ -51,23 +51,40 @@ class Herald:
     # What is told.
 
     def _changed(self, kind: str, key: Key | None, model: str, at: float) -> None:
-        if self._hearing or kind == "room":
+        # What is heard is not told, but for what follows from it.
+        if kind == "room" or (self._hearing and kind != "lesson"):
             return
         if key is None:
             self._tell_outage(model)
         elif kind in {"call", "uncall"}:
-            about = f"{model} {self._me} {at!r}"
-            self._post("call", key.name, about, at if kind == "call" else None, at + REMEMBERED)
+            if not self._share(key, model):
+                self._tell_call(key, model, at, made=kind == "call")
         elif kind == "project":
             self._post(kind, key.name, "", key.project.name, self._clock() + _LONGEST)
-        elif kind == "quota":
+        elif kind in {"quota", "lesson"}:
             allowance = key.project.allowances[model]
-            self._post(kind, key.name, model, _quotas(allowance), self._clock() + _LONGEST)
+            self._post("quota", key.name, model, _quotas(allowance), self._clock() + _LONGEST)
         else:
             bench = _bench_of(kind, key, model)
             value = [bench.reason, bench.benched_until, bench.strikes] if bench else None
             until = bench.benched_until if bench else self._clock()
             self._post(kind, key.name, model, value, until + _REMEMBER_STRIKES)
+            if kind == "model":
+                self._share(key, model)
+
+    def _share(self, key: Key, model: str) -> bool:
+        """Tells of the calls so far, once they may be of interest to others; returns whether it did."""
+        allowance = key.project.allowances.get(model)
+        if allowance is None or allowance.shared or not allowance.counted:
+            return False
+        allowance.shared = True
+        for at in allowance.calls:
+            self._tell_call(key, model, at, made=True)
+        return True
+
+    def _tell_call(self, key: Key, model: str, at: float, *, made: bool) -> None:
+        about = f"{model} {self._me} {at!r}"
+        self._post("call", key.name, about, at if made else None, at + REMEMBERED)
 
     def _tell_outage(self, model: str) -> None:
         outage = self._rotator.outages.current.get(model or None)
@@ -114,19 +131,22 @@ class Herald:
                 self._rotator.assign(key, str(notice.value))
             case "quota":
                 allowance = key.project.allowance(notice.about, self._clock())
-                _set_quotas(allowance, notice.value, self._clock())
+                _set_quotas(allowance, notice.value, self._rotator.since, self._clock())
                 self._rotator.changed("quota", key, notice.about)
+                self._share(key, notice.about)
             case "model" | "whole" | "retired" if notice.value is None:
                 self._rotator.release(key, notice.kind, notice.about)
             case "model" | "whole" | "retired":
                 reason, until, strikes = notice.value
-                self._rotator.rest(
-                    key, notice.kind, Bench(str(reason), float(until), int(strikes)), notice.about
-                )
+                bench = Bench(str(reason), float(until), int(strikes))
+                self._rotator.rest(key, notice.kind, bench, notice.about)
+                self._share(key, notice.about)
 
     def _hear_call(self, key: Key, notice: Notice) -> None:
         model, _, moment = notice.about.rsplit(" ", 2)
         at = float(moment)
+        key.project.allowance(model, self._clock())
+        self._share(key, model)  # as long as all that are known here were made here
         if notice.value is None:
             self._rotator.uncount(key, model, at)
             return
@@ -167,9 +187,9 @@ def _quotas(allowance: Allowance) -> dict[str, Any]:
     }
 
 
-def _set_quotas(allowance: Allowance, value: dict[str, Any], now: float) -> None:
+def _set_quotas(allowance: Allowance, value: dict[str, Any], since: float, now: float) -> None:
     for name, (requests, period, allowed, window, shortest) in value["quotas"].items():
-        quota = allowance.quotas.setdefault(name, Quota(requests, period, now, allowed))
+        quota = allowance.quotas.setdefault(name, Quota(requests, period, since, allowed))
         quota.requests, quota.period, quota.allowed = requests, period, allowed
         quota.window, quota.shortest = window, shortest
         quota.widen_at = now + (window or period)

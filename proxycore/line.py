@@ -292,4 +292,4 @@ class Lines:
 
     def _on_change(self, kind: str, _key: Key | None, model: str, _at: float) -> None:
         if kind not in {"call", "uncall"}:
-            self.stir(model if kind in {"model", "quota", "room"} else None)
+            self.stir(model if kind in {"model", "quota", "lesson", "room"} else None)

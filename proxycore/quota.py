@@ -18,6 +18,7 @@ from proxycore.verdict import Limit
 
 _SLACK = 0.01  # seconds: the way to Google is not always as long as it was for the call that now falls out
 _TOLERANCE = 1.02  # of the named period: more than that is not explained by our own calls
+_NEAR = 0.01  # of the window: nearer than that it need not be known, each step may cost a refusal
 _STEP = 0.25  # of what the period is thought to be too long
 _WHOLE = 1.0  # seconds that a told time may be off which has no fraction: some are rounded up
 _PATIENCE = 64.0  # periods between two steps, at most
@@ -68,7 +69,7 @@ class Quota:
     def refused(self, requests: int, calls: Sequence[float], told: float, now: float, unheard: int) -> None:
         """A call sent at `now` was refused, room was promised in `told` seconds; `calls` are those served.
 
-        So many others may have been made that were not heard of yet.
+        So many more may have been made lately, that were not answered or not heard of yet.
         """
         if requests != self.requests:
             self.requests = self.allowed = requests
@@ -76,7 +77,8 @@ class Quota:
             # Google lets go of the oldest of the last so many calls after this time.
             counted = now + told - calls[-requests] + _SLACK
             if counted <= self.period * _TOLERANCE:
-                self._explained(counted, told, now)
+                unsure = calls[-max(1, requests - unheard)] - calls[-requests]
+                self._explained(counted, counted - unsure - (0.0 if told % 1 else _WHOLE), told, now)
                 return
         if now - self.known_since >= self.period:
             self._unexplained(calls, now, unheard)
@@ -87,24 +89,23 @@ class Quota:
             return False
         if self.allowed < self.requests:
             self.allowed += 1
-        elif self.window > self.shortest + _SLACK:
+        elif self.window - self.shortest > max(_SLACK, _NEAR * self.window):
             self.before = self.window
             self.window -= (self.window - self.shortest) * _STEP
         self.patience = max(1.0, self.patience / 2)
         self.widen_at = now + self.patience * self.window
         return True
 
-    def _explained(self, counted: float, told: float, now: float) -> None:
-        """Google seems to count calls for so long, if no others were made."""
-        doubt = 0.0 if told % 1 else _WHOLE
+    def _explained(self, most: float, least: float, told: float, now: float) -> None:
+        """Google counts calls for so long, as it seems."""
         if self.window is None:
-            self.window, self.shortest, self.learned_at = counted, counted - doubt, now
-            self.widen_at = now + counted
-        elif counted > self.window:
+            self.window, self.shortest, self.learned_at = most, least, now
+            self.widen_at = now + most
+        elif most > self.window:
             if now - self.learned_at > self.window:
-                # It did for a while, so it is only as far off as it has to be: there may have been others.
-                counted = min(counted, self.window + told + _SLACK)
-            self._lengthen(counted - doubt, counted, now)
+                # It did for a while, so it is only as far off as it has to be.
+                most = min(most, self.window + told + _SLACK)
+            self._lengthen(least, most, now)
 
     def _unexplained(self, calls: Sequence[float], now: float, unheard: int) -> None:
         """The window was too short, or others use the quota as well."""

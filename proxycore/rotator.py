@@ -52,7 +52,7 @@ class Rotator(Choice):
         super().__init__(keys, clock=clock, source=source)
         self._doublings = doublings
         self.alone = True  # whether nobody else uses these keys, as far as is known
-        self._since = clock()
+        self.since = clock()  # when it began to know of calls
 
     def __repr__(self) -> str:
         now = self._clock()
@@ -89,6 +89,8 @@ class Rotator(Choice):
         now = self._clock()
         allowance = key.project.allowance(model, now)
         allowance.add(at, now, mine=mine)
+        if not mine and allowance.learn_again(now):
+            self.changed("lesson", key, model)
         if allowance.counted:
             self.changed("call", key, model, at)
 
@@ -96,6 +98,8 @@ class Rotator(Choice):
         """A call was not made after all, or was refused: it does not count."""
         if allowance := key.project.allowances.get(model):
             allowance.remove(at)
+            if allowance.learn_again(self._clock()):
+                self.changed("lesson", key, model)
             self.reconsider(key.project, model)
             if allowance.counted:
                 self.changed("uncall", key, model, at)
@@ -200,9 +204,7 @@ class Rotator(Choice):
             return fresh
         allowance = key.project.allowance(model, now)
         for limit in verdict.limits if call.spends else ():
-            # Of quotas that nobody has heard of, others don't tell their calls.
-            since = self._since if self.alone else now
-            allowance.refused(limit, verdict.seconds or 0.0, call.at, now, since, alone=self.alone)
+            allowance.refused(limit, verdict.seconds or 0.0, call.at, now, self.since, alone=self.alone)
         self._forget_old(key.project)
         fresh = bench_after(allowance.bench, verdict, doubling, now, self._random)
         self.rest(key, "model", fresh or allowance.bench or Bench(verdict.reason, now), model)

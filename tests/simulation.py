@@ -162,11 +162,18 @@ class Simulation:
         rotator = Rotator(keys, DOUBLINGS, clock=self._clock, source=source)
         lines = Lines(rotator, self.max_wait, self._clock)
         if self.workers > 1:
+            told: list[Notice] = []
+
+            def flush() -> None:
+                notices = told[:]
+                told.clear()
+                for other in [herald for n, herald in enumerate(self._heralds) if n != number]:
+                    other.hear(notices)
 
             def tell(notice: Notice) -> None:
-                others = [herald for n, herald in enumerate(self._heralds) if n != number]
-                for other in others:
-                    asyncio.get_running_loop().call_later(self.lag, other.hear, [notice])
+                if not told:
+                    asyncio.get_running_loop().call_later(self.lag, flush)
+                told.append(notice)
 
             self._heralds.append(
                 Herald(rotator, lines, Owners(self._clock), tell=tell, clock=self._clock, me=str(number))

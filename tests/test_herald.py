@@ -111,6 +111,22 @@ async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> 
         assert sum(call.status == 429 for call in standin.calls) <= 2  # alone, each would be refused six
 
 
+async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None:
+    standin = StandIn({"AQ.key": Health.quota(6, window=30.0)})
+    async with workers(standin, Board(time.time), MAX_WAIT="0") as (one, other):
+        for each in (one, other, one, other, other, one):
+            assert (await each.ask()).status == 200
+        await asyncio.sleep(0.3)  # calls of just now might be refused as well
+        assert (await one.ask()).status == 429
+        for each in (one, other):
+            allowances = each.key("AQ.key").project.allowances
+            await until(lambda known=allowances: any(q.window for q in known[MODEL].quotas.values()))  # type: ignore[misc]
+            (quota,) = allowances[MODEL].quotas.values()
+            assert quota.window == pytest.approx(30.0, abs=0.1)
+            assert len(allowances[MODEL].calls) == 6
+            assert quota.left(allowances[MODEL].calls, time.time()) == 0
+
+
 async def test_an_owner_is_known_to_the_other() -> None:
     standin = StandIn({f"AQ.key-{n}": Health.healthy() for n in range(5)})
     async with workers(standin, Board(time.time)) as (one, other):

@@ -109,6 +109,24 @@ def test_a_window_that_proved_true_grows_no_further_than_a_refusal_tells() -> No
     assert quota.window == pytest.approx(61.0, abs=0.1)
 
 
+def test_a_window_that_may_be_too_long_is_tried_shorter_until_a_refusal() -> None:
+    # The last two calls were just sent: they may have been served, and then the window is shorter.
+    quota = Quota.of(MINUTE, 0.0)
+    quota.refused(5, [1000.0, 1004.0, 1008.0, 1012.0, 1016.0], 20.5, 1020.0, 2)
+    assert quota.window == pytest.approx(40.5, abs=0.1)
+    for turn in range(1, 50):
+        quota.widen(1020.0 + 100.0 * turn)
+    assert quota.window == pytest.approx(32.5, abs=0.5)
+
+
+def test_a_window_that_is_known_for_sure_is_not_tried_shorter() -> None:
+    quota = Quota.of(MINUTE, 0.0)
+    quota.refused(5, [1000.0, 1001.0, 1002.0, 1003.0, 1004.0], 50.5, 1010.0, 0)
+    for turn in range(1, 50):
+        quota.widen(1010.0 + 100.0 * turn)
+    assert quota.window == pytest.approx(60.5, abs=0.1)
+
+
 def test_a_window_that_starts_anew_every_minute_refuses_little() -> None:
     made: dict[int, int] = {}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -11,12 +12,14 @@ from tornado.httputil import HTTPHeaders
 from proxycore.access import Admin
 from proxycore.demo import Health, StandIn
 from tests.conftest import KEYS, Proxy, proxy, until
+from tests.process import ROOT
 from tests.wire import ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
 GENERATE = f"/v1beta/models/{MODEL}:generateContent"
 BODY = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -31,6 +34,13 @@ async def status(here: Proxy, *fields: tuple[str, str]) -> dict[str, Any]:
 
 def by_name(content: dict[str, Any]) -> dict[str, Any]:
     return {key["name"]: key for key in content["keys"]}
+
+
+def shape(value: object) -> object:
+    """Names and types, less the numbers."""
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    return type(value)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,9 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
     assert shown["day"]["models"][MODEL]["today"]["left"] == 0
     assert shown["fine"]["models"] == {} or shown["fine"]["models"][MODEL]["quotas"] == {}
     assert "AQ." not in json.dumps(content)
+    example = re.search(r"^```json\n(\{\n.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert example
+    assert shape(json.loads(example[1])["models"]["gemini-2.0-flash"]) == shape(two)
 
 
 async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:
