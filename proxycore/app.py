@@ -14,7 +14,7 @@ from tornado.web import Application
 
 from proxycore.access import Admin, ClientKeys, Cors
 from proxycore.bench import Doubling
-from proxycore.bulletin import Bulletin, HostBulletin
+from proxycore.bulletin import Bulletin
 from proxycore.chronicle import Chronicle
 from proxycore.handler import CLIENT_SILENCE, Site
 from proxycore.headers import Redactor
@@ -139,7 +139,7 @@ class ProxyApplication(Application):
 def make_app(
     settings: Settings,
     clock: Callable[[], float] = time.time,
-    bulletin: Bulletin | HostBulletin | None = None,
+    bulletin: Bulletin | None = None,
 ) -> ProxyApplication:
     """The application that these settings make, with others to tell and hear. Belongs to the running loop."""
     app = ProxyApplication(settings, clock, random.Random())  # noqa: S311 - a key is chosen, not made

@@ -1,6 +1,8 @@
 """The bulletin: how a process tells the others what it found, and hears what they did.
 
-What is told goes out at once, all of one turn of the event loop together, and nobody ever waits for it.
+Every process has a board of its own. Those of a host are kept alike through a Unix socket: whoever connects
+tells all that it knows, and is told the same; then each tells what is new. What is told goes out at once, all
+of one turn of the event loop together, and nobody ever waits for it.
 """
 
 import asyncio
@@ -11,24 +13,23 @@ from pathlib import Path
 from proxycore.board import Board
 from proxycore.notice import Notice
 
-_LARGEST_QUEUE = 50_000  # notices that wait for the board to come back
 _LARGEST_BUFFER = 8 * 1024 * 1024  # bytes that a process may leave unread before it has to begin anew
 _PATIENCE = 1.0  # seconds that a start waits for what the others know
-_REST = 0.1  # seconds between two tries to reach the board
+_REST = 0.1  # seconds between two tries to reach the hall
 
 Hear = Callable[[Sequence[Notice]], None]
 
 
 class Bulletin:
-    """Told and heard on a board in this very process. `hear` is called on the event loop."""
+    """Tells and hears on a board. `hear` is called on the event loop."""
 
     def __init__(self, board: Board) -> None:
         self.hear: Hear = lambda _: None
         self._board = board
         self._told: list[Notice] = []
 
-    async def start(self) -> None:
-        """Hears what is known; waits for that a second at most."""
+    def start(self) -> None:
+        """Hears what is known, and from now on what is new."""
         self._board.read_by(self._read)
         self._read(self._board.notices())
 
@@ -38,7 +39,7 @@ class Bulletin:
             asyncio.get_running_loop().call_soon(self._flush)
         self._told.append(notice)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Tells what is left to tell, and hears no more."""
         self._flush()
         self._board.left_by(self._read)
@@ -51,68 +52,51 @@ class Bulletin:
         self._board.post(told, self._read)
 
 
-class HostBulletin:
-    """Told and heard on the board of this host, through a Unix socket at `path`."""
+class HostLink:
+    """Keeps a board and that of the hall alike, through the hall's Unix socket at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self.hear: Hear = lambda _: None
         self._path = path
-        self._told: list[bytes] = []
         self._wire: Wire | None = None
-        self._heard_all = asyncio.Event()
+        self._caught_up = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, board: Board) -> None:
         """Connects, and hears what is known; waits for that a second at most."""
-        self._work = asyncio.create_task(self._stay_connected())
+        self._work = asyncio.create_task(self._stay_connected(board))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._heard_all.wait(), _PATIENCE)
-
-    def tell(self, notice: Notice) -> None:
-        """Tells the others, soon."""
-        if not self._told:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._told.append(notice.encode())
+            await asyncio.wait_for(self._caught_up.wait(), _PATIENCE)
 
     async def close(self) -> None:
-        """Tells what is left to tell, and hears no more."""
-        self._flush()
-        if self._work:
-            self._work.cancel()
+        """Tells what is left to tell, and ends."""
         if self._wire:
             self._wire.close()
+            await self._wire.lost
+        if self._work:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
 
-    async def _stay_connected(self) -> None:
+    async def _stay_connected(self, board: Board) -> None:
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(OSError):
-                wire = Wire(self._read)
+                wire = self._wire = Wire(board, self._caught_up.set)
                 await loop.create_unix_connection(lambda: wire, str(self._path))  # noqa: B023 - called at once
-                self._wire = wire
-                self._flush()
                 await wire.lost
             self._wire = None
             await asyncio.sleep(_REST)
 
-    def _read(self, lines: list[bytes]) -> None:
-        self.hear(notices_in(lines))
-        if b"" in lines:
-            self._heard_all.set()
-
-    def _flush(self) -> None:
-        if self._wire:
-            told, self._told = self._told, []
-            self._wire.send(told)
-        else:
-            del self._told[:-_LARGEST_QUEUE]
-
 
 class Wire(asyncio.Protocol):
-    """A connection that carries lines both ways. `read` is called with all that came at once."""
+    """A connection between two boards: lines of notices both ways; an empty one after all that was known.
 
-    def __init__(self, read: Callable[[list[bytes]], None]) -> None:
+    `caught_up` is called when that has come.
+    """
+
+    def __init__(self, board: Board, caught_up: Callable[[], None] = lambda: None) -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._read = read
+        self._board = board
+        self._caught_up = caught_up
         self._rest = b""
         self._transport: asyncio.Transport | None = None
 
@@ -120,30 +104,39 @@ class Wire(asyncio.Protocol):
         """asyncio's word that it stands."""
         assert hasattr(transport, "write")  # noqa: S101 - uvloop's transports are none of asyncio's classes
         self._transport = transport  # type: ignore[assignment]
+        self._send([*(notice.encode() for notice in self._board.notices()), b""])
+        self._board.read_by(self._tell)
 
     def data_received(self, data: bytes) -> None:
         """asyncio's word that something came."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if lines:
-            self._read(lines)
+        self._board.post(notices_in(lines), self._tell)
+        if b"" in lines:
+            self._caught_up()
 
     def connection_lost(self, _: Exception | None) -> None:
         """asyncio's word that it broke."""
+        self._board.left_by(self._tell)
         self._transport = None
         if not self.lost.done():
             self.lost.set_result(None)
-
-    def send(self, lines: Sequence[bytes]) -> None:
-        """Sends lines; a peer that reads none has to connect anew."""
-        if self._transport and lines:
-            self._transport.write(b"".join([line + b"\n" for line in lines]))
-            if self._transport.get_write_buffer_size() > _LARGEST_BUFFER:
-                self._transport.abort()
 
     def close(self) -> None:
         """Sends what is left, and ends."""
         if self._transport:
             self._transport.close()
+        elif not self.lost.done():
+            self.lost.set_result(None)
+
+    def _tell(self, notices: Sequence[Notice]) -> None:
+        self._send([notice.encode() for notice in notices])
+
+    def _send(self, lines: Sequence[bytes]) -> None:
+        """Sends lines; a peer that reads none has to connect anew."""
+        if self._transport and lines:
+            self._transport.write(b"".join([line + b"\n" for line in lines]))
+            if self._transport.get_write_buffer_size() > _LARGEST_BUFFER:
+                self._transport.abort()
 
 
 def notices_in(lines: Sequence[bytes]) -> list[Notice]:

@@ -4,48 +4,63 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from weakref import WeakSet
 
 from proxycore.board import Board
-from proxycore.bulletin import Wire, notices_in
+from proxycore.bulletin import Wire
 from proxycore.notice import Notice
 from proxycore.replicas import Replicas
 
 
-class _Visitor(Wire):
-    """A worker's connection: it hears all that is known, then an empty line, then what is new."""
+async def keep_hall(
+    listener: socket.socket,
+    link: Callable[[], Replicas | None],
+    stop: asyncio.Event,
+    reload: asyncio.Event | None = None,
+) -> None:
+    """Serves the board to the workers that connect to this Unix socket, until `stop`.
 
-    def __init__(self, board: Board) -> None:
-        super().__init__(self._heard)
-        self._board = board
+    `link` makes the link to other hosts, and makes it anew at every `reload`. Keys that were retired get
+    another chance then.
+    """
+    board, again = Board(time.time), reload or asyncio.Event()
+    work = await _share(link(), board)
+    wires: WeakSet[Wire] = WeakSet()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio's word that it stands."""
-        super().connection_made(transport)
-        self._tell(self._board.notices())
-        self.send([b""])
-        self._board.read_by(self._tell)
+    def connected() -> Wire:
+        wires.add(wire := Wire(board))
+        return wire
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """asyncio's word that it broke."""
-        super().connection_lost(error)
-        self._board.left_by(self._tell)
-
-    def _heard(self, lines: list[bytes]) -> None:
-        self._board.post(notices_in(lines), self._tell)
-
-    def _tell(self, notices: Sequence[Notice]) -> None:
-        self.send([notice.encode() for notice in notices])
-
-
-async def keep_hall(listener: socket.socket, replicas: Replicas | None, stop: asyncio.Event) -> None:
-    """Serves the board to the workers that connect to this Unix socket, until `stop`."""
-    board = Board(time.time)
-    work = await replicas.start(board) if replicas else None
-    server = await asyncio.get_running_loop().create_unix_server(lambda: _Visitor(board), sock=listener)
-    await stop.wait()
+    server = await asyncio.get_running_loop().create_unix_server(connected, sock=listener)
+    ended = asyncio.ensure_future(stop.wait())
+    while not ended.done():
+        reloaded = asyncio.ensure_future(again.wait())
+        await asyncio.wait({ended, reloaded}, return_when=asyncio.FIRST_COMPLETED)
+        reloaded.cancel()
+        await _end(work)
+        if again.is_set() and not ended.done():
+            again.clear()
+            board.post(_pardons(board))
+            work = await _share(link(), board)
     server.close()
+    for wire in list(wires):
+        wire.close()
+
+
+async def _share(replicas: Replicas | None, board: Board) -> "asyncio.Task[None] | None":
+    return await replicas.start(board) if replicas else None
+
+
+async def _end(work: "asyncio.Task[None] | None") -> None:
     if work:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
+
+
+def _pardons(board: Board) -> list[Notice]:
+    now = time.time()
+    retired = [notice for notice in board.notices() if notice.kind == "retired" and notice.value]
+    return [replace(notice, value=None, stamp=now) for notice in retired]

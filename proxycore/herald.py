@@ -10,7 +10,7 @@ from proxycore.allowance import REMEMBERED, Allowance, Today
 from proxycore.bench import Bench
 from proxycore.key import Key
 from proxycore.line import Lines
-from proxycore.notice import Notice
+from proxycore.notice import Notice, fingerprint
 from proxycore.outage import Outage
 from proxycore.owners import Owners
 from proxycore.quota import Quota
@@ -41,7 +41,8 @@ class Herald:
         self._tell = tell
         self._clock = clock
         self._me = me
-        self._keys = {key.name: key for key in rotator.keys}
+        self._names = {key: fingerprint(key.secret) for key in rotator.keys}
+        self._keys = {name: key for key, name in self._names.items()}
         self._hearing = False
         rotator.alone = False
         rotator.listeners.append(self._changed)
@@ -60,15 +61,15 @@ class Herald:
             if not self._share(key, model):
                 self._tell_call(key, model, at, made=kind == "call")
         elif kind == "project":
-            self._post(kind, key.name, "", key.project.name, self._clock() + _LONGEST)
+            self._post(kind, key, "", key.project.name, self._clock() + _LONGEST)
         elif kind in {"quota", "lesson"}:
             allowance = key.project.allowances[model]
-            self._post("quota", key.name, model, _quotas(allowance), self._clock() + _LONGEST)
+            self._post("quota", key, model, _quotas(allowance), self._clock() + _LONGEST)
         else:
             bench = _bench_of(kind, key, model)
             value = [bench.reason, bench.benched_until, bench.strikes] if bench else None
             until = bench.benched_until if bench else self._clock()
-            self._post(kind, key.name, model, value, until + _REMEMBER_STRIKES)
+            self._post(kind, key, model, value, until + _REMEMBER_STRIKES)
             if kind == "model":
                 self._share(key, model)
 
@@ -84,24 +85,25 @@ class Herald:
 
     def _tell_call(self, key: Key, model: str, at: float, *, made: bool) -> None:
         about = f"{model} {self._me} {at!r}"
-        self._post("call", key.name, about, at if made else None, at + REMEMBERED)
+        self._post("call", key, about, at if made else None, at + REMEMBERED)
 
     def _tell_outage(self, model: str) -> None:
         outage = self._rotator.outages.current.get(model or None)
         value = [outage.reason, outage.since, outage.next_trial] if outage else None
         until = max(self._clock(), (outage and outage.next_trial) or 0.0) + _REMEMBER_STRIKES
-        self._post("outage", "", model or _EVERYTHING, value, until)
+        self._post("outage", None, model or _EVERYTHING, value, until)
 
     def _expected(self, model: str, at: float, *, gone: bool) -> None:
         if not self._hearing:
-            self._post("expect", "", f"{model} {at!r}", None if gone else at, at + 1.0)
+            self._post("expect", None, f"{model} {at!r}", None if gone else at, at + 1.0)
 
     def _learned(self, name: str, key: Key, until: float) -> None:
         if not self._hearing:
-            self._post("owner", key.name, name, True, min(until, self._clock() + _LONGEST))
+            self._post("owner", key, name, True, min(until, self._clock() + _LONGEST))
 
-    def _post(self, kind: str, key: str, about: str, value: Any, until: float) -> None:  # noqa: ANN401 - JSON
-        self._tell(Notice(kind, key, about, value, self._clock(), until))
+    def _post(self, kind: str, key: Key | None, about: str, value: Any, until: float) -> None:  # noqa: ANN401 - JSON
+        name = self._names[key] if key else ""
+        self._tell(Notice(kind, name, about, value, self._clock(), until))
 
     # What is heard.
 

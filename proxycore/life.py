@@ -14,7 +14,7 @@ except ImportError:  # there is none on Windows
 
 from proxycore.app import make_app
 from proxycore.board import Board
-from proxycore.bulletin import Bulletin, HostBulletin
+from proxycore.bulletin import Bulletin
 from proxycore.handler import Site
 from proxycore.listener import Listener
 from proxycore.log import logger
@@ -91,8 +91,8 @@ async def run(settings: Settings, when_ready: Callable[[int], None] = lambda _: 
         await serve(settings, listener, stop, None, ready)
         return
     board = Board(time.time)
-    sharing = await Replicas(settings.redis_url, settings.google_keys).start(board)
-    await serve(settings, listener, stop, Bulletin(board), ready)
+    sharing = await Replicas(settings.redis_url, settings.google_keys.values()).start(board)
+    await serve(settings, listener, stop, board, ready)
     sharing.cancel()
 
 
@@ -100,14 +100,15 @@ async def serve(
     settings: Settings,
     listener: Listener,
     stop: Stop,
-    bulletin: Bulletin | HostBulletin | None,
+    board: Board | None,
     when_ready: Callable[[], object],
 ) -> None:
-    """Serves on a listener until `stop`, then drains."""
+    """Serves on a listener until `stop`, then drains. Tells and hears on the board, if there is one."""
     _look_at_open_files()
+    bulletin = Bulletin(board) if board else None
     app = make_app(settings, bulletin=bulletin)
     if bulletin:
-        await bulletin.start()
+        bulletin.start()
     server = app.server(tls_context(settings))
     listener.accept_for(server)
     retrial = asyncio.create_task(app.retrial.run())
@@ -119,7 +120,7 @@ async def serve(
     await app.close()
     await server.close_all_connections()
     if bulletin:
-        await bulletin.close()
+        bulletin.close()
     logger.info("stopped")
 
 

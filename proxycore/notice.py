@@ -1,21 +1,30 @@
 """What processes tell each other: one fact, for how long it holds, and when it was found. Pure.
 
-    kind      key       about             value
-    model     its name  the model         a bench: reason, until, strikes; None: cleared
-    whole     its name                    the same, for all models
-    retired   its name                    the same, until its next trial
-    quota     its name  model and quota   what was learned of it
-    call      its name  model and id      when a call was sent, or will be; None: it was not
-    project   its name                    the Google project that it belongs to
-    owner     its name  the resource      nothing: the key owns it
-    outage                                what is thought to be happening; None: it is over
+    kind      key    about             value
+    model     which  the model         a bench: reason, until, strikes; None: cleared
+    whole     which                    the same, for all models
+    retired   which                    the same, until its next trial
+    quota     which  the model         what was learned of its quotas
+    call      which  model, who, when  when a call was sent, or will be; None: it was not
+    project   which                    the Google project that it belongs to
+    owner     which  the resource      nothing: the key owns it
+    outage           the model or *    what is thought to be happening; None: it is over
+    expect           model, when       someone was told to come back; None: came, or did not
 
-A notice replaces an older one with the same kind, key and about.
+A key is called by its fingerprint, since its name may be given to another one day. A notice replaces an
+older one with the same kind, key and about.
 """
 
+import hashlib
+import hmac
 import json
 from dataclasses import dataclass
 from typing import Any
+
+
+def fingerprint(secret: str, salt: bytes = b"") -> str:
+    """What a key is called among those who have it as well."""
+    return hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)

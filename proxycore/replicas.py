@@ -1,7 +1,7 @@
 """The board shared with other replicas through Redis.
 
 Every notice is stored with an expiry, for newcomers, and published. Keys of the upstream never go there:
-a fingerprint stands for each, salted with something random that the first replica puts into Redis.
+their fingerprints do, salted with something random that the first replica puts into Redis.
 
 Nobody waits for Redis. When it is slow or away everyone goes on with what they know, and when it is back
 both sides tell each other what they missed.
@@ -9,11 +9,9 @@ both sides tell each other what they missed.
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import secrets as random_secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from redis.asyncio import Redis
@@ -23,7 +21,7 @@ from redis.exceptions import RedisError
 from proxycore.board import Board, Reader
 from proxycore.bulletin import notices_in
 from proxycore.log import logger
-from proxycore.notice import Notice
+from proxycore.notice import Notice, fingerprint
 
 _PREFIX = "gemini-key-proxy:"
 _CHANNEL = f"{_PREFIX}news"
@@ -38,13 +36,13 @@ _BATCH = 500
 
 
 class Replicas:
-    """The link to Redis at `url`. `secrets` are the upstream keys by their names here."""
+    """The link to Redis at `url`. `secrets` are the upstream keys."""
 
-    def __init__(self, url: str, secrets: Mapping[str, str]) -> None:
+    def __init__(self, url: str, secrets: Iterable[str]) -> None:
         self._url = url
-        self._secrets = secrets
-        self._fingerprints: dict[str, str] = {}  # name -> fingerprint
-        self._names: dict[str, str] = {}
+        self._secrets = tuple(secrets)
+        self._salted: dict[str, str] = {}  # what a key is called there, by what it is called on this host
+        self._plain: dict[str, str] = {}
         self._queue: asyncio.Queue[Notice] = asyncio.Queue(_QUEUE)
         self._salt = b""
         self._caught_up = asyncio.Event()
@@ -108,11 +106,8 @@ class Replicas:
         if not isinstance(salt, bytes):
             raise RedisError("it lost its data")
         self._salt = salt
-        self._fingerprints = {
-            name: hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()[:24]
-            for name, secret in self._secrets.items()
-        }
-        self._names = {fingerprint: name for name, fingerprint in self._fingerprints.items()}
+        self._salted = {fingerprint(secret): fingerprint(secret, salt) for secret in self._secrets}
+        self._plain = {salted: plain for plain, salted in self._salted.items()}
 
     async def _catch_up(self, redis: Redis, board: Board, tell: Reader) -> None:
         stored: dict[tuple[str, str, str], float] = {}
@@ -160,10 +155,10 @@ class Replicas:
     def _disguised(self, notice: Notice) -> Notice | None:
         if not notice.key:
             return notice
-        fingerprint = self._fingerprints.get(notice.key)
-        return replace(notice, key=fingerprint) if fingerprint else None
+        salted = self._salted.get(notice.key)
+        return replace(notice, key=salted) if salted else None
 
     def _heard(self, lines: Sequence[bytes]) -> list[Notice]:
         notices = notices_in(lines)
-        named = [(notice, self._names.get(notice.key, "")) for notice in notices]
-        return [replace(notice, key=name) for notice, name in named if name or not notice.key]
+        named = [(notice, self._plain.get(notice.key, "")) for notice in notices]
+        return [replace(notice, key=plain) for notice, plain in named if plain or not notice.key]

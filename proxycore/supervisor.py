@@ -4,11 +4,13 @@ The parent has no event loop and serves nothing. It binds the sockets, so that t
 connection is lost while a worker is replaced, and forks the hall, where the board hangs, and the workers.
 
     SIGTERM, SIGINT   all workers drain; a second one cuts; then the hall ends, and the parent with status 0
-    SIGHUP            new workers with the settings read again; the former ones drain
+    SIGHUP            new workers with the settings read again; the former ones drain; the hall stays
     a worker ends     a new one takes its place, at once the first time, then with growing pauses
     the parent ends   the workers notice, and drain
 """
 
+import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -22,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from proxycore import life
-from proxycore.bulletin import HostBulletin
+from proxycore.board import Board
+from proxycore.bulletin import HostLink
 from proxycore.hall import keep_hall
 from proxycore.log import logger
 from proxycore.replicas import Replicas
@@ -163,8 +166,11 @@ class Supervisor:
             logger.error("the settings stay as they were, since the new ones can't be used:\n%s", error)
             return
         self._settings = settings
-        former = list(self._children.values())
-        for number in range(max(settings.workers, 1) + 1):
+        former = [child for child in self._children.values() if child.number]
+        for child in self._children.values():
+            if not child.number:
+                os.kill(child.pid, signal.SIGHUP)  # the board stays
+        for number in range(1, max(settings.workers, 1) + 1):
             self._start(number)
         for child in former:
             child.dismissed = True
@@ -201,14 +207,23 @@ class Supervisor:
             os._exit(status)
 
     async def _serve(self) -> None:
-        bulletin = HostBulletin(self._path)
-        stop = life.Stop(self._alive)
-        await life.serve(
-            self._settings, self._listener, stop, bulletin, lambda: os.write(self._say_ready, b".")
-        )
+        board, link, stop = Board(time.time), HostLink(self._path), life.Stop(self._alive)
+        await link.start(board)
+        await life.serve(self._settings, self._listener, stop, board, lambda: os.write(self._say_ready, b"."))
+        await link.close()
 
     async def _keep_hall(self) -> None:
-        settings = self._settings
         self._listener.close()
-        replicas = Replicas(settings.redis_url, settings.google_keys) if settings.redis_url else None
-        await keep_hall(self._hall, replicas, life.Stop(self._alive).first)
+        reload = asyncio.Event()
+
+        def read_again() -> None:
+            with contextlib.suppress(SettingsError):  # the parent tells of it
+                self._settings = self._reread()
+            reload.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
+        await keep_hall(self._hall, self._link, life.Stop(self._alive).first, reload)
+
+    def _link(self) -> Replicas | None:
+        settings = self._settings
+        return Replicas(settings.redis_url, settings.google_keys.values()) if settings.redis_url else None

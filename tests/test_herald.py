@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import pytest
 
 from proxycore.app import ProxyApplication, make_app
 from proxycore.board import Board, Reader
-from proxycore.bulletin import Bulletin, HostBulletin
+from proxycore.bulletin import Bulletin, HostLink
 from proxycore.demo import Health, StandIn
 from proxycore.hall import keep_hall
 from proxycore.key import Key
 from proxycore.listener import Listener
-from proxycore.notice import Notice
+from proxycore.notice import Notice, fingerprint
 from tests.conftest import settings, until
 from tests.wire import Got, ask
 
@@ -55,11 +55,11 @@ async def worker(
 ) -> Worker:
     bulletin = Bulletin(board)
     app = make_app(settings(url, keys, **variables), bulletin=bulletin)
-    await bulletin.start()
+    bulletin.start()
     listener, server = Listener("127.0.0.1", 0), app.server()
     listener.accept_for(server)
     stack.push_async_callback(server.close_all_connections)
-    stack.push_async_callback(bulletin.close)
+    stack.callback(bulletin.close)
     stack.push_async_callback(app.close)
     stack.callback(listener.stop)
     return Worker(app, listener.port)
@@ -186,35 +186,43 @@ async def test_a_newcomer_starts_with_what_the_others_know() -> None:
 async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
     board = Board(time.time)
     async with workers(StandIn({"AQ.key": Health.healthy()}), board, 1) as (one,):
-        for key in ("0", "", "unknown"):
+        for key in (fingerprint("AQ.key"), "", "unknown"):
             board.post([Notice(kind, key, "some model", value, 1.0, 1e12)])
         assert (await one.ask()).status == 200
 
 
-class Heard:
-    """A bulletin over the host's socket, and what it heard."""
+class Host:
+    """A process of a host, as far as its board goes."""
 
     def __init__(self, path: Path) -> None:
-        self.notices: list[Notice] = []
-        self.bulletin = HostBulletin(path)
-        self.bulletin.hear = self._hear
+        self.board = Board(time.time)
+        self.bulletin, self.link = Bulletin(self.board), HostLink(path)
+        self.heard: list[Notice] = []
+        self.bulletin.hear = self.heard.extend
 
-    def _hear(self, notices: Sequence[Notice]) -> None:
-        self.notices += notices
+    async def __aenter__(self) -> "Host":
+        await self.link.start(self.board)
+        self.bulletin.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.bulletin.close()
+        await self.link.close()
 
 
 @asynccontextmanager
-async def hall(path: Path) -> AsyncIterator[None]:
+async def hall(path: Path, reload: asyncio.Event | None = None) -> AsyncIterator[None]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     stop = asyncio.Event()
-    work = asyncio.ensure_future(keep_hall(listener, None, stop))
+    work = asyncio.ensure_future(keep_hall(listener, lambda: None, stop, reload))
     await asyncio.sleep(0)
     try:
         yield
     finally:
         stop.set()
         await work
+        await asyncio.to_thread(path.unlink)
 
 
 def news(number: int) -> Notice:
@@ -222,40 +230,57 @@ def news(number: int) -> Notice:
 
 
 async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: Path) -> None:
-    async with hall(tmp_path / "board"):
-        one, other = Heard(tmp_path / "board"), Heard(tmp_path / "board")
-        await one.bulletin.start()
-        await other.bulletin.start()
+    path = tmp_path / "board"
+    async with hall(path), Host(path) as one, Host(path) as other:
         told = [news(number) for number in range(1, 2001)]
         for notice in told:
             one.bulletin.tell(notice)
-        await until(lambda: len(other.notices) == 2000)
-        assert other.notices == told
-        assert one.notices == []
-        late = Heard(tmp_path / "board")
-        await late.bulletin.start()
-        assert late.notices == told
-        for heard in (one, other, late):
-            await heard.bulletin.close()
+        await until(lambda: len(other.heard) == 2000)
+        assert other.heard == told
+        assert one.heard == []
+        async with Host(path) as late:
+            assert late.heard == told
 
 
-async def test_a_process_that_lost_the_board_comes_back_to_it(tmp_path: Path) -> None:
+async def test_what_is_told_last_is_heard_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "board"
-    one, other = Heard(path), Heard(path)
-    async with hall(path):
-        await one.bulletin.start()
-        await other.bulletin.start()
-    path.unlink()
-    one.bulletin.tell(news(1))
-    await asyncio.sleep(0.05)
-    async with hall(path):
-        await until(lambda: other.notices == [news(1)])
-        for heard in (one, other):
-            await heard.bulletin.close()
+    async with hall(path), Host(path) as other:
+        async with Host(path) as one:
+            one.bulletin.tell(news(1))
+        await until(lambda: other.heard == [news(1)])
 
 
-async def test_without_a_board_a_process_starts_all_the_same(tmp_path: Path) -> None:
-    alone = Heard(tmp_path / "nowhere")
-    await alone.bulletin.start()
-    alone.bulletin.tell(news(1))
-    await alone.bulletin.close()
+async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    async with AsyncExitStack() as stack:
+        async with hall(path):
+            one = await stack.enter_async_context(Host(path))
+            other = await stack.enter_async_context(Host(path))
+            one.bulletin.tell(news(1))
+            await until(lambda: other.heard == [news(1)])
+        one.bulletin.tell(news(2))
+        await asyncio.sleep(0.05)
+        await stack.enter_async_context(hall(path))
+        await until(lambda: other.heard == [news(1), news(2)])
+        late = await stack.enter_async_context(Host(path))
+        assert sorted(late.heard, key=lambda notice: notice.stamp) == [news(1), news(2)]
+        assert one.heard == []
+        assert other.heard == [news(1), news(2)]  # and nothing twice
+
+
+async def test_a_reload_keeps_what_is_known_and_gives_retired_keys_a_chance(tmp_path: Path) -> None:
+    path, reload, now = tmp_path / "board", asyncio.Event(), time.time()
+    async with hall(path, reload), Host(path) as one:
+        one.bulletin.tell(Notice("retired", "dead", "", ["suspended", now + 9, 1], now, now + 99))
+        one.bulletin.tell(Notice("whole", "off", "", ["disabled", now + 9, 1], now, now + 99))
+        await asyncio.sleep(0.05)
+        reload.set()
+        await until(lambda: len(one.heard) == 1)
+        assert (one.heard[0].kind, one.heard[0].key, one.heard[0].value) == ("retired", "dead", None)
+        async with Host(path) as late:
+            assert {notice.key: notice.value is None for notice in late.heard} == {"dead": True, "off": False}
+
+
+async def test_without_a_hall_a_process_starts_all_the_same(tmp_path: Path) -> None:
+    async with Host(tmp_path / "nowhere") as alone:
+        alone.bulletin.tell(news(1))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -196,6 +197,31 @@ async def test_a_reload_takes_new_keys_without_breaking_a_stream(tmp_path: Path)
             assert (await stream(port)).whole
             started.signal(signal.SIGTERM)
             assert await asyncio.to_thread(started.exit_status) == 0
+
+
+async def test_a_reload_keeps_benches_by_key_and_not_by_name(tmp_path: Path) -> None:
+    why = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"}
+    error = {"code": 403, "status": "PERMISSION_DENIED", "message": "No.", "details": [why]}
+    forbidden = json.dumps({"error": error}).encode()
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK if seen.key in {"fine", "new"} else answer(403, forbidden))
+
+    async with RawUpstream(script) as upstream:
+        env = {"UPSTREAM_URL": upstream.url, "WORKERS": "2"}
+        (tmp_path / ".env").write_text("GOOGLE_API_KEY_1=off\nGOOGLE_API_KEY_2=fine\n")
+        with program(folder=tmp_path, environment=env) as started:
+            port = await ready(started)
+            while "SERVICE_DISABLED" not in started.log:
+                assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 200
+            (tmp_path / ".env").write_text("GOOGLE_API_KEY_1=new\nGOOGLE_API_KEY_2=off\n")
+            started.signal(signal.SIGHUP)
+            await asyncio.to_thread(started.wait_for, re.compile("reloaded"))
+            await until(lambda: started.log.count("stopped") == 2)
+            upstream.seen.clear()
+            for _ in range(20):
+                assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 200
+            assert {seen.key for seen in upstream.seen} == {"new"}
 
 
 def test_mistakes_are_told_before_anything_is_started(tmp_path: Path) -> None:
