@@ -41,9 +41,10 @@ class Board:
             self._readers.remove(reader)
 
     def notices(self) -> list[Notice]:
-        """All that hold."""
+        """All that hold, in the order in which they were found."""
         now = self._clock()
-        return [notice for notice in self._notices.values() if notice.until > now]
+        held = [notice for notice in self._notices.values() if notice.until > now]
+        return sorted(held, key=lambda notice: notice.stamp)
 
     def _pin(self, notice: Notice, now: float) -> bool:
         known = self._notices.get(notice.topic)

@@ -23,7 +23,8 @@ from proxycore.rotator import APART, Call, Rotator
 _KEPT_FREE = 0.25  # of the time that a request may wait, for those who were told to come back
 _EXPECTED = 0.3  # seconds after the told moment that someone is expected
 _FAR = 600.0  # seconds: who is told to come back later than that is not expected
-_MANY = 10_000
+_MANY = 10_000  # who are expected for a model
+_MODELS = 256
 _STIR = 0.0001  # seconds for each who waits: making all reservations anew takes its time
 
 
@@ -263,10 +264,15 @@ class Lines:
 
     def expect(self, model: str, at: float, *, gone: bool = False) -> None:
         """Someone was told to come back at this moment, or (`gone`) is not expected any more."""
-        expected = self._expected.setdefault(model, [])
+        now, expected = self._clock(), self._expected.setdefault(model, [])
+        if len(self._expected) > _MODELS:
+            # Of models that nobody asks for any more, or that never existed.
+            self._expected = {
+                name: known for name, known in self._expected.items() if max(known, default=at) > now
+            }
         if gone and at in expected:
             expected.remove(at)
-        elif not gone and self._clock() < at < self._clock() + _FAR and len(expected) < _MANY:
+        elif not gone and now < at < now + _FAR and len(expected) < _MANY:
             insort(expected, at)
             self.on_expected(model, at, gone=False)
 

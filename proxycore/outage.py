@@ -25,6 +25,7 @@ _WITHIN = 5.0  # seconds
 _MANY_REFUSED, _MANY_FORBIDDEN = 3, 5
 _MANY_TROUBLES = 30  # in a row
 _WATCHES = 64
+_FORGOTTEN = 600.0  # seconds since a trial was due
 _SAY_NOTHING = (TROUBLE, SILENCE, FOREIGN)  # about whether an outage is over
 
 
@@ -110,8 +111,15 @@ class Outages:
             for outage in (self.current.get(model), self.current.get(None))
             if outage and not outage.covers(verdict) and sent_at >= outage.since
         ]
+        if len(self.current) > _WATCHES:
+            # Nobody asks for those models any more, or they never existed.
+            ended += [
+                outage
+                for outage in self.current.values()
+                if (outage.next_trial or sent_at) < sent_at - _FORGOTTEN
+            ]
         for outage in ended:
-            del self.current[outage.model]
+            self.current.pop(outage.model, None)
         return ended
 
     def begun(self, project: Project, model: str, verdict: Verdict, now: float) -> Outage | None:

@@ -78,6 +78,12 @@ def test_what_has_expired_is_forgotten() -> None:
     assert board.notices() == []
 
 
+def test_what_holds_is_told_in_the_order_in_which_it_was_found() -> None:
+    board = Board(TurnedClock())
+    board.post([notice("a", stamp=3.0), notice("b", stamp=1.0), notice("c", stamp=2.0)])
+    assert [known.about for known in board.notices()] == ["b", "c", "a"]
+
+
 def test_the_board_does_not_grow_without_end() -> None:
     board = Board(TurnedClock(), capacity=1000)
     board.post([notice(f"invented-{number}", stamp=float(number)) for number in range(10_000)])

@@ -495,3 +495,12 @@ async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come()
     await settle()
     assert here.lines.waiting == 1
     waiter.cancel()
+
+
+async def test_who_is_expected_for_invented_models_is_forgotten() -> None:
+    here = Here()
+    for number in range(2000):
+        here.lines.expect(f"invented-{number}", time.time() + 0.001)
+        if not number % 100:
+            await asyncio.sleep(0.002)
+    assert len(here.lines._expected) < 600

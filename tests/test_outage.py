@@ -156,6 +156,14 @@ def test_a_model_that_refuses_all_says_nothing_about_others() -> None:
     assert here.rotator.pick(PRO) is None
 
 
+def test_outages_of_invented_models_are_forgotten() -> None:
+    here = Here()
+    for number in range(300):
+        here.refuse(BARE, 3, f"invented-{number}")
+        here.clock.turn(60.0)
+    assert len(here.rotator.outages.current) < 100
+
+
 def test_in_trouble_of_the_upstream_nothing_is_held_back() -> None:
     here = Here()
     here.refuse(TROUBLE, 50)
