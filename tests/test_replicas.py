@@ -5,15 +5,19 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from proxycore.board import Board
+from proxycore.demo import Health, StandIn
 from proxycore.notice import Notice, fingerprint
 from proxycore.replicas import Replicas
 from tests.conftest import until
+from tests.process import program
 from tests.redis_server import MISSING, RedisServer, redis_server
+from tests.wire import ask
 
 pytestmark = [
     pytest.mark.usefixtures("io_loop"),
@@ -161,6 +165,34 @@ async def test_a_wrong_password_is_told_and_not_shown(
     await asyncio.gather(work, return_exceptions=True)
     assert "REDIS_URL" in caplog.text
     assert "hidden-password" not in caplog.text
+
+
+async def test_what_one_program_is_refused_another_does_not_try(redis: RedisServer, tmp_path: Path) -> None:
+    standin = StandIn({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
+    environment = {"UPSTREAM_URL": standin.listen(), "REDIS_URL": redis.url}
+    keys = [{"GOOGLE_API_KEY_1": "AQ.off", "GOOGLE_API_KEY_2": "AQ.fine"}, {"GOOGLE_API_KEY_X": "AQ.off"}]
+
+    async def benched(port: int) -> bool:
+        return b'"state": "benched"' in (await ask(port, "GET", "/status.json")).body
+
+    async def generate(port: int) -> int:
+        body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
+        return (await ask(port, "POST", "/v1beta/models/gemini-2.5-flash:generateContent", body=body)).status
+
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(program(folder=tmp_path, environment=environment | more)) for more in keys
+        ]
+        one, other = await asyncio.to_thread(lambda: [each.port for each in started])
+        while not await benched(one):
+            assert await generate(one) == 200
+        async with asyncio.timeout(5):
+            while not await benched(other):
+                pass
+        asked = len(standin.calls)
+        assert await generate(other) == 429
+        assert len(standin.calls) == asked
+    await standin.stop()
 
 
 def _stored(redis: RedisServer) -> list[bytes]:
