@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import secrets as random_secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -57,17 +58,14 @@ class Replicas:
 
     async def _share(self, board: Board) -> None:
         """Keeps the board and Redis alike, until it is cancelled."""
-        while True:
+        task = asyncio.current_task()
+        # A failure at the same time can hide that it was cancelled.
+        while not (task and task.cancelling()):
             try:
                 await self._stay(board)
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, no request suffers for it
                 self._tell_away(error)
-            except ExceptionGroup as group:
-                known, unknown = group.split((RedisError, OSError, TimeoutError))
-                if unknown:
-                    raise unknown from None
-                self._tell_away(known.exceptions[0] if known else group)
-            await asyncio.sleep(_REST)
+                await asyncio.sleep(_REST)
 
     async def _stay(self, board: Board) -> None:
         redis = Redis.from_url(self._url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
@@ -88,10 +86,7 @@ class Replicas:
                 if self._away:
                     self._away = False
                     logger.info("Redis is back: what was missed is known again")
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._read(news, board, tell))
-                    tasks.create_task(self._write(redis))
-                    tasks.create_task(self._watch(redis))
+                await _until_one_fails(self._read(news, board, tell), self._write(redis), self._watch(redis))
             finally:
                 board.left_by(tell)
 
@@ -162,3 +157,16 @@ class Replicas:
         notices = notices_in(lines)
         named = [(notice, self._plain.get(notice.key, "")) for notice in notices]
         return [replace(notice, key=plain) for notice, plain in named if plain or not notice.key]
+
+
+async def _until_one_fails(*works: Coroutine[Any, Any, None]) -> None:
+    # A TaskGroup of Python 3.11 leaves its task marked as cancelled, when a member fails.
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
