@@ -167,6 +167,9 @@ async def _until_one_fails(*works: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while not all(task.done() for task in tasks):
+            for task in tasks:
+                task.cancel()
+            # Not every cancellation is heard: redis-py may finish a command in spite of it.
+            await asyncio.wait(tasks, timeout=_REST)
+        await asyncio.gather(*tasks, return_exceptions=True)  # nobody asks how the others ended
