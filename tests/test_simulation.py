@@ -12,7 +12,7 @@ from tests.simulation import Simulation
 
 EQUAL = [15] * 10
 UNEQUAL = [5, 8, 11, 14, 18, 23, 29, 37, 47, 60]
-SEEDS = [1, 2, 3]
+SEEDS = [1, 2]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -33,8 +33,8 @@ def test_at_95_percent_nearly_all_are_served_with_hardly_a_call_refused(window: 
 def test_at_130_percent_the_quota_is_used_up_in_order_and_who_is_told_to_come_back_is_served(
     seed: int,
 ) -> None:
-    figures = Simulation(EQUAL, 1.3, measured=30, seed=seed).run()
-    assert figures.used.total() / (30 * sum(EQUAL)) >= 0.97
+    figures = Simulation(EQUAL, 1.3, measured=20, seed=seed).run()
+    assert figures.used.total() / (20 * sum(EQUAL)) >= 0.97
     assert figures.calls_for_each <= 1.03
     assert figures.in_order >= 0.99
     assert len(figures.back) > 100
@@ -57,8 +57,8 @@ def test_keys_of_one_project_share_its_quota() -> None:
 
 @pytest.mark.parametrize("load", [0.95, 1.3])
 def test_workers_who_tell_each_other_do_nearly_as_well_as_one(load: float) -> None:
-    one = [Simulation(EQUAL, load, measured=15, seed=seed).run() for seed in SEEDS[:2]]
-    four = [Simulation(EQUAL, load, measured=15, seed=seed, workers=4).run() for seed in SEEDS[:2]]
+    one = [Simulation(EQUAL, load, measured=15, seed=seed).run() for seed in SEEDS[:1]]
+    four = [Simulation(EQUAL, load, measured=15, seed=seed, workers=4).run() for seed in SEEDS[:1]]
     assert sum(run.served for run in four) >= 0.98 * sum(run.served for run in one)
     for alone, together in zip(one, four, strict=True):
         assert together.calls_for_each <= alone.calls_for_each + 0.03
@@ -80,7 +80,7 @@ def test_windows_that_do_not_slide_waste_little_either() -> None:
 @pytest.mark.parametrize("window", [60.0, 6.0])
 @pytest.mark.parametrize("tell", [math.ceil, math.floor])
 def test_times_in_whole_seconds_waste_little_either(window: float, tell: Callable[[float], float]) -> None:
-    figures = Simulation(EQUAL, 0.95, window, window / 3, measured=30, tell=tell).run()
+    figures = Simulation(EQUAL, 0.95, window, window / 3, measured=20, tell=tell).run()
     assert figures.share >= 0.99
     assert figures.calls_for_each <= 1.03
 
