@@ -103,10 +103,11 @@ async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> 
         for _ in range(3):
             await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(3)))
         standin.calls.clear()
-        statuses = [
-            got.status
-            for got in await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(6)))
-        ]
+        asked = []
+        for each in (one, other) * 6:
+            asked.append(asyncio.ensure_future(each.ask()))
+            await asyncio.sleep(0.01)  # at the very same moment, neither could know of the other
+        statuses = [got.status for got in await asyncio.gather(*asked)]
         assert statuses == [200] * 12
         assert sum(call.status == 429 for call in standin.calls) <= 2  # alone, each would be refused six
 
