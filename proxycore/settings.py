@@ -91,8 +91,7 @@ def without_keys(variables: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in variables.items()
-        if not name.startswith(("GOOGLE_API_KEY", "UPSTREAM_", "WORKERS", "REDIS_URL"))
-        and not is_placeholder(value.strip())
+        if not name.startswith(_NOT_IN_DEMO) and not is_placeholder(value.strip())
     }
 
 

@@ -17,19 +17,10 @@ import trustme
 
 from tests.conftest import KEYS
 from tests.process import ROOT, TLS, certify, program
-from tests.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
+from tests.wire import RawUpstream, always, answer, ask, connect, slow
 
 STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
 pytestmark = pytest.mark.usefixtures("io_loop")
-
-
-async def slow(_: Seen, writer: asyncio.StreamWriter) -> None:
-    """Twenty events in a second."""
-    writer.write(CHUNKED)
-    for number in range(20):
-        writer.write(chunk(b"data: %d\r\n\r\n" % number))
-        await asyncio.sleep(0.05)
-    writer.write(b"0\r\n\r\n")
 
 
 def test_the_ready_line_tells_address_keys_and_whether_a_client_key_is_required(tmp_path: Path) -> None:

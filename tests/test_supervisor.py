@@ -12,21 +12,12 @@ import pytest
 
 from tests.conftest import KEYS, until
 from tests.process import Program, program
-from tests.wire import CHUNKED, Client, Got, RawUpstream, Seen, always, answer, ask, chunk, connect
+from tests.wire import CHUNKED, Client, Got, RawUpstream, Seen, always, answer, ask, chunk, connect, slow
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
 OK = answer(200, b"{}")
-
-
-async def slow(_: Seen, writer: asyncio.StreamWriter) -> None:
-    """Twenty events in a second."""
-    writer.write(CHUNKED)
-    for number in range(20):
-        writer.write(chunk(b"data: %d\r\n\r\n" % number))
-        await asyncio.sleep(0.05)
-    writer.write(b"0\r\n\r\n")
 
 
 async def endless(_: Seen, writer: asyncio.StreamWriter) -> None:

@@ -130,6 +130,15 @@ def chunk(data: bytes) -> bytes:
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+async def slow(_: Seen, writer: asyncio.StreamWriter) -> None:
+    """A script that streams twenty events in a second."""
+    writer.write(CHUNKED)
+    for number in range(20):
+        writer.write(chunk(b"data: %d\r\n\r\n" % number))
+        await asyncio.sleep(0.05)
+    writer.write(b"0\r\n\r\n")
+
+
 def always(data: bytes) -> Script:
     """A script that gives every request the same answer."""
 
