@@ -5,7 +5,7 @@ import asyncio
 import gc
 import sys
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,18 @@ def parse_flags(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def demo(settings: Settings) -> None:
+async def demo(settings: Settings, load: Callable[[], Settings]) -> None:
     """The program before a stand-in for the Gemini API, in this very process."""
     keys = demo_keys()
     standin = StandIn(dict(keys.values()), pace=_PACE)
     standin.calls = deque(maxlen=1)  # nobody looks at them here
-    names = {name: secret for name, (secret, _) in keys.items()}
-    settings = replace(settings, google_keys=names, upstream_url=standin.listen())
-    log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+    names, url = {name: secret for name, (secret, _) in keys.items()}, standin.listen()
+
+    def with_demo_keys(settings: Settings) -> Settings:
+        settings = replace(settings, google_keys=names, upstream_url=url)
+        log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+        return settings
+
     credential = ' -H "x-goog-api-key: $OUTPUT_API_KEY"' if settings.client_keys else ""
 
     def invite(port: int) -> None:
@@ -66,7 +70,7 @@ async def demo(settings: Settings) -> None:
         sys.stderr.write(_TRY % (len(keys), scheme, port, credential))
 
     try:
-        await life.run(settings, invite)
+        await life.run(with_demo_keys(settings), lambda: with_demo_keys(load()), invite)
     finally:
         await standin.stop()
 
@@ -80,13 +84,15 @@ def main(arguments: list[str]) -> int:
     """Runs until a signal; returns the exit status: 0, or 2 for settings that can't be used."""
     flags = vars(parse_flags(arguments))
     wants_demo = flags.pop("demo")
+    secrets: dict[str, str] = {}  # those of former settings as well, since what is under way may name them
 
     def load() -> Settings:
         variables = read(
             Path.cwd(), {name.upper(): value for name, value in flags.items() if value is not None}
         )
         settings = parse(without_keys(variables) if wants_demo else variables)
-        log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+        secrets.update(settings.secrets)
+        log.configure(settings.log_level, settings.log_format, Redactor(secrets))
         return settings
 
     try:
@@ -97,7 +103,7 @@ def main(arguments: list[str]) -> int:
         if settings.workers > 1:
             Supervisor(settings, _run_loop, load).run()
         else:
-            _run_loop(demo(settings) if wants_demo else life.run(settings))
+            _run_loop(demo(settings, load) if wants_demo else life.run(settings, load))
     except SettingsError as error:
         sys.stderr.write(f"These settings can't be used:\n{error}\n")
         return 2

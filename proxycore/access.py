@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPHeaders
 
@@ -70,7 +71,10 @@ def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
 
 
 class Admin:
-    """Who may see the keys' health: who presents the admin key; where there is none, this host only."""
+    """Who may see and change the keys' health: who presents the admin key.
+
+    Where there is none, this host only, and no page of another site that is open in a browser here.
+    """
 
     def __init__(self, secret: str | None) -> None:
         self._keys = ClientKeys({"admin": secret} if secret else {})
@@ -80,7 +84,21 @@ class Admin:
         if self._keys.required:
             return self._keys.name_of(offered_keys(headers, query)) is not None
         passed_on = "Forwarded" in headers or "X-Forwarded-For" in headers
-        return not passed_on and _is_loopback(address)
+        return not passed_on and _is_loopback(address) and _is_at_home(headers)
+
+
+def _is_at_home(headers: HTTPHeaders) -> bool:
+    """Whether a browser that sends this would do so for a page of this host's own.
+
+    A page of another site may ask for this address, and its name may be made to lead here (DNS rebinding).
+    """
+    host, origin = headers.get("Host", ""), headers.get("Origin")
+    try:
+        name = urlsplit(f"//{host}").hostname or "localhost"
+        same = origin is None or urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+    return same and (name == "localhost" or _is_loopback(name))
 
 
 def _is_loopback(address: str) -> bool:

@@ -162,5 +162,7 @@ def _model_in(document: dict[str, Any], body: bytes) -> str:
     if len(body) > _PARSED_WHOLE:
         match = _MODEL_IN_BODY.search(body)
         return match[1].decode(errors="replace").removeprefix("models/") if match else ""
-    model = document.get("model") or document.get("agent")
+    setup = document.get("setup")  # with which a Live session begins
+    named = setup if isinstance(setup, dict) else document
+    model = named.get("model") or named.get("agent")
     return model.removeprefix("models/") if isinstance(model, str) else ""

@@ -7,22 +7,29 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 from tornado import httputil
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from proxycore.access import Admin, ClientKeys, Cors
+from proxycore.admin import Desk, MetricsHandler, SnapshotHandler
 from proxycore.bench import Doubling
 from proxycore.bulletin import Bulletin
+from proxycore.census import Census
 from proxycore.chronicle import Chronicle
-from proxycore.handler import CLIENT_SILENCE, Site
+from proxycore.control import Control
+from proxycore.handler import CLIENT_SILENCE
 from proxycore.headers import Redactor
 from proxycore.herald import Herald
 from proxycore.key import keys_of
 from proxycore.line import Lines
 from proxycore.lists import ListHandler
 from proxycore.live import LIVE_PATHS, LiveHandler
+from proxycore.meter import Meter
+from proxycore.metrics import Metrics
 from proxycore.owners import Owners
 from proxycore.pages import LIST_PATHS
 from proxycore.passage import Pool
@@ -31,83 +38,100 @@ from proxycore.retrial import Retrial
 from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
 from proxycore.settings import Settings
-from proxycore.snapshot import snapshot
-from proxycore.status import AliveHandler, HomeHandler, NotRelayedHandler, ReadyHandler, SnapshotHandler
+from proxycore.site import Presence, Site
+from proxycore.snapshot import key_snapshot, snapshot
+from proxycore.status import (
+    PAGE_PATHS,
+    AliveHandler,
+    NotRelayedHandler,
+    PageHandler,
+    ReadyHandler,
+    page_files,
+)
+from proxycore.updates import Updates
 from proxycore.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.upstream import Route, Upstream
 from proxycore.verdict import Backoff
 
 _LARGEST_HEAD = 1024 * 1024  # bytes that are read before a request's head is given up; handlers refuse less
 _GOODBYES = 100  # times 10 ms
+_REDACTED = 10_000  # names that are remembered to have no secret in them
 
 
 class ProxyApplication(Application):
     """The routes, and the parts behind them. Belongs to the running event loop."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float], source: random.Random) -> None:
-        self.site = Site(
-            ClientKeys(settings.client_keys), Cors(settings.cors_allow_origins), Redactor(settings.key_names)
-        )
-        self.rotator = Rotator(
-            keys_of(
-                (name, secret, settings.projects.get(name, ""))
-                for name, secret in settings.google_keys.items()
-            ),
-            {
-                Backoff.QUOTA: settings.bench,
-                Backoff.ADDRESS: Doubling(1.0, settings.bench.longest),
-                Backoff.FORBIDDEN: settings.forbidden_bench,
-            },
-            clock=clock,
-            source=source,
-        )
-        self.upstream = Upstream(
-            Route(
-                url=settings.upstream_url,
-                ca_file=settings.upstream_ca_file,
-                proxy=settings.upstream_proxy,
-                connect_timeout=settings.connect_timeout,
-                first_byte_timeout=settings.first_byte_timeout,
-                idle_timeout=settings.idle_timeout,
-            )
-        )
+        self._clock = clock
+        self._presence = Presence()
+        self._secrets: dict[str, str] = {}
+        self.rotator = Rotator(keys_of(_told(settings)), _doublings(settings), clock=clock, source=source)
+        self.upstream = Upstream(_route(settings))
         self.lines = Lines(self.rotator, settings.max_wait, clock)
         self.owners = Owners(clock)
+        self.meter = Meter(clock)
+        self.meter.gauges = {
+            "waiting": lambda: self.lines.waiting,
+            "connections": lambda: self.upstream.connections + self.meter.sessions,
+        }
+        self.rotator.on_bench.append(self.meter.benched)
+        self.census = Census(self.meter)
         Chronicle(self.rotator, clock)
-        pool = Pool(
+        self._pool = Pool(
             rotator=self.rotator,
             lines=self.lines,
             owners=self.owners,
             upstream=self.upstream,
+            meter=self.meter,
             max_attempts=settings.max_attempts,
             clock=clock,
             source=source,
         )
-        self.retrial = Retrial(pool)
-        relay = {"pool": pool, "max_body_bytes": settings.max_body_bytes}
+        self.retrial = Retrial(self._pool)
+        self.updates = Updates(self._current)
         super().__init__(
-            [
-                (LIST_PATHS, ListHandler, relay),
-                (PATHS, RelayHandler, relay),
-                (UPLOAD_PATHS, UploadHandler, relay | {"public_url": settings.public_url}),
-                (LIVE_PATHS, LiveHandler, relay),
-                (r"/", HomeHandler),
-                (r"/healthz", AliveHandler),
-                (r"/readyz", ReadyHandler, {"rotator": self.rotator}),
-                (
-                    r"/status\.json",
-                    SnapshotHandler,
-                    {
-                        "admin": Admin(settings.admin_key),
-                        "snapshot": lambda: snapshot(self.rotator, self.lines, clock()),
-                    },
-                ),
-            ],
+            self._routes(),
             default_handler_class=NotRelayedHandler,
             log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well
-            site=self.site,
+            site=self._site(settings),
+            clock=clock,
             websocket_max_message_size=LARGEST_MESSAGE,
         )
+
+    @property
+    def site(self) -> Site:
+        """What requests that come now share."""
+        site: Site = self.settings["site"]
+        return site
+
+    def take(self, settings: Settings) -> None:
+        """Goes on with these settings. What is under way ends under those that it began with."""
+        self.rotator.change(keys_of(_told(settings), self.rotator.keys), _doublings(settings))
+        self.owners.keep(self.rotator.keys)
+        self.upstream.take(_route(settings))
+        self.lines.max_wait = settings.max_wait
+        self._pool.max_attempts = settings.max_attempts
+        self.settings["site"] = self._site(settings)
+        self.updates.end()
+
+    def join(self, bulletin: Bulletin) -> None:
+        """From now on, tells others what it finds, and hears what they do."""
+        herald = Herald(
+            self.rotator,
+            self.lines,
+            self.owners,
+            tell=bulletin.tell,
+            recall=bulletin.recall,
+            clock=self._clock,
+            me=secrets.token_hex(4),
+        )
+        bulletin.hear = herald.hear
+        bulletin.start()
+
+    def drain(self) -> None:
+        """Begins to end: streams go on, but no new ones should come."""
+        self._presence.draining = True
+        self.updates.end()
 
     def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
         """An HTTP server for the routes; HTTPS with `tls`."""
@@ -125,6 +149,7 @@ class ProxyApplication(Application):
 
     async def close(self) -> None:
         """Cuts what still runs, and lets go of the upstream."""
+        self.updates.end()
         for handler in list(self.site.running):
             handler.cut()
         await asyncio.sleep(0)  # what was cut ends its attempts when it is next on
@@ -135,6 +160,72 @@ class ProxyApplication(Application):
             await asyncio.sleep(0.01)
         self.upstream.close()
 
+    def _routes(self) -> list[Any]:
+        relay = {"pool": self._pool}
+        desk = {
+            "desk": Desk(
+                current=self._current,
+                metrics=self._metrics,
+                updates=self.updates,
+                control=Control(self._pool),
+                show=lambda key: key_snapshot(key, self._clock(), self._redact),
+            )
+        }
+        return [
+            (LIST_PATHS, ListHandler, relay),
+            (PATHS, RelayHandler, relay),
+            (UPLOAD_PATHS, UploadHandler, relay),
+            (LIVE_PATHS, LiveHandler, relay),
+            (PAGE_PATHS, PageHandler, {"files": page_files()}),
+            (r"/healthz", AliveHandler),
+            (r"/readyz", ReadyHandler, {"rotator": self.rotator}),
+            (r"/status\.json", SnapshotHandler, desk),
+            (r"/metrics", MetricsHandler, desk),
+        ]
+
+    def _site(self, settings: Settings) -> Site:
+        # Those of former settings may still be heard of. Names of models and reasons come again and again.
+        self._secrets |= settings.secrets
+        self._redact = lru_cache(_REDACTED)(Redactor(self._secrets).text)
+        return Site(
+            clients=ClientKeys(settings.client_keys),
+            admin=Admin(settings.admin_key),
+            cors=Cors(settings.cors_allow_origins),
+            redactor=Redactor(settings.key_names),
+            max_body_bytes=settings.max_body_bytes,
+            public_url=settings.public_url,
+            presence=self._presence,
+        )
+
+    async def _current(self) -> dict[str, Any]:
+        return snapshot(self.rotator, await self.census.figures(), self._clock(), self._redact)
+
+    async def _metrics(self) -> Metrics:
+        return Metrics(self.rotator, await self.census.figures(), self._clock(), self._redact)
+
+
+def _told(settings: Settings) -> list[tuple[str, str, str]]:
+    return [(name, secret, settings.projects.get(name, "")) for name, secret in settings.google_keys.items()]
+
+
+def _doublings(settings: Settings) -> dict[Backoff, Doubling]:
+    return {
+        Backoff.QUOTA: settings.bench,
+        Backoff.ADDRESS: Doubling(1.0, settings.bench.longest),
+        Backoff.FORBIDDEN: settings.forbidden_bench,
+    }
+
+
+def _route(settings: Settings) -> Route:
+    return Route(
+        url=settings.upstream_url,
+        ca_file=settings.upstream_ca_file,
+        proxy=settings.upstream_proxy,
+        connect_timeout=settings.connect_timeout,
+        first_byte_timeout=settings.first_byte_timeout,
+        idle_timeout=settings.idle_timeout,
+    )
+
 
 def make_app(
     settings: Settings,
@@ -144,8 +235,5 @@ def make_app(
     """The application that these settings make, with others to tell and hear. Belongs to the running loop."""
     app = ProxyApplication(settings, clock, random.Random())  # noqa: S311 - a key is chosen, not made
     if bulletin:
-        me = secrets.token_hex(4)
-        bulletin.hear = Herald(
-            app.rotator, app.lines, app.owners, tell=bulletin.tell, clock=clock, me=me
-        ).hear
+        app.join(bulletin)
     return app

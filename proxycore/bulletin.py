@@ -36,18 +36,23 @@ class Bulletin:
     def tell(self, notice: Notice) -> None:
         """Tells the others, soon."""
         if not self._told:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._told.append(notice)
+
+    def recall(self) -> list[Notice]:
+        """All that was told and still holds."""
+        return self._board.notices()
 
     def close(self) -> None:
         """Tells what is left to tell, and hears no more."""
-        self._flush()
+        self.flush()
         self._board.left_by(self._read)
 
     def _read(self, notices: Sequence[Notice]) -> None:
         self.hear(notices)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Tells what is left to tell."""
         told, self._told = self._told, []
         self._board.post(told, self._read)
 

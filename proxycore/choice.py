@@ -18,7 +18,7 @@ Listener = Callable[[str, Key | None, str, float], None]
 
 The kinds: `model`, `whole` and `retired` for benches that began or ended, `quota` for what was learned from
 a refusal and `lesson` for what others' calls add to that, `project`, `outage`, `call` and `uncall` for calls
-that count or don't any more, `room` if more calls may be open at once.
+that count or don't any more, `room` if more calls may be open at once, `keys` if there are others now.
 """
 
 
@@ -26,12 +26,17 @@ class Choice:
     """Chooses among the keys. `outages` may hold all of them back but for a trial now and then."""
 
     def __init__(self, keys: Iterable[Key], *, clock: Callable[[], float], source: random.Random) -> None:
-        self.keys = tuple(keys)
+        self._set(keys)
         self.outages = Outages()
         self.listeners: list[Listener] = []
+        self.hearsay = False  # whether what changes now was told by others
         self._clock = clock
         self._random = source
         self._rosters: OrderedDict[str, Roster] = OrderedDict()
+
+    def _set(self, keys: Iterable[Key]) -> None:
+        self.keys = tuple(keys)
+        self._there = frozenset(self.keys)
 
     @property
     def projects(self) -> list[Project]:
@@ -68,7 +73,7 @@ class Choice:
         moments = [key.rests_until, (outage and outage.next_trial) or 0.0]
         if allowance:
             moments += [allowance.bench.benched_until if allowance.bench else 0.0, allowance.open_until()]
-        if max(moments) > now:
+        if max(moments) > now or key not in self._there:
             return False
         if outage:
             self._try(outage, now)
@@ -77,7 +82,7 @@ class Choice:
     def holds(self, key: Key, model: str, at: float) -> bool:
         """Whether a call that is reserved on this key for this moment could still be made then."""
         allowance = key.project.allowances.get(model)
-        if allowance is None:
+        if allowance is None or key not in self._there:
             return False  # nothing holds it back any more
         benched_until = allowance.bench.benched_until if allowance.bench else 0.0
         return max(key.rests_until, benched_until) <= at and allowance.fits(at)
@@ -125,10 +130,14 @@ class Choice:
                 self._rosters.popitem(last=False)
         return roster
 
+    def reconsider_all(self) -> None:
+        """Any project may be ready earlier than was thought, or have left."""
+        self._rosters.clear()
+
     def reconsider(self, project: Project, model: str | None = None) -> None:
         """A project may be ready earlier than was thought; without a model, any may be for any."""
         if model is None:
-            self._rosters.clear()
+            self.reconsider_all()
         elif roster := self._rosters.get(model):
             roster.reconsider(project, self._clock())
 

@@ -5,13 +5,14 @@ import asyncio
 from tornado.http1connection import HTTP1Connection
 
 from proxycore.handler import ProxyHandler
+from proxycore.usage import TAIL
 
 
 class Downstream:
     """Sends what the upstream sends, as it comes. The handler's status and header fields are set.
 
     The first chunk mostly comes together with the head, so both go out together; if it does not, the head
-    goes alone, at the event loop's next turn.
+    goes alone, at the event loop's next turn. `tail` is the end of what was sent so far.
     """
 
     def __init__(self, handler: ProxyHandler) -> None:
@@ -21,6 +22,7 @@ class Downstream:
         self._connection = connection
         self._length = handler.content_length
         self._headed = False
+        self.tail = b""
         asyncio.get_running_loop().call_soon(self.send_head)
 
     def send_head(self) -> None:
@@ -33,6 +35,7 @@ class Downstream:
         if self._handler.finished:
             return None  # cut a moment ago; the attempt will hear of it
         self._handler.record.sent_bytes += len(chunk)
+        self.tail = (self.tail + chunk)[-TAIL:] if len(chunk) < TAIL else chunk[-TAIL:]
         if self._headed:
             return self._connection.write(chunk)
         self._headed = True

@@ -5,12 +5,10 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from weakref import WeakSet
 
 from proxycore.board import Board
 from proxycore.bulletin import Wire
-from proxycore.notice import Notice
 from proxycore.replicas import Replicas
 
 
@@ -22,8 +20,7 @@ async def keep_hall(
 ) -> None:
     """Serves the board to the workers that connect to this Unix socket, until `stop`.
 
-    `link` makes the link to other hosts, and makes it anew at every `reload`. Keys that were retired get
-    another chance then.
+    `link` makes the link to other hosts, and makes it anew at every `reload`.
     """
     board, again = Board(time.time), reload or asyncio.Event()
     work = await _share(link(), board)
@@ -42,7 +39,6 @@ async def keep_hall(
         await _end(work)
         if again.is_set() and not ended.done():
             again.clear()
-            board.post(_pardons(board))
             work = await _share(link(), board)
     server.close()
     for wire in list(wires):
@@ -58,9 +54,3 @@ async def _end(work: "asyncio.Task[None] | None") -> None:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-
-
-def _pardons(board: Board) -> list[Notice]:
-    now = time.time()
-    retired = [notice for notice in board.notices() if notice.kind == "retired" and notice.value]
-    return [replace(notice, value=None, stamp=now) for notice in retired]

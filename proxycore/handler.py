@@ -3,20 +3,21 @@
 import asyncio
 import json
 import logging
+import re
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import RequestHandler, stream_request_body
 
-from proxycore.access import ClientKeys, Cors
-from proxycore.headers import Fields, Redactor
+from proxycore.headers import Fields
 from proxycore.log import logger
+from proxycore.record import Record
 from proxycore.silence import Silence
+from proxycore.site import Site
 
 CLIENT_SILENCE = 75.0
 """Seconds that a client may take between two pieces of a request, or keep an idle connection."""
@@ -44,27 +45,8 @@ _STATUS = {  # google/rpc/code.proto, by the HTTP codes that its comments name
 }
 
 
-@dataclass(slots=True)
-class Site:
-    """What all handlers share. `running` holds those with a request under way."""
-
-    clients: ClientKeys
-    cors: Cors
-    redactor: Redactor
-    running: "set[ProxyHandler]" = field(default_factory=set)
-    draining: bool = False
-
-
-@dataclass(slots=True)
-class Record:
-    """What the access log says of a request. Times are seconds, None where there was none."""
-
-    request_id: str
-    key: str = "-"
-    client: str = "-"
-    attempts: int = 0
-    first_byte: float | None = None
-    sent_bytes: int = 0
+# What a client may call its request: enough for UUIDs, trace ids, and most of what gateways make.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
 @stream_request_body
@@ -75,18 +57,14 @@ class ProxyHandler(RequestHandler):
 
     def initialize(self) -> None:
         """Called by Tornado for every request."""
+        self.clock: Callable[[], float] = self.settings["clock"]
+        self.record.since = self.clock()
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._answered = False
         self._closed = False
         self._body_begun = self._body_read = False
         self._silence: Silence | None = None
-
-    @property
-    def site(self) -> Site:
-        """What all handlers share."""
-        site: Site = self.settings["site"]
-        return site
 
     @property
     def finished(self) -> bool:
@@ -103,11 +81,19 @@ class ProxyHandler(RequestHandler):
         for name in ("Server", "Content-Type"):
             self.clear_header(name)
         if not hasattr(self, "record"):
-            self.record = Record(secrets.token_hex(8))
+            self.site: Site = self.settings["site"]  # which a reload replaces, but not for this request
+            self.record = Record(self._request_id())
         self.add_fields(self.site.cors.fields(self.request.headers.get("Origin")))
         self.set_header("X-Request-Id", self.record.request_id)
         if self.site.draining:
             self.set_header("Connection", "close")
+
+    def _request_id(self) -> str:
+        """The client's own name for the request, if it is a sane one, else one of ours."""
+        offered = self.request.headers.get("X-Request-Id", "")
+        if _REQUEST_ID.fullmatch(offered) and self.site.redactor.text(offered) is offered:
+            return offered
+        return secrets.token_hex(8)
 
     def add_fields(self, fields: Fields) -> None:
         """Adds header fields to the answer, repeated ones repeated."""
@@ -141,13 +127,19 @@ class ProxyHandler(RequestHandler):
         return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
     @property
+    def announced_bytes(self) -> int:
+        """How large the body is, as far as the request's head says."""
+        return int(self.request.headers.get("Content-Length", "0"))
+
+    @property
     def stalled(self) -> bool:
         """Whether the client has to wait before it can send more."""
         return False
 
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:  # noqa: ARG002 - Tornado's signature
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """A piece of the request's body."""
         self._body_begun = True
+        self.record.received_bytes += len(chunk)
         if self._silence:
             self._silence.heard()
         return None
@@ -177,7 +169,7 @@ class ProxyHandler(RequestHandler):
         """Answers with an error in Google's shape (AIP-193)."""
         error: dict[str, Any] = {
             "code": code,
-            "message": message,
+            "message": self.site.redactor.text(message),  # it may quote what a client sent
             "status": status or _STATUS.get(code, "UNKNOWN"),
         }
         if details:
@@ -270,9 +262,13 @@ class ProxyHandler(RequestHandler):
         self._closed = True
         if self._silence:
             self._silence.stop()
+        self.on_record_closed(self.record.outcome(status, outcome))
         level = logging.WARNING if outcome == "cut" else self.access_level
         if logger.isEnabledFor(level):
             logger.log(level, "%s", outcome or "served", extra={"fields": self._fields(status)})
+
+    def on_record_closed(self, outcome: str) -> None:
+        """The request is over, one way or another."""
 
     def _fields(self, status: int) -> dict[str, Any]:
         record, request = self.record, self.request

@@ -3,7 +3,7 @@
 Times are seconds since the epoch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from proxycore.allowance import REMEMBERED, Allowance, Today
@@ -23,7 +23,10 @@ _LONGEST = 2 * DAY
 
 
 class Herald:
-    """Tells what has changed here, and puts into effect what others tell. `me` is a name of our own."""
+    """Tells what has changed here, and puts into effect what others tell. `me` is a name of our own.
+
+    `recall` returns all that was told, for keys that come later.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Herald:
         owners: Owners,
         *,
         tell: Callable[[Notice], None],
+        recall: Callable[[], Iterable[Notice]] = tuple,
         clock: Callable[[], float],
         me: str,
     ) -> None:
@@ -39,23 +43,33 @@ class Herald:
         self._lines = lines
         self._owners = owners
         self._tell = tell
+        self._recall = recall
         self._clock = clock
         self._me = me
-        self._names = {key: fingerprint(key.secret) for key in rotator.keys}
-        self._keys = {name: key for key, name in self._names.items()}
-        self._hearing = False
+        self._names: dict[Key, str] = {}
+        self._keys: dict[str, Key] = {}
+        self._meet(rotator.keys)
         rotator.alone = False
         rotator.listeners.append(self._changed)
         lines.on_expected = self._expected
         owners.on_learned = self._learned
 
+    def _meet(self, keys: Iterable[Key]) -> None:
+        """These keys are there now."""
+        self._names = {key: self._names.get(key) or fingerprint(key.secret) for key in keys}
+        self._keys = {name: key for key, name in self._names.items()}
+
     # What is told.
 
     def _changed(self, kind: str, key: Key | None, model: str, at: float) -> None:
         # What is heard is not told, but for what follows from it.
-        if kind == "room" or (self._hearing and kind != "lesson"):
+        if kind == "room" or (self._rotator.hearsay and kind != "lesson"):
             return
-        if key is None:
+        if kind == "keys":
+            strangers = {key for key in self._rotator.keys if key not in self._names}
+            self._meet(self._rotator.keys)
+            self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
+        elif key is None:
             self._tell_outage(model)
         elif kind in {"call", "uncall"}:
             if not self._share(key, model):
@@ -94,11 +108,11 @@ class Herald:
         self._post("outage", None, model or _EVERYTHING, value, until)
 
     def _expected(self, model: str, at: float, *, gone: bool) -> None:
-        if not self._hearing:
+        if not self._rotator.hearsay:
             self._post("expect", None, f"{model} {at!r}", None if gone else at, at + 1.0)
 
     def _learned(self, name: str, key: Key, until: float) -> None:
-        if not self._hearing:
+        if not self._rotator.hearsay:
             self._post("owner", key, name, True, min(until, self._clock() + _LONGEST))
 
     def _post(self, kind: str, key: Key | None, about: str, value: Any, until: float) -> None:  # noqa: ANN401 - JSON
@@ -109,7 +123,7 @@ class Herald:
 
     def hear(self, notices: Sequence[Notice]) -> None:
         """Puts into effect what others told. What makes no sense is passed over."""
-        self._hearing = True
+        self._rotator.hearsay = True
         try:
             for notice in notices:
                 key = self._keys.get(notice.key)
@@ -121,7 +135,7 @@ class Herald:
                 except (AttributeError, LookupError, TypeError, ValueError):
                     continue  # another version of this program, perhaps
         finally:
-            self._hearing = False
+            self._rotator.hearsay = False
 
     def _hear_of(self, key: Key, notice: Notice) -> None:
         match notice.kind:

@@ -71,9 +71,26 @@ class Key:
     whole: Bench | None = None
     retired: Bench | None = None
     tried_at: float = 0.0  # when it was last used, while a bench was not refuted
+    told: str = ""  # what the operator says of its project
 
     def __post_init__(self) -> None:
         self.project.keys.append(self)
+
+    def leave(self) -> None:
+        """It is of another project than the other keys of this one."""
+        if len(self.project.keys) > 1:
+            self.project.keys.remove(self)
+            self.project = Project(keys=[self])
+        else:
+            self.project.name = ""
+
+    def join(self, project: Project) -> None:
+        """It is of this project, which goes by the name that the operator gave it."""
+        if project is not self.project:
+            self.project.keys.remove(self)
+            project.keys.append(self)
+            self.project = project
+        project.name = self.told
 
     @property
     def rests_until(self) -> float:
@@ -86,16 +103,38 @@ class Key:
             return self.tried_at + HEAD_START
         return self.whole.benched_until
 
+    def state(self, now: float) -> str:
+        """The key as a whole, in a word: ready, benched or retired."""
+        return "retired" if self.retired else "benched" if self.rests_until > now else "ready"
+
     def ready_at(self, model: str) -> float:
         """When this key may be used for the model, in seconds since the epoch; the past means now."""
         allowance = self.project.allowances.get(model)
         return max(self.rests_until, allowance.free_at()) if allowance else self.rests_until
 
 
-def keys_of(secrets: Iterable[tuple[str, str, str]]) -> list[Key]:
-    """Keys from names, secrets, and what the operator says of their projects (empty: nothing)."""
-    projects: dict[str, Project] = {}
-    return [
-        Key(name, secret, projects.setdefault(project, Project(project)) if project else Project())
-        for name, secret, project in secrets
-    ]
+def keys_of(told: Iterable[tuple[str, str, str]], former: Iterable[Key] = ()) -> list[Key]:
+    """Keys from names, secrets, and what the operator says of their projects (empty: nothing).
+
+    A key that was there before, by its secret, stays the same, with all that is known of it. Those that are
+    not told any more leave their projects.
+    """
+    before = {key.secret: key for key in former}
+    keys = [_again(before.pop(secret, None), name, secret, project) for name, secret, project in told]
+    for gone in before.values():
+        gone.leave()
+    projects = {key.project.name: key.project for key in keys if key.project.name}
+    for key in keys:
+        if key.told and key.project.name != key.told:
+            key.join(projects.setdefault(key.told, key.project))
+    return keys
+
+
+def _again(key: Key | None, name: str, secret: str, told: str) -> Key:
+    if key is None:
+        return Key(name, secret, told=told)
+    key.name = name
+    if key.told != told:
+        key.leave()
+        key.told = told
+    return key

@@ -6,6 +6,7 @@ import signal
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 try:
     import resource
@@ -15,11 +16,15 @@ except ImportError:  # there is none on Windows
 from proxycore.app import make_app
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin
-from proxycore.handler import Site
+from proxycore.env_file import EnvFile
 from proxycore.listener import Listener
 from proxycore.log import logger
 from proxycore.replicas import Replicas
 from proxycore.settings import Settings, SettingsError
+from proxycore.site import Site
+
+WATCH = 0.5
+"""Seconds between two looks at `.env`."""
 
 _FEW_FILES = 4096  # a stream takes two open files, one at each end
 
@@ -74,7 +79,49 @@ def listen(settings: Settings) -> Listener:
         raise SettingsError(f"HOST, PORT: can't listen on {address}: {error.strerror or error}") from error
 
 
-async def run(settings: Settings, when_ready: Callable[[int], None] = lambda _: None) -> None:
+class Life:
+    """A process that serves on a listener. `reread` reads the settings again, and may raise SettingsError."""
+
+    def __init__(self, settings: Settings, listener: Listener, reread: Callable[[], Settings]) -> None:
+        self.settings = settings
+        self.app = make_app(settings)
+        self._listener = listener
+        self._reread = reread
+        self._server = self.app.server(tls_context(settings))
+
+    def reload(self) -> bool:
+        """Goes on with the settings as they are now, or as before if those can't be used."""
+        try:
+            settings = self._reread()
+            tls = tls_context(settings)
+        except SettingsError as error:
+            say_unusable(error)
+            return False
+        self._server.ssl_options = tls
+        self.app.take(settings)
+        self.settings = settings
+        return True
+
+    async def serve(self, stop: Stop, when_ready: Callable[[], object]) -> None:
+        """Serves until `stop`, then drains."""
+        _look_at_open_files()
+        self._listener.accept_for(self._server)
+        work = [asyncio.create_task(task) for task in (self.app.retrial.run(), self.app.meter.watch_loop())]
+        when_ready()
+        await stop.first.wait()
+        for task in work:
+            task.cancel()
+        self._listener.stop()
+        self.app.drain()
+        await _drain(self.app.site, self.settings.drain_timeout, stop.second)
+        await self.app.close()
+        await self._server.close_all_connections()
+        logger.info("stopped")
+
+
+async def run(
+    settings: Settings, reread: Callable[[], Settings], when_ready: Callable[[int], None] = lambda _: None
+) -> None:
     """A single process: serves until a signal, then drains. `when_ready` is called with the port.
 
     Raises SettingsError when the address can't be listened on.
@@ -82,50 +129,68 @@ async def run(settings: Settings, when_ready: Callable[[int], None] = lambda _: 
     stop = Stop()
     tls_context(settings)
     listener = listen(settings)
+    life, sharing = Life(settings, listener, reread), _Sharing()
+    await sharing.take(life)
 
     def ready() -> None:
         say_ready(settings, listener.port)
         when_ready(listener.port)
 
-    if settings.redis_url is None:
-        await serve(settings, listener, stop, None, ready)
-        return
-    board = Board(time.time)
-    sharing = await Replicas(settings.redis_url, settings.google_keys.values()).start(board)
-    await serve(settings, listener, stop, board, ready)
-    sharing.cancel()
+    reloading = asyncio.create_task(_reload_often(life, sharing))
+    await life.serve(stop, ready)
+    reloading.cancel()
+    sharing.end()
 
 
-async def serve(
-    settings: Settings,
-    listener: Listener,
-    stop: Stop,
-    board: Board | None,
-    when_ready: Callable[[], object],
-) -> None:
-    """Serves on a listener until `stop`, then drains. Tells and hears on the board, if there is one."""
-    _look_at_open_files()
-    bulletin = Bulletin(board) if board else None
-    app = make_app(settings, bulletin=bulletin)
-    if bulletin:
-        bulletin.start()
-    server = app.server(tls_context(settings))
-    listener.accept_for(server)
-    retrial = asyncio.create_task(app.retrial.run())
-    when_ready()
-    await stop.first.wait()
-    retrial.cancel()
-    listener.stop()
-    await _drain(app.site, settings.drain_timeout, stop.second)
-    await app.close()
-    await server.close_all_connections()
-    if bulletin:
-        bulletin.close()
-    logger.info("stopped")
+async def _reload_often(life: Life, sharing: "_Sharing") -> None:
+    """Reloads at SIGHUP, and when `.env` has changed, until it is cancelled."""
+    hang_up, file = asyncio.Event(), EnvFile(Path(".env"))
+    with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hang_up.wait(), WATCH)
+        if hang_up.is_set():
+            hang_up.clear()
+            file.take()
+        elif not (life.settings.watch_env_file and file.changed()):
+            continue
+        former = life.settings
+        if life.reload():
+            say_reloaded(former, life.settings)
+            await sharing.take(life)
+
+
+class _Sharing:
+    """What a single process tells other hosts, and hears from them."""
+
+    def __init__(self) -> None:
+        self._board = Board(time.time)
+        self._bulletin: Bulletin | None = None
+        self._work: asyncio.Task[None] | None = None
+
+    async def take(self, life: Life) -> None:
+        """Goes on with these settings."""
+        self.end()
+        if life.settings.redis_url is None:
+            return
+        self._work = await Replicas(life.settings.redis_url, life.settings.google_keys.values()).start(
+            self._board
+        )
+        if self._bulletin is None:
+            self._bulletin = Bulletin(self._board)
+            life.app.join(self._bulletin)
+
+    def end(self) -> None:
+        """Tells no more."""
+        if self._bulletin:
+            self._bulletin.flush()
+        if self._work:
+            self._work.cancel()
+            self._work = None
 
 
 async def _drain(site: Site, seconds: float, hurry: asyncio.Event) -> None:
-    site.draining = True
     logger.info("stopping: %d requests have up to %g s to finish", len(site.running), seconds)
     deadline = asyncio.get_running_loop().time() + seconds
     while site.running and not hurry.is_set() and asyncio.get_running_loop().time() < deadline:
@@ -151,23 +216,48 @@ def _look_at_open_files() -> None:
 
 def say_ready(settings: Settings, port: int) -> None:
     """The first lines of the log."""
-    for warning in settings.warnings:
-        logger.warning("%s", warning)
-    count = len(settings.google_keys)
-    if not count:
-        logger.error(
-            "NO GEMINI API KEY is set: every request is answered 401. Set GOOGLE_API_KEY_1 and start again."
-        )
-    if not settings.client_keys:
-        logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
+    _say_what_is_odd(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logger.info(
-        "ready: %s://%s:%d, %d Gemini API %s, %s%s",
+        "ready: %s://%s:%d, %s%s",
         "https" if settings.tls_cert_file else "http",
         host,
         port,
-        count,
-        "key" if count == 1 else "keys",
-        "client key required" if settings.client_keys else "no client key required",
+        _who_serves_whom(settings),
         f", {settings.workers} workers" if settings.workers > 1 else "",
     )
+
+
+def say_reloaded(former: Settings, settings: Settings) -> None:
+    """The settings were read again, and are gone by."""
+    _say_what_is_odd(settings)
+    for name in ("host", "port"):
+        if getattr(former, name) != getattr(settings, name):
+            logger.warning("%s: a change takes effect when the program is started again", name.upper())
+    if (former.workers > 1) != (settings.workers > 1):
+        logger.warning("WORKERS: a change from or to 1 takes effect when the program is started again")
+    logger.info("reloaded: %s", _who_serves_whom(settings))
+
+
+def say_unusable(error: SettingsError) -> None:
+    """The settings were read again, and can't be gone by."""
+    logger.error(
+        "the settings stay as they were, since the new ones can't be used: %s",
+        "; ".join(str(error).splitlines()),
+    )
+
+
+def _say_what_is_odd(settings: Settings) -> None:
+    for warning in settings.warnings:
+        logger.warning("%s", warning)
+    if not settings.google_keys:
+        logger.error("NO GEMINI API KEY is set: every request is answered 401. Set GOOGLE_API_KEY_1.")
+    if not settings.client_keys:
+        logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
+
+
+def _who_serves_whom(settings: Settings) -> str:
+    count = len(settings.google_keys)
+    keys = "key" if count == 1 else "keys"
+    clients = "client key required" if settings.client_keys else "no client key required"
+    return f"{count} Gemini API {keys}, {clients}"

@@ -26,9 +26,10 @@ from proxycore.attempt import UpstreamError
 from proxycore.headers import Fields, credential, query_values, upstream_fields, without_credentials
 from proxycore.key import Key
 from proxycore.owners import OwnersDifferError
-from proxycore.passage import Answer
+from proxycore.passage import Answer, Pool
 from proxycore.relay import RelayHandler
 from proxycore.session import close_session, closing_of, open_session
+from proxycore.usage import usage_in
 from proxycore.verdict import HEALTHY
 
 LIVE_PATHS = r"/+ws/.*"
@@ -45,9 +46,9 @@ class LiveHandler(RelayHandler, WebSocketHandler):
 
     SUPPORTED_METHODS = ("GET", "OPTIONS")
 
-    def initialize(self, **means: Any) -> None:  # type: ignore[override] # noqa: ANN401 - RelayHandler's
+    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
         """Called by Tornado for every request."""
-        super().initialize(**means)
+        super().initialize(pool)
         self._token = _token_of(self.request)
         self._session: ClientConnection | None = None
         self._key: Key | None = None
@@ -77,7 +78,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
             async def attempt(key: Key, _fresh: bool) -> Answer | None:
                 answer = await self._connect(key)
                 if answer is None:
-                    passage.settle(HEALTHY)
+                    passage.settle(HEALTHY, 101)
                     await self._converse()
                 return answer
 
@@ -135,12 +136,14 @@ class LiveHandler(RelayHandler, WebSocketHandler):
     def open(self, *_: str, **__: str) -> None:
         """The client's handshake was answered."""
         self.note_first_byte()
+        self.record.kind = "live"
         self.set_nodelay(True)
         if self._session:
             self._start(self._relay_down(self._session))
 
     async def on_message(self, message: str | bytes) -> None:
         """The client's next message; the one after it is read when this was taken."""
+        self.record.received_bytes += len(message)
         if not self._begun:
             self._begun = True
             if not await self._move_to_owner(message):
@@ -155,6 +158,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
         owners = self.pool.owners
         body = message.encode() if isinstance(message, str) else message
         scope = scope_of("", body)
+        self.record.model = scope.model
         try:
             owner = owners.owner(Scope(scope.model, (*scope.resources, *_handles_in(_HANDLE, body))))
         except OwnersDifferError as error:
@@ -182,6 +186,8 @@ class LiveHandler(RelayHandler, WebSocketHandler):
                 body = message.encode() if isinstance(message, str) else message
                 if self._key and b'"newHandle"' in body:
                     self.pool.owners.learn(_handles_in(_NEW_HANDLE, body), self._key)
+                if b'"usageMetadata"' in body:
+                    self.pool.meter.used(self.record, usage_in(body))
                 self.record.sent_bytes += len(body)
                 await self.write_message(message, binary=isinstance(message, bytes))
         except ConnectionClosed:

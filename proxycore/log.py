@@ -22,11 +22,15 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line, secrets replaced, a traceback below it."""
         fields: dict[str, Any] = getattr(record, "fields", {})
-        text = record.getMessage() + "".join([f" {name}={value}" for name, value in fields.items()])
+        text = record.getMessage() + "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
         line = f"{_moment(int(record.created))} {record.levelname:<7} {_printable(text)}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return self._redactor.text(line)
+
+
+def _quoted(value: object) -> object:
+    return f'"{value}"' if isinstance(value, str) and " " in value else value
 
 
 @lru_cache(1)

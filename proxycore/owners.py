@@ -74,6 +74,11 @@ class Owners:
             if len(self._entries) > self._capacity:
                 del self._entries[next(iter(self._entries))]
 
+    def keep(self, keys: Iterable[Key]) -> None:
+        """Only these keys are there from now on."""
+        there = set(keys)
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.key in there}
+
     def owner(self, scope: Scope) -> Key | None:
         """The key that a request with this scope has to go to, None when it is not known.
 

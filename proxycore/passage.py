@@ -19,22 +19,22 @@ from dataclasses import dataclass
 
 from proxycore.affinity import Scope
 from proxycore.attempt import UpstreamError
-from proxycore.bench import Bench
 from proxycore.failover import Failover
-from proxycore.handler import Record
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.line import Lines
 from proxycore.log import logger
+from proxycore.meter import Meter
 from proxycore.owners import Owners
+from proxycore.record import Record
 from proxycore.rotator import Call, Rotator
 from proxycore.upstream import Upstream
-from proxycore.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Rest, Then, Verdict
+from proxycore.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Then, Verdict
 
 _PAUSE = (0.05, 0.25)  # seconds between attempts after the upstream's trouble; doubles with every one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Pool:
     """The keys and all that it takes to use them. `clock` tells seconds since the epoch."""
 
@@ -42,6 +42,7 @@ class Pool:
     lines: Lines
     owners: Owners
     upstream: Upstream
+    meter: Meter
     max_attempts: int
     clock: Callable[[], float]
     source: random.Random
@@ -83,6 +84,8 @@ class Passage:
         call = rotator.call(key, self.scope.model, spends=self._spends) if key else None
         try:
             while call := call or await self._next_call():
+                if key and self.last and call.key is not key:
+                    self._pool.meter.failed_over(key)
                 self._call, key = call, call.key
                 self._record.key, self._record.attempts = key.name, self._record.attempts + 1
                 fresh = failover.troubles > 0 or not failover.repeatable
@@ -95,7 +98,7 @@ class Passage:
                 sent = not isinstance(self.last, UpstreamError) or self.last.sent
                 if call.spends and not sent:
                     rotator.uncount(key, call.model, call.at)
-                self.settle(self.verdict)
+                self.settle(self.verdict, _in_a_word(self.last))
                 outage = rotator.outages.of(self.scope.model) is not None
                 if not failover.note(key, self.verdict, sent=sent, outage=outage):
                     break
@@ -111,14 +114,13 @@ class Passage:
             self.last, self.verdict = self._disowned, STRANGER
         return False
 
-    def settle(self, verdict: Verdict) -> None:
-        """Puts what the answer to the call under way says into effect."""
+    def settle(self, verdict: Verdict, answer: int | str) -> None:
+        """Puts what the answer to the call under way says into effect: a status, or what it was instead."""
         call, self._call = self._call, None
         if call is None:
             return
-        bench = self._pool.rotator.apply(call, verdict)
-        if bench:
-            _log_bench(call.key, self.scope, verdict, bench, self._pool.clock())
+        self._pool.meter.attempted(call.key, answer)
+        self._pool.rotator.apply(call, verdict)
         if verdict.healthy:
             group = [self.scope.group] if self.scope.group else []
             self._pool.owners.learn([*self.scope.resources, *group], call.key)
@@ -189,13 +191,9 @@ class Passage:
         """Nobody waits for the answer any more. The call was made, as far as is known."""
         if call := self._call:
             self._call = None
+            self._pool.meter.attempted(call.key, "abandoned")
             self._pool.rotator.settle(call)
 
 
-def _log_bench(key: Key, scope: Scope, verdict: Verdict, bench: Bench, now: float) -> None:
-    if verdict.rest is Rest.RETIRED:
-        logger.error("key %s retired: %s; it is tried again in a day", key.name, bench.reason)
-        return
-    what = f"key {key.name}" + (f" for {scope}" if verdict.rest is Rest.MODEL else "")
-    seconds = bench.benched_until - now
-    logger.warning("%s benched for %.0f s: %s, strike %d", what, seconds, bench.reason, bench.strikes)
+def _in_a_word(answer: Answer) -> int | str:
+    return answer.head.status if isinstance(answer, Kept) else answer.word

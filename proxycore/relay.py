@@ -37,6 +37,7 @@ from proxycore.lesson import lesson_in
 from proxycore.log import logger
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Answer, Passage, Pool
+from proxycore.usage import usage_in
 from proxycore.verdict import HEALTHY
 
 PATHS = r"/+(?:v\d+[A-Za-z0-9]*|download/v\d+[A-Za-z0-9]*|\$discovery)/.*"
@@ -51,12 +52,11 @@ _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
 class RelayHandler(ProxyHandler):
     """Relays one request."""
 
-    def initialize(self, pool: Pool, max_body_bytes: int) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
         """Called by Tornado for every request."""
         super().initialize()
         self.pool = pool
         self.path = "/" + self.request.path.lstrip("/")
-        self._max_body_bytes = max_body_bytes
         self._chunks: list[bytes] = []
         self._size = 0
         self._work: asyncio.Task[object] | None = None  # while it is being answered
@@ -70,13 +70,15 @@ class RelayHandler(ProxyHandler):
         clients = self.site.clients
         name = clients.name_of(offered_keys(self.request.headers, self.request.query))
         self.record.client = name or "-"
+        if name or not clients.required or self.is_capability:
+            self.pool.meter.opened(self.record)
         if clients.required and name is None and not self.is_capability:
             self.refuse(
                 401, "The API key is missing or wrong. Send the key that the operator of this proxy gave you."
             )
         elif _DOT_SEGMENT.search(self.request.path):
             self.refuse(404, "A path with dot segments is not relayed.")
-        elif self.holds_body and int(self.request.headers.get("Content-Length", "0")) > self._max_body_bytes:
+        elif self.holds_body and self.announced_bytes > self.site.max_body_bytes:
             self._refuse_size()
 
     @property
@@ -95,13 +97,13 @@ class RelayHandler(ProxyHandler):
         if not self._answered:
             self._size += len(chunk)
             self._chunks.append(chunk)
-            if self._size > self._max_body_bytes:
+            if self._size > self.site.max_body_bytes:
                 self._refuse_size()
         return None
 
     def _refuse_size(self) -> None:
         self._chunks.clear()
-        limit = self._max_body_bytes / (1024 * 1024)
+        limit = self.site.max_body_bytes / (1024 * 1024)
         self.refuse(413, f"The request's body is larger than {limit:g} MB (MAX_BODY_MB).")
 
     async def _answer(self) -> None:
@@ -137,6 +139,11 @@ class RelayHandler(ProxyHandler):
         if self._work:
             self._work.cancel()
 
+    def on_record_closed(self, outcome: str) -> None:
+        """Counts the request; a browser's question before it is none."""
+        if not self.site.cors.is_preflight(self.request.method, self.request.headers):
+            self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
+
     def _fell_silent(self, seconds: float) -> None:
         super()._fell_silent(seconds)
         if self._work:
@@ -158,6 +165,7 @@ class RelayHandler(ProxyHandler):
     def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
         """The passage of a request with this scope; None when it was refused, for no key could serve it."""
         method = self.request.method or ""
+        self.record.model = scope.model
         if group := self.request.headers.get(GROUP_FIELD):
             scope = replace(scope, group=f"group/{self.record.client}/{group[:_LONGEST_GROUP]}")
         try:
@@ -191,10 +199,12 @@ class RelayHandler(ProxyHandler):
 
     async def _try(self, passage: Passage, key: Key, outgoing: Outgoing, *, fresh: bool) -> Answer | None:
         attempt = Attempt(self.pool.upstream, outgoing, credential(key.secret, outgoing.target), fresh=fresh)
+        begun = self._loop.time()
         try:
             head = await attempt.head()
             if 200 <= head.status < 300:
-                passage.settle(HEALTHY)
+                passage.settle(HEALTHY, head.status)
+                self.pool.meter.answered(key, self._loop.time() - begun)
                 await self._commit(head, attempt, key)
                 return None
             return Kept(head, await attempt.read(KEPT_BYTES))
@@ -208,7 +218,9 @@ class RelayHandler(ProxyHandler):
         owners = self.pool.owners
         self._set_head(head, key)
         self._committed = True
+        self.record.kind = "stream"
         self.note_first_byte()
+        self.pool.meter.first_byte(self.record)
         downstream, lesson = Downstream(self), lesson_in(self.path, head.fields)
 
         def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
@@ -222,10 +234,20 @@ class RelayHandler(ProxyHandler):
             logger.warning("request %s: %s %s", self.record.request_id, str(error), error.detail)
             self.cut()
             return
+        finally:
+            self._count_tokens(head, downstream.tail)
         downstream.send_head()
         if downstream.gone:
             self.close_record(499, "left")  # before Tornado could say so
         self.end_answer()
+
+    def _count_tokens(self, head: Head, tail: bytes) -> None:
+        if not spends(self.request.method or "", self.path):
+            return
+        if any(name.lower() == "content-encoding" and value != "identity" for name, value in head.fields):
+            self.pool.meter.unread()
+        else:
+            self.pool.meter.used(self.record, usage_in(tail))
 
     def _set_head(self, head: Head, key: Key | None) -> None:
         reason = head.reason or responses.get(head.status, "Unknown")
@@ -256,6 +278,7 @@ class RelayHandler(ProxyHandler):
             f" that owns {passage.scope.resources[0]}" if passage.owner and passage.scope.resources else ""
         )
         seconds = passage.come_back()
+        self.record.refused = True
         if seconds is None:
             if owned:
                 reason = f"The Gemini API key{owned} was refused for good"

@@ -15,6 +15,7 @@ from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.passage import Pool
 from proxycore.rotator import RETRIAL, Call
+from proxycore.verdict import Verdict
 
 _TARGET = "/v1beta/models?pageSize=1"
 _LOOK = 60.0  # seconds between two looks, give or take a half: several processes look at different times
@@ -43,17 +44,31 @@ class Retrial:
         now = pool.clock()
         # First of all, so that no other process tries it, too.
         pool.rotator.rest(key, "retired", Bench(retired.reason, now + RETRIAL, retired.strikes + 1))
-        outgoing = Outgoing("GET", _TARGET, [], b"")
-        attempt = Attempt(pool.upstream, outgoing, credential(key.secret, _TARGET), fresh=False)
         try:
-            answer = Kept(await attempt.head(), await attempt.read(KEPT_BYTES))
+            await ask_for_a_model(pool, key)
         except UpstreamError as error:
             logger.warning("key %s could not be tried: %s %s", key.name, error, error.detail)
             return
-        finally:
-            attempt.end()
-        pool.rotator.apply(Call(key, "", now, spends=False), answer.verdict(pool.clock(), Scope("")))
         if key.retired:
             logger.warning("key %s was tried and is still refused; it stays retired", key.name)
-        else:
-            logger.info("key %s was tried and is accepted again", key.name)
+
+
+async def ask_for_a_model(pool: Pool, key: Key) -> Verdict:
+    """Tries a key with a call that costs no quota, and puts into effect what the answer says.
+
+    Raises UpstreamError when there was none.
+    """
+    call = Call(key, "", pool.clock(), spends=False)
+    outgoing = Outgoing("GET", _TARGET, [], b"")
+    attempt = Attempt(pool.upstream, outgoing, credential(key.secret, _TARGET), fresh=False)
+    try:
+        answer = Kept(await attempt.head(), await attempt.read(KEPT_BYTES))
+    except UpstreamError as error:
+        pool.meter.attempted(key, error.word)
+        raise
+    finally:
+        attempt.end()
+    verdict = answer.verdict(pool.clock(), Scope(""))
+    pool.meter.attempted(key, answer.head.status)
+    pool.rotator.apply(call, verdict)
+    return verdict

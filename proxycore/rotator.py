@@ -24,8 +24,15 @@ from proxycore.verdict import DAY, Backoff, Rest, Verdict
 RETRIAL = DAY
 """Seconds after which a retired key is tried once more."""
 
+_KINDS = {Rest.MODEL: "model", Rest.KEY: "whole", Rest.RETIRED: "retired"}
+
 APART = 0.002
 """Seconds by which a reserved call may be later than it could be."""
+
+
+Reporter = Callable[[Key, str, str, Bench], None]
+"""Is told of a bench or retirement that begins or ends here: its key, its kind as listeners hear it, the
+model (empty for the whole key), and the bench."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +58,8 @@ class Rotator(Choice):
     ) -> None:
         super().__init__(keys, clock=clock, source=source)
         self._doublings = doublings
+        self.on_bench: list[Reporter] = []
+        self.on_recovery: list[Reporter] = []
         self.alone = True  # whether nobody else uses these keys, as far as is known
         self.since = clock()  # when it began to know of calls
 
@@ -59,6 +68,16 @@ class Rotator(Choice):
         retired = sum(key.retired is not None for key in self.keys)
         resting = sum(key.retired is None and key.rests_until > now for key in self.keys)
         return f"<Rotator {len(self.keys)} keys, {resting} benched, {retired} retired>"
+
+    def change(self, keys: Iterable[Key], doublings: dict[Backoff, Doubling]) -> None:
+        """From now on, these keys are there. Those that are retired get another chance."""
+        self._set(keys)
+        self._doublings = doublings
+        self.reconsider_all()
+        self.changed("keys", None)
+        for key in self.keys:
+            if key.retired:
+                self.release(key, "retired")
 
     # Calls.
 
@@ -126,7 +145,11 @@ class Rotator(Choice):
         known = self.outages.of(model)
         if verdict.rest is Rest.NOTHING or (known and known.covers(verdict)):
             return None
-        return self._bench(call, verdict)
+        bench = self._bench(call, verdict)
+        if bench:
+            kind = _KINDS[verdict.rest]
+            self.report(self.on_bench, key, kind, model if kind == "model" else "", bench)
+        return bench
 
     def settle(self, call: Call) -> None:
         """A call is over, with nothing to say about the key."""
@@ -173,19 +196,32 @@ class Rotator(Choice):
             self.reconsider(key.project)
         self.changed(kind, key, model)
 
+    def recover(self, key: Key, kind: str, model: str = "") -> None:
+        """Releases a bench or retirement, since the key was found to work, or somebody said so."""
+        allowance = key.project.allowances.get(model)
+        bench = getattr(key, kind) if kind != "model" else allowance.bench if allowance else None
+        if bench:
+            self.release(key, kind, model)
+            self.report(self.on_recovery, key, kind, model, bench)
+
+    def report(self, reporters: Iterable[Reporter], key: Key, kind: str, model: str, bench: Bench) -> None:
+        """Tells of a bench or a recovery."""
+        for reporter in reporters:
+            reporter(key, kind, model, bench)
+
     def _clear(self, call: Call) -> None:
         # An answer to a call that was sent before the bench began says nothing about now, so a bench
         # that still runs is kept. A retirement is not: it was for good, and a success proves it wrong.
         now, key = self._clock(), call.key
         if key.retired:
-            self.release(key, "retired")
+            self.recover(key, "retired")
         if key.whole and key.whole.benched_until <= now:
-            self.release(key, "whole")
+            self.recover(key, "whole")
         allowance = key.project.allowances.get(call.model)
         if allowance is None:
             return
         if allowance.bench and allowance.bench.benched_until <= now:
-            self.release(key, "model", call.model)
+            self.recover(key, "model", call.model)
         if call.spends and allowance.served(call.at):
             self.reconsider(key.project, call.model)
             self.changed("room", key, call.model)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv.parser import parse_stream
 
@@ -58,6 +58,7 @@ class Settings:
     drain_timeout: float = 30.0
     workers: int = 1
     redis_url: str | None = field(default=None, repr=False)
+    watch_env_file: bool = True
     log_level: str = "info"
     log_format: str = "text"
     warnings: Sequence[str] = ()  # what is odd, but not wrong enough to stop
@@ -72,8 +73,11 @@ class Settings:
         """What may be shown instead of each secret, client keys included."""
         named = {self.admin_key: "the admin key"} if self.admin_key else {}
         named |= {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
-        password = urlsplit(self.redis_url or "").password
-        return named | {password: "the password of REDIS_URL"} if password else named
+        for variable, url in (("UPSTREAM_PROXY", self.upstream_proxy), ("REDIS_URL", self.redis_url)):
+            if password := urlsplit(url or "").password:
+                named = {password: f"the password of {variable}"} | named
+                named = {unquote(password): f"the password of {variable}"} | named
+        return named
 
 
 def read(folder: Path, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -125,6 +129,7 @@ def parse(variables: Mapping[str, str]) -> Settings:
         drain_timeout=reader.number("DRAIN_TIMEOUT", Settings.drain_timeout),
         workers=reader.workers("WORKERS", Settings.workers),
         redis_url=reader.url("REDIS_URL", ("redis", "rediss", "unix"), bare=None),
+        watch_env_file=reader.choice("WATCH_ENV_FILE", ("on", "off")) != "off",
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS) or Settings.log_level,
         log_format=reader.choice("LOG_FORMAT", LOG_FORMATS) or Settings.log_format,
         warnings=reader.warnings,

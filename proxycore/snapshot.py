@@ -1,42 +1,154 @@
-"""What is known of the keys at a moment, as JSON has it. Pure.
+"""What is known at a moment, as JSON has it: the README has the table. Pure.
 
-    time      now
-    waiting   how many requests wait for a key
-    outages   what is thought to be happening to many keys alike: `reason`, `model` (null: all), `since`,
-              `next_trial` (null: no request is held back), and a `thought` for people
-    keys      of each its `name`, `project` (null: not known), `state` (ready, benched or retired), the
-              `bench` of the whole key, and for each of its `models` what `Allowance.snapshot` says
-
-A bench is a `reason`, `until` when, and how many `strikes` in a row. Times are seconds since the epoch.
+Times are seconds since the epoch, durations seconds. A bench is a `reason`, `until` when, and how many
+`strikes` in a row.
 """
 
+from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from proxycore.bench import Bench
+from proxycore.census import Figures
+from proxycore.history import last_hour
 from proxycore.key import Key
-from proxycore.line import Lines
+from proxycore.meter import MOST_STREAMS
 from proxycore.rotator import Rotator
+from proxycore.tally import Tally
+
+Json = dict[str, Any]
 
 
-def snapshot(rotator: Rotator, lines: Lines, now: float) -> dict[str, Any]:
-    """All of it."""
+def snapshot(rotator: Rotator, figures: Figures, now: float, redact: Callable[[str], str]) -> Json:
+    """All of it. `redact` takes secrets out of what clients and the upstream have named."""
+    tally, processes = figures.tally, figures.processes
     return {
         "time": now,
-        "waiting": lines.waiting,
-        "outages": [outage.snapshot() for outage in rotator.outages],
-        "keys": [_key(key, now) for key in rotator.keys],
+        "started": min((one["started"] for one in processes), default=now),
+        "workers": len(processes),
+        "waiting": sum(one["waiting"] for one in processes),
+        "running": sum(one["running"] for one in processes),
+        "outages": [_cleaned(outage.snapshot(), redact) for outage in rotator.outages],
+        "totals": _totals(tally),
+        "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
+        "keys": _keys(rotator, figures, now, redact),
+        "clients": _clients(figures),
+        "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
+        "streams": _streams(processes, redact),
+        "history": last_hour(tally, now),
     }
 
 
-def _key(key: Key, now: float) -> dict[str, Any]:
+def key_snapshot(key: Key, now: float, redact: Callable[[str], str]) -> Json:
+    """A key's health."""
     return {
         "name": key.name,
-        "project": key.project.name or None,
-        "state": "retired" if key.retired else "benched" if key.rests_until > now else "ready",
-        "bench": _bench(key.retired or key.whole),
-        "models": {model: known.snapshot(now) for model, known in key.project.allowances.items()},
+        "project": redact(key.project.name) or None,
+        "state": key.state(now),
+        "bench": _bench(key.retired or key.whole, redact),
+        "models": {
+            redact(model): _cleaned(known.snapshot(now), redact)
+            for model, known in key.project.allowances.items()
+            if known.counted
+        },
     }
 
 
-def _bench(bench: Bench | None) -> dict[str, Any] | None:
-    return bench.snapshot() if bench else None
+def _totals(tally: Tally) -> dict[str, int]:
+    outcomes = tally.sums("requests", 0)
+    tokens = tally.sums("tokens", 0)
+
+    def total(name: str) -> int:
+        return int(sum(tally.of(name).values()))
+
+    return {
+        "requests": total("requests"),
+        "served": int(outcomes.get(("served",), 0)),
+        "client_errors": int(outcomes.get(("client_error",), 0)),
+        "refused": int(outcomes.get(("refused",), 0)),
+        "failed": int(outcomes.get(("failed",), 0)),
+        "left": int(outcomes.get(("left",), 0)),
+        "cut": int(outcomes.get(("cut",), 0)),
+        "attempts": total("attempts"),
+        "failovers": total("failovers"),
+        "received_bytes": total("received"),
+        "sent_bytes": total("sent"),
+        "input_tokens": int(tokens.get(("input",), 0)),
+        "output_tokens": int(tokens.get(("output",), 0)),
+        "unread_answers": total("unread"),
+    }
+
+
+def _keys(rotator: Rotator, figures: Figures, now: float, redact: Callable[[str], str]) -> list[Json]:
+    counts: dict[str, dict[str, int]] = {}
+    for (name, answer), n in figures.tally.of("attempts").items():
+        counts.setdefault(name, {})[answer] = int(n)
+    failovers = figures.tally.of("failovers")
+    uses: dict[str, list[Any]] = {}
+    for one in figures.processes:
+        for name, (last, seconds) in one["keys"].items():
+            known = uses.setdefault(name, [0.0, []])
+            uses[name] = [max(known[0], last), known[1] + seconds]
+    return [
+        key_snapshot(key, now, redact)
+        | _answers(counts.get(key.name, {}))
+        | {"failovers": int(failovers.get((key.name,), 0))}
+        | _use(*uses.get(key.name, (0.0, [])))
+        for key in rotator.keys
+    ]
+
+
+def _answers(counts: dict[str, int]) -> dict[str, int]:
+    return {
+        "requests": sum(counts.values()),
+        "successes": counts.get("1xx", 0) + counts.get("2xx", 0) + counts.get("3xx", 0),
+        "status_429": counts.get("429", 0),
+        "status_403": counts.get("403", 0),
+        "status_5xx": counts.get("5xx", 0),
+    }
+
+
+def _use(last: float, seconds: list[float]) -> Json:
+    return {"last_used": last or None, "first_byte": _median(seconds)}
+
+
+def _clients(figures: Figures) -> list[Json]:
+    requests, tokens = figures.tally.of("client.requests"), figures.tally.of("client.tokens")
+    seen: dict[str, list[Any]] = {}
+    for one in figures.processes:
+        for name, (last, under_way) in one["clients"].items():
+            known = seen.setdefault(name, [0.0, 0])
+            seen[name] = [max(known[0], last), known[1] + under_way]
+    return [
+        {
+            "name": name,
+            "requests": int(requests.get((name,), 0)),
+            "open": seen.get(name, (0, 0))[1],
+            "last_seen": seen.get(name, (0.0, 0))[0] or None,
+            "input_tokens": int(tokens.get((name, "input"), 0)),
+            "output_tokens": int(tokens.get((name, "output"), 0)),
+        }
+        for name in sorted({*seen, *(labels[0] for labels in requests)})
+    ]
+
+
+def _streams(processes: list[Json], redact: Callable[[str], str]) -> list[Json]:
+    streams = [stream for one in processes for stream in one["streams"]]
+    oldest = sorted(streams, key=lambda stream: float(stream["since"]))[:MOST_STREAMS]
+    return [_cleaned(stream, redact) for stream in oldest]
+
+
+def _cleaned(value: Any, redact: Callable[[str], str]) -> Any:  # noqa: ANN401 - anything that JSON has
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(name): _cleaned(item, redact) for name, item in value.items()}
+    return value
+
+
+def _bench(bench: Bench | None, redact: Callable[[str], str]) -> Json | None:
+    return _cleaned(bench.snapshot(), redact) if bench else None
+
+
+def _median(seconds: list[float]) -> float | None:
+    return round(median(seconds), 3) if seconds else None

@@ -1,23 +1,52 @@
-"""The program's own answers: whether it lives, whether it can serve, how its keys are."""
+"""The program's own answers to everyone: the status page's files, whether it lives and can serve."""
 
-import json
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
-from proxycore.access import Admin
 from proxycore.handler import ProxyHandler
 from proxycore.rotator import Rotator
+
+PAGE_PATHS = r"/(?:page/([a-z-]+\.[a-z]+))?"
+"""The paths of the status page and its files, as a regular expression."""
+
+_PAGE = Path(__file__).with_name("page")
+_SHELL = "index.html"
+_TYPES = {
+    ".html": "text/html; charset=UTF-8",
+    ".css": "text/css; charset=UTF-8",
+    ".js": "text/javascript; charset=UTF-8",
+    ".svg": "image/svg+xml",
+}
+# The page loads nothing from elsewhere, and nothing elsewhere may show it.
+_SAFETY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 class StatusHandler(ProxyHandler):
     """A page of the program's own, read with GET or HEAD."""
 
     access_level = logging.DEBUG  # probes ask every few seconds
-    SUPPORTED_METHODS = ("GET", "HEAD", "OPTIONS")
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the request may see and change everything."""
+        request = self.request
+        return self.site.admin.admits(request.headers, request.query, request.remote_ip or "")
+
+    async def _not_allowed(self, *_: str) -> None:
+        if self.body_whole():
+            self.set_header("Allow", "GET, HEAD")
+            self.refuse(405, "This page is only read: GET or HEAD.")
+
+    post = put = patch = delete = options = _not_allowed
 
     def reply(self, text: str, status: int = 200, content_type: str = "text/plain; charset=UTF-8") -> None:
-        """A short text."""
+        """A text, which ends with a line's end."""
         if not self.body_whole():
             return
         self.set_status(status)
@@ -26,12 +55,32 @@ class StatusHandler(ProxyHandler):
         self.finish(text + "\n")
 
 
-class HomeHandler(StatusHandler):
-    """`/`: that the proxy runs."""
+def page_files() -> dict[str, str]:
+    """The files of the status page, by their names."""
+    return {path.name: path.read_text(encoding="utf-8") for path in _PAGE.iterdir() if path.suffix in _TYPES}
 
-    def get(self) -> None:
-        """Says so."""
-        self.reply("The Gemini key proxy runs. Point a Gemini client at this address.")
+
+class PageHandler(StatusHandler):
+    """`/` and `/page/…`: the status page, which shows nothing by itself but that the proxy runs."""
+
+    def initialize(self, files: Mapping[str, str]) -> None:  # type: ignore[override] # Tornado passes keywords
+        """The page's files."""
+        super().initialize()
+        self._files = files
+
+    def get(self, name: str | None) -> None:
+        """One of the files."""
+        name = name or _SHELL
+        if name not in self._files:
+            if self.body_whole():
+                self.refuse(404, f"The status page has no file {name}.")
+            return
+        for field, value in _SAFETY.items():
+            self.set_header(field, value)
+        text = self._files[name]
+        if name == _SHELL and self.is_admin:
+            text = text.replace("<html", "<html data-admitted", 1)
+        self.reply(text.rstrip("\n"), content_type=_TYPES[Path(name).suffix])
 
     head = get
 
@@ -62,27 +111,6 @@ class ReadyHandler(StatusHandler):
             self.reply("ready")
         else:
             self.reply("no key can be used now", 503)
-
-    head = get
-
-
-class SnapshotHandler(StatusHandler):
-    """`/status.json`: what is known of the keys, for the admin."""
-
-    def initialize(self, admin: Admin, snapshot: Callable[[], dict[str, Any]]) -> None:  # type: ignore[override] # Tornado passes keywords
-        """Who may see it, and what there is to see."""
-        super().initialize()
-        self._admin = admin
-        self._snapshot = snapshot
-
-    def get(self) -> None:
-        """All of it, as JSON."""
-        request = self.request
-        if self._admin.admits(request.headers, request.query, request.remote_ip or ""):
-            text = self.site.redactor.text(json.dumps(self._snapshot()))
-            self.reply(text, content_type="application/json; charset=UTF-8")
-        elif self.body_whole():
-            self.refuse(401, "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.")
 
     head = get
 

@@ -4,7 +4,7 @@ The parent has no event loop and serves nothing. It binds the sockets, so that t
 connection is lost while a worker is replaced, and forks the hall, where the board hangs, and the workers.
 
     SIGTERM, SIGINT   all workers drain; a second one cuts; then the hall ends, and the parent with status 0
-    SIGHUP            new workers with the settings read again; the former ones drain; the hall stays
+    SIGHUP, `.env`    workers and hall go on with the settings read again; there may be more or less workers
     a worker ends     a new one takes its place, at once the first time, then with growing pauses
     the parent ends   the workers notice, and drain
 """
@@ -25,7 +25,9 @@ from typing import Any
 
 from proxycore import life
 from proxycore.board import Board
-from proxycore.bulletin import HostLink
+from proxycore.bulletin import Bulletin, HostLink
+from proxycore.census import CensusHall, HostCensus
+from proxycore.env_file import EnvFile
 from proxycore.hall import keep_hall
 from proxycore.log import logger
 from proxycore.replicas import Replicas
@@ -45,7 +47,6 @@ class _Child:
 
     number: int
     pid: int
-    settings: Settings
     begun: float = field(default_factory=time.monotonic)
     dismissed: bool = False
 
@@ -66,6 +67,7 @@ class Supervisor:
         self._reread = reread
         life.tls_context(settings)  # finds mistakes while there is one to tell
         self._listener = life.listen(settings)
+        self._file = EnvFile(Path(".env"))
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # number -> when it is to be started again
         self._pauses: dict[int, float] = {}
@@ -85,10 +87,8 @@ class Supervisor:
         for heard in _HEARD:
             signal.signal(heard, lambda *_: None)
         with tempfile.TemporaryDirectory(prefix="gemini-key-proxy-") as folder:
-            self._path = Path(folder) / "board"
-            self._hall = socket.socket(socket.AF_UNIX)
-            self._hall.bind(str(self._path))
-            self._hall.listen(128)
+            self._paths = Path(folder) / "board", Path(folder) / "census"
+            self._hall = [_bound(path) for path in self._paths]
             for number in range(self._settings.workers + 1):
                 self._start(number)
             while self._children or self._due:
@@ -102,7 +102,7 @@ class Supervisor:
             self._start(number)
         if now > self._stop_by:
             self._pass_on(signal.SIGKILL)
-        pause = max(0.0, min((*self._due.values(), now + 1.0)) - now)
+        pause = max(0.0, min((*self._due.values(), now + life.WATCH)) - now)
         woken = self._woken.fileno()
         awake, _, _ = select.select([woken, self._ready], [], [], pause)
         if self._ready in awake:
@@ -111,9 +111,12 @@ class Supervisor:
             for number in self._woken.recv(4096):
                 self._heard(signal.Signals(number))
         self._reap()
+        if self._settings.watch_env_file and not self._signals and self._file.changed():
+            self._reload()
 
     def _heard(self, number: signal.Signals) -> None:
-        if number is signal.SIGHUP:
+        if number is signal.SIGHUP and not self._signals:
+            self._file.take()
             self._reload()
         elif number in {signal.SIGTERM, signal.SIGINT}:
             self._signals += 1
@@ -163,19 +166,19 @@ class Supervisor:
             settings = self._reread()
             life.tls_context(settings)
         except SettingsError as error:
-            logger.error("the settings stay as they were, since the new ones can't be used:\n%s", error)
+            life.say_unusable(error)
             return
-        self._settings = settings
-        former = [child for child in self._children.values() if child.number]
+        former, self._settings = self._settings, settings
+        there = set()
         for child in self._children.values():
-            if not child.number:
-                os.kill(child.pid, signal.SIGHUP)  # the board stays
-        for number in range(1, max(settings.workers, 1) + 1):
-            self._start(number)
-        for child in former:
-            child.dismissed = True
-            os.kill(child.pid, signal.SIGTERM)
-        logger.info("reloaded: new workers serve, the former ones finish what they are doing")
+            child.dismissed = child.number > settings.workers
+            os.kill(child.pid, signal.SIGTERM if child.dismissed else signal.SIGHUP)
+            if not child.dismissed:
+                there.add(child.number)
+        for number in range(1, settings.workers + 1):
+            if number not in there and number not in self._due:
+                self._start(number)
+        life.say_reloaded(former, settings)
 
     def _count_ready(self) -> None:
         self._count += len(os.read(self._ready, 4096))
@@ -185,9 +188,12 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         sys.stderr.flush()
+        # A child that is told to reload before it can hear of that shall not end for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         pid = os.fork()
         if pid:
-            self._children[pid] = _Child(number, pid, self._settings)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            self._children[pid] = _Child(number, pid)
             return
         status = 1
         try:
@@ -207,9 +213,17 @@ class Supervisor:
             os._exit(status)
 
     async def _serve(self) -> None:
-        board, link, stop = Board(time.time), HostLink(self._path), life.Stop(self._alive)
+        stop, path, census_path = life.Stop(self._alive), *self._paths
+        worker = life.Life(self._settings, self._listener, self._reread)
+        board, link = Board(time.time), HostLink(path)
         await link.start(board)
-        await life.serve(self._settings, self._listener, stop, board, lambda: os.write(self._say_ready, b"."))
+        bulletin = Bulletin(board)
+        worker.app.join(bulletin)
+        census = worker.app.census = HostCensus(worker.app.meter, census_path)
+        _on_hang_up(worker.reload)
+        await worker.serve(stop, lambda: os.write(self._say_ready, b"."))
+        bulletin.close()
+        await census.close()
         await link.close()
 
     async def _keep_hall(self) -> None:
@@ -221,9 +235,25 @@ class Supervisor:
                 self._settings = self._reread()
             reload.set()
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
-        await keep_hall(self._hall, self._link, life.Stop(self._alive).first, reload)
+        _on_hang_up(read_again)
+        stop = life.Stop(self._alive)
+        board, census = self._hall
+        await CensusHall().serve(census)
+        await keep_hall(board, self._link, stop.first, reload)
 
     def _link(self) -> Replicas | None:
         settings = self._settings
         return Replicas(settings.redis_url, settings.google_keys.values()) if settings.redis_url else None
+
+
+def _bound(path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(str(path))
+    bound.listen(128)
+    return bound
+
+
+def _on_hang_up(reload: Callable[[], object]) -> None:
+    """From now on, this process hears when it is to reload, and what came before as well."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

@@ -28,11 +28,11 @@ _HEARSAY, _LOOK = 0.05, 0.005  # seconds that news of an upload may take, and be
 class UploadHandler(RelayHandler):
     """Relays one request of an upload."""
 
-    def initialize(self, pool: Pool, max_body_bytes: int, public_url: str | None) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
         """Called by Tornado for every request."""
-        super().initialize(pool, max_body_bytes)
+        super().initialize(pool)
         request = self.request
-        self._origin = public_url or f"{request.protocol}://{request.host}"
+        self._origin = self.site.public_url or f"{request.protocol}://{request.host}"
         self._upload = upload_name(request.query)
         self._is_leg = is_leg(request.method or "", request.headers, request.query)
         self._starter = self.pool.owners.of(self._upload) if self._upload and self._is_leg else None

@@ -3,6 +3,7 @@
 This and `attempt` are the only files that touch AsyncHTTPClient and pycurl.
 """
 
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,8 +93,13 @@ class Upstream:
     """Makes attempts, and keeps the connections between them. Belongs to the running event loop."""
 
     def __init__(self, route: Route) -> None:
-        self.route = route
         self.client = _Client(force_instance=True, max_clients=0)
+        self._sockets: dict[int, int] = {}  # file descriptors, and what they were then
+        self.take(route)
+
+    def take(self, route: Route) -> None:
+        """From now on, attempts take this route."""
+        self.route = route
         self.origin, self.prefix = _split(route.url)
         system = next((path for path in _SYSTEM_CA_FILES if path and Path(path).is_file()), None)
         self.ca_file = route.ca_file or system or certifi.where()
@@ -103,9 +109,28 @@ class Upstream:
         """How many attempts are under way."""
         return self.client.busy
 
+    def connected(self, descriptor: int, _purpose: int) -> int:
+        """libcurl's word that it opened a socket."""
+        self._sockets[descriptor] = _identity(descriptor)
+        return int(pycurl.SOCKOPT_OK)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, idle ones included. libcurl does not say when it closes one."""
+        self._sockets = {one: was for one, was in self._sockets.items() if was and _identity(one) == was}
+        return len(self._sockets)
+
     def close(self) -> None:
         """Closes all connections. No attempt may be under way."""
         self.client.close()
+
+
+def _identity(descriptor: int) -> int:
+    """What tells a socket from another that has the same descriptor later; 0 for none."""
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0
 
 
 def _split(url: str) -> tuple[str, str]:

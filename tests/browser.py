@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -43,12 +44,15 @@ class Visit:
 
 
 @contextlib.asynccontextmanager
-async def visit(url: str) -> AsyncIterator[Visit]:
-    """A page in a browser of its own, which has no history and leaves none."""
+async def visit(url: str, **options: Any) -> AsyncIterator[Visit]:  # noqa: ANN401 - Playwright's own
+    """A page in a browser of its own, which has no history and leaves none.
+
+    `options` are those of Playwright's contexts: viewport, locale, color_scheme, ...
+    """
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
         try:
-            here = Visit(await browser.new_page())
+            here = Visit(await browser.new_page(**options))
             await here.page.goto(url)
             yield here
         finally:

@@ -55,7 +55,6 @@ async def worker(
 ) -> Worker:
     bulletin = Bulletin(board)
     app = make_app(settings(url, keys, **variables), bulletin=bulletin)
-    bulletin.start()
     listener, server = Listener("127.0.0.1", 0), app.server()
     listener.accept_for(server)
     stack.push_async_callback(server.close_all_connections)
@@ -269,17 +268,15 @@ async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path:
         assert other.heard == [news(1), news(2)]  # and nothing twice
 
 
-async def test_a_reload_keeps_what_is_known_and_gives_retired_keys_a_chance(tmp_path: Path) -> None:
+async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
     path, reload, now = tmp_path / "board", asyncio.Event(), time.time()
     async with hall(path, reload), Host(path) as one:
-        one.bulletin.tell(Notice("retired", "dead", "", ["suspended", now + 9, 1], now, now + 99))
         one.bulletin.tell(Notice("whole", "off", "", ["disabled", now + 9, 1], now, now + 99))
         await asyncio.sleep(0.05)
         reload.set()
-        await until(lambda: len(one.heard) == 1)
-        assert (one.heard[0].kind, one.heard[0].key, one.heard[0].value) == ("retired", "dead", None)
+        await until(lambda: not reload.is_set())
         async with Host(path) as late:
-            assert {notice.key: notice.value is None for notice in late.heard} == {"dead": True, "off": False}
+            assert [notice.key for notice in late.heard] == ["off"]
 
 
 async def test_without_a_hall_a_process_starts_all_the_same(tmp_path: Path) -> None:

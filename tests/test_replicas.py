@@ -17,7 +17,7 @@ from proxycore.replicas import Replicas
 from tests.conftest import until
 from tests.process import program
 from tests.redis_server import MISSING, RedisServer, redis_server
-from tests.wire import ask
+from tests.wire import HOME, ask
 
 pytestmark = [
     pytest.mark.usefixtures("io_loop"),
@@ -173,7 +173,7 @@ async def test_what_one_program_is_refused_another_does_not_try(redis: RedisServ
     keys = [{"GOOGLE_API_KEY_1": "AQ.off", "GOOGLE_API_KEY_2": "AQ.fine"}, {"GOOGLE_API_KEY_X": "AQ.off"}]
 
     async def benched(port: int) -> bool:
-        return b'"state": "benched"' in (await ask(port, "GET", "/status.json")).body
+        return b'"state": "benched"' in (await ask(port, "GET", "/status.json", HOME)).body
 
     async def generate(port: int) -> int:
         body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'

@@ -13,7 +13,7 @@ from proxycore.access import Admin
 from proxycore.demo import Health, StandIn
 from tests.conftest import KEYS, Proxy, proxy, until
 from tests.process import ROOT
-from tests.wire import ask
+from tests.wire import HOME, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
@@ -24,7 +24,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 async def status(here: Proxy, *fields: tuple[str, str]) -> dict[str, Any]:
-    got = await ask(here.port, "GET", "/status.json", *fields)
+    got = await ask(here.port, "GET", "/status.json", HOME, *fields)
     assert got.status == 200
     assert got.one("content-type") == "application/json; charset=UTF-8"
     assert got.one("cache-control") == "no-store"
@@ -58,7 +58,7 @@ def shape(value: object) -> object:
 async def test_only_the_admin_sees_it(variables: dict[str, str], offered: str, allowed: bool) -> None:
     async with proxy(NOBODY, KEYS, time.time, **variables) as here:
         fields = [("Authorization", f"Bearer {offered}")] if offered else []
-        got = await ask(here.port, "GET", "/status.json", *fields)
+        got = await ask(here.port, "GET", "/status.json", HOME, *fields)
         assert got.status == (200 if allowed else 401)
         assert (b"keys" in got.body) == allowed
 

@@ -167,6 +167,10 @@ class Got:
         return value
 
 
+HOME = ("Host", "localhost")
+"""What a browser on the proxy's own host sends."""
+
+
 class Client:
     """One connection to the proxy, on which a test says every byte."""
 
@@ -181,7 +185,9 @@ class Client:
         body: bytes | None = None,
         version: str = "1.1",
     ) -> None:
-        lines = [f"{method} {target} HTTP/{version}", "Host: proxy.example"]
+        lines = [f"{method} {target} HTTP/{version}"]
+        if "Host" not in dict(fields):
+            lines.append("Host: proxy.example")
         lines += [f"{name}: {value}" for name, value in fields]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")

@@ -53,7 +53,7 @@ async def proxies(standin: StandIn, count: int = 1, **variables: str) -> AsyncIt
 
 async def rests(client: Client, name: str) -> bool:
     """Whether a proxy says that this key is benched."""
-    client.send("GET", "/status.json")
+    client.send("GET", "/status.json", ("Host", "localhost"))
     keys = json.loads((await client.got()).body)["keys"]
     return any(key["name"] == name and key["state"] == "benched" for key in keys)
 

@@ -1,0 +1,117 @@
+"""What only the admin gets: the status as JSON and as a stream of updates, actions, and the metrics."""
+
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.exposition import choose_encoder
+from tornado.iostream import StreamClosedError
+
+from proxycore.control import Control, ControlError
+from proxycore.key import Key
+from proxycore.metrics import Metrics
+from proxycore.status import StatusHandler
+from proxycore.updates import Updates
+
+Json = dict[str, Any]
+
+_LARGEST_ORDER = 64 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where the admin is served."""
+
+    current: Callable[[], Awaitable[Json]]
+    metrics: Callable[[], Awaitable[Metrics]]
+    updates: Updates
+    control: Control
+    show: Callable[[Key], Json]
+
+
+class AdminHandler(StatusHandler):
+    """A page for the admin."""
+
+    def initialize(self, desk: Desk) -> None:  # type: ignore[override] # Tornado passes keywords
+        """What there is to see and to do."""
+        super().initialize()
+        self._desk = desk
+
+    def prepare(self) -> None:
+        """Refuses all others."""
+        super().prepare()
+        if not self._answered and not self._finished and not self.is_admin:
+            self.refuse(401, "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.")
+
+
+class SnapshotHandler(AdminHandler):
+    """`/status.json`: what is known, and what can be done about it."""
+
+    def initialize(self, desk: Desk) -> None:  # type: ignore[override] # Tornado passes keywords
+        """What there is to see and to do."""
+        super().initialize(desk)
+        self._body = b""
+
+    async def get(self) -> None:
+        """All of it as JSON, or (`Accept: text/event-stream`) what changes as it does."""
+        if "text/event-stream" not in self.request.headers.get("Accept", ""):
+            self.reply(json.dumps(await self._desk.current()), content_type="application/json; charset=UTF-8")
+        elif self.body_whole():
+            await self._stream()
+
+    head = get
+
+    async def _stream(self) -> None:
+        self.set_header("Content-Type", "text/event-stream; charset=UTF-8")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would hold it back
+        self.site.running.discard(self)  # nobody waits for its end
+        with contextlib.suppress(StreamClosedError):
+            async with contextlib.aclosing(self._desk.updates.watch()) as events:
+                async for event in events:
+                    self.write(event)
+                    await self.flush()
+            self.finish()
+
+    def data_received(self, chunk: bytes) -> None:
+        """What is to be done."""
+        super().data_received(chunk)
+        if len(self._body) <= _LARGEST_ORDER:
+            self._body += chunk
+
+    async def post(self, *_: str) -> None:
+        """Does something to a key, and says what."""
+        if not self.body_whole():
+            return
+        try:
+            done = await self._desk.control.perform(self._order())
+        except ControlError as error:
+            self.refuse(error.status, str(error))
+            return
+        answer = {"message": done.message, "accepted": done.accepted, "key": self._desk.show(done.key)}
+        self.reply(json.dumps(answer), content_type="application/json; charset=UTF-8")
+
+    def _order(self) -> object:
+        # A page of another site could send anything else without asking the browser for leave.
+        if not self.request.headers.get("Content-Type", "").startswith("application/json"):
+            raise ControlError("Send it as application/json.")
+        if len(self._body) > _LARGEST_ORDER:
+            raise ControlError("It is too large.", 413)
+        try:
+            return json.loads(self._body)
+        except (ValueError, RecursionError) as error:
+            raise ControlError("The body is not JSON.") from error
+
+
+class MetricsHandler(AdminHandler):
+    """`/metrics`: for Prometheus."""
+
+    async def get(self) -> None:
+        """All of them, in the format that is asked for."""
+        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+        metrics = await self._desk.metrics()
+        self.reply(encode(metrics).decode().rstrip("\n"), content_type=content_type)
+
+    head = get

@@ -1,0 +1,185 @@
+"""The census: what all processes of a host have counted, and what is under way in each.
+
+A process alone asks itself. Workers send what they counted to the hall, through a Unix socket: every few
+seconds, at their end, and whenever one of them wants to know the sum. The hall adds it up, so that it is
+exact, and nothing is lost with a worker that ends.
+
+    worker to hall   {"counts": [...], "now": {...}, "ask": true if it wants the sum}
+    hall to worker   {"tell": true}: send what was counted; or {"counts": [...], "now": [{...}, ...]}: the sum
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+from proxycore.history import forget_old
+from proxycore.meter import Meter
+from proxycore.tally import Tally
+
+_LONGEST_LINE = 256 * 1024 * 1024  # bytes
+_EVERY = 5.0  # seconds between two messages of a worker that nobody asked for
+_REST = 0.1  # seconds between two tries to reach the hall
+_PATIENCE = 1.0  # seconds that a worker may take to answer the hall, and twice that the hall to answer it
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was counted by all, and what is under way in each process, as `Meter.now` tells it."""
+
+    tally: Tally
+    processes: list[dict[str, Any]]
+
+
+class Census:
+    """The figures of a process that is alone."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    async def figures(self) -> Figures:
+        """All figures, as of now."""
+        self._meter.catch_up()
+        return Figures(self._meter.tally, [self._meter.now()])
+
+
+class HostCensus(Census):
+    """The figures of all workers of a host, through the hall's socket at `path`."""
+
+    def __init__(self, meter: Meter, path: Path) -> None:
+        super().__init__(meter)
+        self._path = path
+        self._writer: asyncio.StreamWriter | None = None
+        self._sum: asyncio.Future[Figures] | None = None
+        self._work = [asyncio.create_task(work) for work in (self._stay_connected(), self._tell_often())]
+
+    async def figures(self) -> Figures:
+        """All figures, as of now; only our own while the hall can't be reached."""
+        if self._writer:
+            if self._sum is None or self._sum.done():
+                self._sum = asyncio.get_running_loop().create_future()
+                self._tell(ask=True)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                return await asyncio.wait_for(asyncio.shield(self._sum), 2 * _PATIENCE)
+        return await super().figures()
+
+    async def close(self) -> None:
+        """Tells what is left to tell, and ends."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        if self._writer:
+            self._tell()
+            self._writer.close()
+            with contextlib.suppress(ConnectionError):
+                await self._writer.wait_closed()
+
+    async def _tell_often(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY)
+            self._tell()
+
+    def _tell(self, *, ask: bool = False) -> None:
+        if self._writer:
+            self._meter.catch_up()
+            message = {"counts": self._meter.tally.take(), "now": self._meter.now(), "ask": ask}
+            self._writer.write(_line(message))
+
+    async def _stay_connected(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_unix_connection(str(self._path), limit=_LONGEST_LINE)
+                self._writer = writer
+                self._tell()
+                while line := await reader.readline():
+                    self._heard(json.loads(line))
+            self._lost()
+            await asyncio.sleep(_REST)
+
+    def _heard(self, message: Mapping[str, Any]) -> None:
+        if message.get("tell"):
+            self._tell()
+        elif self._sum and not self._sum.done():
+            tally = Tally()
+            tally.merge(message["counts"])
+            self._sum.set_result(Figures(tally, message["now"]))
+
+    def _lost(self) -> None:
+        self._writer = None
+        if self._sum and not self._sum.done():
+            self._sum.set_exception(ConnectionResetError())
+
+
+class _Desk:
+    """The hall's end of a connection to a worker."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.now: dict[str, Any] | None = None
+        self._writer = writer
+        self._told: asyncio.Future[None] | None = None
+
+    def ask(self) -> "asyncio.Future[None]":
+        """Asks the worker for what it has counted; the future is done when it came, or never will."""
+        if self._told is None or self._told.done():
+            self._told = asyncio.get_running_loop().create_future()
+            self.send({"tell": True})
+        return self._told
+
+    def told(self) -> None:
+        """It came."""
+        if self._told and not self._told.done():
+            self._told.set_result(None)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Sends it a message."""
+        self._writer.write(_line(message))
+
+
+class CensusHall:
+    """Adds up what the workers of a host have counted."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._desks: set[_Desk] = set()
+        self._answers: set[asyncio.Task[None]] = set()
+
+    async def serve(self, listener: socket) -> asyncio.Server:
+        """Takes connections from now on."""
+        return await asyncio.start_unix_server(self._connected, sock=listener, limit=_LONGEST_LINE)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        desk = _Desk(writer)
+        self._desks.add(desk)
+        try:
+            while line := await reader.readline():
+                message = json.loads(line)
+                self._tally.merge(message["counts"])
+                desk.now = message["now"]
+                desk.told()
+                if message["ask"]:
+                    task = asyncio.create_task(self._answer(desk))
+                    self._answers.add(task)
+                    task.add_done_callback(self._answers.discard)
+        except ConnectionError:
+            pass
+        finally:
+            self._desks.discard(desk)
+            desk.told()
+            writer.close()
+
+    async def _answer(self, asker: _Desk) -> None:
+        others = [desk.ask() for desk in self._desks if desk is not asker]
+        if others:
+            await asyncio.wait(others, timeout=_PATIENCE)
+        forget_old(self._tally, time.time())
+        now = [desk.now for desk in self._desks if desk.now]
+        asker.send({"counts": self._tally.entries(), "now": now})
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"

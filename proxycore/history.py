@@ -1,0 +1,67 @@
+"""The last hour, minute by minute: requests, refusals, and how long first bytes took. Pure.
+
+It is counted in a tally, and so adds up over processes.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from proxycore.tally import Tally, median_in
+
+FIRST_BYTE_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
+"""Seconds: the buckets of times to first byte."""
+
+MINUTES = 60
+"""How many minutes are remembered."""
+
+_NAMES = ("minute.requests", "minute.refusals", "minute.first_byte.bucket", "minute.first_byte.sum")
+
+
+class History:
+    """Counts what happens in the running minute. `clock` tells seconds since the epoch."""
+
+    def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
+        self._tally = tally
+        self._clock = clock
+
+    def request(self) -> None:
+        """A request has ended."""
+        self._tally.add("minute.requests", self._minute)
+
+    def refusal(self) -> None:
+        """The upstream has refused a call."""
+        self._tally.add("minute.refusals", self._minute)
+
+    def first_byte(self, seconds: float) -> None:
+        """An answer has begun."""
+        self._tally.measure("minute.first_byte", FIRST_BYTE_BOUNDS, seconds, self._minute)
+
+    @property
+    def _minute(self) -> str:
+        return str(int(self._clock() // 60))
+
+
+def forget_old(tally: Tally, now: float) -> None:
+    """Forgets what is older than an hour."""
+    oldest = int(now // 60) - MINUTES
+    for name in _NAMES:
+        tally.forget(name, [labels for labels in tally.of(name) if int(labels[0]) <= oldest])
+
+
+def last_hour(tally: Tally, now: float) -> list[dict[str, Any]]:
+    """Minute by minute, the oldest first, the running one last, as JSON has it."""
+    running = int(now // 60)
+    requests, refusals = tally.of("minute.requests"), tally.of("minute.refusals")
+    measured = {
+        labels[0]: counts for labels, counts, _ in tally.measured("minute.first_byte", FIRST_BYTE_BOUNDS)
+    }
+    return [
+        {
+            "time": minute * 60,
+            "requests": int(requests.get((str(minute),), 0)),
+            "refusals": int(refusals.get((str(minute),), 0)),
+            "first_byte": median_in(FIRST_BYTE_BOUNDS, measured.get(str(minute), ())),
+        }
+        for minute in range(running - MINUTES + 1, running + 1)
+    ]

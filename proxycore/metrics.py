@@ -1,0 +1,123 @@
+"""The metrics, as Prometheus reads them (prometheus.io/docs/practices/naming). Pure.
+
+They are read off the census, so that they are the sum over all processes, whichever answers. Label values are
+bounded: a key that is not there any more is `removed`, models go by their families.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from proxycore.census import Figures
+from proxycore.family import NONE
+from proxycore.history import FIRST_BYTE_BOUNDS
+from proxycore.meter import DURATION_BOUNDS, LAG_BOUNDS
+from proxycore.rotator import Rotator
+from proxycore.tally import Labels
+
+_PREFIX = "gemini_proxy_"
+_REMOVED = "removed"
+
+# name, what is counted, help, labels, the place of the key's name among them
+_COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
+    ("requests", "requests", "Requests that ended, by how", ("outcome", "key", "model"), 1),
+    ("attempts", "attempts", "Upstream calls, by their answers", ("key", "answer"), 0),
+    ("failovers", "failovers", "Requests that went on from this key to another", ("key",), 0),
+    ("benches", "benches", "Benches and retirements that began", ("key", "scope", "reason"), 0),
+    ("received_bytes", "received", "Bytes of request bodies and messages from clients", (), None),
+    ("sent_bytes", "sent", "Bytes of answers and messages to clients", (), None),
+    ("tokens", "tokens", "Tokens, as uncompressed answers told", ("direction", "model"), None),
+    ("unread_answers", "unread", "Answers whose tokens are not known, for they were compressed", (), None),
+)
+_HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] = (
+    ("time_to_first_byte_seconds", "first_byte", "From a request to its answer's first byte", ("model",),
+     FIRST_BYTE_BOUNDS),
+    ("request_duration_seconds", "duration", "Whole requests, streams included", ("model",), DURATION_BOUNDS),
+    ("event_loop_lag_seconds", "lag", "How late the event loop comes to what is due", (), LAG_BOUNDS),
+)  # fmt: skip
+
+
+class Metrics(Collector):
+    """The metrics at a moment: `now` is seconds since the epoch. `redact` takes secrets out of reasons.
+
+    Those are the upstream's own words.
+    """
+
+    def __init__(self, rotator: Rotator, figures: Figures, now: float, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+        self._rotator = rotator
+        self._figures = figures
+        self._now = now
+        self._names = {key.name for key in rotator.keys} | {NONE}
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them."""
+        yield from self._counters()
+        yield from self._histograms()
+        yield from self._gauges()
+
+    def _counters(self) -> Iterator[Metric]:
+        for name, counted, about, labels, place in _COUNTERS:
+            family = CounterMetricFamily(_PREFIX + name, f"{about}.", labels=labels)
+            sums: defaultdict[Labels, float] = defaultdict(float)
+            if not labels:
+                sums[()] = 0.0
+            for values, n in self._figures.tally.of(counted).items():
+                shown = [
+                    self._redact(value) if label == "reason" else value
+                    for label, value in zip(labels, values, strict=True)
+                ]
+                if place is not None and values[place] not in self._names:
+                    shown[place] = _REMOVED
+                sums[tuple(shown)] += n
+            for values, n in sorted(sums.items()):
+                family.add_metric(values, n)
+            yield family
+
+    def _histograms(self) -> Iterator[Metric]:
+        for name, measured, about, labels, bounds in _HISTOGRAMS:
+            family = HistogramMetricFamily(_PREFIX + name, f"{about}.", labels=labels)
+            for values, counts, total in sorted(self._figures.tally.measured(measured, bounds)):
+                family.add_metric(values, _cumulative(bounds, counts), total)
+            yield family
+
+    def _gauges(self) -> Iterator[Metric]:
+        processes = self._figures.processes
+        opened = GaugeMetricFamily(
+            f"{_PREFIX}open_streams", "Answers and Live sessions under way.", labels=["kind"]
+        )
+        for kind, counted in (("stream", "streams"), ("live", "live")):
+            opened.add_metric([kind], sum(one["open"][counted] for one in processes))
+        yield opened
+        for name, counted, about in (
+            ("running_requests", "running", "Relayed requests under way, in any phase."),
+            ("waiting_requests", "waiting", "Requests that wait for a key."),
+            ("upstream_connections", "connections", "Open connections to the upstream, idle ones included."),
+        ):
+            yield GaugeMetricFamily(_PREFIX + name, about, value=sum(one[counted] for one in processes))
+        yield self._health()
+        yield GaugeMetricFamily(f"{_PREFIX}workers", "Processes that serve.", value=len(processes))
+        started = min((one["started"] for one in processes), default=self._now)
+        yield GaugeMetricFamily(
+            f"{_PREFIX}start_time_seconds", "When it was started, since the epoch.", value=started
+        )
+
+    def _health(self) -> Metric:
+        counts = dict.fromkeys(("ready", "benched", "retired"), 0)
+        for key in self._rotator.keys:
+            counts[key.state(self._now)] += 1
+        family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys, by their state as a whole.", labels=["state"])
+        for state, count in counts.items():
+            family.add_metric([state], count)
+        return family
+
+
+def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    total, buckets = 0, []
+    for bound, count in zip([*map(str, map(float, bounds)), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets

@@ -1,0 +1,92 @@
+/** The feed: what the server knows, as it changes, for whoever has the admin key. */
+
+const PATIENCE = 5000; // milliseconds without an event, after which the connection counts as lost
+const FIRST_PAUSE = 1000, LONGEST_PAUSE = 10000; // milliseconds between two tries
+const STORED = "adminKey";
+
+/** Follows the server. `told` gets the document, `lost` and `refused` are called when that is what happens. */
+export class Feed {
+  constructor({ told, lost, refused }) {
+    Object.assign(this, { told, lost, refused, document: null });
+    this.key = sessionStorage.getItem(STORED) ?? "";
+    this.turn = 0; // which try it is: what belongs to a former one is of no interest
+  }
+
+  /** Begins to follow, with this key. */
+  start(key = this.key) {
+    this.key = key;
+    this.pause = FIRST_PAUSE;
+    this.follow(++this.turn);
+  }
+
+  /** Follows no more, and forgets the key. */
+  stop() {
+    this.turn += 1;
+    this.abort?.abort();
+    this.key = "";
+    this.document = null;
+    sessionStorage.removeItem(STORED);
+  }
+
+  /** Asks for an action; returns the answer, or throws an error that says why not. */
+  async act(order) {
+    const headers = { ...this.headers(), "Content-Type": "application/json" };
+    const answer = await fetch("status.json", { method: "POST", headers, body: JSON.stringify(order) });
+    const content = await answer.json();
+    if (!answer.ok) throw new Error(content.error?.message ?? `${answer.status}`);
+    return content;
+  }
+
+  headers() {
+    return this.key ? { "x-goog-api-key": this.key } : {};
+  }
+
+  async follow(turn) {
+    this.abort = new AbortController();
+    try {
+      const headers = { ...this.headers(), Accept: "text/event-stream" };
+      const watch = setTimeout(() => this.abort.abort(), 2 * PATIENCE);
+      const asked = fetch("status.json", { headers, signal: this.abort.signal, cache: "no-store" });
+      const answer = await asked.finally(() => clearTimeout(watch));
+      if (answer.status === 401) {
+        if (turn === this.turn) this.refused();
+        return;
+      }
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      if (this.key) sessionStorage.setItem(STORED, this.key);
+      await this.read(answer.body.getReader(), turn);
+    } catch { /* whatever it was, it is tried again */ }
+    if (turn !== this.turn) return;
+    this.lost();
+    setTimeout(() => turn === this.turn && this.follow(turn), this.pause);
+    this.pause = Math.min(2 * this.pause, LONGEST_PAUSE);
+  }
+
+  async read(reader, turn) {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for (;;) {
+      const watch = setTimeout(() => this.abort.abort(), PATIENCE);
+      const { done, value } = await reader.read().finally(() => clearTimeout(watch));
+      if (done || turn !== this.turn) return;
+      const events = (rest + decoder.decode(value, { stream: true })).split("\n\n");
+      rest = events.pop();
+      for (const event of events) this.take(event);
+    }
+  }
+
+  take(event) {
+    const [kind, data] = event.split("\n");
+    const content = JSON.parse(data.slice("data: ".length));
+    const whole = kind === "event: status";
+    this.document = whole ? content : merged(this.document, content);
+    this.pause = FIRST_PAUSE;
+    this.told(this.document, whole ? null : content);
+  }
+}
+
+/** The document with a change in it: members are replaced, but of the keys only those that are told. */
+function merged(before, change) {
+  const changed = new Map((change.keys ?? []).map((key) => [key.name, key]));
+  return { ...before, ...change, keys: before.keys.map((key) => changed.get(key.name) ?? key) };
+}

@@ -1,0 +1,78 @@
+/** Numbers and times for people, and elements made of them. */
+
+import { say, spoken } from "./words.js";
+
+let ahead = 0; // seconds that the server's clock is ahead of the browser's
+
+/** The server's clock says this, seconds since the epoch. */
+export function setClock(seconds) { ahead = seconds - Date.now() / 1000; }
+
+/** Seconds since the epoch by the server's clock. */
+export const now = () => Date.now() / 1000 + ahead;
+
+const locale = () => (spoken() === "zh" ? "zh-CN" : "en-GB");
+
+/** A whole number, large ones short. */
+export function number(n) {
+  if (n == null) return "–";
+  const short = n >= 10_000 ? { notation: "compact", maximumFractionDigits: 1 } : {};
+  return new Intl.NumberFormat(locale(), short).format(n);
+}
+
+/** A share of a whole. */
+export const percent = (part, whole) =>
+  whole ? new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: 1 }).format(part / whole) : "–";
+
+/** Bytes, in the unit that fits. */
+export function bytes(n) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (n >= 1000 && unit < units.length - 1) { n /= 1000; unit += 1; }
+  return `${unit && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
+}
+
+/** A duration in seconds that was measured. */
+export function duration(seconds) {
+  if (seconds == null) return "–";
+  if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
+  return seconds < 100 ? `${seconds.toFixed(1)} s` : clock(seconds);
+}
+
+/** A span in seconds as clocks write it: 0:41, 12:05, 3:12:05, and days before that. */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds)); // shown for a second: so it is off by less than one
+  const two = (n) => String(n).padStart(2, "0");
+  const days = Math.floor(whole / 86400), hours = Math.floor(whole / 3600) % 24, minutes = Math.floor(whole / 60) % 60;
+  const start = days ? `${days} d ${hours}:${two(minutes)}` : hours ? `${hours}:${two(minutes)}` : `${minutes}`;
+  return `${start}:${two(whole % 60)}`;
+}
+
+/** A moment as local time, with the date if it is not today. */
+export function moment(seconds) {
+  const then = new Date((seconds - ahead) * 1000);
+  const today = then.toDateString() === new Date().toDateString();
+  const style = { hour: "2-digit", minute: "2-digit", second: "2-digit", ...(today ? {} : { month: "short", day: "numeric" }) };
+  return new Intl.DateTimeFormat(locale(), style).format(then);
+}
+
+/** How long ago it was. */
+export function ago(seconds) {
+  if (!seconds) return say("never");
+  const gone = now() - seconds;
+  if (gone < 2) return say("justNow");
+  const [unit, size] = gone < 60 ? ["second", 1] : gone < 3600 ? ["minute", 60] : gone < 86400 ? ["hour", 3600] : ["day", 86400];
+  return new Intl.RelativeTimeFormat(locale(), { style: "narrow" }).format(-Math.floor(gone / size), unit);
+}
+
+/** An element with a class, texts and other elements in it. */
+export function make(tag, kind = "", ...content) {
+  const one = document.createElement(tag);
+  if (kind) one.className = kind;
+  one.append(...content);
+  return one;
+}
+
+/** Puts a text into an element, if it is not there already. */
+export function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

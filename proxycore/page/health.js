@@ -1,0 +1,43 @@
+/** A key's health at this moment: a bench that is over does not count, whatever was last heard. */
+
+import { now } from "./format.js";
+import { reason } from "./words.js";
+
+/** Whether a bench still runs. */
+export const runs = (bench) => Boolean(bench) && bench.until > now();
+
+/** `ready`, `benched` or `retired`: the key as a whole. */
+export function stateOf(key) {
+  if (key.state === "retired") return "retired";
+  return key.state === "benched" && runs(key.bench) ? "benched" : "ready";
+}
+
+/** The models for which it rests, the first to end first: pairs of name and bench. */
+export const restingModels = (key) =>
+  Object.entries(key.models).filter(([, known]) => runs(known.bench)).map(([model, known]) => [model, known.bench])
+    .sort((one, other) => one[1].until - other[1].until);
+
+/** What holds it back first of all: its own bench, else that of the model which ends first, else null. */
+export function holds(key) {
+  if (stateOf(key) !== "ready") return { bench: key.bench, model: null };
+  const [first] = restingModels(key);
+  return first ? { model: first[0], bench: first[1] } : null;
+}
+
+/** Whether a filter of the page lets it through. */
+export function passes(key, filter) {
+  const state = stateOf(key);
+  if (filter === "ready") return state === "ready";
+  if (filter === "retired") return state === "retired";
+  return filter !== "resting" || state === "benched" || (state === "ready" && restingModels(key).length > 0);
+}
+
+/** Whether all words of a search are somewhere in it. */
+export function matches(key, words) {
+  if (!words.length) return true;
+  const benches = [key.bench, ...Object.values(key.models).map((known) => known.bench)].filter(Boolean);
+  const texts = [key.name, key.project ?? "", stateOf(key), ...Object.keys(key.models)];
+  for (const bench of benches) texts.push(bench.reason, reason(bench.reason));
+  const text = texts.join("\n").toLowerCase();
+  return words.every((word) => text.includes(word));
+}

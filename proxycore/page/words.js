@@ -1,0 +1,117 @@
+/** What the page says, in English and Chinese. Texts of the server's own are English; known ones are translated. */
+
+const ENGLISH = {
+  language: "Language", leave: "Log out", runs: "The proxy runs.", point: "Point a Gemini client at this address.",
+  adminKey: "Admin key", enter: "Show the status",
+  adminHint: "ADMIN_API_KEY, or OUTPUT_API_KEY if there is none. It is kept for this tab only.",
+  wrongKey: "This is not the admin key.", noLonger: "The admin key is not taken any more. Enter the new one.",
+  connecting: "Connecting…", live: "Live", lostShort: "Connection lost",
+  lost: "The connection to the proxy is lost. This is what was known at {time}; trying again.", found: "Connected again.",
+  now: "Now", hour: "The last hour", keys: "Keys", search: "Search", searchHint: "Search name, project, model, reason",
+  show: "Show", all: "All", ready: "ready", resting: "resting", benched: "benched", retired: "retired",
+  keysCaption: "The Gemini API keys and how they are", noneFound: "No key is like that.",
+  streams: "Open streams", clients: "Clients", howLong: "For how long?", minute1: "1 minute", minutes10: "10 minutes",
+  hour1: "1 hour", day1: "1 day", ownTime: "Minutes:", cancel: "Cancel",
+  requests: "Requests", ofServed: "{percent} served", running: "Under way", waiting: "Waiting for a key",
+  openStreams: "Open streams", live_n: "{count} Live", refusedFailed: "Refused · failed", failovers: "Failovers",
+  callsEach: "{count} calls an answer", firstByte: "First byte", tokens: "Tokens in · out",
+  unread: "{count} answers unread", bytes: "Bytes sent", workers: "Workers", up: "up {time}",
+  refusals: "Refusals", minuteWord: "minute",
+  chartSummary: "{requests} requests and {refusals} refused calls in the last hour; the busiest minute had {most}; the median first byte took {first}.",
+  chartNothing: "No requests in the last hour.",
+  chartMinute: "{time}: {requests} requests, {refusals} refused calls, first byte {first}",
+  legendRequests: "requests a minute (up to {most})", legendRefusals: "calls that Google refused", legendFirst: "first byte, median (up to {most})",
+  name: "Key", project: "Project", state: "State", why: "Rests because", ends: "Ends in", successes: "Served",
+  s429: "429", s403: "403", s5xx: "5xx", lastUsed: "Last used", model: "Model", quotas: "Quota left", today: "Left today",
+  more: "Details of key {name}", strikes: "strike {count}", strikesTitle: "refusals in a row", at: "at {time}",
+  modelsRest: "{count} of its models rest", modelRests: "rests for {model}", nothingKnown: "Nothing rests, and no quota was told yet.",
+  leftOf: "{left} of {total}", learning: "up to {total}, being learned", per: "in {time}", until: "until {time}",
+  tryNow: "Try it now", restIt: "Let it rest…", release: "Release", releaseFor: "Release for {model}",
+  tryTitle: "Try key {name} now?", tryText: "Google is asked for the name of one model, which costs no quota. What it answers is put into effect.",
+  restTitle: "Let key {name} rest?", restText: "It gets no new requests until then. What is under way goes on.",
+  releaseTitle: "Release key {name}?", releaseText: "It gets requests again at once. If Google refuses it, it rests again.",
+  releaseModelTitle: "Release key {name} for {model}?", failedAction: "That did not work: {reason}",
+  kind: "Kind", stream: "stream", liveKind: "Live", client: "Client", key: "Key", age: "Age", sent: "Bytes", noStreams: "Nothing is open.",
+  shown: "{shown} of {total}, the oldest first", open: "Open", lastSeen: "Last seen", noClients: "Nobody has asked yet.",
+  never: "never", justNow: "just now", ago: "{time} ago", openToAll: "(without a key)", keysShown: "{shown} of {total}",
+  counts: "{ready} ready, {resting} resting, {retired} retired", outage: "Outage", nextTrial: "next try in {time}", sortBy: "Sort by {name}",
+};
+
+const CHINESE = {
+  language: "语言", leave: "退出", runs: "代理正在运行。", point: "请将 Gemini 客户端指向此地址。",
+  adminKey: "管理密钥", enter: "查看状态", adminHint: "即 ADMIN_API_KEY；未设置时为 OUTPUT_API_KEY。仅在此标签页中保留。",
+  wrongKey: "管理密钥不正确。", noLonger: "管理密钥已失效，请输入新的密钥。",
+  connecting: "正在连接…", live: "实时", lostShort: "连接已断开",
+  lost: "与代理的连接已断开。以下为 {time} 时的数据；正在重新连接。", found: "已重新连接。",
+  now: "当前", hour: "最近一小时", keys: "密钥", search: "搜索", searchHint: "搜索名称、项目、模型、原因",
+  show: "显示", all: "全部", ready: "可用", resting: "休息中", benched: "休息", retired: "停用",
+  keysCaption: "各 Gemini API 密钥及其状态", noneFound: "没有符合条件的密钥。",
+  streams: "打开的流", clients: "客户端", howLong: "多长时间？", minute1: "1 分钟", minutes10: "10 分钟",
+  hour1: "1 小时", day1: "1 天", ownTime: "分钟数：", cancel: "取消",
+  requests: "请求", ofServed: "{percent} 成功", running: "进行中", waiting: "等待密钥",
+  openStreams: "打开的流", live_n: "{count} 个 Live", refusedFailed: "拒绝 · 失败", failovers: "切换",
+  callsEach: "每次应答 {count} 次调用", firstByte: "首字节", tokens: "Token 输入 · 输出",
+  unread: "{count} 个应答未读", bytes: "发送字节", workers: "进程", up: "已运行 {time}",
+  refusals: "拒绝", minuteWord: "分钟",
+  chartSummary: "最近一小时：{requests} 个请求，{refusals} 次调用被拒绝；最忙的一分钟 {most} 个；首字节中位数 {first}。",
+  chartNothing: "最近一小时没有请求。",
+  chartMinute: "{time}：{requests} 个请求，{refusals} 次被拒绝，首字节 {first}",
+  legendRequests: "每分钟请求（最多 {most}）", legendRefusals: "被 Google 拒绝的调用", legendFirst: "首字节中位数（最长 {most}）",
+  name: "密钥", project: "项目", state: "状态", why: "休息原因", ends: "剩余", successes: "成功",
+  s429: "429", s403: "403", s5xx: "5xx", lastUsed: "最近使用", model: "模型", quotas: "剩余配额", today: "今日剩余",
+  more: "密钥 {name} 的详情", strikes: "连续 {count} 次", strikesTitle: "连续被拒次数", at: "{time}",
+  modelsRest: "{count} 个模型休息中", modelRests: "{model} 休息中", nothingKnown: "没有休息，也尚未得知配额。",
+  leftOf: "{left} / {total}", learning: "至多 {total}，学习中", per: "每 {time}", until: "至 {time}",
+  tryNow: "立即测试", restIt: "让其休息…", release: "解除", releaseFor: "解除 {model}",
+  tryTitle: "立即测试密钥 {name}？", tryText: "将向 Google 查询一个模型的名称，不消耗配额，并按其应答处理。",
+  restTitle: "让密钥 {name} 休息？", restText: "在此期间不再分配新请求，进行中的请求继续。",
+  releaseTitle: "解除密钥 {name}？", releaseText: "立即重新分配请求。如果 Google 再次拒绝，它会再次休息。",
+  releaseModelTitle: "为 {model} 解除密钥 {name}？", failedAction: "未能完成：{reason}",
+  kind: "类型", stream: "流", liveKind: "Live", client: "客户端", key: "密钥", age: "时长", sent: "字节", noStreams: "没有打开的流。",
+  shown: "{total} 个中的 {shown} 个，最早的在前", open: "进行中", lastSeen: "最近出现", noClients: "还没有请求。",
+  never: "从未", justNow: "刚刚", ago: "{time}前", openToAll: "（无密钥）", keysShown: "{shown} / {total}",
+  counts: "{ready} 可用，{resting} 休息中，{retired} 停用", outage: "故障", nextTrial: "{time} 后再试", sortBy: "按{name}排序",
+};
+
+const REASONS = {
+  "quota spent": "配额已用完", "day quota spent": "今日配额已用完", "not entitled": "无权使用此模型",
+  "refused without a reason": "被拒绝，未说明原因", "permission denied": "没有权限",
+  "suspended or leaked": "已被停用或泄露", "API key not valid or expired": "密钥无效或已过期",
+  "the key is not accepted": "密钥不被接受", "no credit or spending cap reached": "余额不足或已达消费上限",
+  "by hand": "手动", SERVICE_DISABLED: "服务未启用", API_KEY_SERVICE_BLOCKED: "密钥不允许使用此服务",
+  API_KEY_HTTP_REFERRER_BLOCKED: "来源网址受限", API_KEY_IP_ADDRESS_BLOCKED: "IP 地址受限",
+};
+
+let language = remembered();
+
+/** The language that is spoken: `en` or `zh`. */
+export const spoken = () => language;
+
+/** Speaks this language from now on, and remembers it. */
+export function speak(code) {
+  language = code;
+  try { localStorage.setItem("language", code); } catch { /* a browser may forbid it: then it is not remembered */ }
+}
+
+/** The text of this name, with values put in. */
+export function say(name, values = {}) {
+  const text = (language === "zh" ? CHINESE : ENGLISH)[name] ?? name;
+  return text.replace(/\{(\w+)\}/g, (_, value) => values[value] ?? "");
+}
+
+/** A reason as the server says it, in the language that is spoken. */
+export const reason = (text) => (language === "zh" && REASONS[text]) || text;
+
+/** Puts texts into all elements that name one. */
+export function translate(root = document) {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const one of root.querySelectorAll("[data-say]")) one.textContent = say(one.dataset.say);
+  for (const one of root.querySelectorAll("[data-hint]")) one.placeholder = say(one.dataset.hint);
+  for (const one of root.querySelectorAll("[data-label]")) one.setAttribute("aria-label", say(one.dataset.label));
+}
+
+function remembered() {
+  let code = null;
+  try { code = localStorage.getItem("language"); } catch { /* as above */ }
+  return code ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
+}
