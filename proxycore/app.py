@@ -66,7 +66,7 @@ class ProxyApplication(Application):
         self._presence = Presence()
         self._secrets: dict[str, str] = {}
         self.rotator = Rotator(keys_of(_told(settings)), _doublings(settings), clock=clock, source=source)
-        self.upstream = Upstream(_route(settings))
+        self.upstream = Upstream(route_of(settings))
         self.lines = Lines(self.rotator, settings.max_wait, clock)
         self.owners = Owners(clock)
         self.meter = Meter(clock)
@@ -108,7 +108,7 @@ class ProxyApplication(Application):
         """Goes on with these settings. What is under way ends under those that it began with."""
         self.rotator.change(keys_of(_told(settings), self.rotator.keys), _doublings(settings))
         self.owners.keep(self.rotator.keys)
-        self.upstream.take(_route(settings))
+        self.upstream.take(route_of(settings))
         self.lines.max_wait = settings.max_wait
         self._pool.max_attempts = settings.max_attempts
         self.settings["site"] = self._site(settings)
@@ -216,7 +216,8 @@ def _doublings(settings: Settings) -> dict[Backoff, Doubling]:
     }
 
 
-def _route(settings: Settings) -> Route:
+def route_of(settings: Settings) -> Route:
+    """How to reach the upstream, by these settings."""
     return Route(
         url=settings.upstream_url,
         ca_file=settings.upstream_ca_file,
