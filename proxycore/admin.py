@@ -9,8 +9,8 @@ from typing import Any
 from prometheus_client.exposition import choose_encoder
 from tornado.iostream import StreamClosedError
 
+from proxycore.census import CensusError
 from proxycore.control import Control, ControlError
-from proxycore.key import Key
 from proxycore.metrics import Metrics
 from proxycore.status import StatusHandler
 from proxycore.updates import Updates
@@ -28,7 +28,6 @@ class Desk:
     metrics: Callable[[], Awaitable[Metrics]]
     updates: Updates
     control: Control
-    show: Callable[[Key], Json]
 
 
 class AdminHandler(StatusHandler):
@@ -38,6 +37,19 @@ class AdminHandler(StatusHandler):
         """What there is to see and to do."""
         super().initialize()
         self._desk = desk
+
+    def write_error(self, status_code: int, **error: Any) -> None:  # noqa: ANN401 - Tornado's signature
+        """Faults of ours; when other processes don't answer, that is said."""
+        fault = error.get("exc_info", (None, None))[1]
+        if isinstance(fault, CensusError):
+            self.refuse(503, str(fault))
+        else:
+            super().write_error(status_code, **error)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
+        """Tornado's word that a handler raised."""
+        if not isinstance(value, CensusError):
+            super().log_exception(typ, value, tb)
 
     def prepare(self) -> None:
         """Refuses all others."""
@@ -57,7 +69,7 @@ class SnapshotHandler(AdminHandler):
     async def get(self) -> None:
         """All of it as JSON, or (`Accept: text/event-stream`) what changes as it does."""
         if "text/event-stream" not in self.request.headers.get("Accept", ""):
-            self.reply(json.dumps(await self._desk.current()), content_type="application/json; charset=UTF-8")
+            self._reply_json(await self._desk.current())
         elif self.body_whole():
             await self._stream()
 
@@ -90,8 +102,12 @@ class SnapshotHandler(AdminHandler):
         except ControlError as error:
             self.refuse(error.status, str(error))
             return
-        answer = {"message": done.message, "accepted": done.accepted, "key": self._desk.show(done.key)}
-        self.reply(json.dumps(answer), content_type="application/json; charset=UTF-8")
+        keys = (await self._desk.current())["keys"]
+        shown = next((key for key in keys if key["name"] == done.key.name), None)
+        self._reply_json({"message": done.message, "accepted": done.accepted, "key": shown})
+
+    def _reply_json(self, content: Json) -> None:
+        self.reply(json.dumps(content), content_type="application/json; charset=UTF-8")
 
     def _order(self) -> object:
         # A page of another site could send anything else without asking the browser for leave.

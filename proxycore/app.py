@@ -39,7 +39,7 @@ from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
 from proxycore.settings import Settings
 from proxycore.site import Presence, Site
-from proxycore.snapshot import key_snapshot, snapshot
+from proxycore.snapshot import snapshot
 from proxycore.status import (
     PAGE_PATHS,
     AliveHandler,
@@ -168,7 +168,6 @@ class ProxyApplication(Application):
                 metrics=self._metrics,
                 updates=self.updates,
                 control=Control(self._pool),
-                show=lambda key: key_snapshot(key, self._clock(), self._redact),
             )
         }
         return [

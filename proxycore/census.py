@@ -36,6 +36,10 @@ class Figures:
     processes: list[dict[str, Any]]
 
 
+class CensusError(Exception):
+    """The figures can't be had now."""
+
+
 class Census:
     """The figures of a process that is alone."""
 
@@ -55,18 +59,24 @@ class HostCensus(Census):
         super().__init__(meter)
         self._path = path
         self._writer: asyncio.StreamWriter | None = None
+        self._connected = asyncio.Event()
         self._sum: asyncio.Future[Figures] | None = None
         self._work = [asyncio.create_task(work) for work in (self._stay_connected(), self._tell_often())]
 
     async def figures(self) -> Figures:
-        """All figures, as of now; only our own while the hall can't be reached."""
-        if self._writer:
-            if self._sum is None or self._sum.done():
-                self._sum = asyncio.get_running_loop().create_future()
-                self._tell(ask=True)
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                return await asyncio.wait_for(asyncio.shield(self._sum), 2 * _PATIENCE)
-        return await super().figures()
+        """All figures, as of now. Raises CensusError when the hall does not tell them, even after a while.
+
+        Our own alone would look as if everything had begun anew.
+        """
+        try:
+            async with asyncio.timeout(2 * _PATIENCE):
+                await self._connected.wait()
+                if self._sum is None or self._sum.done():
+                    self._sum = asyncio.get_running_loop().create_future()
+                    self._tell(ask=True)
+                return await asyncio.shield(self._sum)
+        except (TimeoutError, ConnectionError) as error:
+            raise CensusError("What the other processes have counted can't be had now.") from error
 
     async def close(self) -> None:
         """Tells what is left to tell, and ends."""
@@ -95,6 +105,7 @@ class HostCensus(Census):
             with contextlib.suppress(OSError):
                 reader, writer = await asyncio.open_unix_connection(str(self._path), limit=_LONGEST_LINE)
                 self._writer = writer
+                self._connected.set()
                 self._tell()
                 while line := await reader.readline():
                     self._heard(json.loads(line))
@@ -111,6 +122,7 @@ class HostCensus(Census):
 
     def _lost(self) -> None:
         self._writer = None
+        self._connected.clear()
         if self._sum and not self._sum.done():
             self._sum.set_exception(ConnectionResetError())
 

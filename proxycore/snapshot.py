@@ -39,7 +39,7 @@ def snapshot(rotator: Rotator, figures: Figures, now: float, redact: Callable[[s
     }
 
 
-def key_snapshot(key: Key, now: float, redact: Callable[[str], str]) -> Json:
+def _health(key: Key, now: float, redact: Callable[[str], str]) -> Json:
     """A key's health."""
     return {
         "name": key.name,
@@ -90,7 +90,7 @@ def _keys(rotator: Rotator, figures: Figures, now: float, redact: Callable[[str]
             known = uses.setdefault(name, [0.0, []])
             uses[name] = [max(known[0], last), known[1] + seconds]
     return [
-        key_snapshot(key, now, redact)
+        _health(key, now, redact)
         | _answers(counts.get(key.name, {}))
         | {"failovers": int(failovers.get((key.name,), 0))}
         | _use(*uses.get(key.name, (0.0, [])))

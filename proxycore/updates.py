@@ -9,6 +9,8 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+from proxycore.census import CensusError
+
 Json = dict[str, Any]
 
 _EVERY = 1.0  # seconds between two updates
@@ -67,7 +69,10 @@ class Updates:
 
     async def _run(self) -> None:
         while True:
-            document = await self._current()
+            try:
+                document = await self._current()
+            except CensusError:
+                return  # those who watch come again
             former, self._document = self._document, document
             self._change = (
                 _event("change", change) if former and (change := changes(former, document)) else None

@@ -52,7 +52,10 @@ def test_the_defaults_in_the_table_and_the_example_are_the_programs() -> None:
         attribute = name.lower()
         if attribute in defaults:
             default = defaults[attribute]
-            assert value == (f"{default:g}" if isinstance(default, float) else str(default))
+            shown = (
+                "on" if default is True else f"{default:g}" if isinstance(default, float) else str(default)
+            )
+            assert value == shown
 
 
 def test_the_python_that_the_readme_asks_for_is_the_one_that_the_project_needs() -> None:
