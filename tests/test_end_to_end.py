@@ -179,7 +179,7 @@ async def test_a_suspended_key_is_quoted_to_nobody(tmp_path: Path) -> None:
         answers = [await ask(running.port, "POST", GENERATE, JSON, body=BODY) for _ in range(3)]
         assert {got.status for got in answers} == {401}
         log = running.log
-    assert "key 0 retired" in log
+    assert "retired key=0 " in log
     for text in (log, *(str(got.fields) + got.body.decode() for got in answers)):
         assert secret(0) not in text
     assert len(standin.calls) == 1
