@@ -151,6 +151,12 @@ class _Desk:
         """Sends it a message."""
         self._writer.write(_line(message))
 
+    async def close(self) -> None:
+        """Ends the connection."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
 
 class CensusHall:
     """Adds up what the workers of a host have counted."""
@@ -159,10 +165,17 @@ class CensusHall:
         self._tally = Tally()
         self._desks: set[_Desk] = set()
         self._answers: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
 
-    async def serve(self, listener: socket) -> asyncio.Server:
+    async def serve(self, listener: socket) -> None:
         """Takes connections from now on."""
-        return await asyncio.start_unix_server(self._connected, sock=listener, limit=_LONGEST_LINE)
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=_LONGEST_LINE)
+
+    async def close(self) -> None:
+        """Takes no more, and closes those that there are."""
+        if self._server:
+            self._server.close()
+        await asyncio.gather(*(desk.close() for desk in self._desks))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         desk = _Desk(writer)

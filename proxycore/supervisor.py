@@ -237,9 +237,11 @@ class Supervisor:
 
         _on_hang_up(read_again)
         stop = life.Stop(self._alive)
-        board, census = self._hall
-        await CensusHall().serve(census)
+        board, counted = self._hall
+        census = CensusHall()
+        await census.serve(counted)
         await keep_hall(board, self._link, stop.first, reload)
+        await census.close()
 
     def _link(self) -> Replicas | None:
         settings = self._settings

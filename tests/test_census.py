@@ -44,9 +44,10 @@ async def hall(path: Path) -> AsyncIterator[None]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    server = await CensusHall().serve(listener)
+    counting = CensusHall()
+    await counting.serve(listener)
     yield
-    server.close()
+    await counting.close()
 
 
 def children(started: Program) -> set[int]:
@@ -128,4 +129,5 @@ async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
             assert len(figures.processes) == 1
             assert b"tell" in await reader.readline()
             writer.close()
+            await writer.wait_closed()
             await ours.close()
