@@ -5,6 +5,7 @@ What an answer says of a key is judged as always; what is nobody's fault leaves 
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import monotonic, time
@@ -19,7 +20,7 @@ from proxycore.headers import Redactor, credential
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.settings import Settings
 from proxycore.upstream import Upstream
-from proxycore.verdict import HEALTHY, Rest, Verdict
+from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, Rest, Verdict
 
 WORKS, BENCHED, RETIRED, UNKNOWN = "works", "benched", "retired", "unknown"
 
@@ -29,6 +30,7 @@ _MOST_PAGES = 10
 _TARGET = "/v1beta/models?pageSize=1000"
 _STATES = {Rest.NOTHING: UNKNOWN, Rest.MODEL: BENCHED, Rest.KEY: BENCHED, Rest.RETIRED: RETIRED}
 _USES = ("generate", "embed", "predict", "bidi")  # how the methods of models begin that make something
+_TOOK = re.compile(r" after \d+ (?:ms|milliseconds)\b")  # in libcurl's words; each key has its own time told
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,11 @@ class Check:
         self._redactor = Redactor(settings.secrets)
         route = route_of(settings)
         self._upstream = Upstream(
-            replace(route, first_byte_timeout=min(route.first_byte_timeout, _LONGEST_SILENCE))
+            replace(
+                route,
+                first_byte_timeout=min(route.first_byte_timeout, _LONGEST_SILENCE),
+                idle_timeout=min(route.idle_timeout, _LONGEST_SILENCE),
+            )
         )
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -75,12 +81,18 @@ class Check:
             finding = await self._try(name)
             finding = replace(
                 finding,
-                reason=self._redactor.text(finding.reason),
-                project=self._settings.projects.get(name) or self._redactor.text(finding.project),
+                reason=self._plain(finding.reason),
+                project=self._settings.projects.get(name) or self._plain(finding.project),
+                models=tuple(map(self._plain, finding.models)),
                 seconds=monotonic() - began,
             )
         found(finding)
         return finding
+
+    def _plain(self, text: str) -> str:
+        """What came from outside, fit for a terminal: without secrets and control characters."""
+        clean = self._redactor.text(text)
+        return "".join(char if char.isprintable() else " " for char in clean)
 
     async def _try(self, name: str) -> Finding:
         models: list[str] = []
@@ -92,14 +104,14 @@ class Check:
                 if verdict is not HEALTHY or answer.head.status >= 300:
                     return _refused(name, verdict, answer.head.status)
                 page = _document(answer)
-                if page is None:
-                    return Finding(name, UNKNOWN, "not an answer of Google's")
+                if page is None or (target == _TARGET and "models" not in page):
+                    return Finding(name, UNKNOWN, FOREIGN.reason)
                 models += _useful(page)
                 if not (token := page.get("nextPageToken")):
                     break
                 target = f"{_TARGET}&pageToken={quote(str(token), safe='')}"
         except UpstreamError as error:
-            return Finding(name, UNKNOWN, f"{error} {error.detail}".strip())
+            return Finding(name, UNKNOWN, _TOOK.sub("", f"{error} {error.detail}".strip()))
         return Finding(name, WORKS, models=tuple(models))
 
     async def _ask(self, secret: str, target: str) -> Kept:
@@ -112,7 +124,9 @@ class Check:
 
 
 def _refused(name: str, verdict: Verdict, status: int) -> Finding:
-    reason = verdict.reason if verdict is not HEALTHY else "not an answer of Google's"
+    reason = FOREIGN.reason if verdict is HEALTHY else verdict.reason
+    if verdict is MISTAKE:  # it was we who asked
+        reason = "the list of models is not to be had there"
     if verdict.rest is Rest.NOTHING:
         reason += f" (status {status})"
     return Finding(name, _STATES[verdict.rest], reason, verdict.project)
@@ -131,7 +145,7 @@ def _useful(page: dict[str, Any]) -> list[str]:
     """The models of a page that make something of what they are asked."""
     names = []
     for model in page.get("models", []):
-        methods = model.get("supportedGenerationMethods", []) if isinstance(model, dict) else []
-        if any(str(method).lower().startswith(_USES) for method in methods):
+        methods = model.get("supportedGenerationMethods") if isinstance(model, dict) else None
+        if isinstance(methods, list) and any(str(method).lower().startswith(_USES) for method in methods):
             names.append(str(model.get("name", "")).removeprefix("models/"))
     return names

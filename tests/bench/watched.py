@@ -27,6 +27,7 @@ _HERE = Path(__file__).resolve().parent
 _SERVER = _HERE.parents[1] / "server.py"
 _ADMIN = ("x-goog-api-key", "bench-admin-key")
 _ROUNDS, _SECONDS = 6, 8.0
+_IDLE = 30.0  # seconds
 _SPARE = 50 - len(KEYS)
 _STREAMS, _GAP = 200, 0.04
 
@@ -72,6 +73,21 @@ async def one(port: int, meter: Meter, *, watched: bool) -> float:
     return (result.after.cpu - result.before.cpu) / result.events * 1e6
 
 
+async def idle(port: int, meter: Meter) -> float:
+    """Milliseconds of CPU a second that watching takes by itself, while nothing is relayed."""
+    tasks = [asyncio.create_task(work) for work in (page(port), page(port), scrapes(port))]
+    await asyncio.sleep(1)
+    before = meter()
+    await asyncio.sleep(_IDLE)
+    used = meter() - before
+    for task in tasks:
+        assert not task.done(), "nobody watched"
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks)
+    return 1000 * used.cpu / used.at
+
+
 async def rounds(port: int, meter: Meter) -> None:
     """In turn watched and not."""
     alone: list[float] = []
@@ -84,6 +100,12 @@ async def rounds(port: int, meter: Meter) -> None:
     sys.stdout.write(
         f"CPU per event: {median(alone):.1f} µs unwatched, {median(seen):.1f} µs watched; of {_ROUNDS} pairs"
         f" of rounds the median ratio is {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})\n"
+    )
+    took = await idle(port, meter)
+    relaying = _STREAMS / _GAP * median(alone) / 1000
+    sys.stdout.write(
+        f"watching by itself: {took:.1f} ms of CPU a second, {took / relaying:.1%} of the {relaying:.0f} ms"
+        " that relaying takes\n"
     )
 
 
