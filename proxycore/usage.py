@@ -8,7 +8,7 @@ likewise. What is compressed is not read.
 import re
 from dataclasses import dataclass
 
-TAIL = 4096
+TAIL = 2048
 """Bytes of an answer's end that are enough: metadata, and what follows it."""
 
 _COUNT = re.compile(
@@ -29,6 +29,9 @@ class Usage:
 
 def usage_in(tail: bytes) -> Usage:
     """What the end of an answer says. Of several counts the last one holds."""
-    counts = {name: int(count) for name, count in _COUNT.findall(tail)}
+    start = tail.rfind(b'"usage')
+    if start < 0:
+        return Usage()
+    counts = {name: int(count) for name, count in _COUNT.findall(tail, start)}
     given = sum(count for name, count in counts.items() if name in _INPUT)
     return Usage(given, sum(counts.values()) - given)
