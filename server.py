@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from proxycore import life, log
 from proxycore.check_report import check
 from proxycore.demo import StandIn, demo_keys
-from proxycore.headers import Redactor
+from proxycore.headers import Redactor, with_former
 from proxycore.settings import LOG_FORMATS, LOG_LEVELS, Settings, SettingsError, parse, read, without_keys
 from proxycore.supervisor import Supervisor
 
@@ -122,14 +122,15 @@ def main(arguments: list[str]) -> int:
     """
     flags = vars(parse_flags(arguments))
     wants_demo, wants_check, as_json = (flags.pop(name) for name in ("demo", "check", "json"))
-    secrets: dict[str, str] = {}  # those of former settings as well, since what is under way may name them
+    secrets: dict[str, str] = {}
 
     def load() -> Settings:
+        nonlocal secrets
         variables = read(
             Path.cwd(), {name.upper(): value for name, value in flags.items() if value is not None}
         )
         settings = parse(without_keys(variables) if wants_demo else variables)
-        secrets.update(settings.secrets)
+        secrets = with_former(settings.secrets, secrets)
         log.configure(settings.log_level, settings.log_format, Redactor(secrets))
         return settings
 

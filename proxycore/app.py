@@ -22,7 +22,7 @@ from proxycore.census import Census
 from proxycore.chronicle import Chronicle
 from proxycore.control import Control
 from proxycore.handler import CLIENT_SILENCE
-from proxycore.headers import Redactor
+from proxycore.headers import Redactor, with_former
 from proxycore.herald import Herald
 from proxycore.key import keys_of
 from proxycore.line import Lines
@@ -183,8 +183,8 @@ class ProxyApplication(Application):
         ]
 
     def _site(self, settings: Settings) -> Site:
-        # Those of former settings may still be heard of. Names of models and reasons come again and again.
-        self._secrets |= settings.secrets
+        self._secrets = with_former(settings.secrets, self._secrets)
+        # Names of models and reasons come again and again.
         self._redact = lru_cache(_REDACTED)(Redactor(self._secrets).text)
         return Site(
             clients=ClientKeys(settings.client_keys),

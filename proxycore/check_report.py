@@ -30,7 +30,8 @@ _KIND = re.compile(r"[a-z]+")
 
 async def check(settings: Settings, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     """Tries all keys and tells what was found; returns 0 if at least one works, else 1."""
-    told = Console(file=err, highlight=False, soft_wrap=True)
+    # Whether it is a terminal is asked of the stream: FORCE_COLOR would have a bar in a pipe.
+    told = Console(file=err, highlight=False, soft_wrap=True, force_terminal=err.isatty())
     for warning in settings.warnings:
         told.print(warning, style="yellow", markup=False)
     if not settings.google_keys:
@@ -41,7 +42,7 @@ async def check(settings: Settings, *, as_json: bool, out: TextIO, err: TextIO) 
     if as_json:
         keys = [asdict(finding) | {"seconds": round(finding.seconds, 3)} for finding in findings]
         content = {"checked": len(findings), "working": working, "keys": keys}
-        out.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        out.write(json.dumps(content, indent=2) + "\n")
     else:
         _tell(findings, working, out)
     return 0 if working else 1
@@ -61,7 +62,7 @@ def _line(finding: Finding) -> str:
 
 
 def _tell(findings: Sequence[Finding], working: int, out: TextIO) -> None:
-    console = Console(file=out, highlight=False)
+    console = Console(file=out, highlight=False, force_terminal=out.isatty())
     if not console.is_terminal:
         console = Console(file=out, highlight=False, width=_WIDE, color_system=None)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -84,7 +85,7 @@ def _models(names: Sequence[str]) -> str:
         return ""
     kinds = Counter(found[0] if (found := _KIND.match(name)) else name for name in names)
     listed = [f"{kind} {count}" for kind, count in kinds.most_common(_KINDS)]
-    return f"{len(names)} ({', '.join(listed + ['…'] * (len(kinds) > _KINDS))})"
+    return f"{len(names)} ({', '.join(listed + ['...'] * (len(kinds) > _KINDS))})"
 
 
 def _advice(findings: Sequence[Finding]) -> str:

@@ -105,6 +105,15 @@ def _parameter(part: str) -> str:
     return unquote(part.partition("=")[0]).removeprefix("$")
 
 
+_FORMER = 200  # secrets that are remembered though they are not used any more
+
+
+def with_former(secrets: Mapping[str, str], former: Mapping[str, str]) -> dict[str, str]:
+    """These secrets, and the latest of the former ones, since what is under way may still name them."""
+    gone = [(secret, name) for secret, name in former.items() if secret not in secrets]
+    return dict(gone[-_FORMER:]) | dict(secrets)
+
+
 class Redactor:
     """Puts the name of a key where the key itself stands, in texts, bytes and header values.
 
