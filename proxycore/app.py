@@ -153,9 +153,9 @@ class ProxyApplication(Application):
         for handler in list(self.site.running):
             handler.cut()
         await asyncio.sleep(0)  # what was cut ends its attempts when it is next on
-        # Live sessions say goodbye, if the other side listens.
+        # Live sessions say goodbye, if the other side listens; those who watch are told that it is the end.
         for _ in range(_GOODBYES):
-            if not self.site.running:
+            if not (self.site.running or self.updates.watched):
                 break
             await asyncio.sleep(0.01)
         self.upstream.close()

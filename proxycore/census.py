@@ -184,6 +184,7 @@ class CensusHall:
             while line := await reader.readline():
                 message = json.loads(line)
                 self._tally.merge(message["counts"])
+                forget_old(self._tally, time.time())
                 desk.now = message["now"]
                 desk.told()
                 if message["ask"]:
@@ -201,7 +202,6 @@ class CensusHall:
         others = [desk.ask() for desk in self._desks if desk is not asker]
         if others:
             await asyncio.wait(others, timeout=_PATIENCE)
-        forget_old(self._tally, time.time())
         now = [desk.now for desk in self._desks if desk.now]
         asker.send({"counts": self._tally.entries(), "now": now})
 

@@ -24,6 +24,7 @@ class History:
     def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
         self._tally = tally
         self._clock = clock
+        self._running = 0
 
     def request(self) -> None:
         """A request has ended."""
@@ -39,7 +40,11 @@ class History:
 
     @property
     def _minute(self) -> str:
-        return str(int(self._clock() // 60))
+        now = self._clock()
+        if self._running != (minute := int(now // 60)):
+            self._running = minute
+            forget_old(self._tally, now)
+        return str(minute)
 
 
 def forget_old(tally: Tally, now: float) -> None:

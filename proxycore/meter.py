@@ -19,7 +19,7 @@ from typing import Any
 
 from proxycore.bench import Bench
 from proxycore.family import NONE, OTHER, Families
-from proxycore.history import FIRST_BYTE_BOUNDS, History, forget_old
+from proxycore.history import FIRST_BYTE_BOUNDS, History
 from proxycore.key import Key
 from proxycore.record import Record
 from proxycore.tally import Tally
@@ -136,10 +136,9 @@ class Meter:
         return sum(record.kind == "live" for record in self._open)
 
     def catch_up(self) -> None:
-        """Counts the bytes of what is under way, and forgets what is old."""
+        """Counts the bytes of what is under way."""
         for record in self._open:
             self._count_bytes(record)
-        forget_old(self.tally, self._clock())
 
     def now(self) -> dict[str, Any]:
         """What is under way, as JSON has it."""

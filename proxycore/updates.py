@@ -50,8 +50,8 @@ class Updates:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody watches."""
-        return self._work is not None
+        """Whether anybody watches, or has not left yet."""
+        return self._watchers > 0
 
     def end(self) -> None:
         """Ends all streams: those who watch have to come again."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxycore.history import FIRST_BYTE_BOUNDS, History, forget_old, last_hour
+from proxycore.history import FIRST_BYTE_BOUNDS, History, last_hour
 from proxycore.tally import Tally, median_in
 from tests.conftest import TurnedClock
 
@@ -66,7 +66,6 @@ def test_the_last_hour_has_every_minute_and_forgets_older_ones() -> None:
     assert minutes[-1]["first_byte"] is None
     clock.turn(3600)
     history.request()
-    forget_old(tally, clock())
     assert tally.sums("minute.requests") == {(): 1}
     assert list(tally.measured("minute.first_byte", FIRST_BYTE_BOUNDS)) == []
     assert [minute["requests"] for minute in last_hour(tally, clock())][-2:] == [0, 1]

@@ -1,7 +1,7 @@
 /** The dialog that asks back before something is done to a key, and says what came of it. */
 
 import { put } from "./format.js";
-import { say } from "./words.js";
+import { outcome, say } from "./words.js";
 
 const TEXTS = {
   try: ["tryTitle", "tryText", "tryNow"],
@@ -39,7 +39,7 @@ export class Ask {
     if (order.action === "rest") order.seconds = this.seconds();
     try {
       const answer = await this.act(order);
-      this.say(answer.message, answer.accepted === false ? "bad" : "good");
+      this.say(outcome(order, answer), answer.accepted === false ? "bad" : "good");
     } catch (error) {
       this.say(say("failedAction", { reason: error.message }), "bad");
     }

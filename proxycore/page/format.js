@@ -12,16 +12,23 @@ export const now = () => Date.now() / 1000 + ahead;
 
 const locale = () => (spoken() === "zh" ? "zh-CN" : "en-GB");
 
+const formats = new Map(); // to make one takes longer than to use it a hundred times
+
+function format(kind, style) {
+  const name = `${locale()} ${JSON.stringify(style)}`;
+  if (!formats.has(name)) formats.set(name, new kind(locale(), style));
+  return formats.get(name);
+}
+
 /** A whole number, large ones short. */
 export function number(n) {
   if (n == null) return "–";
-  const short = n >= 10_000 ? { notation: "compact", maximumFractionDigits: 1 } : {};
-  return new Intl.NumberFormat(locale(), short).format(n);
+  return format(Intl.NumberFormat, n >= 10_000 ? { notation: "compact", maximumFractionDigits: 1 } : {}).format(n);
 }
 
 /** A share of a whole. */
 export const percent = (part, whole) =>
-  whole ? new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: 1 }).format(part / whole) : "–";
+  whole ? format(Intl.NumberFormat, { style: "percent", maximumFractionDigits: 1 }).format(part / whole) : "–";
 
 /** Bytes, in the unit that fits. */
 export function bytes(n) {
@@ -52,7 +59,7 @@ export function moment(seconds) {
   const then = new Date((seconds - ahead) * 1000);
   const today = then.toDateString() === new Date().toDateString();
   const style = { hour: "2-digit", minute: "2-digit", second: "2-digit", ...(today ? {} : { month: "short", day: "numeric" }) };
-  return new Intl.DateTimeFormat(locale(), style).format(then);
+  return format(Intl.DateTimeFormat, style).format(then);
 }
 
 /** How long ago it was. */
@@ -61,7 +68,7 @@ export function ago(seconds) {
   const gone = now() - seconds;
   if (gone < 2) return say("justNow");
   const [unit, size] = gone < 60 ? ["second", 1] : gone < 3600 ? ["minute", 60] : gone < 86400 ? ["hour", 3600] : ["day", 86400];
-  return new Intl.RelativeTimeFormat(locale(), { style: "narrow" }).format(-Math.floor(gone / size), unit);
+  return format(Intl.RelativeTimeFormat, { style: "narrow" }).format(-Math.floor(gone / size), unit);
 }
 
 /** An element with a class, texts and other elements in it. */

@@ -1,7 +1,7 @@
 /** What is around the table of keys: figures, outages, open streams, clients. */
 
 import { ago, bytes, clock, duration, make, now, number, percent, put } from "./format.js";
-import { say } from "./words.js";
+import { say, thought } from "./words.js";
 
 /** The figures of now and since the start. */
 export function tiles(list, status) {
@@ -32,7 +32,7 @@ export function tiles(list, status) {
 export function outages(place, status) {
   const shown = status.outages.map((outage) => {
     const next = outage.next_trial && outage.next_trial > now() ? ` · ${say("nextTrial", { time: clock(outage.next_trial - now()) })}` : "";
-    return `${outage.thought} · ${clock(now() - outage.since)}${next}`;
+    return `${thought(outage)} · ${clock(now() - outage.since)}${next}`;
   });
   while (place.children.length > shown.length) place.lastChild.remove();
   shown.forEach((text, at) => {

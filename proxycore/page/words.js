@@ -102,6 +102,24 @@ export function say(name, values = {}) {
 /** A reason as the server says it, in the language that is spoken. */
 export const reason = (text) => (language === "zh" && REASONS[text]) || text;
 
+/** What is thought to be happening to many keys alike; the server's own words are English. */
+export function thought(outage) {
+  if (language !== "zh") return outage.thought;
+  const where = outage.model ? `（${outage.model}）` : "";
+  if (outage.reason === "this address is not served") return "Google 不为此服务器地址所在的地区提供服务：请设置 UPSTREAM_PROXY";
+  if (outage.reason === "the upstream's trouble") return `上游出现故障${where}：恢复之前，每个请求只尝试一次`;
+  return `许多密钥以同样的方式被拒绝${where}（${reason(outage.reason)}）：很可能是此服务器的地址或 Google 自身的问题，因此不让任何密钥休息，每次只用一个请求试探`;
+}
+
+/** What came of an action; the server's own words are English. */
+export function outcome(order, answer) {
+  if (language !== "zh") return answer.message;
+  const who = `密钥 ${order.key}`, why = answer.key?.bench ? `：${reason(answer.key.bench.reason)}` : "";
+  if (order.action === "rest") return `${who} 将休息 ${order.seconds} 秒。`;
+  if (order.action === "release") return order.model ? `${who} 已为 ${order.model} 解除。` : `${who} 已解除。`;
+  return { true: `${who} 已测试，可以使用。`, false: `${who} 已测试，被拒绝${why}。`, null: `${who} 未能得出结果：${answer.message}` }[answer.accepted];
+}
+
 /** Puts texts into all elements that name one. */
 export function translate(root = document) {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
