@@ -132,11 +132,25 @@ class Passage:
             return True
         return self.verdict is STRANGER and not self._failover.spent and self._owner_may_rest
 
-    def come_back(self) -> int | None:
-        """Seconds after which a new request would be served, None when it never would.
+    def want(self) -> tuple[str, int | None]:
+        """Why no key served the request, for people, and seconds after which a new one would be served.
 
-        It is expected then.
+        None if it never would. Else it is expected then.
         """
+        owned = f" that owns {self.scope.resources[0]}" if self.owner and self.scope.resources else ""
+        seconds = self._come_back()
+        if seconds is not None:
+            every = f"Every Gemini API key that could serve {self.scope.model or 'this'}"
+            who = f"The Gemini API key{owned}" if owned else every
+            return f"{who} rests or was refused. Retry in {seconds}s.", seconds
+        reason = "No Gemini API key is configured"
+        if owned:
+            reason = f"The Gemini API key{owned} was refused for good"
+        elif self._pool.rotator.keys:
+            reason = "All Gemini API keys are retired"
+        return f"{reason} on this proxy. Its operator has to set GOOGLE_API_KEY_1.", None
+
+    def _come_back(self) -> int | None:
         pool, model = self._pool, self.scope.model
         ready_at = pool.rotator.ready_at(model, self._failover.strangers, self.owner)
         if ready_at is None:

@@ -274,29 +274,15 @@ class RelayHandler(ProxyHandler):
 
     def refuse_for_want_of_keys(self, passage: Passage) -> None:
         """Says when a key that could serve the request is ready again, or that none ever is."""
-        owned = (
-            f" that owns {passage.scope.resources[0]}" if passage.owner and passage.scope.resources else ""
-        )
-        seconds = passage.come_back()
         self.record.refused = True
+        message, seconds = passage.want()
         if seconds is None:
-            if owned:
-                reason = f"The Gemini API key{owned} was refused for good"
-            elif self.pool.rotator.keys:
-                reason = "All Gemini API keys are retired"
-            else:
-                reason = "No Gemini API key is configured"
-            self.refuse(401, f"{reason} on this proxy. Its operator has to set GOOGLE_API_KEY_1.")
+            self.refuse(401, message)
             return
-        who = (
-            f"The Gemini API key{owned}"
-            if owned
-            else f"Every Gemini API key that could serve {passage.scope.model or 'this'}"
-        )
         self.set_header("Retry-After", seconds)
         self.refuse(
             429,
-            f"{who} rests or was refused. Retry in {seconds}s.",
+            message,
             details=[{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}],
         )
 
