@@ -257,8 +257,8 @@ async def test_it_speaks_chinese_and_remembers_what_it_was_told_to_speak() -> No
             page = there.page
             assert await page.locator("html").get_attribute("lang") == "zh-CN"
             bad = page.locator("#keys tbody tr").filter(has_text="bad")
-            await expect(bad).to_contain_text("停用")
-            await expect(bad).to_contain_text("已被停用或泄露 · 连续 1 次")
+            await expect(bad).to_contain_text("退役")
+            await expect(bad).to_contain_text("已被暂停或泄露 · 连续 1 次")
             await expect(page.get_by_role("heading", name="最近一小时")).to_be_visible()
             assert not re.search(r"\{\w+\}", await page.inner_text("body"))
             await check(page)

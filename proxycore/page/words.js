@@ -44,7 +44,7 @@ const CHINESE = {
   connecting: "正在连接…", live: "实时", lostShort: "连接已断开",
   lost: "与代理的连接已断开。以下为 {time} 时的数据；正在重新连接。", found: "已重新连接。",
   now: "当前", hour: "最近一小时", keys: "密钥", search: "搜索", searchHint: "搜索名称、项目、模型、原因",
-  show: "显示", all: "全部", ready: "可用", resting: "休息中", benched: "休息", retired: "停用",
+  show: "显示", all: "全部", ready: "可用", resting: "休息中", benched: "停用", retired: "退役",
   keysCaption: "各 Gemini API 密钥及其状态", noneFound: "没有符合条件的密钥。",
   streams: "打开的流", clients: "客户端", howLong: "多长时间？", minute1: "1 分钟", minutes10: "10 分钟",
   hour1: "1 小时", day1: "1 天", ownTime: "分钟数：", cancel: "取消",
@@ -70,13 +70,13 @@ const CHINESE = {
   kind: "类型", stream: "流", liveKind: "Live", client: "客户端", key: "密钥", age: "时长", sent: "字节", noStreams: "没有打开的流。",
   shown: "{total} 个中的 {shown} 个，最早的在前", open: "进行中", lastSeen: "最近出现", noClients: "还没有请求。",
   never: "从未", justNow: "刚刚", ago: "{time}前", openToAll: "（无密钥）", keysShown: "{shown} / {total}",
-  counts: "{ready} 可用，{resting} 休息中，{retired} 停用", outage: "故障", nextTrial: "{time} 后再试", sortBy: "按{name}排序",
+  counts: "{ready} 可用，{resting} 休息中，{retired} 退役", outage: "故障", nextTrial: "{time} 后再试", sortBy: "按{name}排序",
 };
 
 const REASONS = {
   "quota spent": "配额已用完", "day quota spent": "今日配额已用完", "not entitled": "无权使用此模型",
   "refused without a reason": "被拒绝，未说明原因", "permission denied": "没有权限",
-  "suspended or leaked": "已被停用或泄露", "API key not valid or expired": "密钥无效或已过期",
+  "suspended or leaked": "已被暂停或泄露", "API key not valid or expired": "密钥无效或已过期",
   "the key is not accepted": "密钥不被接受", "no credit or spending cap reached": "余额不足或已达消费上限",
   "by hand": "手动", SERVICE_DISABLED: "服务未启用", API_KEY_SERVICE_BLOCKED: "密钥不允许使用此服务",
   API_KEY_HTTP_REFERRER_BLOCKED: "来源网址受限", API_KEY_IP_ADDRESS_BLOCKED: "IP 地址受限",
