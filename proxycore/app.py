@@ -127,6 +127,7 @@ class ProxyApplication(Application):
         )
         bulletin.hear = herald.hear
         bulletin.start()
+        herald.tell_all()
 
     def drain(self) -> None:
         """Begins to end: streams go on, but no new ones should come."""

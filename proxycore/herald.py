@@ -54,6 +54,18 @@ class Herald:
         lines.on_expected = self._expected
         owners.on_learned = self._learned
 
+    def tell_all(self) -> None:
+        """Tells what is known already, by one who joins the others late."""
+        for key in self._rotator.keys:
+            for kind in ("whole", "retired"):
+                if getattr(key, kind):
+                    self._changed(kind, key, "", 0.0)
+            for model, allowance in key.project.allowances.items():
+                if allowance.bench:
+                    self._changed("model", key, model, 0.0)
+                if allowance.quotas or allowance.today:
+                    self._changed("quota", key, model, 0.0)
+
     def _meet(self, keys: Iterable[Key]) -> None:
         """These keys are there now."""
         self._names = {key: self._names.get(key) or fingerprint(key.secret) for key in keys}
@@ -65,6 +77,8 @@ class Herald:
         # What is heard is not told, but for what follows from it.
         if kind == "room" or (self._rotator.hearsay and kind != "lesson"):
             return
+        if key and key not in self._names:
+            return  # it was removed, and finishes what it is doing
         if kind == "keys":
             strangers = {key for key in self._rotator.keys if key not in self._names}
             self._meet(self._rotator.keys)
@@ -112,7 +126,7 @@ class Herald:
             self._post("expect", None, f"{model} {at!r}", None if gone else at, at + 1.0)
 
     def _learned(self, name: str, key: Key, until: float) -> None:
-        if not self._rotator.hearsay:
+        if not self._rotator.hearsay and key in self._names:
             self._post("owner", key, name, True, min(until, self._clock() + _LONGEST))
 
     def _post(self, kind: str, key: Key | None, about: str, value: Any, until: float) -> None:  # noqa: ANN401 - JSON

@@ -18,7 +18,7 @@ from proxycore.key import Key
 from proxycore.listener import Listener
 from proxycore.notice import Notice, fingerprint
 from tests.conftest import settings, until
-from tests.wire import Got, ask
+from tests.wire import Got, RawUpstream, Seen, answer, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
@@ -83,6 +83,34 @@ async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once()
         assert allowance.bench == one.key("AQ.spent").project.allowances[MODEL].bench
         assert [quota.requests for quota in allowance.quotas.values()] == [2]
         assert (await other.ask()).status == 429
+
+
+async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> None:
+    gate = asyncio.Event()
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.write(answer(403, b'{"error": {"code": 403, "message": "It has been suspended."}}'))
+
+    async with RawUpstream(script) as upstream, AsyncExitStack() as stack:
+        one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Board(time.time), MAX_WAIT="0")
+        running = asyncio.ensure_future(one.ask())
+        await until(lambda: len(upstream.seen) == 1)
+        one.app.take(settings(upstream.url, {"GOOGLE_API_KEY_1": "new"}, MAX_WAIT="0", MAX_ATTEMPTS="1"))
+        gate.set()
+        assert (await running).status in {401, 429}
+        await until(lambda: not one.app.site.running)
+
+
+async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found() -> None:
+    standin = StandIn({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()})
+    url = standin.listen()
+    async with workers(standin, Board(time.time)) as (one, other):
+        one.app.take(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine"}))
+        while not other.key("AQ.off").whole:
+            await other.ask()
+        one.app.take(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine", "GOOGLE_API_KEY_1": "AQ.off"}))
+        assert one.key("AQ.off").whole == other.key("AQ.off").whole
 
 
 async def test_a_clearing_is_known_to_the_other() -> None:

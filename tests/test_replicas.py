@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from proxycore.demo import Health, StandIn
 from proxycore.notice import Notice, fingerprint
 from proxycore.replicas import Replicas
 from tests.conftest import until
-from tests.process import program
+from tests.process import Program, program
 from tests.redis_server import MISSING, RedisServer, redis_server
 from tests.wire import HOME, ask
 
@@ -192,6 +193,45 @@ async def test_what_one_program_is_refused_another_does_not_try(redis: RedisServ
         asked = len(standin.calls)
         assert await generate(other) == 429
         assert len(standin.calls) == asked
+    await standin.stop()
+
+
+async def test_a_reload_joins_the_others_and_leaves_them(redis: RedisServer, tmp_path: Path) -> None:
+    standin = StandIn({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
+    body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
+    keys = "GOOGLE_API_KEY_1=AQ.off\nGOOGLE_API_KEY_2=AQ.fine\n"
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / ".env").write_text(keys)
+    environment = {"UPSTREAM_URL": standin.listen(), "WATCH_ENV_FILE": "off"}
+
+    async def benched(port: int) -> bool:
+        return b'"state": "benched"' in (await ask(port, "GET", "/status.json", HOME)).body
+
+    async def reload(started: Program, lines: str, folder: Path) -> None:
+        (folder / ".env").write_text(keys + lines)
+        times = started.log.count("reloaded") + 1
+        started.signal(signal.SIGHUP)
+        await until(lambda: started.log.count("reloaded") == times)
+
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(program(folder=folder, environment=environment)) for folder in folders]
+        one, other = await asyncio.to_thread(lambda: [each.port for each in started])
+        while not await benched(one):
+            await ask(one, "POST", "/v1beta/models/gemini-2.5-flash:generateContent", body=body)
+        assert not await benched(other)
+        for each, folder in zip(started, folders, strict=True):
+            await reload(each, f"REDIS_URL={redis.url}\n", folder)
+        # What one has found before is told as well.
+        async with asyncio.timeout(5):
+            while not await benched(other):
+                pass
+        await reload(started[1], "", folders[1])
+        order, kind = b'{"action": "release", "key": "1"}', ("Content-Type", "application/json")
+        await ask(one, "POST", "/status.json", HOME, kind, body=order)
+        await asyncio.sleep(0.2)
+        assert await benched(other)
     await standin.stop()
 
 

@@ -8,7 +8,7 @@ export function tiles(list, status) {
   const totals = status.totals, answered = totals.served;
   const tile = (name, value, more = "") => [name, value, more];
   const shown = [
-    tile("requests", number(totals.requests), say("ofServed", { percent: percent(answered, totals.requests) })),
+    tile("requests", number(totals.requests), totals.requests ? say("ofServed", { percent: percent(answered, totals.requests) }) : ""),
     tile("running", number(status.running), say("up", { time: clock(status.time - status.started) })),
     tile("waiting", number(status.waiting)),
     tile("openStreams", number(status.open.streams + status.open.live), say("live_n", { count: number(status.open.live) })),

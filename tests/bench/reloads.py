@@ -4,7 +4,8 @@
     python -m tests.bench.reloads --count 50
 
 Twenty connections, kept alive, ask as fast as they are answered, and ten streams are open at any time, while
-`.env` is written anew with other keys, other names of keys and another client key, and SIGHUP is sent.
+`.env` is written anew with other keys, good and bad ones, other names of keys and another client key, and
+SIGHUP is sent.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from tests.bench.faults import GENERATE, QUESTION, SERVER, STREAM
 from tests.bench.machine import free_port, running
 from tests.wire import HOME, ask, connect
 
-_KEYS = 12
+_HEALTHY = 8  # keys; four more are refused in one way or another
 _CLIENT = "the-client-key-that-stays"
 _CREDENTIAL = ("x-goog-api-key", _CLIENT)
 
@@ -61,7 +62,8 @@ class Load:
 
 def write(path: Path, url: str, secrets: list[str], source: random.Random, number: int) -> None:
     """Another `.env`: some of the keys, under other names."""
-    kept = source.sample(secrets, source.randint(2, len(secrets)))
+    kept = source.sample(secrets[:_HEALTHY], source.randint(2, _HEALTHY))
+    kept += source.sample(secrets[_HEALTHY:], source.randint(0, len(secrets) - _HEALTHY))
     lines = [f"GOOGLE_API_KEY_{source.randint(0, 9)}{n}={secret}" for n, secret in enumerate(kept)]
     lines += [
         f"UPSTREAM_URL={url}",
@@ -76,7 +78,13 @@ def write(path: Path, url: str, secrets: list[str], source: random.Random, numbe
 
 async def reloads(count: int, workers: int) -> str:
     """So many reloads of so many workers."""
-    standin = StandIn({f"AQ.key-{n}": Health.healthy() for n in range(_KEYS)}, pace=0.02)
+    healths = [Health.healthy()] * _HEALTHY + [
+        Health.quota(3, window=2.0),
+        Health.service_disabled(),
+        Health.suspended(),
+        Health.bare_429(),
+    ]
+    standin = StandIn({f"AQ.key-{n}": health for n, health in enumerate(healths)}, pace=0.02)
     source = random.Random(1)  # noqa: S311 - the same files every time
     url, port = standin.listen(), free_port()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
