@@ -136,6 +136,8 @@ class Choice:
 
     def reconsider(self, project: Project, model: str | None = None) -> None:
         """A project may be ready earlier than was thought; without a model, any may be for any."""
+        if not self._there.intersection(project.keys):
+            return  # its last key was removed
         if model is None:
             self.reconsider_all()
         elif roster := self._rosters.get(model):

@@ -43,6 +43,7 @@ class Owners:
         self._clock = clock
         self._capacity = capacity
         self._entries: dict[str, _Entry] = {}  # the longest unused first
+        self._there: frozenset[Key] | None = None  # None: whoever comes
         self.on_learned: Callable[[str, Key, float], None] = lambda *_: None
 
     def __len__(self) -> int:
@@ -65,6 +66,8 @@ class Owners:
 
     def learn(self, names: Iterable[str], key: Key) -> None:
         """These resources are this key's: it has made or used them."""
+        if self._there is not None and key not in self._there:
+            return  # it was removed meanwhile
         for name in names:
             until = self._clock() + _LIFETIMES.get(name.partition("/")[0], float("inf"))
             known = self._entries.pop(name, None)
@@ -76,8 +79,8 @@ class Owners:
 
     def keep(self, keys: Iterable[Key]) -> None:
         """Only these keys are there from now on."""
-        there = set(keys)
-        self._entries = {name: entry for name, entry in self._entries.items() if entry.key in there}
+        self._there = frozenset(keys)
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.key in self._there}
 
     def owner(self, scope: Scope) -> Key | None:
         """The key that a request with this scope has to go to, None when it is not known.

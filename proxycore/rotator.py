@@ -165,7 +165,7 @@ class Rotator(Choice):
 
     def assign(self, key: Key, project: str) -> None:
         """The key turned out to be of this project, and so to share what the others of it know."""
-        if key.project.name == project:
+        if key.project.name == project or key not in self._there:
             return
         known = next((one.project for one in self.keys if one.project.name == project), None)
         if known is None and key.project.name.isdigit():

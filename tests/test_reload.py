@@ -145,9 +145,12 @@ async def test_what_a_removed_key_owned_is_looked_for_elsewhere() -> None:
     standin = StandIn({"AQ.one": Health.healthy(), "AQ.two": Health.healthy()})
     url = standin.listen()
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.one"}) as here:
-        here.app.owners.learn(["files/abc"], here.app.rotator.keys[0])
+        (former,) = here.app.rotator.keys
+        here.app.owners.learn(["files/abc"], former)
         here.app.take(settings(url, {"GOOGLE_API_KEY_2": "AQ.two"}))
         assert here.app.owners.of("files/abc") is None
+        here.app.owners.learn(["files/late"], former)  # from an answer that came just now
+        assert here.app.owners.of("files/late") is None
         await ask(here.port, "GET", "/v1beta/files/abc")
         assert {call.key for call in standin.calls} == {"AQ.two"}
     await standin.stop()

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -482,3 +483,30 @@ def test_a_repr_tells_the_state_and_no_secret(clock: TurnedClock) -> None:
 def test_keys_are_told_apart_even_if_they_look_the_same() -> None:
     assert Key("1", "same") != Key("1", "same")
     assert len({Key("1", "same"), Key("1", "same")}) == 2
+
+
+# Other keys.
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_to_removed_keys_they_are_not_chosen_again(seed: int, clock: TurnedClock) -> None:
+    source = random.Random(seed)  # noqa: S311 - seeded, so that the test is the same every time
+    here = rotator(clock, 1, source)
+    verdicts = (HEALTHY, TROUBLE, quota(5), replace(quota(5), project="70001"), DEAD, FORBIDDEN)
+    ever: dict[str, Key] = {}
+    for _ in range(60):
+        told = [
+            (f"{n}", f"secret-{n}", source.choice(["", "", "shop"]))
+            for n in range(8)
+            if source.random() < 0.5
+        ]
+        here.change(keys_of(told, here.keys), DOUBLINGS)
+        ever |= {key.secret: key for key in here.keys}
+        for key in ever.values():
+            here.apply(here.call(key, FLASH, spends=True), source.choice(verdicts))
+        clock.turn(source.uniform(0, 40))
+        assert {key for project in here.projects for key in project.keys} == set(here.keys)
+        chosen = {here.pick(FLASH) for _ in range(20)} | {here.pick("another-model") for _ in range(20)}
+        assert chosen - {None} <= set(here.keys)
+        if turn := here.next_turn(FLASH):
+            assert turn[0] in here.keys
