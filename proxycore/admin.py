@@ -68,7 +68,8 @@ class SnapshotHandler(AdminHandler):
 
     async def get(self) -> None:
         """All of it as JSON, or (`Accept: text/event-stream`) what changes as it does."""
-        if "text/event-stream" not in self.request.headers.get("Accept", ""):
+        wants_stream = "text/event-stream" in self.request.headers.get("Accept", "")
+        if not wants_stream or self.request.method == "HEAD":
             self._reply_json(await self._desk.current())
         elif self.body_whole():
             await self._stream()
@@ -102,8 +103,10 @@ class SnapshotHandler(AdminHandler):
         except ControlError as error:
             self.refuse(error.status, str(error))
             return
-        keys = (await self._desk.current())["keys"]
-        shown = next((key for key in keys if key["name"] == done.key.name), None)
+        shown = None
+        with contextlib.suppress(CensusError):  # it is done all the same
+            keys = (await self._desk.current())["keys"]
+            shown = next((key for key in keys if key["name"] == done.key.name), None)
         self._reply_json({"message": done.message, "accepted": done.accepted, "key": shown})
 
     def _reply_json(self, content: Json) -> None:

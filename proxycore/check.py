@@ -104,7 +104,7 @@ class Check:
                 if verdict is not HEALTHY or answer.head.status >= 300:
                     return _refused(name, verdict, answer.head.status)
                 page = _document(answer)
-                if page is None or (target == _TARGET and "models" not in page):
+                if page is None:
                     return Finding(name, UNKNOWN, FOREIGN.reason)
                 models += _useful(page)
                 if not (token := page.get("nextPageToken")):

@@ -19,7 +19,7 @@ from proxycore.check import Check
 from proxycore.demo import Health, StandIn
 from tests.conftest import settings, until
 from tests.process import ROOT
-from tests.wire import RawUpstream, Seen, answer
+from tests.wire import RawUpstream, Seen, always, answer
 
 pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
 HEALTHS = {
@@ -149,7 +149,6 @@ async def test_what_says_nothing_of_a_key_leaves_it_unknown(tmp_path: Path) -> N
     replies = {
         "trouble": (answer(503, b"{}"), "the upstream's trouble (status 503)"),
         "page": (answer(200, b"<html>"), "not an answer of Google's"),
-        "other": (answer(200, b'{"status": "ok"}'), "not an answer of Google's"),
         "moved": (answer(302, b""), "not an answer of Google's (status 302)"),
         "gone": (answer(404, b"<html>"), "not an answer of Google's (status 404)"),
         "nowhere": (answer(404, b'{"error": {}}'), "the list of models is not to be had there (status 404)"),
@@ -164,6 +163,13 @@ async def test_what_says_nothing_of_a_key_leaves_it_unknown(tmp_path: Path) -> N
     found = {key["name"]: (key["state"], key["reason"]) for key in json.loads(out)["keys"]}
     assert status == 1
     assert found == {name: ("unknown", reason) for name, (_, reason) in replies.items()}
+
+
+async def test_a_key_without_any_model_works_since_it_is_accepted(tmp_path: Path) -> None:
+    async with RawUpstream(always(answer(200, b"{}"))) as upstream:
+        status, out, _ = await check(tmp_path, {"1": "AQ.one"}, "--json", UPSTREAM_URL=upstream.url)
+    (key,) = json.loads(out)["keys"]
+    assert (status, key["state"], key["models"]) == (0, "works", [])
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
