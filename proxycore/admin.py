@@ -61,6 +61,8 @@ class AdminHandler(StatusHandler):
 class SnapshotHandler(AdminHandler):
     """`/status.json`: what is known, and what can be done about it."""
 
+    allowed = "GET, HEAD, POST"
+
     def initialize(self, desk: Desk) -> None:  # type: ignore[override] # Tornado passes keywords
         """What there is to see and to do."""
         super().initialize(desk)

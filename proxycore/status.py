@@ -31,6 +31,7 @@ class StatusHandler(ProxyHandler):
     """A page of the program's own, read with GET or HEAD."""
 
     access_level = logging.DEBUG  # probes ask every few seconds
+    allowed = "GET, HEAD"
 
     @property
     def is_admin(self) -> bool:
@@ -40,8 +41,8 @@ class StatusHandler(ProxyHandler):
 
     async def _not_allowed(self, *_: str) -> None:
         if self.body_whole():
-            self.set_header("Allow", "GET, HEAD")
-            self.refuse(405, "This page is only read: GET or HEAD.")
+            self.set_header("Allow", self.allowed)
+            self.refuse(405, f"What is taken here is {self.allowed}.")
 
     post = put = patch = delete = options = _not_allowed
 

@@ -229,6 +229,19 @@ async def test_a_page_of_another_site_can_do_nothing(
         assert here.app.rotator.keys[0].whole is None
 
 
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [("/status.json", "GET, HEAD, POST"), ("/metrics", "GET, HEAD"), ("/", "GET, HEAD")],
+)
+async def test_other_methods_are_refused_once_their_bodies_were_read(target: str, allowed: str) -> None:
+    async with proxy("http://127.0.0.1:9", KEYS) as here, connect(here.port) as client:
+        client.send("PUT", target, HOME, body=b"x" * 200_000)
+        got = await client.got()
+        assert (got.status, got.one("allow")) == (405, allowed)
+        client.send("GET", "/healthz")
+        assert (await client.got()).status == 200
+
+
 async def test_only_the_admin_acts() -> None:
     variables = {"ADMIN_API_KEY": "the-admin", "OUTPUT_API_KEY": "a-client"}
     async with proxy("http://127.0.0.1:9", KEYS, time.time, **variables) as here:
