@@ -126,7 +126,9 @@ async def run(
 
     Raises SettingsError when the address can't be listened on.
     """
-    stop = Stop()
+    stop, hang_up = Stop(), asyncio.Event()
+    with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
     tls_context(settings)
     listener = listen(settings)
     life, sharing = Life(settings, listener, reread), _Sharing()
@@ -136,17 +138,15 @@ async def run(
         say_ready(settings, listener.port)
         when_ready(listener.port)
 
-    reloading = asyncio.create_task(_reload_often(life, sharing))
+    reloading = asyncio.create_task(_reload_often(life, sharing, hang_up))
     await life.serve(stop, ready)
     reloading.cancel()
     sharing.end()
 
 
-async def _reload_often(life: Life, sharing: "_Sharing") -> None:
-    """Reloads at SIGHUP, and when `.env` has changed, until it is cancelled."""
-    hang_up, file = asyncio.Event(), EnvFile(Path(".env"))
-    with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
+async def _reload_often(life: Life, sharing: "_Sharing", hang_up: asyncio.Event) -> None:
+    """Reloads at SIGHUP (`hang_up`), and when `.env` has changed, until it is cancelled."""
+    file = EnvFile(Path(".env"))
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hang_up.wait(), WATCH)
