@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxycore.demo import Health, StandIn
 from tests.conftest import KEYS, Proxy, TurnedClock, proxy, settings, until
+from tests.test_live import SETUP, echo, session
+from tests.test_live import upstream as live_upstream
 from tests.wire import HOME, RawUpstream, Seen, always, answer, ask, connect
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -141,6 +143,27 @@ async def test_tokens_are_read_in_passing_from_answers_and_streams() -> None:
         ("output", MODEL): whole["candidatesTokenCount"] + last["candidatesTokenCount"],
     }
     assert found["unread_answers_total"] == {(): 0}
+
+
+async def test_a_live_session_is_seen_while_it_lasts_with_what_it_took() -> None:
+    async with live_upstream(echo) as url, proxy(url, {"GOOGLE_API_KEY_1": "AQ.one"}) as here:
+        async with session(here) as socket:
+            await socket.send(json.dumps(SETUP))
+            await socket.recv()
+            await socket.send('{"usageMetadata": {"promptTokenCount": 7, "responseTokenCount": 5}}')
+            await socket.recv()
+            found = await scrape(here)
+            assert found["open_streams"] == {("stream",): 0, ("live",): 1}
+            assert found["upstream_connections"] == {(): 1}
+            assert found["received_bytes_total"][()] > len(json.dumps(SETUP))
+            shown = json.loads((await ask(here.port, "GET", "/status.json", HOME)).body)
+            (stream,) = shown["streams"]
+            assert (stream["kind"], stream["model"]) == ("live", "gemini-2.5-flash-live-preview")
+        await until(lambda: not here.app.site.running)
+        found = await scrape(here)
+    assert found["open_streams"] == {("stream",): 0, ("live",): 0}
+    assert found["tokens_total"] == {("input", MODEL): 7, ("output", MODEL): 5}
+    assert found["requests_total"] == {("1", MODEL, "served"): 1}
 
 
 async def test_a_compressed_answer_passes_as_it_is_and_its_tokens_are_not_known() -> None:
