@@ -3,11 +3,12 @@
 import contextlib
 import os
 import re
+import select
 import signal
 import ssl
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,29 +34,34 @@ def certify(folder: Path, host: str = "127.0.0.1") -> ssl.SSLContext:
 
 
 class Program:
-    """A started server; `lines` is what it has said so far."""
+    """A started server.
+
+    Its log goes to a file, so that what it said before it answered is there when the answer is.
+    """
 
     def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
         inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-        self.lines: list[str] = []
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - end() closes it
+        self._said = ""
         self.process = subprocess.Popen(
             command,
             cwd=folder,
             env=inherited | dict(environment),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr
-        self.lines.extend(iter(self.process.stderr.readline, ""))
 
     @property
     def log(self) -> str:
-        return "".join(self.lines)
+        """What it and its workers have said so far."""
+        if not self._log.closed:
+            number = self._log.fileno()
+            self._said = os.pread(number, os.fstat(number).st_size, 0).decode()
+        return self._said
+
+    @property
+    def lines(self) -> list[str]:
+        return self.log.splitlines()
 
     @property
     def port(self) -> int:
@@ -72,7 +78,6 @@ class Program:
             if match := pattern.search(self.log):
                 return match
             if self.process.poll() is not None:
-                self._reader.join(1)
                 assert pattern.search(self.log), f"it ended: {self.log}"
             time.sleep(0.01)
         raise AssertionError(f"it never said {pattern.pattern}: {self.log}")
@@ -81,13 +86,17 @@ class Program:
         self.process.send_signal(number)
 
     def exit_status(self, seconds: float = 20.0) -> int:
-        status = self.process.wait(seconds)
-        self._reader.join(1)
-        return status
+        return self.process.wait(seconds)
 
-    def read_all(self) -> None:
-        """Waits until all processes that could say something are gone."""
-        self._reader.join(10)
+    def end(self) -> None:
+        """Kills it, and waits until its workers are gone as well."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        with self.process.stdout as output:  # nobody writes there, and it ends with the last who could
+            select.select([output], [], [], 10)
+        self._said = self.log
+        self._log.close()
 
     @property
     def child(self) -> int:
@@ -114,8 +123,4 @@ def program(
     try:
         yield started
     finally:
-        started.process.kill()
-        started.process.wait()
-        started.read_all()
-        if started.process.stderr:
-            started.process.stderr.close()
+        started.end()

@@ -123,7 +123,4 @@ def test_the_installed_program_starts_with_its_cmd_and_answers_its_healthcheck(i
         assert running.exit_status() == 0
         assert time.monotonic() - began < 5
     finally:
-        running.process.kill()
-        running.process.wait()
-        if running.process.stderr:
-            running.process.stderr.close()
+        running.end()
