@@ -1,15 +1,55 @@
 """What ends a transfer: silence, and nothing else."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from proxycore.silence import Silence
-from tests.conftest import until
 
-pytestmark = pytest.mark.usefixtures("io_loop")
+LIMIT = 30.0
 
-LIMIT = 0.03
+
+class TurnedLoop:
+    """The part of an event loop that silence needs; its time goes on when a test turns it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.timers: list[TurnedTimer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "TurnedTimer":
+        timer = TurnedTimer(self, self.now + delay, callback)
+        self.timers.append(timer)
+        return timer
+
+    def turn(self, seconds: float) -> None:
+        """Lets the time go on, and what is due happen at its own moment."""
+        end = self.now + seconds
+        while due := [timer for timer in self.timers if timer.when <= end]:
+            first = min(due, key=lambda timer: timer.when)
+            self.timers.remove(first)
+            self.now = first.when
+            first.callback()
+        self.now = end
+
+
+class TurnedTimer:
+    def __init__(self, loop: TurnedLoop, when: float, callback: Callable[[], None]) -> None:
+        self.loop, self.when, self.callback = loop, when, callback
+
+    def cancel(self) -> None:
+        if self in self.loop.timers:
+            self.loop.timers.remove(self)
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> TurnedLoop:
+    turned = TurnedLoop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: turned)
+    return turned
 
 
 class Watched:
@@ -26,120 +66,105 @@ class Watched:
         return self.busy
 
 
-async def keep_talking(watched: Watched, seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while loop.time() < end:
-        watched.silence.heard()
-        await asyncio.sleep(0.002)
-
-
-async def test_silence_that_is_too_long_is_told_once_with_its_limit() -> None:
+def test_silence_that_is_too_long_is_told_once_with_its_limit(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.watch(LIMIT)
-    await until(lambda: bool(watched.said))
-    await asyncio.sleep(2 * LIMIT)
+    loop.turn(LIMIT - 0.001)
+    assert watched.said == []
+    loop.turn(0.002)
+    assert watched.said == [LIMIT]
+    loop.turn(10 * LIMIT)
     assert watched.said == [LIMIT]
 
 
-async def test_silence_is_not_told_before_its_time() -> None:
-    watched = Watched()
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    watched.silence.watch(LIMIT)
-    await until(lambda: bool(watched.said))
-    assert loop.time() - start >= LIMIT * 0.99
-
-
-async def test_a_transfer_that_talks_may_take_as_long_as_it_likes() -> None:
+def test_a_transfer_that_talks_may_take_as_long_as_it_likes(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.watch(LIMIT)
-    await keep_talking(watched, 4 * LIMIT)
+    for _ in range(100):
+        loop.turn(LIMIT * 0.9)
+        watched.silence.heard()
     assert watched.said == []
-    watched.silence.stop()
 
 
-async def test_silence_counts_from_the_last_sign_of_life() -> None:
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_silence_counts_from_the_last_sign_of_life(loop: TurnedLoop, share: float) -> None:
     watched = Watched()
-    loop = asyncio.get_running_loop()
     watched.silence.watch(LIMIT)
-    await keep_talking(watched, LIMIT * 0.8)
+    loop.turn(LIMIT * share)
     watched.silence.heard()
-    last = loop.time()
-    await until(lambda: bool(watched.said))
-    assert loop.time() - last >= LIMIT * 0.99
+    loop.turn(LIMIT - 0.001)
+    assert watched.said == []
+    loop.turn(0.002)
+    assert watched.said == [LIMIT]
 
 
-async def test_silence_that_began_early_is_not_looked_at_late() -> None:
+def test_a_thousand_signs_of_life_cost_one_timer(loop: TurnedLoop) -> None:
     watched = Watched()
-    loop = asyncio.get_running_loop()
-    watched.silence.watch(4 * LIMIT)
-    await asyncio.sleep(2 * LIMIT)
-    watched.silence.heard()
-    last = loop.time()
-    await until(lambda: watched.asked == 1)
-    (look,) = (timer for timer in vars(loop)["_scheduled"] if "Silence" in repr(timer))
-    assert look.when() - last < 5 * LIMIT
-    watched.silence.stop()
+    watched.silence.watch(LIMIT)
+    for _ in range(1000):
+        loop.turn(0.001)
+        watched.silence.heard()
+    assert len(loop.timers) == 1
+    assert watched.asked == 0
 
 
-async def test_a_reason_to_wait_is_asked_for_and_respected() -> None:
+def test_a_reason_to_wait_is_asked_for_and_respected(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.busy = True
     watched.silence.watch(LIMIT)
-    await until(lambda: watched.asked >= 3)
-    assert watched.said == []
+    loop.turn(3 * LIMIT)
+    assert (watched.asked, watched.said) == (3, [])
     watched.busy = False
-    await until(lambda: bool(watched.said))
+    loop.turn(LIMIT)
     assert watched.said == [LIMIT]
 
 
-async def test_after_stop_nothing_is_told_or_asked() -> None:
+def test_after_stop_nothing_is_told_or_asked(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.watch(LIMIT)
     watched.silence.stop()
     watched.silence.stop()
-    await asyncio.sleep(2 * LIMIT)
+    assert loop.timers == []
+    loop.turn(2 * LIMIT)
     assert (watched.said, watched.asked) == ([], 0)
 
 
-async def test_one_that_was_never_watched_is_never_told() -> None:
+def test_one_that_was_never_watched_is_never_told(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.heard()
     watched.silence.stop()
-    await asyncio.sleep(LIMIT)
+    loop.turn(LIMIT)
     assert watched.said == []
 
 
-async def test_a_new_limit_takes_the_place_of_the_old_one_and_starts_afresh() -> None:
+def test_a_new_limit_takes_the_place_of_the_old_one_and_starts_afresh(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.watch(LIMIT)
-    watched.silence.watch(60)
-    await asyncio.sleep(2 * LIMIT)
+    watched.silence.watch(1000 * LIMIT)
+    loop.turn(2 * LIMIT)
     assert watched.said == []
     watched.silence.watch(LIMIT)
-    await until(lambda: bool(watched.said))
+    loop.turn(LIMIT)
     assert watched.said == [LIMIT]
 
 
-async def test_watching_can_begin_again_after_it_was_too_long() -> None:
+def test_watching_can_begin_again_after_it_was_too_long(loop: TurnedLoop) -> None:
     watched = Watched()
-    for _ in range(2):
-        watched.said.clear()
+    for times in (1, 2):
         watched.silence.watch(LIMIT)
-        await until(lambda: bool(watched.said))
-        assert watched.said == [LIMIT]
+        loop.turn(LIMIT)
+        assert watched.said == [LIMIT] * times
 
 
-async def test_watching_anew_leaves_no_other_watch_behind() -> None:
+def test_watching_anew_leaves_no_other_watch_behind(loop: TurnedLoop) -> None:
     watched = Watched()
     for _ in range(3):
         watched.silence.watch(LIMIT)
-    await asyncio.sleep(3 * LIMIT)
+    loop.turn(3 * LIMIT)
     assert watched.said == [LIMIT]
 
 
-async def test_whoever_is_told_may_stop_the_watch() -> None:
+def test_whoever_is_told_may_stop_the_watch(loop: TurnedLoop) -> None:
     told: list[float] = []
 
     def stop(limit: float) -> None:
@@ -148,16 +173,5 @@ async def test_whoever_is_told_may_stop_the_watch() -> None:
 
     silence = Silence(lambda: False, stop)
     silence.watch(LIMIT)
-    await asyncio.sleep(3 * LIMIT)
+    loop.turn(2 * LIMIT)
     assert told == [LIMIT]
-
-
-async def test_a_sign_of_life_sets_no_timer() -> None:
-    watched = Watched()
-    watched.silence.watch(60)
-    scheduled = vars(asyncio.get_running_loop())["_scheduled"]
-    before = len(scheduled)
-    for _ in range(1000):
-        watched.silence.heard()
-    assert len(scheduled) == before
-    watched.silence.stop()
