@@ -4,7 +4,23 @@ import { ago, clock, duration, make, moment, now, number, put } from "./format.j
 import { runs, stateOf } from "./health.js";
 import { reason, say } from "./words.js";
 
-/** The row below a key's row. */
+// name of the fact, and its text (empty: it is left out)
+const FACTS = [
+  ["project", (key) => key.project ?? ""],
+  ["why", (key) => (stateOf(key) === "ready" ? "" : because(key.bench))],
+  ["ends", (key) => (stateOf(key) === "ready" ? "" : countdown(key.bench.until))],
+  ["requests", (key) => number(key.requests)],
+  ["successes", (key) => number(key.successes)],
+  ["s429", (key) => number(key.status_429)],
+  ["s403", (key) => number(key.status_403)],
+  ["s5xx", (key) => number(key.status_5xx)],
+  ["failovers", (key) => number(key.failovers)],
+  ["firstByte", (key) => duration(key.first_byte)],
+  ["lastUsed", (key) => ago(key.last_used)],
+];
+const MODEL_COLUMNS = ["model", "state", "quotas", "today"];
+
+/** The row below a key's row. It is changed in place: what is focused, or just being pressed, has to stay. */
 export class Details {
   constructor(columns, ask) {
     this.ask = ask;
@@ -12,116 +28,132 @@ export class Details {
     this.cell = make("td");
     this.cell.colSpan = columns;
     this.element = make("tr", "details", this.cell);
-    this.countdowns = []; // elements, and until when
-    this.shown = "";
+    this.models = new Map();
   }
 
   /** Shows a key, as it is. */
   show(key) {
     this.key = key;
-    const facts = this.facts(key);
-    // What is focused shall stay: only what has changed is made anew.
-    const running = Object.values(key.models).map((known) => runs(known.bench));
-    const shown = JSON.stringify([say("release"), key.models, running, key.bench, stateOf(key)]);
-    if (shown === this.shown) {
-      this.cell.firstChild.replaceWith(facts);
-      return;
-    }
-    this.shown = shown;
-    this.countdowns = [];
-    const focused = this.cell.contains(document.activeElement) ? document.activeElement.dataset.action : null;
-    this.cell.replaceChildren(facts, this.models(key), this.actions(key));
-    if (focused) (this.cell.querySelector(`[data-action="${CSS.escape(focused)}"]`) ?? this.cell.querySelector("button")).focus();
+    if (!this.facts) this.build();
+    const focused = this.cell.contains(document.activeElement) ? document.activeElement : null;
+    FACTS.forEach(([name, value], at) => {
+      const fact = this.facts.children[at], text = value(key);
+      fact.hidden = !text;
+      put(fact.children[0], say(name));
+      put(fact.children[1], text);
+    });
+    this.showModels();
+    for (const [action, button] of Object.entries(this.buttons)) label(button, action);
+    this.buttons.release.hidden = stateOf(key) === "ready";
+    if (focused && (focused.hidden || !focused.isConnected)) this.buttons.try.focus();
   }
 
   /** A second has passed. */
   tick() {
-    for (const [element, until] of this.countdowns) put(element, countdown(until));
-    if (this.countdowns.some(([, until]) => until <= now())) this.show(this.key);
+    this.show(this.key);
   }
 
-  facts(key) {
-    const list = make("dl", "facts");
-    const fact = (name, ...value) => list.append(make("div", "", make("dt", "", say(name)), make("dd", "", ...value)));
-    if (key.project) fact("project", key.project);
-    const state = stateOf(key);
-    if (state !== "ready") {
-      fact("why", `${reason(key.bench.reason)} · ${say("strikes", { count: key.bench.strikes })}`);
-      fact("ends", `${clock(key.bench.until - now())} · ${say("at", { time: moment(key.bench.until) })}`);
-    }
-    for (const [name, value] of [
-      ["requests", key.requests], ["successes", key.successes], ["s429", key.status_429], ["s403", key.status_403],
-      ["s5xx", key.status_5xx], ["failovers", key.failovers],
-    ]) fact(name, number(value));
-    fact("firstByte", duration(key.first_byte));
-    fact("lastUsed", ago(key.last_used));
-    return list;
+  build() {
+    this.facts = make("dl", "facts", ...FACTS.map(() => make("div", "", make("dt"), make("dd"))));
+    this.head = MODEL_COLUMNS.map(() => make("th"));
+    for (const cell of this.head) cell.scope = "col";
+    this.rows = make("tbody");
+    this.table = make("table", "models", make("thead", "", make("tr", "", ...this.head)), this.rows);
+    this.nothing = make("p", "none");
+    this.buttons = {};
+    for (const action of ["try", "rest", "release"]) this.buttons[action] = this.button(action);
+    this.cell.append(this.facts, this.table, this.nothing, make("p", "actions", ...Object.values(this.buttons)));
   }
 
-  models(key) {
-    const models = Object.entries(key.models);
-    if (!models.length) return make("p", "none", say("nothingKnown"));
-    const head = ["model", "state", "quotas", "today"].map((name) => {
-      const cell = make("th", "", say(name));
-      cell.scope = "col";
-      return cell;
-    });
-    const rows = models.map(([model, known]) => this.model(key, model, known));
-    return make("table", "models", make("thead", "", make("tr", "", ...head)), make("tbody", "", ...rows));
+  showModels() {
+    const models = this.key.models, names = Object.keys(models);
+    this.table.hidden = !names.length;
+    this.nothing.hidden = names.length > 0;
+    put(this.nothing, say("nothingKnown"));
+    MODEL_COLUMNS.forEach((name, at) => put(this.head[at], say(name)));
+    keep(this.rows, this.models, names, (model) => new Model(model, this.button("release", model)));
+    for (const [model, row] of this.models) row.show(models[model]);
   }
 
-  model(key, model, known) {
-    const name = make("th", "", model);
-    name.scope = "row";
-    const state = make("td", "", ...(runs(known.bench) ? this.bench(key, model, known.bench) : [badge("ready")]));
-    const quotas = make("td", "", ...Object.entries(known.quotas).map(([id, quota]) => quotaBar(id, quota)));
-    const today = known.today
-      ? [bar(known.today.left, known.today.requests, model), ` ${say("until", { time: moment(known.today.until) })}`] : ["–"];
-    return make("tr", "", name, state, quotas, make("td", "", ...today));
-  }
-
-  bench(key, model, bench) {
-    const left = make("span", "countdown", countdown(bench.until));
-    this.countdowns.push([left, bench.until]);
-    const why = make("span", "", ` ${reason(bench.reason)} · ${say("strikes", { count: bench.strikes })} · `);
-    return [badge("benched"), why, left, " ", this.button("release", key, model)];
-  }
-
-  actions(key) {
-    const buttons = [this.button("try", key), this.button("rest", key)];
-    if (stateOf(key) !== "ready") buttons.push(this.button("release", key));
-    return make("p", "actions", ...buttons);
-  }
-
-  button(action, key, model = null) {
-    const one = make("button", "", say({ try: "tryNow", rest: "restIt", release: "release" }[action]));
+  button(action, model = null) {
+    const one = make("button");
     one.type = "button";
     one.dataset.action = model ? `${action} ${model}` : action;
-    if (model) one.setAttribute("aria-label", say("releaseFor", { model }));
-    one.addEventListener("click", () => this.ask(action, key.name, model));
+    one.addEventListener("click", () => this.ask(action, this.key.name, model));
     return one;
   }
 }
 
+/** What is known of a key for one model: a row of the table in its details. */
+class Model {
+  constructor(name, release) {
+    this.name = name;
+    this.release = release;
+    this.badge = make("span", "badge");
+    this.why = make("span");
+    this.left = make("span", "countdown");
+    this.quotas = make("td");
+    this.bars = new Map();
+    this.today = new Bar(name);
+    const head = make("th", "", name);
+    head.scope = "row";
+    const state = make("td", "", this.badge, this.why, this.left, " ", release);
+    this.element = make("tr", "", head, state, this.quotas, make("td", "", this.today.element));
+  }
+
+  show({ bench, quotas, today }) {
+    const state = runs(bench) ? "benched" : "ready";
+    put(this.badge, say(state));
+    this.badge.dataset.state = state;
+    put(this.why, runs(bench) ? ` ${because(bench)} · ` : "");
+    put(this.left, runs(bench) ? countdown(bench.until) : "");
+    label(this.release, "release");
+    this.release.setAttribute("aria-label", say("releaseFor", { model: this.name }));
+    this.release.hidden = !runs(bench);
+    keep(this.quotas, this.bars, Object.keys(quotas), (id) => new Bar(id));
+    for (const [id, bar] of this.bars) bar.show(quotas[id].left, quotas[id].allowed, spanOf(quotas[id]));
+    if (today) this.today.show(today.left, today.requests, say("until", { time: moment(today.until) }));
+    else this.today.clear();
+  }
+}
+
+/** What is left of a quota. */
+class Bar {
+  constructor(name) {
+    this.meter = make("meter");
+    this.meter.setAttribute("aria-label", name);
+    this.text = make("span");
+    this.element = make("div", "quota", this.meter, this.text);
+    this.element.title = name;
+  }
+
+  show(left, total, more) {
+    Object.assign(this.meter, { min: 0, max: Math.max(total, 1), value: left, low: total / 4 });
+    this.meter.hidden = false;
+    put(this.text, ` ${say("leftOf", { left: number(left), total: number(total) })} ${more}`);
+  }
+
+  clear() {
+    this.meter.hidden = true;
+    put(this.text, "–");
+  }
+}
+
+/** Keeps one child for each name, in the order of the names; those that are new are made. */
+function keep(parent, kept, names, build) {
+  for (const [name, one] of kept) if (!names.includes(name)) { one.element.remove(); kept.delete(name); }
+  names.forEach((name, at) => {
+    if (!kept.has(name)) kept.set(name, build(name));
+    const { element } = kept.get(name);
+    if (parent.children[at] !== element) parent.insertBefore(element, parent.children[at] ?? null);
+  });
+}
+
+const label = (button, action) => put(button, say({ try: "tryNow", rest: "restIt", release: "release" }[action]));
+const because = (bench) => `${reason(bench.reason)} · ${say("strikes", { count: bench.strikes })}`;
 const countdown = (until) => `${clock(until - now())} · ${say("at", { time: moment(until) })}`;
 
-function badge(state) {
-  const one = make("span", "badge", say(state));
-  one.dataset.state = state;
-  return one;
-}
-
-function quotaBar(id, quota) {
-  const span = quota.window ?? quota.period;
-  const one = make("div", "quota", bar(quota.left, quota.allowed, id), ` ${say("per", { time: duration(span) })}`);
-  if (quota.window === null) one.append(` (${say("learning", { total: quota.requests })})`);
-  one.title = id;
-  return one;
-}
-
-function bar(left, total, name) {
-  const meter = make("meter");
-  Object.assign(meter, { min: 0, max: Math.max(total, 1), value: left, low: total / 4 });
-  meter.setAttribute("aria-label", name);
-  return make("span", "", meter, ` ${say("leftOf", { left: number(left), total: number(total) })}`);
+function spanOf(quota) {
+  const text = say("per", { time: duration(quota.window ?? quota.period) });
+  return quota.window === null ? `${text} (${say("learning", { total: quota.requests })})` : text;
 }

@@ -18,13 +18,21 @@ export class Ask {
     this.minutes = document.getElementById("ask-minutes");
     this.notice = document.getElementById("notice");
     document.getElementById("ask-no").addEventListener("click", () => this.dialog.close());
-    this.dialog.addEventListener("close", () => this.dialog.returnValue === "yes" && this.perform());
+    // Only what is chosen is looked at: a senseless number is of no interest beside "1 hour".
+    document.getElementById("ask-yes").addEventListener("click", (event) => {
+      if (this.order.action === "rest" && this.chosen === "own" && !this.minutes.reportValidity()) event.preventDefault();
+    });
+    this.dialog.addEventListener("close", () => {
+      this.refocus();
+      if (this.dialog.returnValue === "yes") this.perform();
+    });
     this.minutes.addEventListener("input", () => { this.times.querySelector("[value=own]").checked = true; });
   }
 
   /** Asks whether to do this to a key, or to a key and one of its models. */
   open(action, key, model) {
     this.order = { action, key, ...(model ? { model } : {}) };
+    this.from = document.activeElement;
     const [title, text, yes] = TEXTS[action];
     put(document.getElementById("ask-title"), say(model ? "releaseModelTitle" : title, { name: key, model }));
     put(document.getElementById("ask-text"), say(text));
@@ -34,20 +42,28 @@ export class Ask {
     this.dialog.showModal();
   }
 
+  /** The browser gives focus back to what was pressed; when that is gone, it goes next to it. */
+  refocus() {
+    if (this.from.isConnected && !this.from.hidden) return;
+    const details = this.from.closest(".details");
+    (details?.isConnected ? details.querySelector(".actions button") : document.getElementById("filter")).focus();
+  }
+
   async perform() {
     const order = this.order;
-    if (order.action === "rest") order.seconds = this.seconds();
+    if (order.action === "rest") order.seconds = this.chosen === "own" ? 60 * Number(this.minutes.value) : Number(this.chosen);
+    this.say(say("doing"), "");
     try {
       const answer = await this.act(order);
-      this.say(outcome(order, answer), answer.accepted === false ? "bad" : "good");
+      if (answer) this.say(outcome(order, answer), answer.accepted === false ? "bad" : "good");
     } catch (error) {
-      this.say(say("failedAction", { reason: error.message }), "bad");
+      // fetch() throws a TypeError when it reaches nobody, with a text that differs from browser to browser.
+      this.say(say("failedAction", { reason: error instanceof TypeError ? say("lostShort") : error.message }), "bad");
     }
   }
 
-  seconds() {
-    const chosen = this.times.querySelector("input[name=seconds]:checked").value;
-    return chosen === "own" ? 60 * Number(this.minutes.value) : Number(chosen);
+  get chosen() {
+    return this.times.querySelector("input[name=seconds]:checked").value;
   }
 
   say(text, kind) {

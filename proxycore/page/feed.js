@@ -28,12 +28,16 @@ export class Feed {
     sessionStorage.removeItem(STORED);
   }
 
-  /** Asks for an action; returns the answer, or throws an error that says why not. */
+  /** Asks for an action; returns the answer, null if the key is refused, or throws an error that says why not. */
   async act(order) {
     const headers = { ...this.headers(), "Content-Type": "application/json" };
     const answer = await fetch("status.json", { method: "POST", headers, body: JSON.stringify(order) });
-    const content = await answer.json();
-    if (!answer.ok) throw new Error(content.error?.message ?? `${answer.status}`);
+    if (answer.status === 401) {
+      this.refused();
+      return null;
+    }
+    const content = await answer.json().catch(() => ({})); // what stands in front may answer with a page
+    if (!content.message) throw new Error(content.error?.message ?? `HTTP ${answer.status}`);
     return content;
   }
 

@@ -113,7 +113,7 @@ export class Keys {
     elements.forEach((one, at) => {
       if (this.body.children[at] !== one) this.body.insertBefore(one, this.body.children[at] ?? null);
     });
-    if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
+    if (focused && document.activeElement !== focused) (focused.isConnected ? focused : this.filter).focus({ preventScroll: true });
   }
 
   count(shown) {
@@ -142,6 +142,9 @@ class Row {
     this.badge = make("span", "badge");
     this.aside = make("span", "aside");
     this.cells[2].append(this.badge, this.aside);
+    this.left = make("span");
+    this.moment = make("span", "moment");
+    this.cells[4].append(this.left, " ", this.moment);
     this.details = new Details(COLUMNS.length, ask);
   }
 
@@ -184,7 +187,7 @@ class Row {
     put(this.cells[11], ago(this.key.last_used));
     if (before) this.health();
     if (this.details.open) this.details.tick();
-    return Boolean(before) && !this.held;
+    return Boolean(before) && before.bench !== this.held?.bench;
   }
 
   health() {
@@ -199,7 +202,8 @@ class Row {
     put(this.aside, aside);
     this.element.dataset.state = state === "ready" && held ? "partly" : state;
     put(this.cells[3], held ? `${reason(held.bench.reason)} · ${say("strikes", { count: held.bench.strikes })}` : "");
-    put(this.cells[4], held ? `${clock(held.bench.until - now())} · ${say("at", { time: moment(held.bench.until) })}` : "");
+    put(this.left, held ? `${clock(held.bench.until - now())} ·` : "");
+    put(this.moment, held ? say("at", { time: moment(held.bench.until) }) : "");
     put(this.cells[11], ago(this.key.last_used));
   }
 }

@@ -44,7 +44,8 @@ export function outages(place, status) {
 /** The streams and Live sessions that are open. */
 export function streams(table, status) {
   const rows = status.streams.map((stream) => [
-    say(stream.kind === "live" ? "liveKind" : "stream"), nameOf(stream.client), stream.key, stream.model || "–",
+    say(stream.kind === "live" ? "liveKind" : "stream"), nameOf(stream.client),
+    [stream.key, [nameOf(stream.client), stream.model].filter(Boolean).join(" · ")], stream.model || "–",
     clock(now() - stream.since), bytes(stream.sent_bytes),
   ]);
   fill(table, "streams", ["kind", "client middle", "key", "model middle", "age figure", "sent figure"], rows, say("noStreams"));
@@ -56,7 +57,8 @@ export function streams(table, status) {
 /** Who asks. */
 export function clients(table, status) {
   const rows = status.clients.map((client) => [
-    nameOf(client.name), number(client.requests), number(client.open), ago(client.last_seen),
+    [nameOf(client.name), `${say("lastSeen")} ${ago(client.last_seen)}`],
+    number(client.requests), number(client.open), ago(client.last_seen),
     `${number(client.input_tokens)} · ${number(client.output_tokens)}`,
   ]);
   fill(table, "clients", ["client", "requests figure", "open figure", "lastSeen middle", "tokens figure"], rows, say("noClients"));
@@ -64,7 +66,10 @@ export function clients(table, status) {
 
 const nameOf = (client) => (client === "-" ? say("openToAll") : client);
 
-/** A table with a caption, columns (a name and classes), and rows of texts; changed in place. */
+/**
+ * A table with a caption, columns (a name and classes), and rows of texts; changed in place. A pair of texts
+ * is one with another below it, which says on narrow screens what is left out there.
+ */
 function fill(table, caption, columns, rows, nothing) {
   if (!table.tHead) {
     table.createCaption().className = "unseen";
@@ -91,7 +96,17 @@ function fill(table, caption, columns, rows, nothing) {
       const kind = rows.length ? columns[column].split(" ").slice(1).join(" ") : "none";
       if (cell.className !== kind) cell.className = kind;
       cell.colSpan = rows.length ? 1 : columns.length;
-      put(cell, text);
+      write(cell, ...[text].flat());
     });
   });
+}
+
+function write(cell, text, below) {
+  if (below === undefined) {
+    put(cell, text);
+    return;
+  }
+  if (!cell.querySelector(".below")) cell.replaceChildren(make("span"), make("span", "below"));
+  put(cell.children[0], text);
+  put(cell.children[1], below);
 }

@@ -13,19 +13,32 @@ const admitted = document.documentElement.hasAttribute("data-admitted");
 const feed = new Feed({ told, lost, refused });
 const ask = new Ask((order) => feed.act(order));
 const keys = new Keys((...asked) => ask.open(...asked));
-let isLost = false, wasEntered = false;
+const NEWS = 5000; // milliseconds for which it is said that the connection was found again
+let isLost = false, wasEntered = false, foundAt = -NEWS;
 
 /** The server told something: all of it, or what has changed. */
 function told(status, change) {
   setClock(status.time);
   if (here("board").hidden) enter();
-  if (isLost) put(here("link"), say("found"));
-  else put(here("link"), say("live"));
+  if (isLost) foundAt = performance.now();
   isLost = false;
+  link();
   here("lost").hidden = true;
   document.body.classList.remove("stale");
   keys.show(status.keys, change ? change.keys ?? [] : null);
   panels(status);
+}
+
+/** Says how the connection is. */
+function link() {
+  const found = performance.now() - foundAt < NEWS;
+  put(here("link"), say(isLost ? "lostShort" : found ? "found" : "live"));
+}
+
+/** Says what the page knows of the proxy while it shows no more: that it runs, or that nobody answers. */
+function door(text) {
+  here("door-title").dataset.say = text;
+  put(here("door-title"), say(text));
 }
 
 function panels(status) {
@@ -38,6 +51,7 @@ function panels(status) {
 
 function enter() {
   here("admin-key").value = "";
+  door("runs");
   here("door").hidden = true;
   here("board").hidden = false;
   here("leave").hidden = admitted && !feed.key;
@@ -45,15 +59,16 @@ function enter() {
 }
 
 function lost() {
+  isLost = true;
+  link();
+  document.body.classList.add("stale");
   if (here("board").hidden) {
-    put(here("link"), say("lostShort"));
+    door("unreachable");
+    here("leave").hidden = !feed.key;
     return;
   }
-  isLost = true;
-  put(here("link"), say("lostShort"));
   put(here("lost"), say("lost", { time: moment(feed.document.time) }));
   here("lost").hidden = false;
-  document.body.classList.add("stale");
 }
 
 function refused() {
@@ -67,6 +82,8 @@ function refused() {
 function leave() {
   feed.stop();
   isLost = wasEntered = false;
+  foundAt = -NEWS;
+  door("runs");
   document.body.classList.remove("stale");
   here("board").hidden = here("leave").hidden = true;
   here("door").hidden = here("login").hidden = false;
@@ -92,7 +109,7 @@ function sayAgain() {
   keys.again();
   if (feed.document) {
     panels(feed.document);
-    put(here("link"), say(isLost ? "lostShort" : "live"));
+    link();
     if (isLost) put(here("lost"), say("lost", { time: moment(feed.document.time) }));
   }
 }

@@ -1,7 +1,8 @@
 /** What the page says, in English and Chinese. Texts of the server's own are English; known ones are translated. */
 
 const ENGLISH = {
-  language: "Language", leave: "Log out", runs: "The proxy runs.", point: "Point a Gemini client at this address.",
+  language: "Language", leave: "Log out", runs: "The proxy runs.", unreachable: "The proxy does not answer; trying again.",
+  point: "Point a Gemini client at this address.",
   adminKey: "Admin key", enter: "Show the status",
   adminHint: "ADMIN_API_KEY, or OUTPUT_API_KEY if there is none. It is kept for this tab only.",
   wrongKey: "This is not the admin key.", noLonger: "The admin key is not taken any more. Enter the new one.",
@@ -30,7 +31,7 @@ const ENGLISH = {
   tryTitle: "Try key {name} now?", tryText: "Google is asked for the name of one model, which costs no quota. What it answers is put into effect.",
   restTitle: "Let key {name} rest?", restText: "It gets no new requests until then. What is under way goes on.",
   releaseTitle: "Release key {name}?", releaseText: "It gets requests again at once. If Google refuses it, it rests again.",
-  releaseModelTitle: "Release key {name} for {model}?", failedAction: "That did not work: {reason}",
+  releaseModelTitle: "Release key {name} for {model}?", doing: "Under way…", failedAction: "That did not work: {reason}",
   kind: "Kind", stream: "stream", liveKind: "Live", client: "Client", key: "Key", age: "Age", sent: "Bytes", noStreams: "Nothing is open.",
   shown: "{shown} of {total}, the oldest first", open: "Open", lastSeen: "Last seen", noClients: "Nobody has asked yet.",
   never: "never", justNow: "just now", ago: "{time} ago", openToAll: "(without a key)", keysShown: "{shown} of {total}",
@@ -38,7 +39,7 @@ const ENGLISH = {
 };
 
 const CHINESE = {
-  language: "语言", leave: "退出", runs: "代理正在运行。", point: "请将 Gemini 客户端指向此地址。",
+  language: "语言", leave: "退出", runs: "代理正在运行。", unreachable: "代理没有应答，正在重试。", point: "请将 Gemini 客户端指向此地址。",
   adminKey: "管理密钥", enter: "查看状态", adminHint: "即 ADMIN_API_KEY；未设置时为 OUTPUT_API_KEY。仅在此标签页中保留。",
   wrongKey: "管理密钥不正确。", noLonger: "管理密钥已失效，请输入新的密钥。",
   connecting: "正在连接…", live: "实时", lostShort: "连接已断开",
@@ -66,7 +67,7 @@ const CHINESE = {
   tryTitle: "立即测试密钥 {name}？", tryText: "将向 Google 查询一个模型的名称，不消耗配额，并按其应答处理。",
   restTitle: "让密钥 {name} 休息？", restText: "在此期间不再分配新请求，进行中的请求继续。",
   releaseTitle: "解除密钥 {name}？", releaseText: "立即重新分配请求。如果 Google 再次拒绝，它会再次休息。",
-  releaseModelTitle: "为 {model} 解除密钥 {name}？", failedAction: "未能完成：{reason}",
+  releaseModelTitle: "为 {model} 解除密钥 {name}？", doing: "正在执行…", failedAction: "未能完成：{reason}",
   kind: "类型", stream: "流", liveKind: "Live", client: "客户端", key: "密钥", age: "时长", sent: "字节", noStreams: "没有打开的流。",
   shown: "{total} 个中的 {shown} 个，最早的在前", open: "进行中", lastSeen: "最近出现", noClients: "还没有请求。",
   never: "从未", justNow: "刚刚", ago: "{time}前", openToAll: "（无密钥）", keysShown: "{shown} / {total}",
