@@ -9,9 +9,10 @@ from playwright.async_api import Page, Route, expect
 
 from proxycore.bench import Bench
 from proxycore.demo import Health
+from proxycore.key import Key
 from tests.browser import needs_chromium, visit
 from tests.conftest import Proxy
-from tests.test_page import (
+from tests.status_page import (
     ADMIN,
     BODY,
     CLIENT,
@@ -22,17 +23,12 @@ from tests.test_page import (
     enter,
     entered,
     generate,
-    hasty,  # noqa: F401 - a fixture
     pool,
     row,
 )
 from tests.wire import ask
 
-pytestmark = [
-    needs_chromium,
-    pytest.mark.usefixtures("io_loop", "hasty"),
-    pytest.mark.timeout(seconds=60),
-]
+pytestmark = [needs_chromium, pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
 
 
 async def let_it_rest(page: Page) -> None:
@@ -87,13 +83,19 @@ async def test_focus_goes_to_the_filter_when_what_had_it_is_filtered_away() -> N
 async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over() -> None:
     async with pool({"a": Health.healthy(), "b": Health.healthy()}) as (here, _):
         a, b = here.app.rotator.keys
-        for key, seconds, model in ((a, 3, "model-1"), (a, 600, "model-2"), (b, 300, "model-1")):
+
+        def rest(key: Key, seconds: float, model: str) -> None:
             here.app.rotator.rest(key, "model", Bench("quota spent", time.time() + seconds), model)
+
+        rest(a, 600, "model-2")
+        rest(b, 300, "model-1")
         async with entered(here.url) as there:
             page, rows = there.page, there.page.locator("#keys > tbody > tr")
             await page.get_by_role("columnheader", name="Ends in").get_by_role("button").click()
+            await expect(rows.first).to_contain_text("rests for model-1")
+            rest(a, 5, "model-1")
             await expect(rows.first).to_contain_text("2 of its models rest")
-            await expect(rows.last).to_contain_text("rests for model-2", timeout=10_000)
+            await expect(rows.last).to_contain_text("rests for model-2", timeout=15_000)
             await expect(rows.first).to_contain_text("rests for model-1")
 
 
