@@ -9,7 +9,7 @@ from typing import Any
 
 from proxycore.tally import Tally, median_in
 
-FIRST_BYTE_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
+FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 120, 300)
 """Seconds: the buckets of times to first byte."""
 
 MINUTES = 60
