@@ -69,3 +69,13 @@ def test_the_last_hour_has_every_minute_and_forgets_older_ones() -> None:
     assert tally.sums("minute.requests") == {(): 1}
     assert list(tally.measured("minute.first_byte", FIRST_BYTE_BOUNDS)) == []
     assert [minute["requests"] for minute in last_hour(tally, clock())][-2:] == [0, 1]
+
+
+@pytest.mark.parametrize("seconds", [0.002, 0.03, 0.4, 4.0, 40.0])
+def test_the_last_hours_first_bytes_are_right_in_their_order_of_magnitude(seconds: float) -> None:
+    clock, tally = TurnedClock(), Tally()
+    history = History(tally, clock)
+    for _ in range(10):
+        history.first_byte(seconds)
+    told = last_hour(tally, clock())[-1]["first_byte"]
+    assert seconds / 2 <= told <= seconds * 2
