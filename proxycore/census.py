@@ -4,8 +4,11 @@ A process alone asks itself. Workers send what they counted to the hall, through
 seconds, at their end, and whenever one of them wants to know the sum. The hall adds it up, so that it is
 exact, and nothing is lost with a worker that ends.
 
-    worker to hall   {"counts": [...], "now": {...}, "ask": true if it wants the sum}
-    hall to worker   {"tell": true}: send what was counted; or {"counts": [...], "now": [{...}, ...]}: the sum
+    worker to hall   {"counts": [...], "now": {...}}, and "question": N when it wants the sum, or
+                     "answer": N when the hall has asked
+    hall to worker   {"question": N}, or the sum: {"answer": N, "counts": [...], "now": [{...}, ...]}
+
+Each question is asked anew and has a number: an answer that is under way already may lack what came last.
 """
 
 import asyncio
@@ -16,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from proxycore.history import forget_old
 from proxycore.meter import Meter
@@ -26,6 +29,8 @@ _LONGEST_LINE = 256 * 1024 * 1024  # bytes
 _EVERY = 5.0  # seconds between two messages of a worker that nobody asked for
 _REST = 0.1  # seconds between two tries to reach the hall
 _PATIENCE = 1.0  # seconds that a worker may take to answer the hall, and twice that the hall to answer it
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,32 @@ class Figures:
 
 class CensusError(Exception):
     """The figures can't be had now."""
+
+
+class _Questions(Generic[Answer]):
+    """What was asked through a connection, and is not answered yet. A future's None: it never will be."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._open: dict[int, asyncio.Future[Answer | None]] = {}
+
+    def new(self) -> "tuple[int, asyncio.Future[Answer | None]]":
+        """A question's number, and its answer to be."""
+        self._count += 1
+        self._open[self._count] = future = asyncio.get_running_loop().create_future()
+        return self._count, future
+
+    def answered(self, number: int, answer: Answer) -> None:
+        """The answer came, which nobody may wait for any more."""
+        if (future := self._open.pop(number, None)) and not future.done():
+            future.set_result(answer)
+
+    def lost(self) -> None:
+        """No answer will come any more."""
+        for future in self._open.values():
+            if not future.done():
+                future.set_result(None)
+        self._open.clear()
 
 
 class Census:
@@ -60,7 +91,7 @@ class HostCensus(Census):
         self._path = path
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
-        self._sum: asyncio.Future[Figures] | None = None
+        self._questions = _Questions[Figures]()
         self._work = [asyncio.create_task(work) for work in (self._stay_connected(), self._tell_often())]
 
     async def figures(self) -> Figures:
@@ -71,12 +102,13 @@ class HostCensus(Census):
         try:
             async with asyncio.timeout(2 * _PATIENCE):
                 await self._connected.wait()
-                if self._sum is None or self._sum.done():
-                    self._sum = asyncio.get_running_loop().create_future()
-                    self._tell(ask=True)
-                return await asyncio.shield(self._sum)
-        except (TimeoutError, ConnectionError) as error:
-            raise CensusError("What the other processes have counted can't be had now.") from error
+                question, figures = self._questions.new()
+                self._tell(question=question)
+                if told := await figures:
+                    return told
+        except TimeoutError:
+            pass
+        raise CensusError("What the other processes have counted can't be had now.")
 
     async def close(self) -> None:
         """Tells what is left to tell, and ends."""
@@ -94,10 +126,10 @@ class HostCensus(Census):
             await asyncio.sleep(_EVERY)
             self._tell()
 
-    def _tell(self, *, ask: bool = False) -> None:
+    def _tell(self, **numbers: int) -> None:
         if self._writer:
             self._meter.catch_up()
-            message = {"counts": self._meter.tally.take(), "now": self._meter.now(), "ask": ask}
+            message = {"counts": self._meter.tally.take(), "now": self._meter.now(), **numbers}
             self._writer.write(_line(message))
 
     async def _stay_connected(self) -> None:
@@ -113,18 +145,17 @@ class HostCensus(Census):
             await asyncio.sleep(_REST)
 
     def _heard(self, message: Mapping[str, Any]) -> None:
-        if message.get("tell"):
-            self._tell()
-        elif self._sum and not self._sum.done():
+        if "question" in message:
+            self._tell(answer=message["question"])
+        else:
             tally = Tally()
             tally.merge(message["counts"])
-            self._sum.set_result(Figures(tally, message["now"]))
+            self._questions.answered(message["answer"], Figures(tally, message["now"]))
 
     def _lost(self) -> None:
         self._writer = None
         self._connected.clear()
-        if self._sum and not self._sum.done():
-            self._sum.set_exception(ConnectionResetError())
+        self._questions.lost()
 
 
 class _Desk:
@@ -132,20 +163,14 @@ class _Desk:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.now: dict[str, Any] | None = None
+        self.questions = _Questions[None]()
         self._writer = writer
-        self._told: asyncio.Future[None] | None = None
 
     def ask(self) -> "asyncio.Future[None]":
-        """Asks the worker for what it has counted; the future is done when it came, or never will."""
-        if self._told is None or self._told.done():
-            self._told = asyncio.get_running_loop().create_future()
-            self.send({"tell": True})
-        return self._told
-
-    def told(self) -> None:
-        """It came."""
-        if self._told and not self._told.done():
-            self._told.set_result(None)
+        """Asks the worker for what it has counted; the future is done when that is added up."""
+        question, added = self.questions.new()
+        self.send({"question": question})
+        return added
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Sends it a message."""
@@ -186,24 +211,25 @@ class CensusHall:
                 self._tally.merge(message["counts"])
                 forget_old(self._tally, time.time())
                 desk.now = message["now"]
-                desk.told()
-                if message["ask"]:
-                    task = asyncio.create_task(self._answer(desk))
+                if "answer" in message:
+                    desk.questions.answered(message["answer"], None)
+                if "question" in message:
+                    task = asyncio.create_task(self._answer(desk, message["question"]))
                     self._answers.add(task)
                     task.add_done_callback(self._answers.discard)
         except ConnectionError:
             pass
         finally:
             self._desks.discard(desk)
-            desk.told()
+            desk.questions.lost()
             writer.close()
 
-    async def _answer(self, asker: _Desk) -> None:
+    async def _answer(self, asker: _Desk, question: int) -> None:
         others = [desk.ask() for desk in self._desks if desk is not asker]
         if others:
             await asyncio.wait(others, timeout=_PATIENCE)
         now = [desk.now for desk in self._desks if desk.now]
-        asker.send({"counts": self._tally.entries(), "now": now})
+        asker.send({"answer": question, "counts": self._tally.entries(), "now": now})
 
 
 def _line(message: Mapping[str, Any]) -> bytes:

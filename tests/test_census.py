@@ -120,14 +120,41 @@ async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
         path = Path(folder) / "census"
         async with hall(path):
             reader, writer = await asyncio.open_unix_connection(str(path))
-            message = {"counts": [["attempts", ["1", "2xx"], 5]], "now": None, "ask": False}
+            message = {"counts": [["attempts", ["1", "2xx"], 5]], "now": None}
             writer.write(json.dumps(message).encode() + b"\n")
             meter = Meter()
             ours = HostCensus(meter, path)
             while (figures := await ours.figures()).tally.of("attempts") != {("1", "2xx"): 5}:
                 pass
             assert len(figures.processes) == 1
-            assert b"tell" in await reader.readline()
+            assert b"question" in await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            await ours.close()
+
+
+async def test_an_answer_that_is_under_way_already_is_not_taken_for_the_answer_to_a_later_question() -> None:
+    def told(count: int, **numbers: int) -> bytes:
+        return (
+            json.dumps({"counts": [["attempts", ["1", "2xx"], count]], "now": None} | numbers).encode()
+            + b"\n"
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "census"
+        async with hall(path):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(told(1))
+            ours = HostCensus(Meter(), path)
+            first = asyncio.create_task(ours.figures())
+            questions = [json.loads(await reader.readline())["question"]]
+            second = asyncio.create_task(ours.figures())
+            questions.append(json.loads(await reader.readline())["question"])
+            writer.write(told(10))  # as a worker does every few seconds
+            writer.write(told(100, answer=questions[0]))
+            assert (await first).tally.of("attempts") == {("1", "2xx"): 111}
+            writer.write(told(1000, answer=questions[1]))
+            assert (await second).tally.of("attempts") == {("1", "2xx"): 1111}
             writer.close()
             await writer.wait_closed()
             await ours.close()
