@@ -112,8 +112,8 @@ class Model {
     this.release.hidden = !runs(bench);
     keep(this.quotas, this.bars, Object.keys(quotas), (id) => new Bar(id));
     for (const [id, bar] of this.bars) bar.show(quotas[id].left, quotas[id].allowed, spanOf(quotas[id]));
+    this.today.element.hidden = !today;
     if (today) this.today.show(today.left, today.requests, say("until", { time: moment(today.until) }));
-    else this.today.clear();
   }
 }
 
@@ -129,13 +129,7 @@ class Bar {
 
   show(left, total, more) {
     Object.assign(this.meter, { min: 0, max: Math.max(total, 1), value: left, low: total / 4 });
-    this.meter.hidden = false;
     put(this.text, ` ${say("leftOf", { left: number(left), total: number(total) })} ${more}`);
-  }
-
-  clear() {
-    this.meter.hidden = true;
-    put(this.text, "–");
   }
 }
 

@@ -42,7 +42,7 @@ export function bytes(n) {
 export function duration(seconds) {
   if (seconds == null) return "–";
   if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
-  return seconds < 100 ? `${seconds.toFixed(1)} s` : clock(seconds);
+  return seconds < 99.5 ? `${seconds.toFixed(seconds < 9.95 ? 1 : 0)} s` : clock(seconds);
 }
 
 /** A span in seconds as clocks write it: 0:41, 12:05, 3:12:05, and days before that. */
