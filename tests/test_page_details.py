@@ -1,6 +1,7 @@
 """The status page in a real browser, when things change under one's hands, go wrong, or have little room."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from playwright.async_api import Page, Route, expect
 from proxycore.bench import Bench
 from proxycore.demo import Health
 from proxycore.key import Key
+from proxycore.status import page_files
 from tests.browser import needs_chromium, visit
 from tests.conftest import Proxy
 from tests.status_page import (
@@ -180,6 +182,9 @@ async def test_a_page_that_is_opened_while_the_proxy_is_down_says_so_and_goes_on
         heading = page.get_by_role("heading", name="The proxy does not answer; trying again.")
         await expect(heading).to_be_visible()
         await expect(page.get_by_role("button", name="Log out")).to_be_visible()
+        for language, said in (("zh", "连接已断开"), ("en", "Connection lost")):
+            await page.locator("#language").select_option(language)
+            await expect(page.locator("#link")).to_have_text(said)
         await check(page)
         await page.unroute("**/status.json")
         await expect(row(page, "one")).to_be_visible(timeout=15_000)
@@ -203,3 +208,18 @@ async def test_nothing_scrolls_sideways_however_wide_the_window_is() -> None:
                 if await page.evaluate("document.scrollingElement.scrollWidth") > width:
                     too_wide.append(width)
             assert too_wide == []
+
+
+def test_both_languages_have_the_same_words_and_every_word_is_used() -> None:
+    texts = page_files()
+    words = texts.pop("words.js")
+
+    def words_of(language: str) -> set[str]:
+        table = words.partition(f"const {language} = ")[2].partition("\n};")[0]
+        return set(re.findall(r"[{,]\s*(\w+): \"", table))
+
+    english = words_of("ENGLISH")
+    assert len(english) > 100
+    assert english == words_of("CHINESE")
+    used = "".join(texts.values())
+    assert [word for word in english if not re.search(rf'"{word}[ "]', used)] == []

@@ -36,8 +36,8 @@ export function outages(place, status) {
   });
   while (place.children.length > shown.length) place.lastChild.remove();
   shown.forEach((text, at) => {
-    if (!place.children[at]) place.append(make("p", "outage", make("strong", "", say("outage")), make("span")));
-    put(place.children[at].children[1], text);
+    if (!place.children[at]) place.append(make("p", "outage", make("strong"), make("span")));
+    [say("outage"), text].forEach((said, part) => put(place.children[at].children[part], said));
   });
 }
 

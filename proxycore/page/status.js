@@ -22,23 +22,17 @@ function told(status, change) {
   if (here("board").hidden) enter();
   if (isLost) foundAt = performance.now();
   isLost = false;
-  link();
+  show("link", performance.now() - foundAt < NEWS ? "found" : "live");
   here("lost").hidden = true;
   document.body.classList.remove("stale");
   keys.show(status.keys, change ? change.keys ?? [] : null);
   panels(status);
 }
 
-/** Says how the connection is. */
-function link() {
-  const found = performance.now() - foundAt < NEWS;
-  put(here("link"), say(isLost ? "lostShort" : found ? "found" : "live"));
-}
-
-/** Says what the page knows of the proxy while it shows no more: that it runs, or that nobody answers. */
-function door(text) {
-  here("door-title").dataset.say = text;
-  put(here("door-title"), say(text));
+/** Says something that holds for a while, and is said again in another language. */
+function show(id, text) {
+  here(id).dataset.say = text;
+  put(here(id), say(text));
 }
 
 function panels(status) {
@@ -51,7 +45,7 @@ function panels(status) {
 
 function enter() {
   here("admin-key").value = "";
-  door("runs");
+  show("door-title", "runs");
   here("door").hidden = true;
   here("board").hidden = false;
   here("leave").hidden = admitted && !feed.key;
@@ -60,10 +54,10 @@ function enter() {
 
 function lost() {
   isLost = true;
-  link();
+  show("link", "lostShort");
   document.body.classList.add("stale");
   if (here("board").hidden) {
-    door("unreachable");
+    show("door-title", "unreachable");
     here("leave").hidden = !feed.key;
     return;
   }
@@ -83,11 +77,12 @@ function leave() {
   feed.stop();
   isLost = wasEntered = false;
   foundAt = -NEWS;
-  door("runs");
+  show("door-title", "runs");
   document.body.classList.remove("stale");
   here("board").hidden = here("leave").hidden = true;
   here("door").hidden = here("login").hidden = false;
-  for (const id of ["link", "notice", "refused"]) put(here(id), "");
+  show("link", "");
+  for (const id of ["notice", "refused"]) put(here(id), "");
   here("admin-key").focus();
 }
 
@@ -95,7 +90,7 @@ here("login").addEventListener("submit", (event) => {
   event.preventDefault();
   put(here("refused"), "");
   here("admin-key").removeAttribute("aria-invalid");
-  put(here("link"), say("connecting"));
+  show("link", "connecting");
   feed.start(here("admin-key").value.trim());
 });
 here("leave").addEventListener("click", leave);
@@ -109,7 +104,6 @@ function sayAgain() {
   keys.again();
   if (feed.document) {
     panels(feed.document);
-    link();
     if (isLost) put(here("lost"), say("lost", { time: moment(feed.document.time) }));
   }
 }
@@ -128,7 +122,7 @@ function tick() {
 here("language").value = spoken();
 translate();
 if (feed.key || admitted) {
-  put(here("link"), say("connecting"));
+  show("link", "connecting");
   feed.start();
 } else here("login").hidden = false;
 tick();
