@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from proxycore import life, log
 from proxycore.check_report import check
 from proxycore.demo import StandIn, demo_keys
+from proxycore.env_file import EnvFile
 from proxycore.headers import Redactor, with_former
 from proxycore.settings import LOG_FORMATS, LOG_LEVELS, Settings, SettingsError, parse, read, without_keys
 from proxycore.supervisor import Supervisor
@@ -85,10 +86,10 @@ async def demo_upstream() -> AsyncIterator[Callable[[Settings], Settings]]:
         await standin.stop()
 
 
-async def serve(settings: Settings, load: Callable[[], Settings], *, wants_demo: bool) -> int:
+async def serve(settings: Settings, load: Callable[[], Settings], file: EnvFile, *, wants_demo: bool) -> int:
     """The program in a single process, until a signal."""
     if not wants_demo:
-        await life.run(settings, load)
+        await life.run(settings, load, file)
         return 0
     async with demo_upstream() as with_demo_keys:
         settings = with_demo_keys(settings)
@@ -98,7 +99,7 @@ async def serve(settings: Settings, load: Callable[[], Settings], *, wants_demo:
         def invite(port: int) -> None:
             sys.stderr.write(_TRY % (count, scheme, port, credential, scheme, port))
 
-        await life.run(settings, lambda: with_demo_keys(load()), invite)
+        await life.run(settings, lambda: with_demo_keys(load()), file, invite)
     return 0
 
 
@@ -122,7 +123,7 @@ def main(arguments: list[str]) -> int:
     """
     flags = vars(parse_flags(arguments))
     wants_demo, wants_check, as_json = (flags.pop(name) for name in ("demo", "check", "json"))
-    secrets: dict[str, str] = {}
+    file, secrets = EnvFile(Path(".env")), dict[str, str]()
 
     def load() -> Settings:
         nonlocal secrets
@@ -142,8 +143,8 @@ def main(arguments: list[str]) -> int:
         gc.freeze()
         gc.set_threshold(10_000)
         if settings.workers == 1:
-            return _run_loop(serve(settings, load, wants_demo=wants_demo))
-        Supervisor(settings, _run_loop, load).run()
+            return _run_loop(serve(settings, load, file, wants_demo=wants_demo))
+        Supervisor(settings, _run_loop, load, file).run()
     except SettingsError as error:
         sys.stderr.write(f"These settings can't be used:\n{error}\n")
         return 2

@@ -6,7 +6,6 @@ import signal
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 try:
     import resource
@@ -120,9 +119,14 @@ class Life:
 
 
 async def run(
-    settings: Settings, reread: Callable[[], Settings], when_ready: Callable[[int], None] = lambda _: None
+    settings: Settings,
+    reread: Callable[[], Settings],
+    file: EnvFile,
+    when_ready: Callable[[int], None] = lambda _: None,
 ) -> None:
     """A single process: serves until a signal, then drains. `when_ready` is called with the port.
+
+    `file` was looked at before the settings were read from it, so that no change is missed.
 
     Raises SettingsError when the address can't be listened on.
     """
@@ -138,15 +142,14 @@ async def run(
         say_ready(settings, listener.port)
         when_ready(listener.port)
 
-    reloading = asyncio.create_task(_reload_often(life, sharing, hang_up))
+    reloading = asyncio.create_task(_reload_often(life, sharing, file, hang_up))
     await life.serve(stop, ready)
     reloading.cancel()
     sharing.end()
 
 
-async def _reload_often(life: Life, sharing: "_Sharing", hang_up: asyncio.Event) -> None:
-    """Reloads at SIGHUP (`hang_up`), and when `.env` has changed, until it is cancelled."""
-    file = EnvFile(Path(".env"))
+async def _reload_often(life: Life, sharing: "_Sharing", file: EnvFile, hang_up: asyncio.Event) -> None:
+    """Reloads at SIGHUP (`hang_up`), and when the file has changed, until it is cancelled."""
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hang_up.wait(), WATCH)

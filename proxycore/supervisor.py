@@ -58,16 +58,20 @@ class _Child:
 class Supervisor:
     """The parent. `run_loop` runs a coroutine in a child, `reread` reads the settings again.
 
+    `file` was looked at before the settings were read from it, so that no change is missed.
+
     Raises SettingsError when the address can't be listened on, or TLS files are no use.
     """
 
-    def __init__(self, settings: Settings, run_loop: RunLoop, reread: Callable[[], Settings]) -> None:
+    def __init__(
+        self, settings: Settings, run_loop: RunLoop, reread: Callable[[], Settings], file: EnvFile
+    ) -> None:
         self._settings = settings
         self._run_loop = run_loop
         self._reread = reread
         life.tls_context(settings)  # finds mistakes while there is one to tell
         self._listener = life.listen(settings)
-        self._file = EnvFile(Path(".env"))
+        self._file = file
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # number -> when it is to be started again
         self._pauses: dict[int, float] = {}
