@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from proxycore.bench import Bench
 from proxycore.demo import Health
 from tests.browser import needs_chromium, visit
-from tests.conftest import proxy, settings
+from tests.conftest import proxy, rests, settings
 from tests.process import program
 from tests.status_page import (
     ADMIN,
@@ -118,7 +118,8 @@ async def test_the_countdown_is_true_to_a_second_whatever_the_browsers_clock_say
 
 async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
     async with pool({"spent": Health.quota(1), "fine": Health.healthy()}) as (here, _):
-        await generate(here, 8)
+        while not any(map(rests, here.app.rotator.keys)):
+            await generate(here)
         async with entered(here.url) as there:
             page, spent = there.page, row(there.page, "spent")
             await expect(spent).to_contain_text(f"rests for {MODEL}")

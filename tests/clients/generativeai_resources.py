@@ -11,9 +11,18 @@ genai.configure(api_key=CLIENT_KEY, transport="rest", client_options={"api_endpo
 
 def uploaded() -> str:
     """The name of a file. This SDK uploads to Google's own host, whatever it is told, so another does."""
-    answer = httpx2.post(
+    started = httpx2.post(
         f"{PROXY_URL}/upload/v1beta/files",
-        headers={"x-goog-api-key": CLIENT_KEY, "x-goog-upload-protocol": "raw", "content-type": "text/plain"},
+        headers={
+            "x-goog-api-key": CLIENT_KEY,
+            "x-goog-upload-protocol": "resumable",
+            "x-goog-upload-command": "start",
+            "x-goog-upload-header-content-type": "text/plain",
+        },
+    )
+    answer = httpx2.post(
+        started.headers["x-goog-upload-url"],
+        headers={"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"},
         content=b"a" * 1000,
     )
     return str(answer.json()["file"]["name"])
