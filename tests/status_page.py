@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 
 from proxycore import updates
 from proxycore.demo import Health, StandIn
+from proxycore.key import Key
 from tests.browser import Visit, visit
 from tests.conftest import Proxy, proxy
 from tests.wire import ask
@@ -76,3 +77,9 @@ def row(page: Page, name: str) -> Any:  # noqa: ANN401 - a locator
 async def generate(here: Proxy, count: int = 1) -> None:
     for _ in range(count):
         await ask(here.port, "POST", GENERATE, CLIENT, body=BODY)
+
+
+async def generate_until(here: Proxy, some: Callable[[Key], object]) -> None:
+    """Generates until this is so of a key."""
+    while not any(map(some, here.app.rotator.keys)):
+        await generate(here)

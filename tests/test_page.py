@@ -27,6 +27,7 @@ from tests.status_page import (
     enter,
     entered,
     generate,
+    generate_until,
     pool,
     row,
 )
@@ -118,8 +119,7 @@ async def test_the_countdown_is_true_to_a_second_whatever_the_browsers_clock_say
 
 async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
     async with pool({"spent": Health.quota(1), "fine": Health.healthy()}) as (here, _):
-        while not any(map(rests, here.app.rotator.keys)):
-            await generate(here)
+        await generate_until(here, rests)
         async with entered(here.url) as there:
             page, spent = there.page, row(there.page, "spent")
             await expect(spent).to_contain_text(f"rests for {MODEL}")
@@ -205,7 +205,7 @@ async def test_among_500_keys_one_is_found_and_those_that_rest_come_first() -> N
 
 async def test_it_speaks_chinese_and_remembers_what_it_was_told_to_speak() -> None:
     async with pool({"bad": Health.suspended(), "fine": Health.healthy()}) as (here, _):
-        await generate(here, 10)
+        await generate_until(here, rests)
         async with entered(here.url, locale="zh-CN") as there:
             page = there.page
             assert await page.locator("html").get_attribute("lang") == "zh-CN"

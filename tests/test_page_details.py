@@ -13,7 +13,7 @@ from proxycore.demo import Health
 from proxycore.key import Key
 from proxycore.status import page_files
 from tests.browser import needs_chromium, visit
-from tests.conftest import Proxy
+from tests.conftest import Proxy, rests
 from tests.status_page import (
     ADMIN,
     BODY,
@@ -25,6 +25,7 @@ from tests.status_page import (
     enter,
     entered,
     generate,
+    generate_until,
     pool,
     row,
 )
@@ -53,7 +54,7 @@ async def test_what_is_focused_or_pressed_in_the_details_stays_while_they_change
         here,
         _,
     ):
-        await generate(here, 40)
+        await generate_until(here, rests)
         async with entered(here.url) as there:
             page = there.page
             await row(page, "few").get_by_role("button").click()
