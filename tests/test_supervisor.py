@@ -28,12 +28,13 @@ async def endless(_: Seen, writer: asyncio.StreamWriter) -> None:
 
 
 def children(pid: int) -> list[int]:
+    """In the order of their birth."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def workers(started: Program) -> list[int]:
     """The workers, without the hall, which is the first child."""
-    return sorted(children(started.process.pid))[1:]
+    return children(started.process.pid)[1:]
 
 
 def environment(upstream: RawUpstream, count: int = 2) -> dict[str, str]:
@@ -146,7 +147,7 @@ async def test_the_hall_is_replaced_as_well(tmp_path: Path) -> None:
     async with RawUpstream(always(OK)) as upstream:
         with program(folder=tmp_path, environment=environment(upstream)) as started:
             port = await ready(started)
-            hall = min(children(started.process.pid))
+            hall = children(started.process.pid)[0]
             os.kill(hall, signal.SIGKILL)
             await asyncio.to_thread(
                 started.wait_for, re.compile(r"the hall \(pid \d+\) was killed by SIGKILL")
