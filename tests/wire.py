@@ -92,7 +92,7 @@ class RawUpstream:
         if gone in done:
             seen.closed = time.monotonic()
             script.cancel()
-            await asyncio.gather(script, return_exceptions=True)
+            await asyncio.gather(script, gone, return_exceptions=True)
             writer.transport.abort()
             return
         # Nothing was lost: a client that waits for an answer sends nothing.
