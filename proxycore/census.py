@@ -99,15 +99,13 @@ class HostCensus(Census):
 
         Our own alone would look as if everything had begun anew.
         """
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * _PATIENCE):
                 await self._connected.wait()
                 question, figures = self._questions.new()
                 self._tell(question=question)
                 if told := await figures:
                     return told
-        except TimeoutError:
-            pass
         raise CensusError("What the other processes have counted can't be had now.")
 
     async def close(self) -> None:

@@ -50,6 +50,12 @@ async def hall(path: Path) -> AsyncIterator[None]:
     await counting.close()
 
 
+def told(count: int, **numbers: int) -> bytes:
+    """A worker's message of so many attempts."""
+    message = {"counts": [["attempts", ["1", "2xx"], count]], "now": None, **numbers}
+    return json.dumps(message).encode() + b"\n"
+
+
 def children(started: Program) -> list[int]:
     """The hall and the workers, the latest last."""
     pid = started.process.pid
@@ -121,8 +127,7 @@ async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
         path = Path(folder) / "census"
         async with hall(path):
             reader, writer = await asyncio.open_unix_connection(str(path))
-            message = {"counts": [["attempts", ["1", "2xx"], 5]], "now": None}
-            writer.write(json.dumps(message).encode() + b"\n")
+            writer.write(told(5))
             meter = Meter()
             ours = HostCensus(meter, path)
             while (figures := await ours.figures()).tally.of("attempts") != {("1", "2xx"): 5}:
@@ -135,12 +140,6 @@ async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
 
 
 async def test_an_answer_that_is_under_way_already_is_not_taken_for_the_answer_to_a_later_question() -> None:
-    def told(count: int, **numbers: int) -> bytes:
-        return (
-            json.dumps({"counts": [["attempts", ["1", "2xx"], count]], "now": None} | numbers).encode()
-            + b"\n"
-        )
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "census"
         async with hall(path):

@@ -1,8 +1,8 @@
 /** A key's details: what narrow screens leave out of its row, its models and quotas, and what can be done. */
 
-import { ago, clock, duration, make, moment, now, number, put } from "./format.js";
-import { runs, stateOf } from "./health.js";
-import { reason, say } from "./words.js";
+import { ago, arrange, clock, duration, make, moment, now, number, put } from "./format.js";
+import { because, runs, stateOf } from "./health.js";
+import { say } from "./words.js";
 
 // name of the fact, and its text (empty: it is left out)
 const FACTS = [
@@ -46,11 +46,6 @@ export class Details {
     for (const [action, button] of Object.entries(this.buttons)) label(button, action);
     this.buttons.release.hidden = stateOf(key) === "ready";
     if (focused && (focused.hidden || !focused.isConnected)) this.buttons.try.focus();
-  }
-
-  /** A second has passed. */
-  tick() {
-    this.show(this.key);
   }
 
   build() {
@@ -102,14 +97,14 @@ class Model {
   }
 
   show({ bench, quotas, today }) {
-    const state = runs(bench) ? "benched" : "ready";
+    const rests = runs(bench), state = rests ? "benched" : "ready";
     put(this.badge, say(state));
     this.badge.dataset.state = state;
-    put(this.why, runs(bench) ? ` ${because(bench)} · ` : "");
-    put(this.left, runs(bench) ? countdown(bench.until) : "");
+    put(this.why, rests ? ` ${because(bench)} · ` : "");
+    put(this.left, rests ? countdown(bench.until) : "");
     label(this.release, "release");
     this.release.setAttribute("aria-label", say("releaseFor", { model: this.name }));
-    this.release.hidden = !runs(bench);
+    this.release.hidden = !rests;
     keep(this.quotas, this.bars, Object.keys(quotas), (id) => new Bar(id));
     for (const [id, bar] of this.bars) bar.show(quotas[id].left, quotas[id].allowed, spanOf(quotas[id]));
     this.today.element.hidden = !today;
@@ -135,16 +130,12 @@ class Bar {
 
 /** Keeps one child for each name, in the order of the names; those that are new are made. */
 function keep(parent, kept, names, build) {
-  for (const [name, one] of kept) if (!names.includes(name)) { one.element.remove(); kept.delete(name); }
-  names.forEach((name, at) => {
-    if (!kept.has(name)) kept.set(name, build(name));
-    const { element } = kept.get(name);
-    if (parent.children[at] !== element) parent.insertBefore(element, parent.children[at] ?? null);
-  });
+  for (const name of kept.keys()) if (!names.includes(name)) kept.delete(name);
+  for (const name of names) if (!kept.has(name)) kept.set(name, build(name));
+  arrange(parent, names.map((name) => kept.get(name).element));
 }
 
 const label = (button, action) => put(button, say({ try: "tryNow", rest: "restIt", release: "release" }[action]));
-const because = (bench) => `${reason(bench.reason)} · ${say("strikes", { count: bench.strikes })}`;
 const countdown = (until) => `${clock(until - now())} · ${say("at", { time: moment(until) })}`;
 
 function spanOf(quota) {

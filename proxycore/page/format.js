@@ -71,6 +71,15 @@ export function ago(seconds) {
   return format(Intl.RelativeTimeFormat, { style: "narrow" }).format(-Math.floor(gone / size), unit);
 }
 
+/** Makes these the children, in this order, and moves none that is in its place. */
+export function arrange(parent, elements) {
+  const wanted = new Set(elements);
+  for (const one of [...parent.children]) if (!wanted.has(one)) one.remove();
+  elements.forEach((one, at) => {
+    if (parent.children[at] !== one) parent.insertBefore(one, parent.children[at] ?? null);
+  });
+}
+
 /** An element with a class, texts and other elements in it. */
 export function make(tag, kind = "", ...content) {
   const one = document.createElement(tag);

@@ -1,7 +1,7 @@
 /** A key's health at this moment: a bench that is over does not count, whatever was last heard. */
 
 import { now } from "./format.js";
-import { reason } from "./words.js";
+import { reason, say } from "./words.js";
 
 /** Whether a bench still runs. */
 export const runs = (bench) => Boolean(bench) && bench.until > now();
@@ -41,3 +41,6 @@ export function matches(key, words) {
   const text = texts.join("\n").toLowerCase();
   return words.every((word) => text.includes(word));
 }
+
+/** Why a key rests, and after how many strikes in a row. */
+export const because = (bench) => `${reason(bench.reason)} · ${say("strikes", { count: bench.strikes })}`;

@@ -1,8 +1,8 @@
 /** The table of keys: a row for each, kept and changed in place, and its details below it when it is opened. */
 
 import { Details } from "./details.js";
-import { ago, clock, duration, make, moment, now, number, put } from "./format.js";
-import { holds, matches, passes, restingModels, stateOf } from "./health.js";
+import { ago, arrange, clock, duration, make, moment, now, number, put } from "./format.js";
+import { because, holds, matches, passes, restingModels, stateOf } from "./health.js";
 import { reason, say } from "./words.js";
 
 const ORDER = { retired: 0, benched: 1, ready: 3 };
@@ -108,11 +108,7 @@ export class Keys {
 
   place(elements) {
     const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
-    const wanted = new Set(elements);
-    for (const one of [...this.body.children]) if (!wanted.has(one)) one.remove();
-    elements.forEach((one, at) => {
-      if (this.body.children[at] !== one) this.body.insertBefore(one, this.body.children[at] ?? null);
-    });
+    arrange(this.body, elements);
     if (focused && document.activeElement !== focused) (focused.isConnected ? focused : this.filter).focus({ preventScroll: true });
   }
 
@@ -186,7 +182,7 @@ class Row {
     const before = this.held;
     put(this.cells[11], ago(this.key.last_used));
     if (before) this.health();
-    if (this.details.open) this.details.tick();
+    if (this.details.open) this.details.show(this.key);
     return Boolean(before) && before.bench !== this.held?.bench;
   }
 
@@ -201,7 +197,7 @@ class Row {
     }
     put(this.aside, aside);
     this.element.dataset.state = state === "ready" && held ? "partly" : state;
-    put(this.cells[3], held ? `${reason(held.bench.reason)} · ${say("strikes", { count: held.bench.strikes })}` : "");
+    put(this.cells[3], held ? because(held.bench) : "");
     put(this.left, held ? `${clock(held.bench.until - now())} ·` : "");
     put(this.moment, held ? say("at", { time: moment(held.bench.until) }) : "");
     put(this.cells[11], ago(this.key.last_used));
