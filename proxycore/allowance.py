@@ -1,16 +1,17 @@
 """What one Google project may use of one model, and what it has used of it: bench, quotas, calls. Pure.
 
 Calls are the moments at which they were sent, or will be: a request that waits in line has reserved one.
-Times are seconds since the epoch.
+Times are the clock's moments, in seconds.
 """
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxycore.bench import Bench
+from proxycore.bench import Bench, end_of_day, moment_of_day
+from proxycore.clock import Clock
 from proxycore.quota import Quota
-from proxycore.verdict import DAY, Limit, until_google_midnight
+from proxycore.verdict import DAY, Limit
 
 HEAD_START = 0.25
 """Seconds that the first call after a bench has to itself: refusals come at once, long thoughts do not."""
@@ -24,16 +25,22 @@ _MANY = 16  # calls at once, from which on any number may be
 
 @dataclass(slots=True)
 class Today:
-    """Google's quota of a day: so many calls until `ends`, its next midnight."""
+    """Google's quota of a day: so many calls until `ends`, the midnight after `moment`."""
 
     requests: int
+    moment: float
     ends: float
     used: int
 
-    def roll(self, now: float) -> None:
+    def roll(self, clock: Clock) -> None:
         """Begins a new day, if it is time."""
-        if now >= self.ends:
-            self.used, self.ends = 0, now + until_google_midnight(now)
+        if clock() >= self.ends:
+            self.used, self.moment = 0, clock()
+            self.reckon_day(clock)
+
+    def reckon_day(self, clock: Clock) -> None:
+        """The day ends by the wall clock as it is set now."""
+        self.ends = end_of_day(self.moment, clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,6 @@ class Allowance:
         for quota in self.quotas.values():
             quota.widen(now)
         if self.today:
-            self.today.roll(now)
             self.today.used += 1
 
     def learn_again(self, now: float) -> bool:
@@ -181,7 +187,7 @@ class Allowance:
         and may tell of earlier ones when they hear of this.
         """
         if limit.seconds == DAY:
-            self.today = Today(limit.requests, now + told, limit.requests)
+            self.today = Today(limit.requests, moment_of_day(now, told), now + told, limit.requests)
             return
         if limit.quota not in self.quotas:
             self.quotas[limit.quota] = Quota.of(limit, since)
@@ -213,12 +219,19 @@ class Allowance:
         self._open |= other._open
         self.shared |= other.shared
 
-    def snapshot(self, now: float) -> dict[str, Any]:
-        """What there is to know, as JSON has it.
+    def reckon_day(self, clock: Clock) -> None:
+        """What lasts until the end of Google's day ends by the wall clock as it is set now."""
+        for lasting in (self.bench, self.today):
+            if lasting:
+                lasting.reckon_day(clock)
+
+    def snapshot(self, clock: Clock) -> dict[str, Any]:
+        """What there is to know, as JSON has it, times by the wall clock.
 
         Of each quota by Google's name what Google says (`requests` in `period` seconds), what is gone by
         (`allowed` in `window` seconds, null as long as that is not known), and how many are `left`.
         """
+        now = clock()
         quotas = {
             name: {
                 "requests": quota.requests,
@@ -232,5 +245,6 @@ class Allowance:
         today = None
         if self.today:
             left = max(0, self.today.requests - self.today.used)
-            today = {"requests": self.today.requests, "left": left, "until": self.today.ends}
-        return {"bench": self.bench.snapshot() if self.bench else None, "quotas": quotas, "today": today}
+            until = clock.to_wall(self.today.ends)
+            today = {"requests": self.today.requests, "left": left, "until": until}
+        return {"bench": self.bench.snapshot(clock) if self.bench else None, "quotas": quotas, "today": today}

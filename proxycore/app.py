@@ -5,8 +5,6 @@ import random
 import secrets
 import ssl
 import sys
-import time
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +18,7 @@ from proxycore.bench import Doubling
 from proxycore.bulletin import Bulletin
 from proxycore.census import Census
 from proxycore.chronicle import Chronicle
+from proxycore.clock import Clock
 from proxycore.control import Control
 from proxycore.handler import CLIENT_SILENCE
 from proxycore.headers import Redactor, with_former
@@ -28,6 +27,7 @@ from proxycore.key import keys_of
 from proxycore.line import Lines
 from proxycore.lists import ListHandler
 from proxycore.live import LIVE_PATHS, LiveHandler
+from proxycore.log import logger
 from proxycore.meter import Meter
 from proxycore.metrics import Metrics
 from proxycore.owners import Owners
@@ -54,6 +54,7 @@ from proxycore.upstream import Route, Upstream
 from proxycore.verdict import Backoff
 
 _LARGEST_HEAD = 1024 * 1024  # bytes that are read before a request's head is given up; handlers refuse less
+_LOOK = 1.0  # seconds between two looks at the wall clock
 _GOODBYES = 100  # times 10 ms
 _REDACTED = 10_000  # names that are remembered to have no secret in them
 
@@ -61,7 +62,7 @@ _REDACTED = 10_000  # names that are remembered to have no secret in them
 class ProxyApplication(Application):
     """The routes, and the parts behind them. Belongs to the running event loop."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float], source: random.Random) -> None:
+    def __init__(self, settings: Settings, clock: Clock, source: random.Random) -> None:
         self._clock = clock
         self._presence = Presence()
         self._secrets: dict[str, str] = {}
@@ -128,6 +129,23 @@ class ProxyApplication(Application):
         bulletin.hear = herald.hear
         bulletin.start()
         herald.tell_all()
+
+    async def watch_wall_clock(self) -> None:
+        """Looks at the wall clock every second, until it is cancelled."""
+        while True:
+            self.look_at_wall_clock()
+            await asyncio.sleep(_LOOK)
+
+    def look_at_wall_clock(self) -> None:
+        """Goes by the wall clock where that is what counts, if it was set."""
+        if step := self._clock.look():
+            logger.info(
+                "the system's clock was set %s by %.1f s; benches last as long as before, except those until"
+                " Google's midnight, which end by the new time",
+                "forward" if step > 0 else "back",
+                abs(step),
+            )
+            self.rotator.reckon_days()
 
     def drain(self) -> None:
         """Begins to end: streams go on, but no new ones should come."""
@@ -198,10 +216,14 @@ class ProxyApplication(Application):
         )
 
     async def _current(self) -> dict[str, Any]:
-        return snapshot(self.rotator, await self.census.figures(), self._clock(), self._redact)
+        figures = await self.census.figures()
+        self.look_at_wall_clock()
+        return snapshot(self.rotator, figures, self._clock, self._redact)
 
     async def _metrics(self) -> Metrics:
-        return Metrics(self.rotator, await self.census.figures(), self._clock(), self._redact)
+        figures = await self.census.figures()
+        self.look_at_wall_clock()
+        return Metrics(self.rotator, figures, self._clock, self._redact)
 
 
 def _told(settings: Settings) -> list[tuple[str, str, str]]:
@@ -230,11 +252,11 @@ def route_of(settings: Settings) -> Route:
 
 def make_app(
     settings: Settings,
-    clock: Callable[[], float] = time.time,
+    clock: Clock | None = None,
     bulletin: Bulletin | None = None,
 ) -> ProxyApplication:
     """The application that these settings make, with others to tell and hear. Belongs to the running loop."""
-    app = ProxyApplication(settings, clock, random.Random())  # noqa: S311 - a key is chosen, not made
+    app = ProxyApplication(settings, clock or Clock(), random.Random())  # noqa: S311 - a key is chosen, not made
     if bulletin:
         app.join(bulletin)
     return app

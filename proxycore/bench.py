@@ -1,18 +1,20 @@
 """A bench: a rest until a moment, for a reason, after so many strikes in a row. Pure.
 
-Times are seconds since the epoch.
+Times are the clock's moments, in seconds.
 """
 
 import random
 from dataclasses import dataclass
 from typing import Any
 
-from proxycore.verdict import Verdict
+from proxycore.clock import Clock
+from proxycore.verdict import Verdict, until_google_midnight
 
 SHORTEST = 1.0
 """Seconds: no bench is shorter, whatever an answer says (`retryDelay` can be `0s`)."""
 
 _JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
+_MARGIN = 1.0  # seconds before midnight, within which a moment might be taken for one of the next day
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,35 @@ class Doubling:
 
 @dataclass(slots=True)
 class Bench:
-    """A rest: until `benched_until`, for a reason, with strikes in a row."""
+    """A rest: until `benched_until`, for a reason, with strikes in a row.
+
+    One that ends with a day of Google's has a moment of that day as `day_of`.
+    """
 
     reason: str
     benched_until: float
     strikes: int = 1
+    day_of: float | None = None
 
-    def snapshot(self) -> dict[str, Any]:
-        """What there is to know, as JSON has it."""
-        return {"reason": self.reason, "until": self.benched_until, "strikes": self.strikes}
+    def reckon_day(self, clock: Clock) -> None:
+        """If it ends with a day of Google's: it ends when that does, by the wall clock as it is set now."""
+        if self.day_of is not None:
+            self.benched_until = end_of_day(self.day_of, clock)
+
+    def snapshot(self, clock: Clock) -> dict[str, Any]:
+        """What there is to know, as JSON has it, the time by the wall clock."""
+        until = clock.to_wall(self.benched_until)
+        return {"reason": self.reason, "until": until, "strikes": self.strikes}
+
+
+def end_of_day(moment: float, clock: Clock) -> float:
+    """The moment at which the day of Google's ends that this moment is in, by the wall clock as it is set."""
+    return moment + until_google_midnight(clock.to_wall(moment))
+
+
+def moment_of_day(now: float, left: float) -> float:
+    """A moment of the day of Google's that ends in so many seconds: now, if it is not too near to the end."""
+    return now + min(0.0, left - _MARGIN)
 
 
 def bench_after(
@@ -49,11 +71,12 @@ def bench_after(
     if not running:
         # Calls that were under way together are refused together: that is one strike, not twenty.
         strikes += 1
-    seconds = doubling.seconds(strikes) if verdict.seconds is None else verdict.seconds
-    seconds = max(seconds, SHORTEST)
+    told = doubling.seconds(strikes) if verdict.seconds is None else verdict.seconds
+    seconds = max(told, SHORTEST)
     until = now + seconds + source.uniform(0.0, min(_JITTER_SHARE * seconds, _JITTER_MAX))
+    day_of = moment_of_day(now, told) if verdict.day else None
     if running and current is not None:
         if until > current.benched_until and verdict.seconds is not None:
-            current.benched_until, current.reason = until, verdict.reason
+            current.benched_until, current.reason, current.day_of = until, verdict.reason, day_of
         return None
-    return Bench(verdict.reason, until, strikes)
+    return Bench(verdict.reason, until, strikes, day_of)

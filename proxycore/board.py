@@ -12,7 +12,7 @@ Reader = Callable[[Sequence[Notice]], None]
 class Board:
     """Keeps the newest notice of each topic, and passes on what is new.
 
-    `clock` tells seconds since the epoch. A notice that says that something no longer holds is kept as
+    `clock` tells the moment, in seconds. A notice that says that something no longer holds is kept as
     well, lest an older one comes late.
     """
 

@@ -14,8 +14,7 @@ Each question is asked anew and has a number: an answer that is under way alread
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
@@ -182,9 +181,10 @@ class _Desk:
 
 
 class CensusHall:
-    """Adds up what the workers of a host have counted."""
+    """Adds up what the workers of a host have counted. `clock` tells the moment, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._tally = Tally()
         self._desks: set[_Desk] = set()
         self._answers: set[asyncio.Task[None]] = set()
@@ -207,7 +207,7 @@ class CensusHall:
             while line := await reader.readline():
                 message = json.loads(line)
                 self._tally.merge(message["counts"])
-                forget_old(self._tally, time.time())
+                forget_old(self._tally, self._clock())
                 desk.now = message["now"]
                 if "answer" in message:
                     desk.questions.answered(message["answer"], None)

@@ -1,12 +1,13 @@
 """The choice of a key for a model: a random one that is ready, or else the first to come back. Pure.
 
-The clock (seconds since the epoch) and the random source come in. What changes is told to `listeners`.
+The clock and the random source come in. What changes is told to `listeners`.
 """
 
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 
+from proxycore.clock import Clock
 from proxycore.key import Key, Project
 from proxycore.outage import Outage, Outages
 from proxycore.roster import Roster
@@ -18,14 +19,15 @@ Listener = Callable[[str, Key | None, str, float], None]
 
 The kinds: `model`, `whole` and `retired` for benches that began or ended, `quota` for what was learned from
 a refusal and `lesson` for what others' calls add to that, `project`, `outage`, `call` and `uncall` for calls
-that count or don't any more, `room` if more calls may be open at once, `keys` if there are others now.
+that count or don't any more, `room` if more calls may be open at once, `keys` if there are others now, `day`
+if the ends of Google's days are other moments than was thought.
 """
 
 
 class Choice:
     """Chooses among the keys. `outages` may hold all of them back but for a trial now and then."""
 
-    def __init__(self, keys: Iterable[Key], *, clock: Callable[[], float], source: random.Random) -> None:
+    def __init__(self, keys: Iterable[Key], *, clock: Clock, source: random.Random) -> None:
         self._set(keys)
         self.outages = Outages()
         self.listeners: list[Listener] = []

@@ -5,11 +5,11 @@ sooner or later is a warning, and a key that is of no use any more is an error.
 """
 
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from proxycore.bench import Bench
+from proxycore.clock import Clock
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.outage import Outage
@@ -19,9 +19,9 @@ _LEVELS = {"model": logging.INFO, "whole": logging.WARNING, "retired": logging.E
 
 
 class Chronicle:
-    """Writes down what the rotator tells. `clock` tells seconds since the epoch."""
+    """Writes down what the rotator tells."""
 
-    def __init__(self, rotator: Rotator, clock: Callable[[], float]) -> None:
+    def __init__(self, rotator: Rotator, clock: Clock) -> None:
         self._rotator = rotator
         self._clock = clock
         self._known: dict[str | None, Outage] = {}
@@ -31,7 +31,9 @@ class Chronicle:
 
     def _benched(self, key: Key, kind: str, model: str, bench: Bench) -> None:
         seconds = max(0, round(bench.benched_until - self._clock()))
-        until = datetime.fromtimestamp(bench.benched_until, UTC).isoformat(timespec="seconds")
+        until = datetime.fromtimestamp(self._clock.to_wall(bench.benched_until), UTC).isoformat(
+            timespec="seconds"
+        )
         fields = _about(key, model, bench) | {"strikes": bench.strikes, "seconds": seconds, "until": until}
         word = "retired" if kind == "retired" else "benched"
         logger.log(_LEVELS[kind], "%s", word, extra={"fields": fields})

@@ -104,14 +104,30 @@ def _seconds(duration: str) -> float | None:
 
 
 def retry_after(headers: Fields, now: float) -> float | None:
-    """Seconds in `Retry-After`, which is a number or a date (RFC 9110 §10.2.3)."""
-    value = next((value.strip() for name, value in headers if name.lower() == "retry-after"), "")
+    """Seconds in `Retry-After`, which is a number or a date (RFC 9110 §10.2.3).
+
+    A date counts from the answer's own `Date` (§6.6.1), since one clock made both; without that from `now`,
+    the wall clock in seconds since the epoch.
+    """
+    value = _first_value(headers, "retry-after")
     if value.isascii() and value.isdigit():
         return min(float(value), LONGEST_TOLD)
+    moment = _http_date(value)
+    if moment is None:
+        return None
+    sent = _http_date(_first_value(headers, "date"))
+    return min(max(moment - (now if sent is None else sent), 0.0), LONGEST_TOLD)
+
+
+def _first_value(headers: Fields, wanted: str) -> str:
+    return next((value.strip() for name, value in headers if name.lower() == wanted), "")
+
+
+def _http_date(value: str) -> float | None:
+    """Seconds since the epoch; None when it is no date."""
     try:
         moment = parsedate_to_datetime(value)
         # One of the three forms of a date doesn't say that it is GMT (RFC 9110 §5.6.7).
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_TOLD)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import Callable
 from weakref import WeakSet
 
@@ -17,12 +16,14 @@ async def keep_hall(
     link: Callable[[], Replicas | None],
     stop: asyncio.Event,
     reload: asyncio.Event | None = None,
+    *,
+    clock: Callable[[], float],
 ) -> None:
     """Serves the board to the workers that connect to this Unix socket, until `stop`.
 
     `link` makes the link to other hosts, and makes it anew at every `reload`.
     """
-    board, again = Board(time.time), reload or asyncio.Event()
+    board, again = Board(clock), reload or asyncio.Event()
     work = await _share(link(), board)
     wires: WeakSet[Wire] = WeakSet()
 

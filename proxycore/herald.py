@@ -1,13 +1,14 @@
 """What this process knows (rotator, lines, owners) as notices: told when it changes, and heard from others.
 
-Times are seconds since the epoch.
+Times are the clock's moments, in seconds.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from proxycore.allowance import REMEMBERED, Allowance, Today
-from proxycore.bench import Bench
+from proxycore.bench import Bench, end_of_day
+from proxycore.clock import Clock
 from proxycore.key import Key
 from proxycore.line import Lines
 from proxycore.notice import Notice, fingerprint
@@ -36,7 +37,7 @@ class Herald:
         *,
         tell: Callable[[Notice], None],
         recall: Callable[[], Iterable[Notice]] = tuple,
-        clock: Callable[[], float],
+        clock: Clock,
         me: str,
     ) -> None:
         self._rotator = rotator
@@ -75,7 +76,7 @@ class Herald:
 
     def _changed(self, kind: str, key: Key | None, model: str, at: float) -> None:
         # What is heard is not told, but for what follows from it.
-        if kind == "room" or (self._rotator.hearsay and kind != "lesson"):
+        if kind in {"room", "day"} or (self._rotator.hearsay and kind != "lesson"):
             return
         if key and key not in self._names:
             return  # it was removed, and finishes what it is doing
@@ -92,12 +93,14 @@ class Herald:
             self._post(kind, key, "", key.project.name, self._clock() + _LONGEST)
         elif kind in {"quota", "lesson"}:
             allowance = key.project.allowances[model]
-            self._post("quota", key, model, _quotas(allowance), self._clock() + _LONGEST)
+            today = [allowance.today.ends, allowance.today.moment] if allowance.today else []
+            self._post("quota", key, model, _quotas(allowance), self._clock() + _LONGEST, *today)
         else:
             bench = _bench_of(kind, key, model)
-            value = [bench.reason, bench.benched_until, bench.strikes] if bench else None
-            until = bench.benched_until if bench else self._clock()
-            self._post(kind, key, model, value, until + _REMEMBER_STRIKES)
+            value = [bench.reason, bench.strikes] if bench else None
+            moments = _known(bench.benched_until, bench.day_of) if bench else []
+            until = moments[0] if moments else self._clock()
+            self._post(kind, key, model, value, until + _REMEMBER_STRIKES, *moments)
             if kind == "model":
                 self._share(key, model)
 
@@ -113,25 +116,33 @@ class Herald:
 
     def _tell_call(self, key: Key, model: str, at: float, *, made: bool) -> None:
         about = f"{model} {self._me} {at!r}"
-        self._post("call", key, about, at if made else None, at + REMEMBERED)
+        self._post("call", key, about, made or None, at + REMEMBERED, at)
 
     def _tell_outage(self, model: str) -> None:
         outage = self._rotator.outages.current.get(model or None)
-        value = [outage.reason, outage.since, outage.next_trial] if outage else None
-        until = max(self._clock(), (outage and outage.next_trial) or 0.0) + _REMEMBER_STRIKES
-        self._post("outage", None, model or _EVERYTHING, value, until)
+        moments = _known(outage.since, outage.next_trial) if outage else []
+        until = max(self._clock(), *moments) + _REMEMBER_STRIKES
+        self._post("outage", None, model or _EVERYTHING, outage and outage.reason, until, *moments)
 
     def _expected(self, model: str, at: float, *, gone: bool) -> None:
         if not self._rotator.hearsay:
-            self._post("expect", None, f"{model} {at!r}", None if gone else at, at + 1.0)
+            self._post("expect", None, f"{model} {at!r}", None if gone else True, at + 1.0, at)
 
     def _learned(self, name: str, key: Key, until: float) -> None:
         if not self._rotator.hearsay and key in self._names:
             self._post("owner", key, name, True, min(until, self._clock() + _LONGEST))
 
-    def _post(self, kind: str, key: Key | None, about: str, value: Any, until: float) -> None:  # noqa: ANN401 - JSON
+    def _post(
+        self,
+        kind: str,
+        key: Key | None,
+        about: str,
+        value: Any,  # noqa: ANN401 - JSON
+        until: float,
+        *moments: float,
+    ) -> None:
         name = self._names[key] if key else ""
-        self._tell(Notice(kind, name, about, value, self._clock(), until))
+        self._tell(Notice(kind, name, about, value, self._clock(), until, moments))
 
     # What is heard.
 
@@ -161,20 +172,20 @@ class Herald:
                 self._rotator.assign(key, str(notice.value))
             case "quota":
                 allowance = key.project.allowance(notice.about, self._clock())
-                _set_quotas(allowance, notice.value, self._rotator.since, self._clock())
+                self._set_quotas(allowance, notice)
                 self._rotator.changed("quota", key, notice.about)
                 self._share(key, notice.about)
             case "model" | "whole" | "retired" if notice.value is None:
                 self._rotator.release(key, notice.kind, notice.about)
             case "model" | "whole" | "retired":
-                reason, until, strikes = notice.value
-                bench = Bench(str(reason), float(until), int(strikes))
+                (reason, strikes), (until, *day_of) = notice.value, notice.moments
+                ends = self._end(until, *day_of)
+                bench = Bench(str(reason), ends, int(strikes), *day_of)
                 self._rotator.rest(key, notice.kind, bench, notice.about)
                 self._share(key, notice.about)
 
     def _hear_call(self, key: Key, notice: Notice) -> None:
-        model, _, moment = notice.about.rsplit(" ", 2)
-        at = float(moment)
+        model, (at,) = notice.about.rsplit(" ", 2)[0], notice.moments
         key.project.allowance(model, self._clock())
         self._share(key, model)  # as long as all that are known here were made here
         if notice.value is None:
@@ -187,16 +198,33 @@ class Herald:
 
     def _hear_of_all(self, notice: Notice) -> None:
         if notice.kind == "expect":
-            model, _, moment = notice.about.rpartition(" ")
-            self._lines.expect(model, float(moment), gone=notice.value is None)
+            model, (at,) = notice.about.rpartition(" ")[0], notice.moments
+            self._lines.expect(model, at, gone=notice.value is None)
         elif notice.kind == "outage":
             breadth = None if notice.about == _EVERYTHING else notice.about
             if notice.value is None:
                 self._rotator.outages.current.pop(breadth, None)
             else:
-                reason, since, next_trial = notice.value
-                self._rotator.outages.current[breadth] = Outage(reason, breadth, since, next_trial)
+                since, *trial = notice.moments
+                outage = Outage(str(notice.value), breadth, since, trial[0] if trial else None)
+                self._rotator.outages.current[breadth] = outage
             self._rotator.changed("outage", None, breadth or "")
+
+    def _set_quotas(self, allowance: Allowance, notice: Notice) -> None:
+        now = self._clock()
+        for name, (requests, period, allowed, window, shortest) in notice.value["quotas"].items():
+            quota = allowance.quotas.setdefault(name, Quota(requests, period, self._rotator.since, allowed))
+            quota.requests, quota.period, quota.allowed = requests, period, allowed
+            quota.window, quota.shortest = window, shortest
+            quota.widen_at = now + (window or period)
+        if notice.value["today"]:
+            (requests, used), (ends, day_of) = notice.value["today"], notice.moments
+            allowance.today = Today(requests, day_of, self._end(ends, day_of), used)
+
+    def _end(self, told: float, day_of: float | None = None) -> float:
+        """When something ends that was told to end then, and with Google's day if it has a moment of that."""
+        # The wall clock of another host may be wrong, or was when it told.
+        return told if day_of is None else min(told, end_of_day(day_of, self._clock))
 
 
 def _bench_of(kind: str, key: Key, model: str) -> Bench | None:
@@ -206,6 +234,10 @@ def _bench_of(kind: str, key: Key, model: str) -> Bench | None:
     return key.whole if kind == "whole" else key.retired
 
 
+def _known(*moments: float | None) -> list[float]:
+    return [moment for moment in moments if moment is not None]
+
+
 def _quotas(allowance: Allowance) -> dict[str, Any]:
     today = allowance.today
     return {
@@ -213,15 +245,5 @@ def _quotas(allowance: Allowance) -> dict[str, Any]:
             name: [quota.requests, quota.period, quota.allowed, quota.window, quota.shortest]
             for name, quota in allowance.quotas.items()
         },
-        "today": [today.requests, today.ends, today.used] if today else None,
+        "today": [today.requests, today.used] if today else None,
     }
-
-
-def _set_quotas(allowance: Allowance, value: dict[str, Any], since: float, now: float) -> None:
-    for name, (requests, period, allowed, window, shortest) in value["quotas"].items():
-        quota = allowance.quotas.setdefault(name, Quota(requests, period, since, allowed))
-        quota.requests, quota.period, quota.allowed = requests, period, allowed
-        quota.window, quota.shortest = window, shortest
-        quota.widen_at = now + (window or period)
-    if value["today"]:
-        allowance.today = Today(*value["today"])

@@ -3,10 +3,10 @@
 It is counted in a tally, and so adds up over processes.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
+from proxycore.clock import Clock
 from proxycore.tally import Tally, median_in
 
 FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 120, 300)
@@ -19,9 +19,12 @@ _NAMES = ("minute.requests", "minute.refusals", "minute.first_byte.bucket", "min
 
 
 class History:
-    """Counts what happens in the running minute. `clock` tells seconds since the epoch."""
+    """Counts what happens in the running minute. `clock` tells the moment, in seconds.
 
-    def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
+    Minutes are the steady clock's, so that setting the wall clock neither mixes nor loses any.
+    """
+
+    def __init__(self, tally: Tally, clock: Callable[[], float]) -> None:
         self._tally = tally
         self._clock = clock
         self._running = 0
@@ -48,22 +51,25 @@ class History:
 
 
 def forget_old(tally: Tally, now: float) -> None:
-    """Forgets what is older than an hour."""
+    """Forgets what is older than an hour at the moment `now`."""
     oldest = int(now // 60) - MINUTES
     for name in _NAMES:
         tally.forget(name, [labels for labels in tally.of(name) if int(labels[0]) <= oldest])
 
 
-def last_hour(tally: Tally, now: float) -> list[dict[str, Any]]:
-    """Minute by minute, the oldest first, the running one last, as JSON has it."""
-    running = int(now // 60)
+def last_hour(tally: Tally, clock: Clock) -> list[dict[str, Any]]:
+    """Minute by minute, the oldest first, the running one last, as JSON has it.
+
+    `time` is the minute of the wall clock in which it began, in seconds since the epoch.
+    """
+    running = int(clock() // 60)
     requests, refusals = tally.of("minute.requests"), tally.of("minute.refusals")
     measured = {
         labels[0]: counts for labels, counts, _ in tally.measured("minute.first_byte", FIRST_BYTE_BOUNDS)
     }
     return [
         {
-            "time": minute * 60,
+            "time": int(clock.to_wall(minute * 60) // 60) * 60,
             "requests": int(requests.get((str(minute),), 0)),
             "refusals": int(refusals.get((str(minute),), 0)),
             "first_byte": median_in(FIRST_BYTE_BOUNDS, measured.get(str(minute), ())),

@@ -22,7 +22,7 @@ class Kept:
     body: bytes | None
 
     def verdict(self, now: float, scope: Scope) -> Verdict:
-        """What it says about the key it was got with."""
+        """What it says about the key it was got with. `now` is the wall clock, in seconds since the epoch."""
         return judge(
             self.head.status,
             self.head.fields,

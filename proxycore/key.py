@@ -3,7 +3,7 @@
 Quotas are a project's: its keys share benches for single models, and what was learned and spent of a
 quota. Permissions are a key's own. A key whose project is not known counts as a project by itself.
 
-Times are seconds since the epoch.
+Times are the clock's moments, in seconds.
 """
 
 from collections.abc import Iterable
@@ -94,7 +94,7 @@ class Key:
 
     @property
     def rests_until(self) -> float:
-        """When the key may be used at all, in seconds since the epoch; infinity if it is retired."""
+        """When the key may be used at all, a moment of the clock; infinity if it is retired."""
         if self.retired:
             return float("inf")
         if not self.whole:
@@ -108,7 +108,7 @@ class Key:
         return "retired" if self.retired else "benched" if self.rests_until > now else "ready"
 
     def ready_at(self, model: str) -> float:
-        """When this key may be used for the model, in seconds since the epoch; the past means now."""
+        """When this key may be used for the model, a moment of the clock; the past means now."""
         allowance = self.project.allowances.get(model)
         return max(self.rests_until, allowance.free_at()) if allowance else self.rests_until
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import ssl
-import time
 from collections.abc import Callable
 
 try:
@@ -15,6 +14,7 @@ except ImportError:  # there is none on Windows
 from proxycore.app import make_app
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin
+from proxycore.clock import Clock
 from proxycore.env_file import EnvFile
 from proxycore.listener import Listener
 from proxycore.log import logger
@@ -81,9 +81,11 @@ def listen(settings: Settings) -> Listener:
 class Life:
     """A process that serves on a listener. `reread` reads the settings again, and may raise SettingsError."""
 
-    def __init__(self, settings: Settings, listener: Listener, reread: Callable[[], Settings]) -> None:
+    def __init__(
+        self, settings: Settings, listener: Listener, reread: Callable[[], Settings], clock: Clock
+    ) -> None:
         self.settings = settings
-        self.app = make_app(settings)
+        self.app = make_app(settings, clock)
         self._listener = listener
         self._reread = reread
         self._server = self.app.server(tls_context(settings))
@@ -105,7 +107,8 @@ class Life:
         """Serves until `stop`, then drains."""
         _look_at_open_files()
         self._listener.accept_for(self._server)
-        work = [asyncio.create_task(task) for task in (self.app.retrial.run(), self.app.meter.watch_loop())]
+        watches = (self.app.retrial.run(), self.app.meter.watch_loop(), self.app.watch_wall_clock())
+        work = [asyncio.create_task(watch) for watch in watches]
         when_ready()
         await stop.first.wait()
         for task in work:
@@ -134,8 +137,8 @@ async def run(
     with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
     tls_context(settings)
-    listener = listen(settings)
-    life, sharing = Life(settings, listener, reread), _Sharing()
+    listener, clock = listen(settings), Clock()
+    life, sharing = Life(settings, listener, reread, clock), _Sharing(clock)
     await sharing.take(life)
 
     def ready() -> None:
@@ -167,8 +170,9 @@ async def _reload_often(life: Life, sharing: "_Sharing", file: EnvFile, hang_up:
 class _Sharing:
     """What a single process tells other hosts, and hears from them."""
 
-    def __init__(self) -> None:
-        self._board = Board(time.time)
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._board = Board(clock)
         self._bulletin: Bulletin | None = None
         self._work: asyncio.Task[None] | None = None
 
@@ -177,9 +181,8 @@ class _Sharing:
         self.end()
         if life.settings.redis_url is None:
             return
-        self._work = await Replicas(life.settings.redis_url, life.settings.google_keys.values()).start(
-            self._board
-        )
+        replicas = Replicas(life.settings.redis_url, life.settings.google_keys.values(), self._clock)
+        self._work = await replicas.start(self._board)
         if self._bulletin is None:
             self._bulletin = Bulletin(self._board)
             life.app.join(self._bulletin)

@@ -11,7 +11,6 @@ What is counted adds up over processes (`tally`); what is under way is this proc
 """
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,16 +42,16 @@ _REFUSALS = {"401", "403", "429"}
 
 @dataclass(slots=True)
 class _Use:
-    """What was lately seen of a key. `last` is seconds since the epoch."""
+    """What was lately seen of a key. `last` is a moment of the clock."""
 
     last: float = 0.0
     first_bytes: deque[float] = field(default_factory=lambda: deque(maxlen=_FEW))
 
 
 class Meter:
-    """Is told of everything. `clock` tells seconds since the epoch."""
+    """Is told of everything. `clock` tells the moment, in seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.tally = Tally()
         self.gauges: dict[str, Callable[[], int]] = {}  # what others know of the present
         self.started = clock()
@@ -141,7 +140,7 @@ class Meter:
             self._count_bytes(record)
 
     def now(self) -> dict[str, Any]:
-        """What is under way, as JSON has it."""
+        """What is under way, as JSON has it. Times are moments of the clock that a host's processes share."""
         streams = [record for record in self._open if record.kind]
         by_client = Counter(record.client for record in self._open)
         return {name: gauge() for name, gauge in self.gauges.items()} | {

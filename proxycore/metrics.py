@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from proxycore.census import Figures
+from proxycore.clock import Clock
 from proxycore.family import NONE
 from proxycore.history import FIRST_BYTE_BOUNDS
 from proxycore.meter import DURATION_BOUNDS, LAG_BOUNDS
@@ -41,16 +42,18 @@ _HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] 
 
 
 class Metrics(Collector):
-    """The metrics at a moment: `now` is seconds since the epoch. `redact` takes secrets out of reasons.
+    """The metrics as of now. `redact` takes secrets out of reasons.
 
     Those are the upstream's own words.
     """
 
-    def __init__(self, rotator: Rotator, figures: Figures, now: float, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self, rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]
+    ) -> None:
         self._redact = redact
         self._rotator = rotator
         self._figures = figures
-        self._now = now
+        self._clock = clock
         self._names = {key.name for key in rotator.keys} | {NONE}
 
     def collect(self) -> Iterator[Metric]:
@@ -100,15 +103,18 @@ class Metrics(Collector):
             yield GaugeMetricFamily(_PREFIX + name, about, value=sum(one[counted] for one in processes))
         yield self._health()
         yield GaugeMetricFamily(f"{_PREFIX}workers", "Processes that serve.", value=len(processes))
-        started = min((one["started"] for one in processes), default=self._now)
+        started = min((one["started"] for one in processes), default=self._clock())
         yield GaugeMetricFamily(
-            f"{_PREFIX}start_time_seconds", "When it was started, since the epoch.", value=started
+            f"{_PREFIX}start_time_seconds",
+            "When it was started, since the epoch.",
+            value=self._clock.to_wall(started),
         )
 
     def _health(self) -> Metric:
         counts = dict.fromkeys(("ready", "benched", "retired"), 0)
+        now = self._clock()
         for key in self._rotator.keys:
-            counts[key.state(self._now)] += 1
+            counts[key.state(now)] += 1
         family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys, by their state as a whole.", labels=["state"])
         for state, count in counts.items():
             family.add_metric([state], count)

@@ -1,25 +1,32 @@
 """What processes tell each other: one fact, for how long it holds, and when it was found. Pure.
 
-    kind      key    about             value
-    model     which  the model         a bench: reason, until, strikes; None: cleared
-    whole     which                    the same, for all models
-    retired   which                    the same, until its next trial
-    quota     which  the model         what was learned of its quotas
-    call      which  model, who, when  when a call was sent, or will be; None: it was not
-    project   which                    the Google project that it belongs to
-    owner     which  the resource      nothing: the key owns it
-    outage           the model or *    what is thought to be happening; None: it is over
-    expect           model, when       someone was told to come back; None: came, or did not
+    kind      key    about            value                              moments
+    model     which  the model        a bench: reason, strikes;          until, and one of Google's day if it
+                                      None: cleared                      ends with that
+    whole     which                   the same, for all models           the same
+    retired   which                   the same, until its next trial     the same
+    quota     which  the model        what was learned of its quotas     the same, of the day that is counted
+    call      which  model, who, id   True; None: it was not sent        when it was sent, or will be
+    project   which                   the Google project of the key
+    owner     which  the resource     True: the key owns it
+    outage           the model or *   the reason; None: it is over       since when, and the next trial
+    expect           model, id        True: someone was told to come     when
+                                      back; None: came, or did not
 
 A key is called by its fingerprint, since its name may be given to another one day. A notice replaces an
 older one with the same kind, key and about.
+
+All times are moments of the clock that the processes of a host share. Other hosts have another, so a notice
+is `moved` on its way there: that is why its moments are in a place of their own.
 """
 
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+_NEVER = 1e15  # seconds; also keeps out what is no number, and integers that no float can hold
 
 
 def fingerprint(secret: str, salt: bytes = b"") -> str:
@@ -29,9 +36,9 @@ def fingerprint(secret: str, salt: bytes = b"") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One fact. `stamp` is when it was found and `until` when it may be forgotten, seconds since the epoch.
+    """One fact. `stamp` is when it was found and `until` when it may be forgotten.
 
-    `value` is anything that JSON can say; None says that the fact no longer holds.
+    `value` is anything that JSON can say; None says that the fact no longer holds. `moments` are its times.
     """
 
     kind: str
@@ -40,6 +47,7 @@ class Notice:
     value: Any
     stamp: float
     until: float
+    moments: tuple[float, ...] = ()
 
     @property
     def topic(self) -> tuple[str, str, str]:
@@ -47,11 +55,19 @@ class Notice:
         # Whose a resource is has one answer, whoever gives it.
         return (self.kind, "" if self.kind == "owner" else self.key, self.about)
 
+    def moved(self, seconds: float) -> "Notice":
+        """The same for a clock that is ahead of this one by so many seconds."""
+        return replace(
+            self,
+            stamp=self.stamp + seconds,
+            until=self.until + seconds,
+            moments=tuple(moment + seconds for moment in self.moments),
+        )
+
     def encode(self) -> bytes:
         """One line of JSON, without its end."""
-        return json.dumps(
-            [self.kind, self.key, self.about, self.value, self.stamp, self.until], separators=(",", ":")
-        ).encode()
+        told = [self.kind, self.key, self.about, self.value, [self.stamp, self.until, *self.moments]]
+        return json.dumps(told, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, line: bytes) -> "Notice":
@@ -61,6 +77,13 @@ class Notice:
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
         match content:
-            case [str(kind), str(key), str(about), value, int() | float() as stamp, int() | float() as until]:
-                return cls(kind, key, about, value, float(stamp), float(until))
+            case [str(kind), str(key), str(about), value, [_, _, *_] as times]:
+                stamp, until, *moments = map(_moment, times)
+                return cls(kind, key, about, value, stamp, until, tuple(moments))
         raise ValueError("not a notice")
+
+
+def _moment(told: object) -> float:
+    if isinstance(told, int | float) and abs(told) < _NEVER:
+        return float(told)
+    raise ValueError("not a moment")

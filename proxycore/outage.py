@@ -5,13 +5,14 @@ that says nothing about any of them. Then no bench is believed and the pool is n
 request at a time tries, until an answer of another kind says that it is over. While the upstream is in
 trouble, or does not serve the region, nothing is held back, since no key rests for it; it is only known.
 
-Times are seconds since the epoch.
+Times are the clock's moments, in seconds.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxycore.clock import Clock
 from proxycore.key import Project
 from proxycore.verdict import FOREIGN, PLACE, SILENCE, TROUBLE, Rest, Then, Verdict
 
@@ -55,13 +56,13 @@ class Outage:
             " Google itself, so no key is benched for it, and one request at a time tries"
         )
 
-    def snapshot(self) -> dict[str, Any]:
-        """What there is to know, as JSON has it."""
+    def snapshot(self, clock: Clock) -> dict[str, Any]:
+        """What there is to know, as JSON has it, times by the wall clock."""
         return {
             "reason": self.reason,
             "model": self.model,
-            "since": self.since,
-            "next_trial": self.next_trial,
+            "since": clock.to_wall(self.since),
+            "next_trial": None if self.next_trial is None else clock.to_wall(self.next_trial),
             "thought": self.thought,
         }
 

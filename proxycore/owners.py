@@ -36,7 +36,7 @@ class _Entry:
 class Owners:
     """Remembers the owners of resources, the last used ones if there are too many.
 
-    `clock` tells seconds since the epoch.
+    `clock` tells the moment, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float], capacity: int = _CAPACITY) -> None:

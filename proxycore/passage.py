@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from proxycore.affinity import Scope
 from proxycore.attempt import UpstreamError
+from proxycore.clock import Clock
 from proxycore.failover import Failover
 from proxycore.kept import Kept
 from proxycore.key import Key
@@ -36,7 +37,7 @@ _PAUSE = (0.05, 0.25)  # seconds between attempts after the upstream's trouble; 
 
 @dataclass(slots=True, kw_only=True)
 class Pool:
-    """The keys and all that it takes to use them. `clock` tells seconds since the epoch."""
+    """The keys and all that it takes to use them."""
 
     rotator: Rotator
     lines: Lines
@@ -44,7 +45,7 @@ class Pool:
     upstream: Upstream
     meter: Meter
     max_attempts: int
-    clock: Callable[[], float]
+    clock: Clock
     source: random.Random
 
 
@@ -199,7 +200,7 @@ class Passage:
         if isinstance(answer, UpstreamError):
             logger.warning("request %s: %s %s", self._record.request_id, str(answer), answer.detail)
             return SILENCE if answer.silent else TROUBLE
-        return answer.verdict(self._pool.clock(), self.scope)
+        return answer.verdict(self._pool.clock.wall(), self.scope)
 
     def _abandon(self) -> None:
         """Nobody waits for the answer any more. The call was made, as far as is known."""

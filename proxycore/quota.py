@@ -7,7 +7,7 @@ made that would be refused, as far as the calls are known.
 What others spend on the same quota shows as an early refusal. The quota is then narrowed at once, to what
 was really had, and widened again step by step; every refusal on the way doubles the time to the next step.
 
-Times are seconds since the epoch.
+Times are the clock's moments, in seconds.
 """
 
 from bisect import bisect_right

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """One request. Times are seconds, None where there was none; `since` is seconds since the epoch.
+    """One request. Times are seconds, None where there was none; `since` is a moment of the clock.
 
     `kind` is `stream` or `live` once an answer has begun, and `refused` says that no key was left for it.
     """

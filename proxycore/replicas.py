@@ -3,6 +3,9 @@
 Every notice is stored with an expiry, for newcomers, and published. Keys of the upstream never go there:
 their fingerprints do, salted with something random that the first replica puts into Redis.
 
+No two hosts have the same clock, and any may be wrong. In Redis, and on the way there and back, times are by
+Redis's own clock: each replica knows how far that is ahead of its own.
+
 Nobody waits for Redis. When it is slow or away everyone goes on with what they know, and when it is back
 both sides tell each other what they missed.
 """
@@ -10,8 +13,7 @@ both sides tell each other what they missed.
 import asyncio
 import contextlib
 import secrets as random_secrets
-import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,15 +34,19 @@ _LONGEST = 2 * 86400.0  # seconds that a notice is stored
 _PATIENCE = 0.5  # seconds that a start waits for what the others know
 _TIMEOUT = 1.0  # seconds that Redis may take
 _REST = 0.3  # seconds between two tries to reach it
+_DRIFT = 0.005  # seconds that two clocks may come apart before it is noted
+_EARLY = 1.0  # seconds by which a notice may seem to be found before it was told
 _QUEUE = 50_000  # notices
 _BATCH = 500
 
 
 class Replicas:
-    """The link to Redis at `url`. `secrets` are the upstream keys."""
+    """The link to Redis at `url`. `secrets` are the upstream keys, `clock` tells the board's moments."""
 
-    def __init__(self, url: str, secrets: Iterable[str]) -> None:
+    def __init__(self, url: str, secrets: Iterable[str], clock: Callable[[], float]) -> None:
         self._url = url
+        self._clock = clock
+        self._ahead: float | None = None  # seconds that Redis's clock is ahead of ours; None: not known
         self._secrets = tuple(secrets)
         self._salted: dict[str, str] = {}  # what a key is called there, by what it is called on this host
         self._plain: dict[str, str] = {}
@@ -77,6 +83,7 @@ class Replicas:
 
         async with redis, redis.pubsub() as news:
             await self._agree_on_salt(redis)
+            await self._agree_on_time(redis)
             await news.subscribe(_CHANNEL)
             self._queue = asyncio.Queue(_QUEUE)
             board.read_by(tell)
@@ -104,6 +111,15 @@ class Replicas:
         self._salted = {fingerprint(secret): fingerprint(secret, salt) for secret in self._secrets}
         self._plain = {salted: plain for plain, salted in self._salted.items()}
 
+    async def _agree_on_time(self, redis: Redis) -> None:
+        before = self._clock()
+        seconds, microseconds = await redis.time()
+        took = self._clock() - before
+        ahead = seconds + microseconds / 1e6 - (before + took / 2)
+        if self._ahead is None or abs(ahead - self._ahead) > _DRIFT + took:
+            # In steps that a float has exactly: a moment that comes back from another host is the same again.
+            self._ahead = round(ahead * 1024) / 1024
+
     async def _catch_up(self, redis: Redis, board: Board, tell: Reader) -> None:
         stored: dict[tuple[str, str, str], float] = {}
         cursor = -1
@@ -127,36 +143,46 @@ class Replicas:
             batch = [await self._queue.get()]
             while not self._queue.empty() and len(batch) < _BATCH:
                 batch.append(self._queue.get_nowait())
-            now = time.time()
+            now = self._clock()
             lines = []
             pipeline = redis.pipeline(transaction=False)
-            for notice in filter(None, map(self._disguised, batch)):
-                line = notice.encode()
+            for notice in batch:
+                told = self._disguised(notice)
                 lasts = int(1000 * min(notice.until - now, _LONGEST))
-                if lasts > 0:
-                    pipeline.set(f"{_PREFIX}notice:{':'.join(notice.topic)}", line, px=lasts)
+                if told and lasts > 0:
+                    line = told.encode()
+                    pipeline.set(f"{_PREFIX}notice:{':'.join(told.topic)}", line, px=lasts)
                     lines.append(line)
             if lines:
                 pipeline.publish(_CHANNEL, b"\n".join(lines))
                 await pipeline.execute()
 
     async def _watch(self, redis: Redis) -> None:
-        """Notices when Redis hangs while there is nothing to tell, or was emptied."""
+        """Notices when Redis hangs while there is nothing to tell, or was emptied, or its clock was set."""
         while True:
             await asyncio.sleep(_TIMEOUT)
             if await redis.getex(_SALT, ex=_SALT_LASTS) != self._salt:
                 raise RedisError("it lost its data")
+            await self._agree_on_time(redis)
 
     def _disguised(self, notice: Notice) -> Notice | None:
+        """A notice as it is written there, None if it is about a key of others."""
+        told = notice.moved(self._ahead or 0.0)
         if not notice.key:
-            return notice
+            return told
         salted = self._salted.get(notice.key)
-        return replace(notice, key=salted) if salted else None
+        return replace(told, key=salted) if salted else None
 
     def _heard(self, lines: Sequence[bytes]) -> list[Notice]:
-        notices = notices_in(lines)
+        notices = [self._by_our_clock(notice) for notice in notices_in(lines)]
         named = [(notice, self._plain.get(notice.key, "")) for notice in notices]
         return [replace(notice, key=plain) for notice, plain in named if plain or not notice.key]
+
+    def _by_our_clock(self, notice: Notice) -> Notice:
+        notice = notice.moved(-(self._ahead or 0.0))
+        # Nothing was found in the future: Redis's clock was set, and not everybody knows yet.
+        early = notice.stamp - self._clock()
+        return notice.moved(-early) if early > _EARLY else notice
 
 
 async def _until_one_fails(*works: Coroutine[Any, Any, None]) -> None:

@@ -68,7 +68,7 @@ async def ask_for_a_model(pool: Pool, key: Key) -> Verdict:
         raise
     finally:
         attempt.end()
-    verdict = answer.verdict(pool.clock(), Scope(""))
+    verdict = answer.verdict(pool.clock.wall(), Scope(""))
     pool.meter.attempted(key, answer.head.status)
     pool.rotator.apply(call, verdict)
     return verdict

@@ -4,7 +4,7 @@ An index, so that a choice among a thousand takes no longer than one among ten. 
 is ready which is not (that shows when it is drawn), but never the other way round: whatever makes a project
 ready earlier than was thought has to be told to it with `reconsider`.
 
-Times are seconds since the epoch.
+Times are the clock's moments, in seconds.
 """
 
 import random

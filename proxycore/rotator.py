@@ -9,7 +9,7 @@ clears the strikes. A key that is dead is *retired*: it is tried once a day, wit
 A quota that a refusal told is *learned*: from then on the key rests before it would be refused. When many
 keys are refused alike, that is an *outage*, and no key is benched for it.
 
-Pure: the clock (seconds since the epoch) and the random source come in.
+Pure: the clock and the random source come in.
 """
 
 import random
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from proxycore.bench import Bench, Doubling, bench_after
 from proxycore.choice import Choice
+from proxycore.clock import Clock
 from proxycore.key import Key, Project
 from proxycore.verdict import DAY, Backoff, Rest, Verdict
 
@@ -53,7 +54,7 @@ class Rotator(Choice):
         keys: Iterable[Key],
         doublings: dict[Backoff, Doubling],
         *,
-        clock: Callable[[], float],
+        clock: Clock,
         source: random.Random,
     ) -> None:
         super().__init__(keys, clock=clock, source=source)
@@ -78,6 +79,17 @@ class Rotator(Choice):
         for key in self.keys:
             if key.retired:
                 self.release(key, "retired")
+
+    def reckon_days(self) -> None:
+        """The wall clock was set: what lasts until the end of Google's day lasts until that comes now."""
+        for project in self.projects:
+            for allowance in project.allowances.values():
+                allowance.reckon_day(self._clock)
+            for key in project.keys:
+                if key.whole:
+                    key.whole.reckon_day(self._clock)
+        self.reconsider_all()
+        self.changed("day", None)
 
     # Calls.
 
@@ -107,6 +119,8 @@ class Rotator(Choice):
         """A call counts from `at` on, which may be later than now. `mine`: its answer will be told."""
         now = self._clock()
         allowance = key.project.allowance(model, now)
+        if allowance.today:
+            allowance.today.roll(self._clock)
         allowance.add(at, now, mine=mine)
         if not mine and allowance.learn_again(now):
             self.changed("lesson", key, model)

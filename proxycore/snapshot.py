@@ -1,7 +1,7 @@
 """What is known at a moment, as JSON has it: the README has the table. Pure.
 
-Times are seconds since the epoch, durations seconds. A bench is a `reason`, `until` when, and how many
-`strikes` in a row.
+Times are the wall clock's, in seconds since the epoch, durations seconds. A bench is a `reason`, `until`
+when, and how many `strikes` in a row.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any
 
 from proxycore.bench import Bench
 from proxycore.census import Figures
+from proxycore.clock import Clock
 from proxycore.history import last_hour
 from proxycore.key import Key
 from proxycore.meter import MOST_STREAMS
@@ -19,35 +20,35 @@ from proxycore.tally import Tally
 Json = dict[str, Any]
 
 
-def snapshot(rotator: Rotator, figures: Figures, now: float, redact: Callable[[str], str]) -> Json:
+def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]) -> Json:
     """All of it. `redact` takes secrets out of what clients and the upstream have named."""
-    tally, processes = figures.tally, figures.processes
+    tally, processes, now = figures.tally, figures.processes, clock()
     return {
-        "time": now,
-        "started": min((one["started"] for one in processes), default=now),
+        "time": clock.to_wall(now),
+        "started": clock.to_wall(min((one["started"] for one in processes), default=now)),
         "workers": len(processes),
         "waiting": sum(one["waiting"] for one in processes),
         "running": sum(one["running"] for one in processes),
-        "outages": [_cleaned(outage.snapshot(), redact) for outage in rotator.outages],
+        "outages": [_cleaned(outage.snapshot(clock), redact) for outage in rotator.outages],
         "totals": _totals(tally),
         "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
-        "keys": _keys(rotator, figures, now, redact),
-        "clients": _clients(figures),
+        "keys": _keys(rotator, figures, clock, redact),
+        "clients": _clients(figures, clock),
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
-        "streams": _streams(processes, redact),
-        "history": last_hour(tally, now),
+        "streams": _streams(processes, clock, redact),
+        "history": last_hour(tally, clock),
     }
 
 
-def _health(key: Key, now: float, redact: Callable[[str], str]) -> Json:
+def _health(key: Key, clock: Clock, redact: Callable[[str], str]) -> Json:
     """A key's health."""
     return {
         "name": key.name,
         "project": redact(key.project.name) or None,
-        "state": key.state(now),
-        "bench": _bench(key.retired or key.whole, redact),
+        "state": key.state(clock()),
+        "bench": _bench(key.retired or key.whole, clock, redact),
         "models": {
-            redact(model): _cleaned(known.snapshot(now), redact)
+            redact(model): _cleaned(known.snapshot(clock), redact)
             for model, known in key.project.allowances.items()
             if known.counted
         },
@@ -79,7 +80,7 @@ def _totals(tally: Tally) -> dict[str, int]:
     }
 
 
-def _keys(rotator: Rotator, figures: Figures, now: float, redact: Callable[[str], str]) -> list[Json]:
+def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]) -> list[Json]:
     counts: dict[str, dict[str, int]] = {}
     for (name, answer), n in figures.tally.of("attempts").items():
         counts.setdefault(name, {})[answer] = int(n)
@@ -90,10 +91,10 @@ def _keys(rotator: Rotator, figures: Figures, now: float, redact: Callable[[str]
             known = uses.setdefault(name, [0.0, []])
             uses[name] = [max(known[0], last), known[1] + seconds]
     return [
-        _health(key, now, redact)
+        _health(key, clock, redact)
         | _answers(counts.get(key.name, {}))
         | {"failovers": int(failovers.get((key.name,), 0))}
-        | _use(*uses.get(key.name, (0.0, [])))
+        | _use(clock, *uses.get(key.name, (0.0, [])))
         for key in rotator.keys
     ]
 
@@ -108,11 +109,11 @@ def _answers(counts: dict[str, int]) -> dict[str, int]:
     }
 
 
-def _use(last: float, seconds: list[float]) -> Json:
-    return {"last_used": last or None, "first_byte": _median(seconds)}
+def _use(clock: Clock, last: float, seconds: list[float]) -> Json:
+    return {"last_used": clock.to_wall(last) if last else None, "first_byte": _median(seconds)}
 
 
-def _clients(figures: Figures) -> list[Json]:
+def _clients(figures: Figures, clock: Clock) -> list[Json]:
     requests, tokens = figures.tally.of("client.requests"), figures.tally.of("client.tokens")
     seen: dict[str, list[Any]] = {}
     for one in figures.processes:
@@ -124,7 +125,7 @@ def _clients(figures: Figures) -> list[Json]:
             "name": name,
             "requests": int(requests.get((name,), 0)),
             "open": seen.get(name, (0, 0))[1],
-            "last_seen": seen.get(name, (0.0, 0))[0] or None,
+            "last_seen": clock.to_wall(seen[name][0]) if name in seen else None,
             "input_tokens": int(tokens.get((name, "input"), 0)),
             "output_tokens": int(tokens.get((name, "output"), 0)),
         }
@@ -132,10 +133,11 @@ def _clients(figures: Figures) -> list[Json]:
     ]
 
 
-def _streams(processes: list[Json], redact: Callable[[str], str]) -> list[Json]:
+def _streams(processes: list[Json], clock: Clock, redact: Callable[[str], str]) -> list[Json]:
     streams = [stream for one in processes for stream in one["streams"]]
     oldest = sorted(streams, key=lambda stream: float(stream["since"]))[:MOST_STREAMS]
-    return [_cleaned(stream, redact) for stream in oldest]
+    shown = [stream | {"since": clock.to_wall(stream["since"])} for stream in oldest]
+    return [_cleaned(stream, redact) for stream in shown]
 
 
 def _cleaned(value: Any, redact: Callable[[str], str]) -> Any:  # noqa: ANN401 - anything that JSON has
@@ -146,8 +148,8 @@ def _cleaned(value: Any, redact: Callable[[str], str]) -> Any:  # noqa: ANN401 -
     return value
 
 
-def _bench(bench: Bench | None, redact: Callable[[str], str]) -> Json | None:
-    return _cleaned(bench.snapshot(), redact) if bench else None
+def _bench(bench: Bench | None, clock: Clock, redact: Callable[[str], str]) -> Json | None:
+    return _cleaned(bench.snapshot(clock), redact) if bench else None
 
 
 def _median(seconds: list[float]) -> float | None:

@@ -27,6 +27,7 @@ from proxycore import life
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin, HostLink
 from proxycore.census import CensusHall, HostCensus
+from proxycore.clock import Clock
 from proxycore.env_file import EnvFile
 from proxycore.hall import keep_hall
 from proxycore.log import logger
@@ -72,6 +73,7 @@ class Supervisor:
         life.tls_context(settings)  # finds mistakes while there is one to tell
         self._listener = life.listen(settings)
         self._file = file
+        self._clock = Clock()  # before any child, so that all mean the same by a moment
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # number -> when it is to be started again
         self._pauses: dict[int, float] = {}
@@ -218,8 +220,8 @@ class Supervisor:
 
     async def _serve(self) -> None:
         stop, path, census_path = life.Stop(self._alive), *self._paths
-        worker = life.Life(self._settings, self._listener, self._reread)
-        board, link = Board(time.time), HostLink(path)
+        worker = life.Life(self._settings, self._listener, self._reread, self._clock)
+        board, link = Board(self._clock), HostLink(path)
         await link.start(board)
         bulletin = Bulletin(board)
         worker.app.join(bulletin)
@@ -242,14 +244,16 @@ class Supervisor:
         _on_hang_up(read_again)
         stop = life.Stop(self._alive)
         board, counted = self._hall
-        census = CensusHall()
+        census = CensusHall(self._clock)
         await census.serve(counted)
-        await keep_hall(board, self._link, stop.first, reload)
+        await keep_hall(board, self._link, stop.first, reload, clock=self._clock)
         await census.close()
 
     def _link(self) -> Replicas | None:
         settings = self._settings
-        return Replicas(settings.redis_url, settings.google_keys.values()) if settings.redis_url else None
+        if settings.redis_url is None:
+            return None
+        return Replicas(settings.redis_url, settings.google_keys.values(), self._clock)
 
 
 def _bound(path: Path) -> socket.socket:

@@ -76,6 +76,7 @@ class Verdict:
 
     `limits` are the spent quotas that can be counted, `project` is the Google project that the answer
     names as the key's. `vague` says that nothing in it speaks of this key, so that it may be about all.
+    `day` says that the rest ends with Google's day, whatever becomes of the wall clock meanwhile.
     """
 
     reason: str
@@ -86,6 +87,7 @@ class Verdict:
     limits: tuple[Limit, ...] = ()
     project: str = ""
     vague: bool = False
+    day: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -129,8 +131,8 @@ _PERIODS = {"second": 1.0, "minute": 60.0, "day": DAY}
 def judge(status: int, headers: Fields, body: bytes, *, now: float, names_resource: bool = False) -> Verdict:
     """What this answer says about the key it was got with.
 
-    `now` is seconds since the epoch; `names_resource` says whether the request named a resource that
-    belongs to one key's project (a file, a cached content, an operation, ...).
+    `now` is the wall clock, in seconds since the epoch; `names_resource` says whether the request named a
+    resource that belongs to one key's project (a file, a cached content, an operation, ...).
     """
     if status < 400:
         return HEALTHY
@@ -173,11 +175,11 @@ def _quota(error: GoogleError, after: float | None, now: float) -> Verdict:
             "no credit or spending cap reached", Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN
         )
     if any(value == "0" for _, value in error.quotas) or _NO_QUOTA.search(error.message):
-        return Verdict("not entitled", Then.FAILOVER, Rest.MODEL, until_google_midnight(now))
+        return Verdict("not entitled", Then.FAILOVER, Rest.MODEL, until_google_midnight(now), day=True)
     limits = tuple(_limits(error.quotas))
     if any("perday" in quota.lower() for quota, _ in error.quotas):
         seconds = until_google_midnight(now)
-        return Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, seconds, limits=limits)
+        return Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, seconds, limits=limits, day=True)
     told = error.told
     if error.quotas or told is not None:
         told = after if told is None else told
@@ -218,7 +220,10 @@ def _forbidden(error: GoogleError, names_resource: bool) -> Verdict:
 
 
 def until_google_midnight(now: float) -> float:
-    """Seconds until the next midnight in Los Angeles, where Google's quota days end."""
+    """Seconds until the next midnight in Los Angeles, where Google's quota days end.
+
+    `now` is the wall clock, in seconds since the epoch.
+    """
     local = datetime.fromtimestamp(now, UTC).astimezone(_GOOGLE_DAY)
     midnight = datetime.combine(local.date() + timedelta(days=1), datetime.min.time(), _GOOGLE_DAY)
     return midnight.timestamp() - now

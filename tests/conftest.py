@@ -7,23 +7,30 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from proxycore.app import ProxyApplication, make_app
+from proxycore.clock import Clock
 from proxycore.key import Key
 from proxycore.listener import Listener
 from proxycore.settings import Settings, parse
 
 
-class TurnedClock:
-    """A clock that a test turns: seconds since the epoch."""
+class TurnedClock(Clock):
+    """A clock that a test turns, and whose wall clock it sets. Moments begin at `now`."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+        self.set_by = 0.0  # seconds that the wall clock is ahead
+        super().__init__(lambda: self.now, lambda: self.now + self.set_by)
 
     def turn(self, seconds: float) -> None:
         self.now += seconds
 
+    def set_wall(self, seconds: float) -> None:
+        """Sets the wall clock forward, or back by negative seconds."""
+        self.set_by += seconds
+
+
+CLOCK = Clock()
+"""The real one, as all processes of a host have it."""
 
 KEYS = {"GOOGLE_API_KEY_1": "upstream-key-number-one", "GOOGLE_API_KEY_2": "upstream-key-number-two"}
 
@@ -54,7 +61,7 @@ class Proxy:
 async def proxy(
     upstream_url: str,
     keys: Mapping[str, str] = KEYS,
-    clock: Callable[[], float] = time.time,
+    clock: Clock | None = None,
     **variables: str,
 ) -> AsyncIterator[Proxy]:
     """The proxy on a free port, stopped at the end; it must not have anything under way then."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from proxycore.bench import Doubling
+from proxycore.clock import Clock
 from proxycore.herald import Herald
 from proxycore.key import Key, keys_of
 from proxycore.line import Lines
@@ -134,7 +135,8 @@ class Simulation:
         self.figures = Figures()
         self._arrivals = itertools.count()
         self._random = random.Random(self.seed)  # noqa: S311 - seeded, so that it is the same every time
-        self._clock = asyncio.get_running_loop().time
+        time = asyncio.get_running_loop().time
+        self._clock = Clock(time, time)
         self._upstream = Upstream(
             {str(n): quota for n, quota in enumerate(self.quotas)}, self.window, self.fixed, self.tell
         )

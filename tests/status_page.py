@@ -1,7 +1,6 @@
 """The status page in a browser: what its tests share."""
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from proxycore import updates
 from proxycore.demo import Health, StandIn
 from proxycore.key import Key
 from tests.browser import Visit, visit
-from tests.conftest import Proxy, proxy
+from tests.conftest import CLOCK, Proxy, proxy
 from tests.wire import ask
 
 MODEL = "gemini-2.5-flash"
@@ -37,7 +36,7 @@ async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator
     keys = {f"GOOGLE_API_KEY_{name}": f"AQ.{name}" for name in healths}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(updates, "_EVERY", 0.1)
-        async with proxy(standin.listen(), keys, time.time, **(SETTINGS | variables)) as here:
+        async with proxy(standin.listen(), keys, CLOCK, **(SETTINGS | variables)) as here:
             yield here, standin
     await standin.stop()
 

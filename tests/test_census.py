@@ -18,7 +18,7 @@ from proxycore.census import CensusError, CensusHall, HostCensus
 from proxycore.demo import Health, StandIn
 from proxycore.key import Key
 from proxycore.meter import Meter
-from tests.conftest import KEYS, until
+from tests.conftest import KEYS, TurnedClock, until
 from tests.process import Program, program
 from tests.wire import ask
 
@@ -44,7 +44,7 @@ async def hall(path: Path) -> AsyncIterator[None]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    counting = CensusHall()
+    counting = CensusHall(TurnedClock())
     await counting.serve(listener)
     yield
     await counting.close()
@@ -93,7 +93,7 @@ async def test_a_worker_that_ends_leaves_its_figures_to_the_others() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "census"
         async with hall(path):
-            one, other = Meter(), Meter()
+            one, other = Meter(TurnedClock()), Meter(TurnedClock())
             ours, theirs = HostCensus(one, path), HostCensus(other, path)
             assert len((await ours.figures()).processes) >= 1
             one.attempted(Key("1", "secret"), 200)
@@ -111,7 +111,7 @@ async def test_without_the_hall_there_is_no_sum_and_with_it_nothing_is_missing(
     monkeypatch.setattr(census, "_PATIENCE", 0.1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "census"
-        meter = Meter()
+        meter = Meter(TurnedClock())
         ours = HostCensus(meter, path)
         meter.attempted(Key("1", "secret"), 200)
         with pytest.raises(CensusError):
@@ -128,7 +128,7 @@ async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
         async with hall(path):
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(told(5))
-            meter = Meter()
+            meter = Meter(TurnedClock())
             ours = HostCensus(meter, path)
             while (figures := await ours.figures()).tally.of("attempts") != {("1", "2xx"): 5}:
                 pass
@@ -145,7 +145,7 @@ async def test_an_answer_that_is_under_way_already_is_not_taken_for_the_answer_t
         async with hall(path):
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(told(1))
-            ours = HostCensus(Meter(), path)
+            ours = HostCensus(Meter(TurnedClock()), path)
             first = asyncio.create_task(ours.figures())
             questions = [json.loads(await reader.readline())["question"]]
             second = asyncio.create_task(ours.figures())

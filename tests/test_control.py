@@ -11,7 +11,7 @@ import pytest
 
 from proxycore import updates
 from proxycore.demo import Health, StandIn
-from tests.conftest import Proxy, proxy, settings, until
+from tests.conftest import CLOCK, Proxy, proxy, settings, until
 from tests.wire import HOME, Client, Got, ask, connect
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -244,7 +244,7 @@ async def test_other_methods_are_refused_once_their_bodies_were_read(target: str
 
 async def test_only_the_admin_acts() -> None:
     variables = {"ADMIN_API_KEY": "the-admin", "OUTPUT_API_KEY": "a-client"}
-    async with proxy("http://127.0.0.1:9", KEYS, time.time, **variables) as here:
+    async with proxy("http://127.0.0.1:9", KEYS, CLOCK, **variables) as here:
         for key, status in (("a-client", 401), ("the-admin", 200)):
             got = await act(here, ("x-goog-api-key", key), JSON, action="rest", key="one", seconds=9)
             assert got.status == status

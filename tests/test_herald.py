@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,7 +16,8 @@ from proxycore.hall import keep_hall
 from proxycore.key import Key
 from proxycore.listener import Listener
 from proxycore.notice import Notice, fingerprint
-from tests.conftest import settings, until
+from proxycore.verdict import until_google_midnight
+from tests.conftest import CLOCK, settings, until
 from tests.wire import Got, RawUpstream, Seen, answer, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -54,7 +54,7 @@ async def worker(
     stack: AsyncExitStack, url: str, keys: dict[str, str], board: Board, **variables: str
 ) -> Worker:
     bulletin = Bulletin(board)
-    app = make_app(settings(url, keys, **variables), bulletin=bulletin)
+    app = make_app(settings(url, keys, **variables), CLOCK, bulletin)
     listener, server = Listener("127.0.0.1", 0), app.server()
     listener.accept_for(server)
     stack.push_async_callback(server.close_all_connections)
@@ -70,7 +70,7 @@ async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once()
         "AQ.dead": Health.suspended(),
         "AQ.disabled": Health.service_disabled(),
     }
-    async with workers(StandIn(healths), Board(time.time), MAX_WAIT="0") as (one, other):
+    async with workers(StandIn(healths), Board(CLOCK), MAX_WAIT="0") as (one, other):
         while (await one.ask()).status == 200:
             pass
         await until(lambda: other.key("AQ.disabled").whole is not None)
@@ -93,7 +93,7 @@ async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> 
         writer.write(answer(403, b'{"error": {"code": 403, "message": "It has been suspended."}}'))
 
     async with RawUpstream(script) as upstream, AsyncExitStack() as stack:
-        one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Board(time.time), MAX_WAIT="0")
+        one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Board(CLOCK), MAX_WAIT="0")
         running = asyncio.ensure_future(one.ask())
         await until(lambda: len(upstream.seen) == 1)
         one.app.take(settings(upstream.url, {"GOOGLE_API_KEY_1": "new"}, MAX_WAIT="0", MAX_ATTEMPTS="1"))
@@ -105,7 +105,7 @@ async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> 
 async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found() -> None:
     standin = StandIn({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()})
     url = standin.listen()
-    async with workers(standin, Board(time.time)) as (one, other):
+    async with workers(standin, Board(CLOCK)) as (one, other):
         one.app.take(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine"}))
         while not other.key("AQ.off").whole:
             await other.ask()
@@ -115,7 +115,7 @@ async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found
 
 async def test_a_clearing_is_known_to_the_other() -> None:
     standin = StandIn({"AQ.key": Health.bare_429()})
-    async with workers(standin, Board(time.time), MAX_WAIT="3") as (one, other):
+    async with workers(standin, Board(CLOCK), MAX_WAIT="3") as (one, other):
         asked = asyncio.ensure_future(one.ask())
         await until(lambda: MODEL in other.key("AQ.key").project.allowances)
         standin.keys["AQ.key"] = Health.healthy()
@@ -126,7 +126,7 @@ async def test_a_clearing_is_known_to_the_other() -> None:
 
 async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> None:
     standin = StandIn({"AQ.key": Health.quota(6, window=1.0)})
-    async with workers(standin, Board(time.time), MAX_WAIT="10") as (one, other):
+    async with workers(standin, Board(CLOCK), MAX_WAIT="10") as (one, other):
         for _ in range(3):
             await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(3)))
         standin.calls.clear()
@@ -141,7 +141,7 @@ async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> 
 
 async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None:
     standin = StandIn({"AQ.key": Health.quota(6, window=30.0)})
-    async with workers(standin, Board(time.time), MAX_WAIT="0") as (one, other):
+    async with workers(standin, Board(CLOCK), MAX_WAIT="0") as (one, other):
         for each in (one, other, one, other, other, one):
             assert (await each.ask()).status == 200
         await asyncio.sleep(0.3)  # calls of just now might be refused as well
@@ -152,12 +152,12 @@ async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None
             (quota,) = allowances[MODEL].quotas.values()
             assert quota.window == pytest.approx(30.0, abs=0.1)
             assert len(allowances[MODEL].calls) == 6
-            assert quota.left(allowances[MODEL].calls, time.time()) == 0
+            assert quota.left(allowances[MODEL].calls, CLOCK()) == 0
 
 
 async def test_an_owner_is_known_to_the_other() -> None:
     standin = StandIn({f"AQ.key-{n}": Health.healthy() for n in range(5)})
-    async with workers(standin, Board(time.time)) as (one, other):
+    async with workers(standin, Board(CLOCK)) as (one, other):
         fields = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
         assert (await ask(one.port, "POST", "/upload/v1beta/files", *fields, body=b"content")).status == 200
         await until(lambda: len(other.app.owners) == len(one.app.owners) > 0)
@@ -168,7 +168,7 @@ async def test_an_owner_is_known_to_the_other() -> None:
 
 
 async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in() -> None:
-    board = Board(time.time)
+    board = Board(CLOCK)
     post = board.post
 
     def late(notices: Iterable[Notice], source: Reader | None = None) -> None:
@@ -189,7 +189,7 @@ async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in(
 
 async def test_an_outage_that_one_finds_is_one_for_all() -> None:
     standin = StandIn({f"AQ.key-{n}": Health.bare_429() for n in range(10)})
-    async with workers(standin, Board(time.time), MAX_WAIT="0") as (one, other):
+    async with workers(standin, Board(CLOCK), MAX_WAIT="0") as (one, other):
         assert (await one.ask()).status == 429
         await until(lambda: other.app.rotator.outages.of(MODEL) is not None)
         standin.calls.clear()
@@ -198,7 +198,7 @@ async def test_an_outage_that_one_finds_is_one_for_all() -> None:
 
 
 async def test_a_newcomer_starts_with_what_the_others_know() -> None:
-    board = Board(time.time)
+    board = Board(CLOCK)
     async with workers(StandIn({"AQ.dead": Health.suspended()}), board, 1) as (one,):
         assert (await one.ask()).status == 401
         await until(lambda: bool(board.notices()))
@@ -207,12 +207,25 @@ async def test_a_newcomer_starts_with_what_the_others_know() -> None:
             assert new.key("AQ.dead").retired == one.key("AQ.dead").retired
 
 
+async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnight_at_the_latest() -> None:
+    board = Board(CLOCK)
+    async with workers(StandIn({"AQ.key": Health.healthy()}), board, 1) as (one,):
+        now, name = CLOCK(), fingerprint("AQ.key")
+        late, soon = now + 40 * 3600, now + 1
+        board.post([Notice("model", name, "late", ["day", 1], now, late, (late, now))])
+        board.post([Notice("model", name, "soon", ["day", 1], now, late, (soon, now))])
+        midnight = now + until_google_midnight(CLOCK.wall())
+        key = one.key("AQ.key")
+        assert key.ready_at("late") == pytest.approx(midnight, abs=5)
+        assert key.ready_at("soon") == soon
+
+
 @pytest.mark.parametrize("value", [None, 5, "text", [], ["a"], {"quotas": 3}, {"quotas": {"q": [1]}}])
 @pytest.mark.parametrize(
     "kind", ["model", "whole", "retired", "quota", "call", "owner", "project", "outage", "?"]
 )
 async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
-    board = Board(time.time)
+    board = Board(CLOCK)
     async with workers(StandIn({"AQ.key": Health.healthy()}), board, 1) as (one,):
         for key in (fingerprint("AQ.key"), "", "unknown"):
             board.post([Notice(kind, key, "some model", value, 1.0, 1e12)])
@@ -223,7 +236,7 @@ class Host:
     """A process of a host, as far as its board goes."""
 
     def __init__(self, path: Path) -> None:
-        self.board = Board(time.time)
+        self.board = Board(CLOCK)
         self.bulletin, self.link = Bulletin(self.board), HostLink(path)
         self.heard: list[Notice] = []
         self.bulletin.hear = self.heard.extend
@@ -243,7 +256,7 @@ async def hall(path: Path, reload: asyncio.Event | None = None) -> AsyncIterator
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     stop = asyncio.Event()
-    work = asyncio.ensure_future(keep_hall(listener, lambda: None, stop, reload))
+    work = asyncio.ensure_future(keep_hall(listener, lambda: None, stop, reload, clock=CLOCK))
     await asyncio.sleep(0)
     try:
         yield
@@ -297,9 +310,9 @@ async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path:
 
 
 async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
-    path, reload, now = tmp_path / "board", asyncio.Event(), time.time()
+    path, reload, now = tmp_path / "board", asyncio.Event(), CLOCK()
     async with hall(path, reload), Host(path) as one:
-        one.bulletin.tell(Notice("whole", "off", "", ["disabled", now + 9, 1], now, now + 99))
+        one.bulletin.tell(Notice("whole", "off", "", ["disabled", 1], now, now + 99, (now + 9,)))
         await asyncio.sleep(0.05)
         reload.set()
         await until(lambda: not reload.is_set())

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Collection
 
 import pytest
@@ -14,7 +13,7 @@ from proxycore.line import Lines
 from proxycore.quota import Quota
 from proxycore.rotator import Call, Rotator
 from proxycore.verdict import HEALTHY, Backoff
-from tests.conftest import until
+from tests.conftest import CLOCK, until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -30,8 +29,8 @@ class Here:
         self.keys = [Key(str(number), f"secret-{number}") for number in range(keys)]
         doublings = {backoff: Doubling(1.0, 600.0) for backoff in Backoff}
         source = random.Random(5)  # noqa: S311 - seeded, so that the test is the same every time
-        self.rotator = Rotator(self.keys, doublings, clock=time.time, source=source)
-        self.lines = Lines(self.rotator, PATIENT, time.time)
+        self.rotator = Rotator(self.keys, doublings, clock=CLOCK, source=source)
+        self.lines = Lines(self.rotator, PATIENT, CLOCK)
         self.served: list[tuple[int, Key | None]] = []
         self.calls: list[Call] = []  # those under way
         self._timers = timers()
@@ -43,7 +42,7 @@ class Here:
 
     def bench(self, seconds: float, *keys: Key, model: str = FLASH) -> None:
         for key in keys or self.keys:
-            self.rotator.rest(key, "model", Bench("quota spent", time.time() + seconds), model)
+            self.rotator.rest(key, "model", Bench("quota spent", CLOCK() + seconds), model)
 
     def answered(self) -> None:
         """All calls that are under way are served."""
@@ -55,11 +54,11 @@ class Here:
         while self.calls:
             call = self.calls.pop(0)
             self.rotator.uncount(call.key, call.model, call.at)
-            self.rotator.rest(call.key, "model", Bench("quota spent", time.time() + seconds), call.model)
+            self.rotator.rest(call.key, "model", Bench("quota spent", CLOCK() + seconds), call.model)
 
     def reserved(self) -> int:
         """How many calls are reserved."""
-        now = time.time()
+        now = CLOCK()
         allowances = [one for key in self.keys for one in key.project.allowances.values()]
         return sum(at > now for allowance in allowances for at in allowance.calls)
 
@@ -81,7 +80,7 @@ class Here:
     def is_over(self) -> bool:
         """Whether the first key's bench has passed."""
         bench = self.keys[0].project.allowances[FLASH].bench
-        return bench is None or bench.benched_until <= time.time()
+        return bench is None or bench.benched_until <= CLOCK()
 
     def take(self, model: str = FLASH, avoid: Collection[Key] = ()) -> Key | None:
         call = self.lines.take(model, frozenset(avoid))
@@ -146,7 +145,7 @@ async def test_a_bench_that_outlasts_the_wait_is_not_waited_for() -> None:
 async def test_without_a_key_that_could_ever_serve_nobody_waits() -> None:
     here = Here(2)
     here.bench(SOON)
-    here.keys[0].retired = Bench("suspended", time.time() + SOON)
+    here.keys[0].retired = Bench("suspended", CLOCK() + SOON)
     here.join(1, avoid=[here.keys[1]])
     here.join(2, avoid=here.keys)
     await settle()
@@ -290,9 +289,9 @@ async def test_an_answer_that_takes_long_holds_the_others_up_for_the_head_start_
     here.join(1)
     here.join(2)
     await until(lambda: here.order == [1])
-    first = time.time()
+    first = CLOCK()
     await until(lambda: here.order == [1, 2])
-    assert time.time() - first >= HEAD_START - SOON
+    assert CLOCK() - first >= HEAD_START - SOON
     assert here.nothing_left()
 
 
@@ -422,7 +421,7 @@ async def test_when_patience_ends_for_all_nothing_is_left() -> None:
 
 def learned(key: Key, requests: int, window: float, *ago: float) -> None:
     """The key has so many calls in a window (seconds), and made some so many seconds ago."""
-    now = time.time()
+    now = CLOCK()
     allowance = key.project.allowance(FLASH, now)
     allowance.quotas["PerMinute"] = Quota(requests, 60.0, 0.0, requests, window, window)
     for seconds in sorted(ago, reverse=True):
@@ -436,11 +435,11 @@ async def test_a_place_is_a_call_that_is_reserved_when_one_falls_out_of_the_wind
         here.join(arrival)
     await settle()
     assert (here.order, here.reserved()) == ([], 3)
-    began = time.time()
+    began = CLOCK()
     await until(lambda: here.order == [0])
-    assert 0.04 <= time.time() - began < 0.1
+    assert 0.04 <= CLOCK() - began < 0.1
     await until(lambda: here.order == [0, 1, 2])
-    assert 0.14 <= time.time() - began < 0.25
+    assert 0.14 <= CLOCK() - began < 0.25
     assert here.nothing_left()
 
 
@@ -451,7 +450,7 @@ async def test_a_newcomer_is_told_the_time_after_all_that_are_reserved() -> None
     await settle()
     turn = here.rotator.next_turn(FLASH)
     assert turn
-    assert turn[1] - time.time() == pytest.approx(4.0, abs=0.1)
+    assert turn[1] - CLOCK() == pytest.approx(4.0, abs=0.1)
     here.join(2, seconds=3.9)
     await settle()
     assert here.served == [(2, None)]
@@ -471,7 +470,7 @@ async def test_those_behind_move_up_when_one_leaves() -> None:
 async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() -> None:
     here = Here()
     learned(here.keys[0], 1, PATIENT, 0.1)  # free in 98 % of the time that one may wait
-    now = time.time()
+    now = CLOCK()
     here.lines.expect(FLASH, now + SOON)
     here.join(1)
     await settle()
@@ -489,7 +488,7 @@ async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() 
 async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come() -> None:
     here = Here()
     learned(here.keys[0], 1, PATIENT, 0.1)
-    here.lines.expect(FLASH, time.time() + SOON)
+    here.lines.expect(FLASH, CLOCK() + SOON)
     await asyncio.sleep(0.4)
     waiter = here.join(1)
     await settle()
@@ -500,7 +499,7 @@ async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come()
 async def test_who_is_expected_for_invented_models_is_forgotten() -> None:
     here = Here()
     for number in range(2000):
-        here.lines.expect(f"invented-{number}", time.time() + 0.001)
+        here.lines.expect(f"invented-{number}", CLOCK() + 0.001)
         if not number % 100:
             await asyncio.sleep(0.002)
     assert len(here.lines._expected) < 600

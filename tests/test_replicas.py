@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,10 @@ from proxycore.board import Board
 from proxycore.demo import Health, StandIn
 from proxycore.notice import Notice, fingerprint
 from proxycore.replicas import Replicas
-from tests.conftest import until
+from tests.conftest import CLOCK, until
 from tests.process import Program, program
 from tests.redis_server import MISSING, RedisServer, redis_server
+from tests.wall import Wall
 from tests.wire import HOME, ask
 
 pytestmark = [
@@ -35,9 +38,11 @@ def redis() -> Iterator[RedisServer]:
 
 
 @contextlib.asynccontextmanager
-async def replica(redis: RedisServer, secrets: list[str]) -> AsyncIterator[Board]:
-    board = Board(time.time)
-    work = await Replicas(redis.url, secrets).start(board)
+async def replica(
+    redis: RedisServer, secrets: list[str], clock: Callable[[], float] = CLOCK
+) -> AsyncIterator[Board]:
+    board = Board(clock)
+    work = await Replicas(redis.url, secrets, clock).start(board)
     try:
         yield board
     finally:
@@ -46,8 +51,9 @@ async def replica(redis: RedisServer, secrets: list[str]) -> AsyncIterator[Board
 
 
 def bench(secret: str, about: str = "m", seconds: float = 60.0) -> Notice:
-    now = time.time()
-    return Notice("model", fingerprint(secret), about, ["quota spent", now + seconds, 1], now, now + seconds)
+    now = CLOCK()
+    until = now + seconds
+    return Notice("model", fingerprint(secret), about, ["quota spent", 1], now, until, (until,))
 
 
 def knows(board: Board, secret: str, about: str = "m") -> bool:
@@ -56,12 +62,84 @@ def knows(board: Board, secret: str, about: str = "m") -> bool:
 
 async def test_a_notice_reaches_the_other_if_it_has_that_key(redis: RedisServer) -> None:
     async with replica(redis, SECRETS) as one, replica(redis, [TWO, "AQ.secret-other"]) as other:
-        outage = Notice("outage", "", "m", ["x", 1, 2], time.time(), time.time() + 60)
+        outage = Notice("outage", "", "m", "x", CLOCK(), CLOCK() + 60, (1.0, 2.0))
         one.post([bench(ONE), bench(TWO), outage])
         await until(lambda: knows(other, TWO) and outage in other.notices())
         assert len(other.notices()) == 2
         other.post([bench(TWO, "n")])
         await until(lambda: knows(one, TWO, "n"))
+
+
+def left(board: Board, about: str, now: float) -> float:
+    """Seconds until a bench for the first key is over, by a board whose clock says `now`."""
+    notice = next(notice for notice in board.notices() if notice.about == about)
+    assert notice.moments == (notice.until,)
+    return notice.until - now
+
+
+async def test_hosts_whose_clocks_differ_mean_the_same_time(redis: RedisServer) -> None:
+    apart = -7200.25
+
+    def slow() -> float:
+        return CLOCK() + apart
+
+    async with replica(redis, SECRETS) as one, replica(redis, SECRETS, slow) as other:
+        one.post([bench(ONE, "m")])
+        other.post([bench(ONE, "n").moved(apart)])
+        await until(lambda: knows(other, ONE, "m") and knows(one, ONE, "n"))
+        for about in ("m", "n"):
+            differ = left(one, about, CLOCK()) - left(other, about, slow())
+            assert differ == pytest.approx(0, abs=0.5)
+        # A notice of the same topic from the other is the newer one, though its clock is slow.
+        cleared = replace(bench(ONE, "m").moved(apart), value=None)
+        other.post([cleared])
+        await until(lambda: any(notice.value is None for notice in one.notices()))
+    async with replica(redis, SECRETS) as new:
+        assert left(new, "n", CLOCK()) == pytest.approx(60, abs=5)
+
+
+async def test_a_moment_that_comes_back_from_another_host_is_the_same_again(redis: RedisServer) -> None:
+    def ahead() -> float:
+        return CLOCK() + 12_345.678
+
+    first = replace(bench(ONE), moments=(CLOCK(), CLOCK() + 1 / 3))
+    async with replica(redis, SECRETS) as one:
+        async with replica(redis, SECRETS, ahead) as other:
+            one.post([first])
+            await until(lambda: knows(other, ONE))
+            heard = other.notices()[0]
+            other.post([replace(heard, stamp=heard.stamp + 0.5, value=None)])
+            await until(lambda: one.notices()[0].value is None)
+        assert one.notices()[0].moments == first.moments
+
+
+async def test_a_clock_that_goes_wrong_is_noticed(redis: RedisServer) -> None:
+    shift = 0.0
+
+    def shifted() -> float:
+        return CLOCK() + shift
+
+    async with replica(redis, SECRETS) as one, replica(redis, SECRETS, shifted) as other:
+        shift = 3600.0
+        await until(lambda: _told_and_heard(one, other, shifted), seconds=30)
+
+
+def _told_and_heard(one: Board, other: Board, clock: Callable[[], float]) -> bool:
+    one.post([bench(ONE)])
+    return knows(other, ONE) and left(other, "m", clock()) == pytest.approx(60, abs=5)
+
+
+async def test_what_was_found_in_the_future_was_found_now(redis: RedisServer) -> None:
+    async with replica(redis, SECRETS) as one, replica(redis, SECRETS) as other:
+        one.post([bench(ONE)])
+        await until(lambda: knows(other, ONE))
+        with Redis(port=redis.port) as client:
+            line = client.get(_stored(redis)[0])
+            assert isinstance(line, bytes)
+            late = replace(Notice.decode(line), about="late").moved(3600.0)
+            client.publish("gemini-key-proxy:news", late.encode())
+        await until(lambda: knows(one, ONE, "late") and knows(other, ONE, "late"))
+        assert left(one, "late", CLOCK()) == pytest.approx(60, abs=5)
 
 
 async def test_a_newcomer_starts_with_what_the_others_know(redis: RedisServer) -> None:
@@ -160,7 +238,7 @@ async def test_a_wrong_password_is_told_and_not_shown(
     url = f"redis://:hidden-password@127.0.0.1:{redis.port}"
     with Redis(port=redis.port) as client:
         client.config_set("requirepass", "another-password")
-    work = await Replicas(url, SECRETS).start(Board(time.time))
+    work = await Replicas(url, SECRETS, CLOCK).start(Board(CLOCK))
     await until(lambda: bool(caplog.records))
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
@@ -193,6 +271,34 @@ async def test_what_one_program_is_refused_another_does_not_try(redis: RedisServ
         asked = len(standin.calls)
         assert await generate(other) == 429
         assert len(standin.calls) == asked
+    await standin.stop()
+
+
+async def test_a_program_whose_wall_clock_is_wrong_lets_no_key_of_another_rest_for_longer(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    standin = StandIn({"AQ.off": Health.service_disabled()})
+    environment = {"UPSTREAM_URL": standin.listen(), "REDIS_URL": redis.url, "GOOGLE_API_KEY_1": "AQ.off"}
+    wall = Wall(tmp_path)
+    wall.set(7200.0)
+
+    async def rests(port: int) -> float | None:
+        shown = json.loads((await ask(port, "GET", "/status.json", HOME)).body)
+        bench = shown["keys"][0]["bench"]
+        return float(bench["until"] - shown["time"]) if bench else None
+
+    with (
+        program(folder=tmp_path, environment=environment | wall.environment) as wrong,
+        program(folder=tmp_path, environment=environment) as right,
+    ):
+        one, other = await asyncio.to_thread(lambda: [each.port for each in (wrong, right)])
+        body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
+        await ask(one, "POST", "/v1beta/models/gemini-2.5-flash:generateContent", body=body)
+        async with asyncio.timeout(30):
+            while not (seconds := await rests(other)):
+                pass
+        assert seconds == pytest.approx(await rests(one), abs=5)
+        assert 280 < seconds < 305
     await standin.stop()
 
 

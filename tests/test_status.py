@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from tornado.httputil import HTTPHeaders
 
 from proxycore.access import Admin
 from proxycore.demo import Health, StandIn
-from tests.conftest import KEYS, Proxy, proxy, until
+from tests.conftest import CLOCK, KEYS, Proxy, proxy, until
 from tests.process import ROOT
 from tests.wire import HOME, ask
 
@@ -56,7 +55,7 @@ def shape(value: object) -> object:
     ],
 )
 async def test_only_the_admin_sees_it(variables: dict[str, str], offered: str, allowed: bool) -> None:
-    async with proxy(NOBODY, KEYS, time.time, **variables) as here:
+    async with proxy(NOBODY, KEYS, CLOCK, **variables) as here:
         fields = [("Authorization", f"Bearer {offered}")] if offered else []
         got = await ask(here.port, "GET", "/status.json", HOME, *fields)
         assert got.status == (200 if allowed else 401)

@@ -57,7 +57,7 @@ def test_the_last_hour_has_every_minute_and_forgets_older_ones() -> None:
     history.first_byte(0.45)
     clock.turn(60)
     history.request()
-    minutes = last_hour(tally, clock())
+    minutes = last_hour(tally, clock)
     assert len(minutes) == 60
     assert [minute["requests"] for minute in minutes[-3:]] == [0, 3, 1]
     assert [minute["refusals"] for minute in minutes[-3:]] == [0, 1, 0]
@@ -68,7 +68,7 @@ def test_the_last_hour_has_every_minute_and_forgets_older_ones() -> None:
     history.request()
     assert tally.sums("minute.requests") == {(): 1}
     assert list(tally.measured("minute.first_byte", FIRST_BYTE_BOUNDS)) == []
-    assert [minute["requests"] for minute in last_hour(tally, clock())][-2:] == [0, 1]
+    assert [minute["requests"] for minute in last_hour(tally, clock)][-2:] == [0, 1]
 
 
 @pytest.mark.parametrize("seconds", [0.002, 0.03, 0.4, 4.0, 40.0])
@@ -77,5 +77,5 @@ def test_the_last_hours_first_bytes_are_right_in_their_order_of_magnitude(second
     history = History(tally, clock)
     for _ in range(10):
         history.first_byte(seconds)
-    told = last_hour(tally, clock())[-1]["first_byte"]
+    told = last_hour(tally, clock)[-1]["first_byte"]
     assert seconds / 2 <= told <= seconds * 2

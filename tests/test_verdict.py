@@ -630,6 +630,19 @@ def test_all_three_forms_of_a_date_mean_gmt_wherever_the_program_runs(
     assert verdict.seconds == 120.0
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"), [("Fri, 15 Jan 2027 07:01:00 GMT", 60.0), ("Thu, 01 Jan 1970 00:00:00", 86_400.0)]
+)
+def test_a_date_counts_from_that_of_the_answer_whatever_our_clock_says(date: str, seconds: float) -> None:
+    fields = [("Retry-After", "Fri, 15 Jan 2027 07:02:00 GMT"), ("Date", date)]
+    assert read(429, BARE, *fields).seconds == seconds
+
+
+def test_a_date_counts_from_our_clock_where_the_answer_has_none_that_can_be_read() -> None:
+    fields = [("Retry-After", "Fri, 15 Jan 2027 09:02:00 GMT"), ("Date", "today")]
+    assert read(429, BARE, *fields).seconds == 120.0
+
+
 def test_retry_after_tells_the_time_of_a_quota_without_retry_delay() -> None:
     body = exhausted("Quota exceeded.", quota_failure(PER_MINUTE))
     assert read(429, body, ("Retry-After", "17")).seconds == 17.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, MutableSequence
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
+from proxycore.clock import Clock
 from proxycore.demo import answers, batches, files, interactions, live, resources, uploads
 from proxycore.demo.content import Upload
 from proxycore.demo.handler import Call, Handler
@@ -45,11 +45,11 @@ class StandIn:
     """
 
     def __init__(
-        self, keys: Mapping[str, Health], pace: float = 0.0, clock: Callable[[], float] = time.time
+        self, keys: Mapping[str, Health], pace: float = 0.0, clock: Callable[[], float] | None = None
     ) -> None:
         self.keys = dict(keys)
         self.pace = pace
-        self.clock = clock
+        self.clock = clock or Clock()
         self.think = 0.0
         self.chunks = 8
         self.chunk_bytes = 0

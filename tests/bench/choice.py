@@ -16,6 +16,7 @@ from proxycore.bench import Doubling
 from proxycore.key import Key, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import Backoff, Limit, Rest, Then, Verdict
+from tests.conftest import TurnedClock
 
 MODEL = "gemini-2.5-flash"
 _ROUNDS = 200
@@ -24,19 +25,9 @@ _SPENT = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 30.5)
 _LEARNED = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 1.5, limits=(Limit("PerMinute", _QUOTA, 60.0),))
 
 
-class Clock:
-    """Stands still, but when it is turned."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def pool(count: int) -> tuple[Rotator, Clock]:
+def pool(count: int) -> tuple[Rotator, TurnedClock]:
     """So many keys, each of a project of its own."""
-    clock = Clock()
+    clock = TurnedClock()
     doublings = {backoff: Doubling(10.0, 600.0) for backoff in Backoff}
     keys = keys_of((f"{n}", f"secret-{n}", "") for n in range(count))
     return Rotator(keys, doublings, clock=clock, source=random.Random(1)), clock  # noqa: S311 - a load
