@@ -16,7 +16,7 @@ from proxycore.board import Board
 from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
 from proxycore.env_file import EnvFile
-from proxycore.listener import Listener
+from proxycore.listener import Listener, ListenError, reachable_host
 from proxycore.log import logger
 from proxycore.replicas import Replicas
 from proxycore.settings import Settings, SettingsError
@@ -24,6 +24,9 @@ from proxycore.site import Site
 
 WATCH = 0.5
 """Seconds between two looks at `.env`."""
+
+SECOND_SIGNAL = "a second signal (Ctrl-C) cuts at once"
+"""What those are told who have to wait after the first."""
 
 _FEW_FILES = 4096  # a stream takes two open files, one at each end
 
@@ -36,6 +39,7 @@ class Stop:
 
     def __init__(self, parent: int | None = None) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
+        self.is_passed_on = parent is not None  # the parent has said so already
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
@@ -73,9 +77,8 @@ def listen(settings: Settings) -> Listener:
     """Binds; raises SettingsError when the address can't be listened on."""
     try:
         return Listener(settings.host, settings.port)
-    except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        raise SettingsError(f"HOST, PORT: can't listen on {address}: {error.strerror or error}") from error
+    except ListenError as error:
+        raise SettingsError(str(error)) from error
 
 
 class Life:
@@ -115,7 +118,7 @@ class Life:
             task.cancel()
         self._listener.stop()
         self.app.drain()
-        await _drain(self.app.site, self.settings.drain_timeout, stop.second)
+        await _drain(self.app.site, self.settings.drain_timeout, stop)
         await self.app.close()
         await self._server.close_all_connections()
         logger.info("stopped")
@@ -196,12 +199,21 @@ class _Sharing:
             self._work = None
 
 
-async def _drain(site: Site, seconds: float, hurry: asyncio.Event) -> None:
-    logger.info("stopping: %d requests have up to %g s to finish", len(site.running), seconds)
+async def _drain(site: Site, seconds: float, stop: Stop) -> None:
+    hint = "" if stop.is_passed_on or not site.running else f"; {SECOND_SIGNAL}"
+    logger.info("stopping: %s%s", _who_is_waited_for(len(site.running), seconds), hint)
+    hurry = stop.second
     deadline = asyncio.get_running_loop().time() + seconds
     while site.running and not hurry.is_set() and asyncio.get_running_loop().time() < deadline:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), 0.02)
+
+
+def _who_is_waited_for(count: int, seconds: float) -> str:
+    if not count:
+        return "no request is running"
+    requests = "1 request has" if count == 1 else f"{count} requests have"
+    return f"{requests} up to {seconds:g} s to finish"
 
 
 def _look_at_open_files() -> None:
@@ -223,12 +235,13 @@ def _look_at_open_files() -> None:
 def say_ready(settings: Settings, port: int) -> None:
     """The first lines of the log."""
     _say_what_is_odd(settings)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = reachable_host(settings.host)
     logger.info(
-        "ready: %s://%s:%d, %s%s",
+        "ready: %s://%s:%d%s, %s%s",
         "https" if settings.tls_cert_file else "http",
         host,
         port,
+        f" (listening on {settings.host})" if host == "localhost" != settings.host else "",
         _who_serves_whom(settings),
         f", {settings.workers} workers" if settings.workers > 1 else "",
     )
@@ -258,7 +271,7 @@ def _say_what_is_odd(settings: Settings) -> None:
         logger.warning("%s", warning)
     if not settings.google_keys:
         logger.error("NO GEMINI API KEY is set: every request is answered 401. Set GOOGLE_API_KEY_1.")
-    if not settings.client_keys:
+    if not settings.client_keys and not settings.is_demo:  # a demo has no keys that were worth it
         logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
 
 

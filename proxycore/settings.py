@@ -38,6 +38,8 @@ class Settings:
     )  # name of a key -> its project, where it is told
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
     admin_key: str | None = field(default=None, repr=False)
+    one_time_admin_key: str | None = field(default=None, repr=False)  # of a demo without an admin key
+    is_demo: bool = False
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; HOST narrows it
     port: int = 8000
     upstream_url: str = "https://generativelanguage.googleapis.com"
@@ -71,7 +73,8 @@ class Settings:
     @property
     def secrets(self) -> dict[str, str]:
         """What may be shown instead of each secret, client keys included."""
-        named = {self.admin_key: "the admin key"} if self.admin_key else {}
+        admin_key = self.admin_key or self.one_time_admin_key
+        named = {admin_key: "the admin key"} if admin_key else {}
         named |= {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
         for variable, url in (("UPSTREAM_PROXY", self.upstream_proxy), ("REDIS_URL", self.redis_url)):
             if password := urlsplit(url or "").password:
@@ -109,7 +112,7 @@ def parse(variables: Mapping[str, str]) -> Settings:
         projects=projects,
         client_keys=client_keys,
         admin_key=reader.admin_key() or client_keys.get("default"),
-        host=reader.text("HOST") or Settings.host,
+        host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,
         port=int(reader.number("PORT", Settings.port, most=65535, whole=True)),
         upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,
         upstream_ca_file=reader.file("UPSTREAM_CA_FILE"),

@@ -130,6 +130,11 @@ class Supervisor:
             if self._signals == 1:
                 self._stop_by = time.monotonic() + self._settings.drain_timeout + _GRACE
                 self._listener.close()
+                logger.info(
+                    "stopping: the workers have up to %g s to finish their requests; %s",
+                    self._settings.drain_timeout,
+                    life.SECOND_SIGNAL,
+                )
             self._pass_on(signal.SIGTERM)
             self._end_hall()
 
