@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -70,21 +71,32 @@ def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
     return offers
 
 
+class AdminKey(StrEnum):
+    """Which admin key there is."""
+
+    SET = "set"
+    ONE_TIME = "one-time"  # made for this run; this host needs none
+    MISSING = "missing"  # this host only
+
+
 class Admin:
     """Who may see and change the keys' health: who presents the admin key.
 
-    Where there is none, this host only, and no page of another site that is open in a browser here.
+    Where none is set, this host may as well, but no page of another site that is open in a browser here.
+    `one_time` is a key for other hosts then.
     """
 
-    def __init__(self, secret: str | None) -> None:
-        self._keys = ClientKeys({"admin": secret} if secret else {})
+    def __init__(self, secret: str | None, one_time: str | None = None) -> None:
+        self._keys = ClientKeys({"admin": key} if (key := secret or one_time) else {})
+        self.key = AdminKey.SET if secret else AdminKey.ONE_TIME if one_time else AdminKey.MISSING
 
     def admits(self, headers: HTTPHeaders, query: str, address: str) -> bool:
         """Whether this request may. What another proxy passed on is not of this host."""
-        if self._keys.required:
-            return self._keys.name_of(offered_keys(headers, query)) is not None
+        if self._keys.name_of(offered_keys(headers, query)) is not None:
+            return True
         passed_on = "Forwarded" in headers or "X-Forwarded-For" in headers
-        return not passed_on and _is_loopback(address) and _is_at_home(headers)
+        at_home = not passed_on and _is_loopback(address) and _is_at_home(headers)
+        return at_home and self.key is not AdminKey.SET
 
 
 def _is_at_home(headers: HTTPHeaders) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client.exposition import choose_encoder
 from tornado.iostream import StreamClosedError
 
+from proxycore.access import AdminKey
 from proxycore.census import CensusError
 from proxycore.control import Control, ControlError
 from proxycore.metrics import Metrics
@@ -18,6 +19,11 @@ from proxycore.updates import Updates
 Json = dict[str, Any]
 
 _LARGEST_ORDER = 64 * 1024  # bytes
+_REFUSALS = {
+    AdminKey.SET: "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.",
+    AdminKey.ONE_TIME: "The admin key is missing or wrong. Send the one that was printed at the start.",
+    AdminKey.MISSING: "No admin key is set, so only this host is served. Set ADMIN_API_KEY, and send it.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,7 @@ class AdminHandler(StatusHandler):
         """Refuses all others."""
         super().prepare()
         if not self._answered and not self._finished and not self.is_admin:
-            self.refuse(401, "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.")
+            self.refuse(401, _REFUSALS[self.site.admin.key])
 
 
 class SnapshotHandler(AdminHandler):

@@ -207,7 +207,7 @@ class ProxyApplication(Application):
         self._redact = lru_cache(_REDACTED)(Redactor(self._secrets).text)
         return Site(
             clients=ClientKeys(settings.client_keys),
-            admin=Admin(settings.admin_key),
+            admin=Admin(settings.admin_key, settings.one_time_admin_key),
             cors=Cors(settings.cors_allow_origins),
             redactor=Redactor(settings.key_names),
             max_body_bytes=settings.max_body_bytes,

@@ -79,8 +79,9 @@ class PageHandler(StatusHandler):
         for field, value in _SAFETY.items():
             self.set_header(field, value)
         text = self._files[name]
-        if name == _SHELL and self.is_admin:
-            text = text.replace("<html", "<html data-admitted", 1)
+        if name == _SHELL:
+            admitted = " data-admitted" if self.is_admin else ""
+            text = text.replace("<html", f'<html{admitted} data-admin-key="{self.site.admin.key}"', 1)
         self.reply(text.rstrip("\n"), content_type=_TYPES[Path(name).suffix])
 
     head = get

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import expect
 
 from proxycore.bench import Bench
-from proxycore.demo import Health
+from proxycore.demo import Health, StandIn
 from tests.browser import needs_chromium, visit
 from tests.conftest import proxy, rests, settings
 from tests.process import program
@@ -70,6 +70,24 @@ async def test_on_the_proxys_own_host_no_key_is_asked_for_when_there_is_none() -
             await expect(row(there.page, "one")).to_be_visible()
             await expect(there.page.locator("#login")).to_be_hidden()
             assert there.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "told"),
+    [("en-GB", "set ADMIN_API_KEY in .env"), ("zh-CN", "未设置管理密钥.*设置 ADMIN_API_KEY")],
+)
+async def test_from_elsewhere_the_page_says_which_key_to_set_where_there_is_none(
+    locale: str, told: str
+) -> None:
+    standin = StandIn({"AQ.one": Health.healthy()})
+    elsewhere = {"X-Forwarded-For": "203.0.113.7"}
+    async with proxy(standin.listen(), {"GOOGLE_API_KEY_one": "AQ.one"}) as here:
+        async with visit(f"{here.url}/", locale=locale, extra_http_headers=elsewhere) as there:
+            await expect(there.page.locator("#no-admin-key")).to_have_text(re.compile(told))
+            await expect(there.page.locator("#login")).to_be_hidden()
+            await check(there.page)
+            assert there.complaints == []
+    await standin.stop()
 
 
 async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> None:

@@ -10,6 +10,7 @@ import { say, speak, spoken, translate } from "./words.js";
 
 const here = (id) => document.getElementById(id);
 const admitted = document.documentElement.hasAttribute("data-admitted");
+const { adminKey } = document.documentElement.dataset; // which there is: "set", "one-time" or "missing"
 const feed = new Feed({ told, lost, refused });
 const ask = new Ask((order) => feed.act(order));
 const keys = new Keys((...asked) => ask.open(...asked));
@@ -80,10 +81,25 @@ function leave() {
   show("door-title", "runs");
   document.body.classList.remove("stale");
   here("board").hidden = here("leave").hidden = true;
-  here("door").hidden = here("login").hidden = false;
+  here("door").hidden = false;
+  askForKey();
   show("link", "");
   for (const id of ["notice", "refused"]) put(here(id), "");
   here("admin-key").focus();
+}
+
+/** Shows the form for the admin key, or what to do where there is none. */
+function askForKey() {
+  here("login").hidden = adminKey === "missing";
+  here("no-admin-key").hidden = !here("login").hidden;
+  if (adminKey === "one-time") show("admin-hint", "oneTimeHint");
+}
+
+/** The admin key in the address's fragment, which is not sent anywhere; it is taken out of the address. */
+function keyInAddress() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("admin-key");
+  if (key) history.replaceState(null, "", location.pathname + location.search);
+  return key;
 }
 
 here("login").addEventListener("submit", (event) => {
@@ -121,8 +137,9 @@ function tick() {
 
 here("language").value = spoken();
 translate();
-if (feed.key || admitted) {
+const given = keyInAddress();
+if (given || feed.key || admitted) {
   show("link", "connecting");
-  feed.start();
-} else here("login").hidden = false;
+  feed.start(given ?? feed.key);
+} else askForKey();
 tick();

@@ -5,6 +5,8 @@ const ENGLISH = {
   point: "Point a Gemini client at this address.",
   adminKey: "Admin key", enter: "Show the status",
   adminHint: "ADMIN_API_KEY, or OUTPUT_API_KEY if there is none. It is kept for this tab only.",
+  oneTimeHint: "The program printed it when it started. It is kept for this tab only.",
+  noAdminKey: "No admin key is set, so the status is shown only on the proxy's own machine. To see it from here, set ADMIN_API_KEY in .env or in the environment (docker run -e ADMIN_API_KEY=…), restart the proxy, and reload this page.",
   wrongKey: "This is not the admin key.", noLonger: "The admin key is not taken any more. Enter the new one.",
   connecting: "Connecting…", live: "Live", lostShort: "Connection lost",
   lost: "The connection to the proxy is lost. This is what was known at {time}; trying again.", found: "Connected again.",
@@ -40,6 +42,8 @@ const ENGLISH = {
 const CHINESE = {
   language: "语言", leave: "退出", runs: "代理正在运行。", unreachable: "代理没有应答，正在重试。", point: "请将 Gemini 客户端指向此地址。",
   adminKey: "管理密钥", enter: "查看状态", adminHint: "即 ADMIN_API_KEY；未设置时为 OUTPUT_API_KEY。仅在此标签页中保留。",
+  oneTimeHint: "程序启动时已在终端输出。仅在此标签页中保留。",
+  noAdminKey: "未设置管理密钥，因此只有代理所在的机器可以查看状态。要从这里查看，请在 .env 或环境变量中设置 ADMIN_API_KEY（例如 docker run -e ADMIN_API_KEY=…），重启代理，然后刷新此页。",
   wrongKey: "管理密钥不正确。", noLonger: "管理密钥已失效，请输入新的密钥。",
   connecting: "正在连接…", live: "实时", lostShort: "连接已断开",
   lost: "与代理的连接已断开。以下为 {time} 时的数据；正在重新连接。", found: "已重新连接。",

@@ -1,0 +1,79 @@
+"""`--demo`: the proxy in front of a mock Gemini API in the same process, and how to try it."""
+
+import contextlib
+import secrets
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from proxycore import log
+from proxycore.demo import StandIn, demo_keys
+from proxycore.headers import Redactor
+from proxycore.listener import reachable_host
+from proxycore.settings import Settings
+
+_LOOPBACK = {"127.0.0.1", "[::1]"}
+_PACE = 0.15  # seconds between the pieces of the mock's answers
+_INVITATION = """\
+The mock Gemini API has {count} keys in different health. Try it, several times:
+
+  curl -N '{url}/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse' \\
+    -H 'Content-Type: application/json'{credential} -d '{body}'
+
+and see what happens to the keys: {page}
+"""
+_ONE_TIME_KEY = "Where the page asks for an admin key, that of this run is {key}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A mock that runs: its address, and its keys by their names.
+
+    `admin_key` is made for this run. It is needed where the page is reached from another host, or from
+    outside of a container, and no key is set.
+    """
+
+    url: str
+    keys: Mapping[str, str]
+    admin_key: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+
+    def settings(self, settings: Settings) -> Settings:
+        """The settings, with the mock's keys and address; the log goes by them."""
+        settings = replace(
+            settings,
+            google_keys=self.keys,
+            upstream_url=self.url,
+            is_demo=True,
+            one_time_admin_key=None if settings.admin_key else self.admin_key,
+        )
+        log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+        return settings
+
+    def invite(self, settings: Settings, port: int) -> None:
+        """Say on standard error what to type, and which page to open."""
+        host = reachable_host(settings.host)
+        host = "localhost" if host in _LOOPBACK else host
+        url = f"{'https' if settings.tls_cert_file else 'http'}://{host}:{port}"
+        key = settings.one_time_admin_key
+        text = _INVITATION.format(
+            count=len(self.keys),
+            url=url,
+            credential=' -H "x-goog-api-key: $OUTPUT_API_KEY"' if settings.client_keys else "",
+            body='{"contents": [{"parts": [{"text": "Write a short story"}]}]}',
+            page=f"{url}/#admin-key={key}" if key else f"{url}/",
+        )
+        sys.stderr.write(text + (_ONE_TIME_KEY.format(key=key) if key else ""))
+        sys.stderr.flush()
+
+
+@contextlib.asynccontextmanager
+async def demo_upstream() -> AsyncIterator[Demo]:
+    """A mock of the Gemini API, for as long as the context lasts."""
+    keys = demo_keys()
+    mock = StandIn(dict(keys.values()), pace=_PACE)
+    mock.calls = deque(maxlen=1)  # nobody looks at them here
+    try:
+        yield Demo(mock.listen(), {name: secret for name, (secret, _) in keys.items()})
+    finally:
+        await mock.stop()

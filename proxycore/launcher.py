@@ -1,0 +1,107 @@
+"""From flags to a running program: the settings, the log, and which of the commands it is.
+
+One process serves, several under a supervisor do, or every key is checked once.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, TypeVar
+
+from proxycore import life, log
+from proxycore.check_report import check
+from proxycore.demo_mode import demo_upstream
+from proxycore.env_file import EnvFile
+from proxycore.headers import Redactor, with_former
+from proxycore.settings import Settings, SettingsError, parse, read, without_keys
+from proxycore.supervisor import Supervisor
+
+try:
+    import uvloop
+except ImportError:  # there is none for Windows
+    new_event_loop = asyncio.new_event_loop
+else:
+    new_event_loop = uvloop.new_event_loop
+
+_T = TypeVar("_T")
+
+
+def launch(options: argparse.Namespace) -> int:
+    """Run until a signal, or until the keys are checked; returns the exit status, see `command_line`."""
+    flags = {"HOST": options.host, "PORT": options.port}
+    flags |= {"LOG_LEVEL": options.log_level, "LOG_FORMAT": options.log_format}
+    given = {name: value for name, value in flags.items() if value is not None}
+    file, load = EnvFile(Path(".env")), _loader(given, wants_demo=options.demo)
+    try:
+        settings = load()
+        if options.check:
+            return _check(settings, wants_demo=options.demo, as_json=options.json)
+        # What is there by now stays, and needs no look at every collection; requests leave few cycles.
+        gc.freeze()
+        gc.set_threshold(10_000)
+        if settings.workers == 1:
+            _run_loop(_serve(settings, load, file, wants_demo=options.demo))
+        else:
+            Supervisor(settings, _run_loop, load, file).run()
+    except SettingsError as error:
+        sys.stderr.write(f"These settings can't be used:\n{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _loader(flags: Mapping[str, str], *, wants_demo: bool) -> Callable[[], Settings]:
+    """What reads the settings, now and at every reload, and sets the log to go by them."""
+    secrets: dict[str, str] = {}
+
+    def load() -> Settings:
+        nonlocal secrets
+        variables = read(Path.cwd(), flags)
+        settings = parse(without_keys(variables) if wants_demo else variables)
+        secrets = with_former(settings.secrets, secrets)
+        log.configure(settings.log_level, settings.log_format, Redactor(secrets))
+        return settings
+
+    return load
+
+
+async def _serve(
+    settings: Settings, load: Callable[[], Settings], file: EnvFile, *, wants_demo: bool
+) -> None:
+    if not wants_demo:
+        await life.run(settings, load, file)
+        return
+    async with demo_upstream() as demo:
+        settings = demo.settings(settings)
+        invite = partial(demo.invite, settings)
+        await life.run(settings, lambda: demo.settings(load()), file, invite)
+
+
+def _check(settings: Settings, *, wants_demo: bool, as_json: bool) -> int:
+    try:
+        return _run_loop(_try_keys(settings, wants_demo=wants_demo, as_json=as_json))
+    except BrokenPipeError:  # who reads has enough, like `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return 1
+
+
+async def _try_keys(settings: Settings, *, wants_demo: bool, as_json: bool) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        if wants_demo:
+            settings = (await stack.enter_async_context(demo_upstream())).settings(settings)
+        if isinstance(sys.stdout, TextIOWrapper):  # a terminal may lack characters that keys are named with
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return await check(settings, as_json=as_json, out=sys.stdout, err=sys.stderr)
+
+
+def _run_loop(work: Coroutine[Any, Any, _T]) -> _T:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work)
