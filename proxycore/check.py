@@ -1,4 +1,10 @@
-"""The check: every key is asked once which models it may use, which costs no quota.
+"""The check: every key is asked for the list of models, and then for what generation needs.
+
+That is `:countTokens`, which is a method of the same service as `:generateContent` (in errors Google names
+`GenerativeService.GenerateContent`, while lists are of another service), so that it is refused alike to
+keys that may only list models. It costs nothing: by ai.google.dev/gemini-api/docs/billing GetTokens requests
+are not billed and do not count against inference quota, and by discuss.ai.google.dev/t/189068 that holds for
+`countTokens`, which has a quota of its own.
 
 What an answer says of a key is judged as always; what is nobody's fault leaves the key's state unknown.
 """
@@ -8,6 +14,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from time import monotonic, time
 from typing import Any
 from urllib.parse import quote
@@ -15,37 +22,116 @@ from urllib.parse import quote
 from proxycore.affinity import Scope
 from proxycore.app import route_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.check_advice import UNREACHABLE, advice, is_known
 from proxycore.coding import decode
+from proxycore.error import GoogleError, read_error
 from proxycore.headers import Redactor, credential
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.settings import Settings
 from proxycore.upstream import Upstream
-from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, Rest, Verdict
-
-WORKS, BENCHED, RETIRED, UNKNOWN = "works", "benched", "retired", "unknown"
+from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Verdict
 
 _AT_ONCE = 8  # keys
-_LONGEST_SILENCE = 30.0  # seconds: a list of models needs no thought
+_LONGEST_SILENCE = 30.0  # seconds: neither a list of models nor a count needs thought
+_LONGEST_REASON = 120  # characters
 _MOST_PAGES = 10
-_TARGET = "/v1beta/models?pageSize=1000"
-_STATES = {Rest.NOTHING: UNKNOWN, Rest.MODEL: BENCHED, Rest.KEY: BENCHED, Rest.RETIRED: RETIRED}
+_MOST_MODELS = 3  # that tokens are counted with, when it is the model that fails
+_LIST = "/v1beta/models?pageSize=1000"
+_COUNT = "/v1beta/models/{model}:countTokens"
+_PROMPT = b'{"contents":[{"parts":[{"text":"Hello"}]}]}'
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")  # of a model, fit for a path
+_USUAL_MODEL = "gemini-2.5-flash"  # where the list names none
 _USES = ("generate", "embed", "predict", "bidi")  # how the methods of models begin that make something
 _TOOK = re.compile(r" after \d+ (?:ms|milliseconds)\b")  # in libcurl's words; each key has its own time told
+
+
+class State(StrEnum):
+    """What is known of a key. `benched` and `retired` are what the proxy would do with it."""
+
+    WORKS = "works"
+    BENCHED = "benched"
+    RETIRED = "retired"
+    UNKNOWN = "unknown"
+
+
+_STATES = {
+    Rest.NOTHING: State.UNKNOWN,
+    Rest.MODEL: State.BENCHED,
+    Rest.KEY: State.BENCHED,
+    Rest.RETIRED: State.RETIRED,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What was found out about a key: a state, why, its project if known, its models, seconds taken.
 
-    `works` says that the key is accepted; whether its quotas are spent is not known before they are used.
+    `works` says that the key may generate; whether its quotas are spent is not known before they are used.
+    `advice` is what to do, and `until` when a spent quota is back, in seconds since the epoch.
     """
 
     name: str
-    state: str
+    state: State
     reason: str = ""
     project: str = ""
     models: tuple[str, ...] = ()
     seconds: float = 0.0
+    advice: str = ""
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """An answer, judged. `document` is None if it is no JSON object."""
+
+    status: int
+    verdict: Verdict
+    document: dict[str, Any] | None
+    error: GoogleError
+
+    @property
+    def is_about_the_model(self) -> bool:
+        """Whether another model may be answered differently."""
+        return self.is_mistake or self.verdict is TROUBLE or self.verdict.rest is Rest.MODEL
+
+    @property
+    def is_unknown_method(self) -> bool:
+        """Whether what answers does not know what was asked for."""
+        return self.verdict in {MISTAKE, FOREIGN} and self.status in {404, 405, 501}
+
+    @property
+    def is_mistake(self) -> bool:
+        """Whether nothing in it is about the key or its project. It was we who asked, not a client."""
+        return self.verdict is MISTAKE and not is_known(self.error)
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words."""
+        return self.error.message[:_LONGEST_REASON] if self.verdict is MISTAKE else self.verdict.reason
+
+    def finding(self, name: str, reason: str) -> Finding:
+        """What it says of the key of this name."""
+        verdict = self.verdict
+        if verdict.rest is Rest.NOTHING and self.status != 200:
+            reason += f" (status {self.status})"
+        comes_back = verdict.rest is Rest.MODEL and not is_known(self.error)
+        until = time() + verdict.seconds if comes_back and verdict.seconds else None
+        return Finding(
+            name,
+            _STATES[verdict.rest],
+            reason,
+            verdict.project,
+            advice=advice(verdict, self.error, until),
+            until=until,
+        )
+
+
+class _RefusedError(Exception):
+    """The list of models was refused."""
+
+    def __init__(self, reply: _Reply) -> None:
+        super().__init__(reply.verdict.reason)
+        self.reply = reply
 
 
 class Check:
@@ -95,57 +181,102 @@ class Check:
         return "".join(char if char.isprintable() else " " for char in clean)
 
     async def _try(self, name: str) -> Finding:
-        models: list[str] = []
-        target = _TARGET
+        secret = self._settings.google_keys[name]
         try:
-            for _ in range(_MOST_PAGES):
-                answer = await self._ask(self._settings.google_keys[name], target)
-                verdict = answer.verdict(time(), Scope(""))
-                if verdict is not HEALTHY or answer.head.status >= 300:
-                    return _refused(name, verdict, answer.head.status)
-                page = _document(answer)
-                if page is None:
-                    return Finding(name, UNKNOWN, FOREIGN.reason)
-                models += _useful(page)
-                if not (token := page.get("nextPageToken")):
-                    break
-                target = f"{_TARGET}&pageToken={quote(str(token), safe='')}"
+            models = await self._models(secret)
+            finding = await self._count(name, secret, _generating(models) or [_USUAL_MODEL])
+        except _RefusedError as refused:
+            reply = refused.reply
+            no_list = "the list of models is not to be had there"
+            return reply.finding(name, no_list if reply.is_mistake else reply.reason)
         except UpstreamError as error:
-            return Finding(name, UNKNOWN, _TOOK.sub("", f"{error} {error.detail}".strip()))
-        return Finding(name, WORKS, models=tuple(models))
+            reason = _TOOK.sub("", f"{error} {error.detail}".strip())
+            return Finding(name, State.UNKNOWN, reason, advice=UNREACHABLE)
+        return replace(finding, models=tuple(_useful(models)))
 
-    async def _ask(self, secret: str, target: str) -> Kept:
-        outgoing = Outgoing("GET", target, [], b"")
-        attempt = Attempt(self._upstream, outgoing, credential(secret, target), fresh=False)
+    async def _models(self, secret: str) -> list[dict[str, Any]]:
+        """The models that the key may list; raises _RefusedError."""
+        models: list[dict[str, Any]] = []
+        target = _LIST
+        for _ in range(_MOST_PAGES):
+            reply = await self._ask(secret, Outgoing("GET", target, [], b""))
+            page = reply.document or {}
+            listed = page.get("models", [])
+            if reply.verdict is not HEALTHY or not isinstance(listed, list):
+                raise _RefusedError(
+                    reply if reply.verdict is not HEALTHY else replace(reply, verdict=FOREIGN)
+                )
+            models += [model for model in listed if isinstance(model, dict)]
+            if not (token := page.get("nextPageToken")):
+                break
+            target = f"{_LIST}&pageToken={quote(str(token), safe='')}"
+        return models
+
+    async def _count(self, name: str, secret: str, models: list[str]) -> Finding:
+        """What counting tokens says of the key, with the first model that is not itself the trouble."""
+        replies = []
+        for model in models[:_MOST_MODELS]:
+            target = _COUNT.format(model=model)
+            fields = [("Content-Type", "application/json")]
+            reply = await self._ask(secret, Outgoing("POST", target, fields, _PROMPT))
+            if reply.verdict is HEALTHY:
+                return Finding(name, State.WORKS)
+            replies.append(reply)
+            if not reply.is_about_the_model:
+                break
+        reply = next((reply for reply in replies if not reply.is_mistake), replies[0])
+        if reply.is_mistake or reply.is_unknown_method:
+            reason = f"accepted; whether it may generate is not known (status {reply.status})"
+            return Finding(name, State.WORKS, reason)
+        says_why = reply.verdict.rest in {Rest.KEY, Rest.RETIRED} or reply.verdict is MISTAKE
+        return reply.finding(name, f"{'may list models, but not generate: ' * says_why}{reply.reason}")
+
+    async def _ask(self, secret: str, outgoing: Outgoing) -> _Reply:
+        attempt = Attempt(self._upstream, outgoing, credential(secret, outgoing.target), fresh=False)
         try:
-            return Kept(await attempt.head(), await attempt.read(KEPT_BYTES))
+            return _judged(Kept(await attempt.head(), await attempt.read(KEPT_BYTES)))
         finally:
             attempt.end()
 
 
-def _refused(name: str, verdict: Verdict, status: int) -> Finding:
-    reason = FOREIGN.reason if verdict is HEALTHY else verdict.reason
-    if verdict is MISTAKE:  # it was we who asked
-        reason = "the list of models is not to be had there"
-    if verdict.rest is Rest.NOTHING:
-        reason += f" (status {status})"
-    return Finding(name, _STATES[verdict.rest], reason, verdict.project)
-
-
-def _document(answer: Kept) -> dict[str, Any] | None:
+def _judged(answer: Kept) -> _Reply:
+    status, verdict = answer.head.status, answer.verdict(time(), Scope(""))
     encodings = [value for field, value in answer.head.fields if field.lower() == "content-encoding"]
+    body = decode(answer.body or b"", encodings) or b""
+    document = _document(body)
+    if verdict is HEALTHY and (status >= 300 or document is None):
+        verdict = FOREIGN
+    return _Reply(status, verdict, document, read_error(body) or GoogleError())
+
+
+def _document(body: bytes) -> dict[str, Any] | None:
     try:
-        document = json.loads(decode(answer.body or b"", encodings) or b"")
+        document = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and isinstance(document.get("models", []), list) else None
+    return document if isinstance(document, dict) else None
 
 
-def _useful(page: dict[str, Any]) -> list[str]:
-    """The models of a page that make something of what they are asked."""
-    names = []
-    for model in page.get("models", []):
-        methods = model.get("supportedGenerationMethods") if isinstance(model, dict) else None
-        if isinstance(methods, list) and any(str(method).lower().startswith(_USES) for method in methods):
-            names.append(str(model.get("name", "")).removeprefix("models/"))
-    return names
+def _methods(model: dict[str, Any]) -> list[str]:
+    methods = model.get("supportedGenerationMethods")
+    return [str(method) for method in methods] if isinstance(methods, list) else []
+
+
+def _name(model: dict[str, Any]) -> str:
+    return str(model.get("name", "")).removeprefix("models/")
+
+
+def _useful(models: list[dict[str, Any]]) -> list[str]:
+    """The models that make something of what they are asked."""
+    return [
+        _name(model)
+        for model in models
+        if any(method.lower().startswith(_USES) for method in _methods(model))
+    ]
+
+
+def _generating(models: list[dict[str, Any]]) -> list[str]:
+    """The models to count tokens with: those that generate, and the plainest of them first."""
+    names = [_name(model) for model in models if "generateContent" in _methods(model)]
+    names = list(filter(_PLAIN_NAME.fullmatch, names))
+    return sorted(names, key=lambda name: (name != _USUAL_MODEL, "flash" not in name, len(name)))

@@ -2,81 +2,91 @@
 
     {"checked": 7, "working": 5, "keys": [
       {"name": "1", "state": "works", "reason": "", "project": "", "models": ["gemini-2.5-flash", ...],
-       "seconds": 0.31}, ...]}
+       "seconds": 0.31, "advice": "", "until": null}, ...]}
 
-The states are works, benched, retired and unknown.
+The states are works, benched, retired and unknown; `until` is when a spent quota is back, in seconds since
+the epoch.
 """
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
-
-from proxycore.check import BENCHED, RETIRED, UNKNOWN, WORKS, Check, Finding
+from proxycore.check import Check, Finding, State
+from proxycore.check_advice import REGION
 from proxycore.settings import Settings
+from proxycore.text_table import printable, table
 
-_COLOURS = {WORKS: "green", BENCHED: "yellow", RETIRED: "red", UNKNOWN: "magenta"}
-_WIDE = 10_000  # columns: what reads a file or a pipe can take lines of any length
+_HEADER = ("name", "state", "reason", "project", "models", "time")
 _KINDS = 4  # of models that are named
 _KIND = re.compile(r"[a-z]+")
+_NAMED = 8  # keys that an advice is for
 
 
 async def check(settings: Settings, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     """Tries all keys and tells what was found; returns 0 if at least one works, else 1."""
-    # Whether it is a terminal is asked of the stream: FORCE_COLOR would have a bar in a pipe.
-    told = Console(file=err, highlight=False, soft_wrap=True, force_terminal=err.isatty())
-    for warning in settings.warnings:
-        told.print(warning, style="yellow", markup=False)
+    err.writelines(f"{warning}\n" for warning in settings.warnings)
     if not settings.google_keys:
-        told.print("No Gemini API key is set: set GOOGLE_API_KEY_1.", style="red")
+        err.write("No Gemini API key is set: set GOOGLE_API_KEY_1.\n")
         return 1
-    findings = await _with_progress(settings, told)
-    working = sum(finding.state == WORKS for finding in findings)
+    findings = await _with_progress(settings, err)
+    working = sum(finding.state is State.WORKS for finding in findings)
     if as_json:
         keys = [asdict(finding) | {"seconds": round(finding.seconds, 3)} for finding in findings]
         content = {"checked": len(findings), "working": working, "keys": keys}
         out.write(json.dumps(content, indent=2) + "\n")
     else:
-        _tell(findings, working, out)
+        out.write(_report(findings, working))
+    out.flush()  # what can't be written is found out here
     return 0 if working else 1
 
 
-async def _with_progress(settings: Settings, told: Console) -> list[Finding]:
-    if not told.is_terminal:
-        return await Check(settings).run(lambda finding: told.print(_line(finding), markup=False))
-    columns = (TextColumn("Trying the keys"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=told, transient=True) as progress:
-        task = progress.add_task("", total=len(settings.google_keys))
-        return await Check(settings).run(lambda _: progress.advance(task))
+async def _with_progress(settings: Settings, err: TextIO) -> list[Finding]:
+    """The findings. A terminal shows how many there are, anything else gets a line for each."""
+    if not err.isatty():
+        return await Check(settings).run(lambda finding: _write(err, f"{_line(finding)}\n"))
+    total, done, shown = len(settings.google_keys), 0, ""
+
+    def show(text: str) -> None:
+        nonlocal shown
+        _write(err, f"\r{text:{len(shown)}}")
+        shown = text
+
+    def found(_: Finding) -> None:
+        nonlocal done
+        done += 1
+        show(f"Trying the keys {done}/{total}")
+
+    show(f"Trying the keys 0/{total}")
+    try:
+        return await Check(settings).run(found)
+    finally:
+        show("")
+        _write(err, "\r")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
 
 
 def _line(finding: Finding) -> str:
-    return f"key {finding.name}: {finding.state}" + (f", {finding.reason}" if finding.reason else "")
+    text = f"key {finding.name}: {finding.state}" + (f", {finding.reason}" if finding.reason else "")
+    return printable(text)
 
 
-def _tell(findings: Sequence[Finding], working: int, out: TextIO) -> None:
-    console = Console(file=out, highlight=False, force_terminal=out.isatty())
-    if not console.is_terminal:
-        console = Console(file=out, highlight=False, width=_WIDE, color_system=None)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "state", "reason", "project", "models"):
-        table.add_column(name, overflow="fold")
-    table.add_column("time", justify="right", no_wrap=True)
-    for finding in findings:
-        state = Text(finding.state, style=_COLOURS[finding.state])
-        row = (finding.reason, finding.project, _models(finding.models), f"{finding.seconds:.1f} s")
-        table.add_row(Text(finding.name), state, *map(Text, row))
-    console.print(table)
-    console.print(f"{working} of {len(findings)} {'key works' if len(findings) == 1 else 'keys work'}.")
-    if advice := _advice(findings):
-        console.print(advice, markup=False)
+def _report(findings: Sequence[Finding], working: int) -> str:
+    rows = [
+        (one.name, one.state, one.reason, one.project, _models(one.models), f"{one.seconds:.1f} s")
+        for one in findings
+    ]
+    count = f"{working} of {len(findings)} {'key works' if len(findings) == 1 else 'keys work'}.\n"
+    if common := _common_trouble(findings):
+        return f"{table(_HEADER, rows)}{count}{common}\n"
+    return table(_HEADER, rows) + _what_to_do(findings) + count
 
 
 def _models(names: Sequence[str]) -> str:
@@ -88,14 +98,29 @@ def _models(names: Sequence[str]) -> str:
     return f"{len(names)} ({', '.join(listed + ['...'] * (len(kinds) > _KINDS))})"
 
 
-def _advice(findings: Sequence[Finding]) -> str:
+def _common_trouble(findings: Sequence[Finding]) -> str:
     """What to change when it is not the keys that fail."""
-    reasons = {finding.reason for finding in findings}
-    if len(reasons) != 1 or findings[0].state != UNKNOWN:
+    if len({finding.reason for finding in findings}) != 1 or findings[0].state is not State.UNKNOWN:
         return ""
-    if "address is not served" in findings[0].reason:
-        return "Google does not serve the region of this address: set UPSTREAM_PROXY to one elsewhere."
+    if findings[0].advice == REGION:
+        return f"{REGION}."
     return (
         "All keys met the same trouble, so it is not the keys: look at the way out (UPSTREAM_PROXY,"
         " UPSTREAM_CA_FILE) and at UPSTREAM_URL."
     )
+
+
+def _what_to_do(findings: Sequence[Finding]) -> str:
+    """A line for each advice, with the keys that it is for."""
+    names = defaultdict(list)
+    for finding in findings:
+        if finding.advice:
+            names[finding.advice].append(printable(finding.name))
+    lines = [f"  {_listed(keys)}: {advice}\n" for advice, keys in names.items()]
+    return "".join(["What to do:\n", *lines]) if lines else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    listed = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"{'key' if len(names) == 1 else 'keys'} {listed}"

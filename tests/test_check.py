@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 
 import proxycore.check
-from proxycore.check import Check
+from proxycore.check import Check, Finding
 from proxycore.demo import Health, StandIn
+from proxycore.text_table import columns_of
 from tests.conftest import settings, until
 from tests.process import ROOT
 from tests.wire import RawUpstream, Seen, always, answer
 
 pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+LIST = ("GET", "/v1beta/models?pageSize=1000", 200)
+COUNT = ("POST", "/v1beta/models/gemini-2.5-flash:countTokens")
 HEALTHS = {
     "fine": Health.healthy(),
     "spent": Health.day_spent(),
@@ -29,6 +32,7 @@ HEALTHS = {
     "off": Health.service_disabled(),
     "wrong": Health.invalid(),
     "down": Health.overloaded(),
+    "fresh": Health.lists_only(),
 }
 
 
@@ -36,6 +40,12 @@ def listing(*names: str, **more: object) -> bytes:
     """A list of models that can generate, as an answer."""
     models = [{"name": f"models/{name}", "supportedGenerationMethods": ["generateContent"]} for name in names]
     return answer(200, json.dumps({"models": models, **more}).encode())
+
+
+def quota(period: str, value: str) -> dict[str, object]:
+    """What Google says of a quota that is spent."""
+    violation = {"quotaId": f"GenerateRequests{period}PerProjectPerModel-FreeTier", "quotaValue": value}
+    return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]}
 
 
 async def silence(_: Seen, _writer: asyncio.StreamWriter) -> None:
@@ -61,6 +71,11 @@ async def check(folder: Path, keys: Mapping[str, str], *flags: str, **variables:
     return process.returncode, out.decode(), err.decode()
 
 
+async def found(url: str) -> list[Finding]:
+    """What a check of one key finds."""
+    return await Check(settings(url, {"GOOGLE_API_KEY_1": "AQ.one"})).run(lambda _: None)
+
+
 def named(healths: Mapping[str, Health]) -> tuple[StandIn, dict[str, str]]:
     """A stand-in with these keys, and their secrets by name."""
     keys = {name: f"AQ.secret-of-{name}" for name in healths}
@@ -81,11 +96,13 @@ async def test_a_table_tells_of_every_key_and_no_secret_is_in_it(tmp_path: Path)
     assert "benched  SERVICE_DISABLED" in rows["off"]
     assert "retired  API key not valid or expired" in rows["wrong"]
     assert "unknown  the upstream's trouble (status 503)" in rows["down"]
-    assert out.endswith("2 of 6 keys work.\n")
+    assert "retired  may list models, but not generate: ACCESS_TOKEN_TYPE_UNSUPPORTED" in rows["fresh"]
+    assert out.endswith("2 of 7 keys work.\n")
     assert sorted(err.splitlines()) == [
         "key dead: retired, suspended or leaked",
         "key down: unknown, the upstream's trouble (status 503)",
         "key fine: works",
+        "key fresh: retired, may list models, but not generate: ACCESS_TOKEN_TYPE_UNSUPPORTED",
         "key off: benched, SERVICE_DISABLED",
         "key spent: works",
         "key wrong: retired, API key not valid or expired",
@@ -94,12 +111,162 @@ async def test_a_table_tells_of_every_key_and_no_secret_is_in_it(tmp_path: Path)
     assert "\x1b" not in out + err
 
 
-async def test_each_key_costs_one_call_that_no_quota_counts(tmp_path: Path) -> None:
-    standin, keys = named(HEALTHS)
-    await check(tmp_path, keys, UPSTREAM_URL=standin.listen())
+async def test_each_key_is_asked_for_its_models_and_then_to_count_tokens_which_no_quota_counts(
+    tmp_path: Path,
+) -> None:
+    healths = HEALTHS | {"one": Health.quota(1)}
+    standin, keys = named(healths)
+    for _ in range(3):
+        status, _, _ = await check(tmp_path, keys, UPSTREAM_URL=standin.listen())
     await standin.stop()
-    assert sorted(call.key for call in standin.calls) == sorted(keys.values())
-    assert {(call.method, call.target) for call in standin.calls} == {("GET", "/v1beta/models?pageSize=1000")}
+    assert status == 0
+    calls = {name: [call for call in standin.calls if call.key == secret] for name, secret in keys.items()}
+    for name in ("fine", "spent", "one", "fresh"):
+        assert [(call.method, call.target, call.status) for call in calls[name]] == 3 * [
+            LIST,
+            (*COUNT, 401 if name == "fresh" else 200),
+        ]
+    for name in ("dead", "off", "wrong", "down"):
+        assert [(call.method, call.target) for call in calls[name]] == 3 * [LIST[:2]]
+
+
+ADVICE = {
+    "invalid": "replace it with a new key: https://aistudio.google.com/apikey",
+    "expired": "replace it with a new key",
+    "suspended": "replace it with a key of another project",
+    "leaked": "found in public: delete it",
+    "unsupported_token": "if it is new, wait a few minutes",
+    "lists_only": "if it is new, wait a few minutes",
+    "service_disabled": r"enable the Gemini API in its project.*googleapis\.com/overview\?project=5\d+$",
+    "service_blocked": r"restricted to other APIs.*/apis/credentials\?project=5\d+$",
+    "referrer_blocked": "restricted to web pages",
+    "ip_blocked": "restricted to other IP addresses: add that of this machine",
+    "forbidden": "look at the key and its project",
+    "overloaded": "check again later",
+    "bad_region": "set UPSTREAM_PROXY",
+    "healthy": "^$",
+}
+
+
+async def test_for_each_kind_of_failure_it_says_what_to_do(tmp_path: Path) -> None:
+    standin, keys = named({name: getattr(Health, name)() for name in ADVICE})
+    url = standin.listen()
+    (_, table, _), (status, out, _) = await asyncio.gather(
+        check(tmp_path, keys, UPSTREAM_URL=url), check(tmp_path, keys, "--json", UPSTREAM_URL=url)
+    )
+    await standin.stop()
+    told = {key["name"]: key["advice"] for key in json.loads(out)["keys"]}
+    assert status == 0
+    assert [name for name, advice in told.items() if not re.search(ADVICE[name], advice)] == []
+    assert f"  keys lists_only, unsupported_token: {told['lists_only']}\n" in table
+    assert all(f": {advice}\n" in table for advice in told.values() if advice)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "details", "state", "told"),
+    [
+        (402, "Your prepayment credits are depleted.", [], None, "add credit: https://ai.studio/projects"),
+        (429, "Your prepayment credits are depleted.", [], "benched", "add credit"),
+        (429, "Your project has exceeded its monthly spending cap.", [], "benched", "raise the spending cap"),
+        (
+            429,
+            "Quota exceeded.",
+            [quota("PerDay", "20")],
+            "benched",
+            r"quota is back at \d{4}-\d\d-\d\d \d\d:",
+        ),
+        (
+            429,
+            "Quota exceeded. Please retry in 30s.",
+            [],
+            "benched",
+            r"quota is back at \d{4}-\d\d-\d\d \d\d:",
+        ),
+        (429, "limit: 0, model: gemini", [], "benched", "enable billing"),
+        (400, "Gemini API free tier is not available in your country.", [], "unknown", "enable billing"),
+        (400, "User location is not supported for the API use.", [], "unknown", "set UPSTREAM_PROXY"),
+        (
+            403,
+            "Your project has been denied access. Please contact support.",
+            [],
+            "benched",
+            "denied its project",
+        ),
+        (403, "Access is restricted from your billing country.", [], "benched", "another account"),
+        (404, "models/gemini-9 is not found", [], "works", ""),
+    ],
+)
+async def test_what_counting_tokens_says_of_a_key_decides(
+    status: int, message: str, details: list[object], state: str | None, told: str
+) -> None:
+    error = {"code": status, "message": message, "details": details}
+    refusal = answer(status, json.dumps({"error": error}).encode())
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(listing("gemini-9") if seen.method == "GET" else refusal)
+
+    async with RawUpstream(script) as upstream:
+        (key,) = await found(upstream.url)
+    assert key.models == ("gemini-9",)
+    assert state in {None, key.state}
+    assert re.search(told, key.advice)
+    assert bool(key.until) == ("back at" in told)
+
+
+async def test_a_model_that_fails_does_not_speak_for_the_key_while_another_serves() -> None:
+    gone = answer(404, b'{"error": {"code": 404, "message": "This model is no longer available."}}')
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.method == "GET":
+            writer.write(listing("gemini-1-flash", "gemini-2-pro"))
+        else:
+            writer.write(gone if "flash" in seen.target else answer(200, b"{}"))
+
+    async with RawUpstream(script) as upstream:
+        (key,) = await found(upstream.url)
+    assert (key.state, key.reason, key.advice) == ("works", "", "")
+
+
+async def test_names_in_wide_characters_leave_the_table_aligned(tmp_path: Path) -> None:
+    standin, keys = named({"a": Health.healthy(), "b": Health.suspended()})
+    _, out, _ = await check(
+        tmp_path, {"备用": keys["a"], "b": keys["b"]}, UPSTREAM_URL=standin.listen(), PYTHONIOENCODING="utf-8"
+    )
+    await standin.stop()
+    header, *rows = out.splitlines()[:3]
+    for row in rows:
+        before = row[: row.index("works" if "works" in row else "retired")]
+        assert columns_of(before) == header.index("state")
+
+
+async def test_a_terminal_that_lacks_characters_gets_others_and_no_traceback(tmp_path: Path) -> None:
+    standin, keys = named({"a": Health.healthy()})
+    status, out, err = await check(
+        tmp_path, {"备用": keys["a"]}, UPSTREAM_URL=standin.listen(), PYTHONIOENCODING="ascii"
+    )
+    await standin.stop()
+    assert status == 0
+    assert "\\u5907\\u7528  works" in out
+    assert "Traceback" not in err
+
+
+async def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
+    standin, keys = named({"fine": Health.healthy()})
+    ours, theirs = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "server.py"),
+        "--check",
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "GOOGLE_API_KEY_1": keys["fine"], "UPSTREAM_URL": standin.listen()},
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    )
+    os.close(ours)
+    os.close(theirs)
+    _, err = await process.communicate()
+    await standin.stop()
+    assert err == b"key 1: works\n"
 
 
 async def test_json_is_all_that_scripts_get(tmp_path: Path) -> None:
@@ -202,6 +369,7 @@ async def test_nothing_that_an_answer_says_shows_a_key_or_works_the_terminal(
 async def test_all_pages_of_a_long_list_count(tmp_path: Path) -> None:
     first = [f"gemini-{number}" for number in range(1000)]  # more than libcurl hands over at once
     pages = {
+        "/v1beta/models/gemini-0:countTokens": answer(200, b"{}"),
         "/v1beta/models?pageSize=1000": listing(*first, nextPageToken="a/b&c"),
         "/v1beta/models?pageSize=1000&pageToken=a%2Fb%26c": listing("imagen-4", nextPageToken="last"),
         "/v1beta/models?pageSize=1000&pageToken=last": answer(200, b"{}"),
@@ -214,7 +382,8 @@ async def test_all_pages_of_a_long_list_count(tmp_path: Path) -> None:
         status, out, _ = await check(tmp_path, {"1": "AQ.one"}, "--json", UPSTREAM_URL=upstream.url)
     assert status == 0
     assert json.loads(out)["keys"][0]["models"] == [*first, "imagen-4"]
-    assert [seen.target for seen in upstream.seen] == list(pages)
+    *lists, count = [seen.target for seen in upstream.seen]
+    assert [count, *lists] == list(pages)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
@@ -250,7 +419,7 @@ async def test_many_keys_are_tried_eight_at_a_time(tmp_path: Path) -> None:
         keys = {f"n{number}": f"AQ.{number}" for number in range(20)}
         status, _, _ = await check(tmp_path, keys, "--json", UPSTREAM_URL=upstream.url)
     assert status == 0
-    assert len(upstream.seen) == 20
+    assert len(upstream.seen) == 40
     assert most == 8
 
 
@@ -294,7 +463,7 @@ async def test_it_is_interrupted_without_a_word(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        await until(lambda: len(upstream.seen) == 1)
+        await until(lambda: len(upstream.seen) == 1, 60)  # a busy machine takes its time to start it
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert (process.returncode, out, err) == (130, b"", b"")

@@ -23,7 +23,8 @@ class _Ask(Handler):
 
     async def post(self, version: str, collection: str, model: str, method: str) -> None:
         name, tuned = f"{collection}/{model}", collection == "tunedModels"
-        self.admit(name if tuned else model)
+        # Tokens are counted for nothing (ai.google.dev/gemini-api/docs/billing: GetTokens).
+        self.admit(name if tuned else model, is_free=method == "countTokens")
         if not tuned:
             models.find(model, method, version)
         if method not in models.ANSWERED or (tuned and not self.standin.store.get(self.call.key, name)):

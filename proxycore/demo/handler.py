@@ -123,12 +123,15 @@ class Handler(RequestHandler):
             raise RefusedError(refusals.UNREGISTERED)
         return keys[0]
 
-    def admit(self, model: str = "") -> None:
-        """Refuse what Google refuses before any work: first the credential, then the state of its key."""
+    def admit(self, model: str = "", *, is_free: bool = False) -> None:
+        """Refuse what Google refuses before any work: first the credential, then the state of its key.
+
+        A request that ``is_free`` costs no quota.
+        """
         self.call.model = model
         self.call.key = self.credential()
         state = self.standin.keys.get(self.call.key) or Health.invalid()
-        if refusal := state.refusal(self.call.key, model, self.standin.clock()):
+        if refusal := state.refusal(self.call.key, model, self.standin.clock(), is_free=is_free):
             raise RefusedError(refusal)
 
     def document(self, empty: bytes = b"") -> Json:

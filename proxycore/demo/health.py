@@ -81,8 +81,6 @@ class _Window:
         self._served: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
     def __call__(self, key: str, model: str, now: float) -> Refusal | None:
-        if not model:
-            return None
         served = self._served[self._project or key, model]
         while served and served[0] <= now - self._window:
             served.popleft()
@@ -104,10 +102,9 @@ Rule = Callable[[str, str, float], Refusal | None]
 
 def _always(refusal: Refusal) -> staticmethod[[], Health]:
     def rule(key: str, model: str, _now: float) -> Refusal | None:
-        asks_nothing = refusal.code == 429 and not model  # a list of models costs no quota and no money
-        return None if asks_nothing else refusal.about(key, model)
+        return refusal.about(key, model)
 
-    return staticmethod(lambda: Health(rule))
+    return staticmethod(lambda: Health(rule, is_quota=refusal.code == 429))
 
 
 def _named(code: int, text: str, *details: Json, **fields: str) -> staticmethod[[], Health]:
@@ -119,20 +116,27 @@ class Health:
 
     ``Health()`` is a healthy key. ``models`` gives single models a health of their own. A ``rule`` takes key,
     model and time in seconds; the `refusal` method of another health is one, so healths can be put together.
+    With ``is_quota`` the rule is about a quota or money, so that requests which cost neither are served.
     """
 
-    def __init__(self, rule: Rule | None = None, *, models: Mapping[str, Health] | None = None) -> None:
+    def __init__(
+        self, rule: Rule | None = None, *, models: Mapping[str, Health] | None = None, is_quota: bool = False
+    ) -> None:
         self._rule = rule
         self._models = dict(models or {})
+        self._is_quota = is_quota
 
-    def refusal(self, key: str, model: str, now: float) -> Refusal | None:
+    def refusal(self, key: str, model: str, now: float, *, is_free: bool = False) -> Refusal | None:
         """Return Google's refusal of one request, or None when it is served.
 
-        ``model`` is empty for a request that asks no model anything, such as the list of models.
+        ``model`` is empty for a request that asks no model anything, such as the list of models. That costs
+        no quota and no money, and neither does one that ``is_free``.
         """
         if model in self._models:
-            return self._models[model].refusal(key, model, now)
-        return self._rule(key, model, now) if self._rule else None
+            return self._models[model].refusal(key, model, now, is_free=is_free)
+        if self._rule is None or (self._is_quota and (is_free or not model)):
+            return None
+        return self._rule(key, model, now)
 
     @classmethod
     def healthy(cls) -> Health:
@@ -145,7 +149,7 @@ class Health:
 
         Keys that get the same health with a ``project`` (its number) share that, and refusals name it.
         """
-        return cls(_Window(requests, window, project))
+        return cls(_Window(requests, window, project), is_quota=True)
 
     @classmethod
     def in_turn(cls, *healths: Health, repeat: bool = False) -> Health:
@@ -219,6 +223,11 @@ class Health:
     expired = _named(400, "API key expired. Please renew the API key.", *_because("API_KEY_INVALID"))
     bad_region = _named(400, "User location is not supported for the API use.", status="FAILED_PRECONDITION")
     unsupported_token = _always(UNSUPPORTED_TOKEN)
+
+    @classmethod
+    def lists_only(cls) -> Health:
+        """Return a key that may list models, and no more, as fresh ones are at times."""
+        return cls(lambda key, model, _now: UNSUPPORTED_TOKEN.about(key, model) if model else None)
 
     # 5xx. theopenco/llmgateway#3616
     internal_error = _named(500, "Internal error encountered.")
