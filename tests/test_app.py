@@ -137,6 +137,42 @@ async def test_a_signal_lets_running_streams_finish(number: signal.Signals, tmp_
     assert "Traceback" not in started.log
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_it_says_how_many_are_waited_for_and_that_a_second_signal_cuts(
+    workers: str, tmp_path: Path
+) -> None:
+    environment = {**KEYS, "WORKERS": workers, "DRAIN_TIMEOUT": "5"}
+    async with RawUpstream(slow) as upstream:
+        environment["UPSTREAM_URL"] = upstream.url
+        with program(folder=tmp_path, environment=environment) as started:
+            async with connect(started.port) as one, connect(started.port) as two:
+                for client in (one, two):
+                    client.send("POST", STREAM, body=b"{}")
+                    await client.head()
+                started.signal(signal.SIGINT)
+                await asyncio.to_thread(started.wait_for, re.compile("a second signal .* cuts at once"))
+                assert await asyncio.to_thread(started.exit_status) == 0
+    told = re.findall("stopping: (.*)", started.log)
+    assert sum("a second signal" in line for line in told) == 1
+    waited = [
+        int(count) for count in re.findall(r"(\d+) requests? ha(?:s|ve) up to 5 s to finish", started.log)
+    ]
+    assert sum(waited) == 2
+    assert ("2 requests have" in started.log) == (2 in waited)
+    assert started.log.count("1 request has") == waited.count(1)
+
+
+def test_with_nothing_to_wait_for_it_says_so(tmp_path: Path) -> None:
+    with program(folder=tmp_path, environment=KEYS) as started:
+        assert started.port
+        started.signal(signal.SIGTERM)
+        assert started.exit_status() == 0
+    assert [line.partition("INFO    ")[2] for line in started.lines[-2:]] == [
+        "stopping: no request is running",
+        "stopped",
+    ]
+
+
 async def test_what_is_not_finished_in_time_is_cut(tmp_path: Path) -> None:
     async with RawUpstream(slow) as upstream:
         with program(
