@@ -97,7 +97,7 @@ class _Reply:
     @property
     def is_unknown_method(self) -> bool:
         """Whether what answers does not know what was asked for."""
-        return self.verdict in {MISTAKE, FOREIGN} and self.status in {404, 405, 501}
+        return self.verdict in {MISTAKE, FOREIGN, TROUBLE} and self.status in {404, 405, 501}
 
     @property
     def is_mistake(self) -> bool:

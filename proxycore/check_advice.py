@@ -11,7 +11,6 @@ from proxycore.error import GoogleError
 from proxycore.verdict import FOREIGN, KEYLESS, MISTAKE, PLACE, TROUBLE, Rest, Verdict
 
 UNREACHABLE = "check this machine's network, UPSTREAM_PROXY, UPSTREAM_CA_FILE and UPSTREAM_URL"
-REGION = "Google does not serve the region of this address: set UPSTREAM_PROXY to one elsewhere"
 
 _KEYS = "https://aistudio.google.com/apikey"
 _CREDENTIALS = "https://console.cloud.google.com/apis/credentials{project}"
@@ -48,7 +47,7 @@ _BY_WORDS = (
     (r"limit: 0(?![\d.]*\d)", f"enable billing in its project, which has no quota without: {_KEYS}"),
 )
 _BY_VERDICT = {
-    PLACE: REGION,
+    PLACE: "Google does not serve the region of this address: set UPSTREAM_PROXY to one elsewhere",
     FOREIGN: "this is not Google's answer: check UPSTREAM_URL, UPSTREAM_PROXY, and what else is in between",
     KEYLESS: "what answers takes no API keys: check UPSTREAM_URL",
     TROUBLE: "Google has trouble: check again later",

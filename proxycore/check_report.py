@@ -16,7 +16,6 @@ from dataclasses import asdict
 from typing import TextIO
 
 from proxycore.check import Check, Finding, State
-from proxycore.check_advice import REGION
 from proxycore.settings import Settings
 from proxycore.text_table import printable, table
 
@@ -99,15 +98,11 @@ def _models(names: Sequence[str]) -> str:
 
 
 def _common_trouble(findings: Sequence[Finding]) -> str:
-    """What to change when it is not the keys that fail."""
-    if len({finding.reason for finding in findings}) != 1 or findings[0].state is not State.UNKNOWN:
+    """What to do when it is not the keys that fail."""
+    alike = len({finding.reason for finding in findings}) == 1 < len(findings)
+    if not alike or findings[0].state is not State.UNKNOWN:
         return ""
-    if findings[0].advice == REGION:
-        return f"{REGION}."
-    return (
-        "All keys met the same trouble, so it is not the keys: look at the way out (UPSTREAM_PROXY,"
-        " UPSTREAM_CA_FILE) and at UPSTREAM_URL."
-    )
+    return f"All keys met the same trouble, so it is not the keys: {findings[0].advice}."
 
 
 def _what_to_do(findings: Sequence[Finding]) -> str:
