@@ -103,14 +103,13 @@ def test_where_no_port_is_free_none_is_named() -> None:
     [
         ("203.0.113.1", "this machine has no such address; HOST=0.0.0.0 is every address"),
         ("no-such-name.invalid", "no address of this machine has this name; HOST=0.0.0.0 is every"),
-        ("http://127.0.0.1", "no address of this machine has this name"),
         ("127.0.0.1:8000", "no address of this machine has this name"),
         ("a" * 70, "no address of this machine has this name"),
     ],
 )
 def test_an_address_of_another_machine_is_told(host: str, told: str, tmp_path: Path) -> None:
     with program(folder=tmp_path, environment={"HOST": host}) as started:
-        assert started.exit_status() == 2
+        assert started.exit_status(120) == 2  # where no name server answers, that takes a while
     assert f"HOST, PORT: can't listen on {host}" in started.log.replace("[", "").replace("]", "")
     assert told in started.log
     assert len(started.lines) == 2
