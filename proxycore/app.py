@@ -27,7 +27,7 @@ from proxycore.key import keys_of
 from proxycore.line import Lines
 from proxycore.lists import ListHandler
 from proxycore.live import LIVE_PATHS, LiveHandler
-from proxycore.log import logger
+from proxycore.log import dropped_lines, logger
 from proxycore.meter import Meter
 from proxycore.metrics import Metrics
 from proxycore.owners import Owners
@@ -75,6 +75,7 @@ class ProxyApplication(Application):
             "waiting": lambda: self.lines.waiting,
             "connections": lambda: self.upstream.connections + self.meter.sessions,
         }
+        self.meter.counters = {"dropped_lines": dropped_lines}
         self.rotator.on_bench.append(self.meter.benched)
         self.census = Census(self.meter)
         Chronicle(self.rotator, clock)

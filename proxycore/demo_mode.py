@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,9 +20,8 @@ The mock Gemini API has {count} keys in different health. Try it, several times:
   curl -N '{url}/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse' \\
     -H 'Content-Type: application/json'{credential} -d '{body}'
 
-and see what happens to the keys: {page}
-"""
-_ONE_TIME_KEY = "Where the page asks for an admin key, that of this run is {key}\n"
+and see what happens to the keys: {page}"""
+_ONE_TIME_KEY = "\nWhere the page asks for an admin key, that of this run is {key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Demo:
         return settings
 
     def invite(self, settings: Settings, port: int) -> None:
-        """Say on standard error what to type, and which page to open."""
+        """Write into the log what to type, and which page to open."""
         host = reachable_host(settings.host)
         host = "localhost" if host in _LOOPBACK else host
         url = f"{'https' if settings.tls_cert_file else 'http'}://{host}:{port}"
@@ -63,8 +61,7 @@ class Demo:
             body='{"contents": [{"parts": [{"text": "Write a short story"}]}]}',
             page=f"{url}/#admin-key={key}" if key else f"{url}/",
         )
-        sys.stderr.write(text + (_ONE_TIME_KEY.format(key=key) if key else ""))
-        sys.stderr.flush()
+        log.write(text + (_ONE_TIME_KEY.format(key=key) if key else ""))
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ What is counted adds up over processes (`tally`); what is under way is this proc
     failovers         key                             client.tokens          client, direction
     benches           key, scope, reason              received, sent, unread
     client.requests   client                          lag                    (measured)
+    dropped_lines
 """
 
 import asyncio
@@ -54,6 +55,8 @@ class Meter:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.tally = Tally()
         self.gauges: dict[str, Callable[[], int]] = {}  # what others know of the present
+        self.counters: dict[str, Callable[[], int]] = {}  # what others have counted, by its tally name
+        self._counted: dict[str, int] = {}  # how much of that the tally has
         self.started = clock()
         self._clock = clock
         self._history = History(self.tally, clock)
@@ -135,9 +138,14 @@ class Meter:
         return sum(record.kind == "live" for record in self._open)
 
     def catch_up(self) -> None:
-        """Counts the bytes of what is under way."""
+        """Counts the bytes of what is under way, and what others have counted."""
         for record in self._open:
             self._count_bytes(record)
+        for name, counter in self.counters.items():
+            count = counter()
+            if fresh := count - self._counted.get(name, 0):
+                self.tally.add(name, n=fresh)
+                self._counted[name] = count
 
     def now(self) -> dict[str, Any]:
         """What is under way, as JSON has it. Times are moments of the clock that a host's processes share."""

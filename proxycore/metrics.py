@@ -31,6 +31,13 @@ _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
     ("received_bytes", "received", "Bytes of request bodies and messages from clients", (), None),
     ("sent_bytes", "sent", "Bytes of answers and messages to clients", (), None),
     ("tokens", "tokens", "Tokens, as uncompressed answers told", ("direction", "model"), None),
+    (
+        "dropped_log_lines",
+        "dropped_lines",
+        "Log lines that were not written, since nobody read them",
+        (),
+        None,
+    ),
     ("unread_answers", "unread", "Answers whose tokens are not known, for they were compressed", (), None),
 )
 _HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] = (

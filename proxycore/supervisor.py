@@ -15,7 +15,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
@@ -23,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxycore import life
+from proxycore import life, log
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin, HostLink
 from proxycore.census import CensusHall, HostCensus
@@ -198,7 +197,6 @@ class Supervisor:
             life.say_ready(self._settings, self._listener.port)
 
     def _start(self, number: int) -> None:
-        sys.stderr.flush()
         # A child that is told to reload before it can hear of that shall not end for it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         pid = os.fork()
@@ -216,11 +214,11 @@ class Supervisor:
             self._run_loop(self._serve() if number else self._keep_hall())
             status = 0
         except SettingsError as error:
-            sys.stderr.write(f"{error}\n")
+            log.write(str(error))
         except BaseException:  # noqa: BLE001 - a child must not run the parent's code after this
             logger.exception("a fault that ends this process")
         finally:
-            sys.stderr.flush()
+            log.flush()
             os._exit(status)
 
     async def _serve(self) -> None:

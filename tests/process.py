@@ -36,7 +36,8 @@ def certify(folder: Path, host: str = "127.0.0.1") -> ssl.SSLContext:
 class Program:
     """A started server.
 
-    Its log goes to a file, so that what it said before it answered is there when the answer is.
+    Its log goes to a file, and is whole once it has ended; a line may come a moment after the answer that
+    it is about, so what has to be in it is waited for.
     """
 
     def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path) -> None:

@@ -1,11 +1,14 @@
 """What the program writes about itself: for people or for machines, never with a secret in it."""
 
+import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from proxycore import log
 from proxycore.headers import Redactor
 from proxycore.log import JsonFormatter, TextFormatter, configure, logger
 
@@ -13,6 +16,11 @@ SECRET = "AQ.Ab8-made_up"
 REDACTOR = Redactor({SECRET: "key 1", 'pass"word\\': "client key a"})
 TEXT, JSON = TextFormatter(REDACTOR), JsonFormatter(REDACTOR)
 LOGGERS = ("", "proxycore", "tornado", "tornado.access", "tornado.curl_httpclient")
+
+
+OVERRIDES = {"LF": 0x0A, "CR": 0x0D, "NUL": 0x00, "ESC": 0x1B, "DEL": 0x7F, "NEL": 0x85}
+OVERRIDES |= {"line separator": 0x2028, "paragraph separator": 0x2029, "right-to-left override": 0x202E}
+OVERRIDES |= {"isolate": 0x2066, "right-to-left mark": 0x200F, "zero width": 0x200B, "BOM": 0xFEFF}
 
 
 def record(message: str, *arguments: object, **extra: object) -> logging.LogRecord:
@@ -103,7 +111,7 @@ def test_text_has_the_traceback_of_a_fault() -> None:
 
 
 @pytest.mark.parametrize("form", [TEXT, JSON], ids=["text", "JSON"])
-@pytest.mark.parametrize("code", [0x0A, 0x0D, 0x00, 0x1B], ids=["LF", "CR", "NUL", "ESC"])
+@pytest.mark.parametrize("code", OVERRIDES.values(), ids=OVERRIDES)
 def test_what_a_client_names_cannot_begin_a_line_or_paint_the_terminal(
     form: logging.Formatter, code: int
 ) -> None:
@@ -111,6 +119,92 @@ def test_what_a_client_names_cannot_begin_a_line_or_paint_the_terminal(
     name = f"gemini{chr(code)}2027-01-15 08:00:00 INFO    all is well"
     line = form.format(record("key 1 for %s benched", name, fields={"path": name}))
     assert chr(code) not in line
+    if form is JSON:
+        assert json.loads(line)["path"] == name
+
+
+def test_a_traceback_is_indented_so_that_no_line_of_it_looks_like_one_of_the_log() -> None:
+    lines = TEXT.format(with_traceback("\n2027-01-15 08:00:00 INFO    all is well\x1b[31m")).splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_value_cannot_look_like_further_fields() -> None:
+    line = TEXT.format(record("served", fields={"model": 'x" status=200 key="2', "empty": ""}))
+    assert line.endswith(' served model="x\\" status=200 key=\\"2" empty=""')
+
+
+@pytest.mark.parametrize("form", [TEXT, JSON], ids=["text", "JSON"])
+def test_long_values_are_shortened(form: logging.Formatter) -> None:
+    line = form.format(record("served", fields={"path": "/" + "x" * 10_000, "status": 200}))
+    assert 500 < len(line) < 700
+    assert "x\u2026" in line
+    assert "200" in line
+
+
+@pytest.mark.parametrize("secret", ["200", "1", "true", ":", ",", '"', "time", "level", "served", "{", "00"])
+def test_json_is_json_and_numbers_are_numbers_whatever_a_secret_is(secret: str) -> None:
+    fields = {"status": 200, "first_byte": 0.001, "whole": True, "path": f"/v1beta/{secret}"}
+    line = JsonFormatter(Redactor({secret: "client key"})).format(record("served", fields=fields))
+    entry = json.loads(line)
+    assert {"time", "level", "message", "status", "first_byte", "whole", "path"} == set(entry)
+    assert (entry["status"], entry["first_byte"], entry["whole"]) == (200, 0.001, True)
+    assert entry["level"] == "warning"
+
+
+def test_text_keeps_its_time_its_level_and_its_numbers_whatever_a_secret_is() -> None:
+    form = TextFormatter(Redactor({"20": "client key"}))
+    line = form.format(record("served", fields={"status": 200, "path": "/v1beta"}, created=1_800_000_000.0))
+    assert re.match(r"20\d\d-01-1\dT\d\d:00:00[+-]\d\d:\d\d WARNING served status=200 path=/v1beta$", line)
+
+
+def test_what_is_not_known_is_absent() -> None:
+    told = record("served", fields={"status": 200, "first_byte": None})
+    assert "first_byte" not in TEXT.format(told)
+    assert "first_byte" not in json.loads(JSON.format(told))
+
+
+# Colour.
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.parametrize(
+    ("stream", "form", "environment", "coloured"),
+    [
+        (Terminal, "text", {}, True),
+        (io.StringIO, "text", {}, False),
+        (Terminal, "json", {"FORCE_COLOR": "1"}, False),
+        (Terminal, "text", {"NO_COLOR": "1"}, False),
+        (Terminal, "text", {"NO_COLOR": ""}, True),
+        (Terminal, "text", {"TERM": "dumb"}, False),
+        (io.StringIO, "text", {"FORCE_COLOR": "1"}, True),
+        (Terminal, "text", {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_levels_are_coloured_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch,
+    stream: type[io.StringIO],
+    form: str,
+    environment: dict[str, str],
+    coloured: bool,
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    shown = stream()
+    monkeypatch.setattr("sys.stderr", shown)
+    configure("info", form, REDACTOR)
+    logger.warning("look")
+    log.flush()
+    assert ("\x1b[33mWARNING" in shown.getvalue()) == coloured
+    assert ("\x1b" in shown.getvalue()) == coloured
 
 
 @pytest.mark.parametrize("form", [TEXT, JSON], ids=["text", "JSON"])
@@ -129,6 +223,7 @@ def test_lines_go_to_standard_error_in_the_form_that_was_chosen(
 ) -> None:
     configure("info", form, REDACTOR)
     logger.info("hello %s", SECRET)
+    log.flush()
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
@@ -152,6 +247,7 @@ def test_only_lines_of_the_least_level_and_above_are_written(
     configure(level, "json", REDACTOR)
     for name in ("debug", "info", "warning", "error"):
         logger.log(logging.getLevelNamesMapping()[name.upper()], name)
+    log.flush()
     lines = capsys.readouterr().err.splitlines()
     assert [json.loads(line)["message"] for line in lines] == shown
 
@@ -165,6 +261,7 @@ def test_neither_tornados_chatter_nor_libcurls_headers_are_ever_written(
     logging.getLogger("tornado.access").info("200 GET / (127.0.0.1)")
     logging.getLogger("tornado.general").info("malformed")
     logging.getLogger("tornado.curl_httpclient").debug("x-goog-api-key: something")
+    log.flush()
     assert capsys.readouterr().err == ""
 
 
@@ -173,14 +270,34 @@ def test_the_least_level_is_tornados_too(capsys: pytest.CaptureFixture[str]) -> 
     configure("error", "text", REDACTOR)
     logging.getLogger("tornado.access").warning("404 GET / (127.0.0.1)")
     logging.getLogger("tornado.curl_httpclient").warning("something")
+    log.flush()
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("_own_logging")
-def test_tornados_warnings_are_written_as_ours(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_librarys_error_is_told_in_our_words(capsys: pytest.CaptureFixture[str]) -> None:
     configure("info", "json", REDACTOR)
-    logging.getLogger("tornado.application").error("failed on %s", SECRET)
-    assert json.loads(capsys.readouterr().err)["message"] == "failed on [key 1]"
+    try:
+        int(SECRET)
+    except ValueError:
+        logging.getLogger("asyncio").exception("Future exception was never retrieved")
+    logging.getLogger("tornado.general").warning("Malformed HTTP message from 127.0.0.1")
+    log.flush()
+    (line,) = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert (entry["message"], entry["library"], entry["level"]) == ("internal error", "asyncio", "error")
+    assert entry["error"].startswith("ValueError: invalid literal")
+    assert "ValueError" in entry["exception"]
+    assert SECRET not in line
+    assert "never retrieved" not in line
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_a_librarys_own_words_are_written_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("debug", "json", REDACTOR)
+    logging.getLogger("tornado.general").warning("Connect error on fd 7")
+    log.flush()
+    assert json.loads(capsys.readouterr().err)["message"] == "Connect error on fd 7"
 
 
 @pytest.mark.usefixtures("_own_logging")
@@ -189,5 +306,6 @@ def test_configuring_again_takes_the_place_of_what_was(capsys: pytest.CaptureFix
     configure("info", "json", REDACTOR)
     logger.debug("unseen")
     logger.info("once")
+    log.flush()
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["message"] == "once"

@@ -122,7 +122,7 @@ async def test_a_worker_that_is_killed_takes_only_its_own_streams_and_is_replace
         ends = await asyncio.gather(*map(whole, clients))
         assert 0 < sum(ends) < 200
         assert other in workers(started)
-        assert f"worker 1 (pid {victim}) was killed by SIGKILL; a new one takes its place" in started.log
+        started.wait_for(re.compile(rf"worker 1 \(pid {victim}\) was killed by SIGKILL; a new one takes its"))
 
 
 async def test_what_the_others_know_is_known_to_a_worker_that_takes_a_place(tmp_path: Path) -> None:
