@@ -61,7 +61,7 @@ class AdminHandler(StatusHandler):
         """Refuses all others."""
         super().prepare()
         if not self._answered and not self._finished and not self.is_admin:
-            self.refuse(401, _REFUSALS[self.site.admin.key])
+            self.refuse_credential(_REFUSALS[self.site.admin.key])
 
 
 class SnapshotHandler(AdminHandler):

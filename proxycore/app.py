@@ -20,6 +20,7 @@ from proxycore.census import Census
 from proxycore.chronicle import Chronicle
 from proxycore.clock import Clock
 from proxycore.control import Control
+from proxycore.credential_limiter import CredentialLimiter
 from proxycore.handler import CLIENT_SILENCE
 from proxycore.headers import Redactor, with_former
 from proxycore.herald import Herald
@@ -66,6 +67,7 @@ class ProxyApplication(Application):
         self._clock = clock
         self._presence = Presence()
         self._secrets: dict[str, str] = {}
+        self._limiter = CredentialLimiter(clock, asyncio.get_running_loop().call_later)
         self.rotator = Rotator(keys_of(_told(settings)), _doublings(settings), clock=clock, source=source)
         self.upstream = Upstream(route_of(settings))
         self.lines = Lines(self.rotator, settings.max_wait, clock)
@@ -178,6 +180,7 @@ class ProxyApplication(Application):
             if not (self.site.running or self.updates.watched):
                 break
             await asyncio.sleep(0.01)
+        self._limiter.summarise()
         self.upstream.close()
 
     def _routes(self) -> list[Any]:
@@ -210,6 +213,7 @@ class ProxyApplication(Application):
             clients=ClientKeys(settings.client_keys),
             admin=Admin(settings.admin_key, settings.one_time_admin_key),
             cors=Cors(settings.cors_allow_origins),
+            limiter=self._limiter,
             redactor=Redactor(settings.key_names),
             max_body_bytes=settings.max_body_bytes,
             public_url=settings.public_url,

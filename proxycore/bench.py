@@ -13,6 +13,9 @@ from proxycore.verdict import Verdict, until_google_midnight
 SHORTEST = 1.0
 """Seconds: no bench is shorter, whatever an answer says (`retryDelay` can be `0s`)."""
 
+NO_MODEL = "(no model)"
+"""How a bench is shown, and released, that is for the requests that name no model: lists, tokens and such."""
+
 _JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
 _MARGIN = 1.0  # seconds before midnight, within which a moment might be taken for one of the next day
 

@@ -8,12 +8,12 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from proxycore.bench import Bench
+from proxycore.bench import NO_MODEL
 from proxycore.clock import Clock
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.outage import Outage
-from proxycore.rotator import Rotator
+from proxycore.rotator import KeyEvent, Rotator
 
 _LEVELS = {"model": logging.INFO, "whole": logging.WARNING, "retired": logging.ERROR}
 
@@ -29,17 +29,19 @@ class Chronicle:
         rotator.on_bench.append(self._benched)
         rotator.on_recovery.append(self._recovered)
 
-    def _benched(self, key: Key, kind: str, model: str, bench: Bench) -> None:
+    def _benched(self, event: KeyEvent) -> None:
+        bench = event.bench
         seconds = max(0, round(bench.benched_until - self._clock()))
         until = datetime.fromtimestamp(self._clock.to_wall(bench.benched_until), UTC).isoformat(
             timespec="seconds"
         )
-        fields = _about(key, model, bench) | {"strikes": bench.strikes, "seconds": seconds, "until": until}
-        word = "retired" if kind == "retired" else "benched"
-        logger.log(_LEVELS[kind], "%s", word, extra={"fields": fields})
+        fields = _about(event) | {"strikes": bench.strikes, "seconds": seconds, "until": until}
+        word = "retired" if event.kind == "retired" else "benched"
+        fields["id"] = event.request or None
+        logger.log(_LEVELS[event.kind], "%s", word, extra={"fields": fields})
 
-    def _recovered(self, key: Key, _kind: str, model: str, bench: Bench) -> None:
-        logger.info("recovered", extra={"fields": _about(key, model, bench)})
+    def _recovered(self, event: KeyEvent) -> None:
+        logger.info("recovered", extra={"fields": _about(event) | {"id": event.request or None}})
 
     def _changed(self, kind: str, _key: Key | None, model: str, _at: float) -> None:
         if kind != "outage":
@@ -57,5 +59,6 @@ class Chronicle:
                 logger.info("over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
 
 
-def _about(key: Key, model: str, bench: Bench) -> dict[str, Any]:
-    return {"key": key.name} | ({"model": model} if model else {}) | {"reason": bench.reason}
+def _about(event: KeyEvent) -> dict[str, Any]:
+    model = event.model or NO_MODEL if event.kind == "model" else None
+    return {"key": event.key.name, "model": model, "reason": event.bench.reason}

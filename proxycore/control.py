@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from proxycore.attempt import UpstreamError
-from proxycore.bench import Bench
+from proxycore.bench import NO_MODEL, Bench
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.passage import Pool
 from proxycore.retrial import ask_for_a_model
+from proxycore.rotator import KeyEvent
 from proxycore.verdict import Rest
 
 LONGEST_REST = 30 * 86400
@@ -62,10 +63,11 @@ class Control:
         if model is not None and not isinstance(model, str):
             raise ControlError("The model is not a string.")
         if model:
-            allowance = key.project.allowances.get(model)
+            name = "" if model == NO_MODEL else model
+            allowance = key.project.allowances.get(name)
             if allowance is None or allowance.bench is None:
                 return Done(f"Key {key.name} does not rest for {model}.", key)
-            rotator.release(key, "model", model)
+            rotator.release(key, "model", name)
             self._log("released by hand", key, model=model)
             return Done(f"Key {key.name} is released for {model}.", key)
         kinds = [kind for kind in ("whole", "retired") if getattr(key, kind)]
@@ -82,7 +84,7 @@ class Control:
             raise ControlError(f"The seconds are no number from 1 to {LONGEST_REST}.")
         bench = Bench(BY_HAND, self._pool.clock() + seconds)
         self._pool.rotator.rest(key, "whole", bench)
-        self._pool.rotator.report(self._pool.rotator.on_bench, key, "whole", "", bench)
+        self._pool.rotator.report(self._pool.rotator.on_bench, KeyEvent(key, "whole", "", bench))
         return Done(f"Key {key.name} rests for {seconds:g} s.", key)
 
     async def try_now(self, key: Key) -> Done:

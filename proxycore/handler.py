@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tornado.http1connection import HTTP1Connection
-from tornado.web import RequestHandler, stream_request_body
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from proxycore.credential_limiter import RETRY_AFTER
 from proxycore.headers import Fields
 from proxycore.log import logger
 from proxycore.record import Record
@@ -24,6 +25,13 @@ CLIENT_SILENCE = 75.0
 
 LARGEST_HEAD = 64 * 1024
 """Bytes that a request's line and header fields may have together."""
+
+_MESSAGES = {  # the log's words for outcomes, where they are others
+    "client_error": "client error",
+    "failed": "request failed",
+    "unauthenticated": "credential refused",
+}
+_TROUBLED = {"failed", "cut"}  # outcomes that are the operator's business
 
 _LINGER = 30.0  # seconds in which a client that was refused may finish sending, and so read why
 
@@ -181,9 +189,21 @@ class ProxyHandler(RequestHandler):
         if code == 401:
             self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
         self.record.sent_bytes += len(body)
+        self.record.reason = self.record.reason or message.partition(". ")[0].rstrip(".")
         self.note_first_byte()
         self.write(body)
         self.end_answer(linger=linger)
+
+    def refuse_credential(self, message: str) -> None:
+        """Answers 401, or 429 where an address presents wrong credentials all the time."""
+        failure = self.site.limiter.failed(self.request.remote_ip or "")
+        self.record.unauthenticated = True
+        self.access_level = logging.WARNING if failure.logged else logging.DEBUG
+        if failure.answered:
+            self.refuse(401, message)
+            return
+        self.set_header("Retry-After", RETRY_AFTER)
+        self.refuse(429, "Too many requests without a right key came from this address. " + message)
 
     def end_answer(self, *, linger: bool = True) -> None:
         """Ends the answer.
@@ -209,6 +229,12 @@ class ProxyHandler(RequestHandler):
             "The method is not supported." if status_code == 405 else "The proxy failed on this request."
         )
         self.refuse(status_code, message)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
+        """Tornado's word that a handler raised. An HTTPError is an answer, and in the request's line."""
+        if not isinstance(value, HTTPError):
+            fields = {"id": self.record.request_id}
+            logger.error("internal error", exc_info=(typ, value, tb), extra={"fields": fields})
 
     def note_first_byte(self) -> None:
         """The answer begins."""
@@ -255,33 +281,42 @@ class ProxyHandler(RequestHandler):
             self.site.running.discard(self)
             self.close_record(self.get_status(), "cut")
 
-    def close_record(self, status: int, outcome: str = "") -> None:
-        """Writes the request's line in the log, once."""
+    def close_record(self, status: int, ending: str = "") -> None:
+        """Writes the request's line in the log, once; `ending` is `left`, `cut` or nothing of both."""
         if self._closed:
             return
         self._closed = True
         if self._silence:
             self._silence.stop()
-        self.on_record_closed(self.record.outcome(status, outcome))
-        level = logging.WARNING if outcome == "cut" else self.access_level
+        outcome = self.record.outcome(status, ending)
+        self.on_record_closed(outcome)
+        level = self.access_level
+        if outcome in _TROUBLED and level >= logging.INFO:
+            level = logging.WARNING
         if logger.isEnabledFor(level):
-            logger.log(level, "%s", outcome or "served", extra={"fields": self._fields(status)})
+            message = _MESSAGES.get("unauthenticated" if self.record.unauthenticated else outcome, outcome)
+            logger.log(level, "%s", message, extra={"fields": self._fields(status)})
 
     def on_record_closed(self, outcome: str) -> None:
         """The request is over, one way or another."""
 
     def _fields(self, status: int) -> dict[str, Any]:
+        """What the log says of the request; None where there is nothing to say."""
         record, request = self.record, self.request
-        first_byte = None if record.first_byte is None else round(record.first_byte, 3)
         return {
             "method": request.method,
             "path": request.path,
+            "model": record.model or None,
             "status": status,
-            "key": record.key,
+            "reason": record.reason or None,
+            "key": None if record.key == "-" else record.key,
             "attempts": record.attempts,
-            "first_byte": "-" if first_byte is None else first_byte,
+            "first_byte": None if record.first_byte is None else round(record.first_byte, 3),
             "total": round(self._loop.time() - self._started, 3),
             "bytes": record.sent_bytes,
-            "client": record.client,
+            "input_tokens": record.input_tokens or None,
+            "output_tokens": record.output_tokens or None,
+            "client": None if record.client == "-" else record.client,
+            "address": request.remote_ip,
             "id": record.request_id,
         }

@@ -1,5 +1,6 @@
 """An answer that was not streamed: kept until it is judged, and passed on if it is for the client. Pure."""
 
+import re
 from dataclasses import dataclass, replace
 
 from proxycore.affinity import Scope
@@ -10,6 +11,9 @@ from proxycore.verdict import Verdict, judge
 
 KEPT_BYTES = 1024 * 1024
 """Bytes of a body that are kept; Google's errors have a few thousand."""
+
+# google.rpc.Code, as AIP-193 writes it.
+_STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')
 
 _DESCRIBES_BODY = frozenset({"content-encoding", "content-length", "content-md5", "content-digest", "etag"})
 
@@ -30,6 +34,14 @@ class Kept:
             now=now,
             names_resource=scope.names_resource,
         )
+
+    def reason(self, verdict: Verdict) -> str:
+        """Why the request was not served, for the log: the verdict, and Google's own word for the error."""
+        if self.head.status < 400:
+            return ""
+        encodings = [value for name, value in self.head.fields if name.lower() == "content-encoding"]
+        found = _STATUS.search(decode(self.body or b"", encodings) or b"")
+        return f"{verdict.reason} ({found[1].decode()})" if found else verdict.reason
 
     def without_secrets(self, redactor: Redactor) -> tuple[Head, bytes] | None:
         """It as it was, or with every secret in its body replaced; None when that can't be known."""

@@ -78,8 +78,10 @@ class Listener:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _NO_MORE_FILES:
             self._rest(loop)
+        elif isinstance(error, OSError):
+            logger.debug("a connection broke: %s", error)
         else:
-            loop.default_exception_handler(context)
+            logger.error("internal error", exc_info=error, extra={"fields": {"error": context["message"]}})
 
     def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
         logger.error(

@@ -187,7 +187,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
                 if self._key and b'"newHandle"' in body:
                     self.pool.owners.learn(_handles_in(_NEW_HANDLE, body), self._key)
                 if b'"usageMetadata"' in body:
-                    self.pool.meter.used(self.record, usage_in(body))
+                    self.use(usage_in(body))
                 self.record.sent_bytes += len(body)
                 await self.write_message(message, binary=isinstance(message, bytes))
         except ConnectionClosed:

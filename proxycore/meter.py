@@ -17,11 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxycore.bench import Bench
 from proxycore.family import NONE, OTHER, Families
 from proxycore.history import FIRST_BYTE_BOUNDS, History
 from proxycore.key import Key
 from proxycore.record import Record
+from proxycore.rotator import KeyEvent
 from proxycore.tally import Tally
 from proxycore.usage import Usage
 
@@ -122,13 +122,14 @@ class Meter:
         """A request goes on with another key."""
         self.tally.add("failovers", key.name)
 
-    def benched(self, key: Key, kind: str, _model: str, bench: Bench) -> None:
+    def benched(self, event: KeyEvent) -> None:
         """A new bench, or retirement."""
-        reason = bench.reason
+        reason = event.bench.reason
         if reason not in self._reasons and len(self._reasons) >= _MOST_REASONS:
             reason = OTHER  # they are the upstream's own words
         self._reasons.add(reason)
-        self.tally.add("benches", key.name, "key" if kind == "whole" else kind, reason)
+        scope = "key" if event.kind == "whole" else event.kind
+        self.tally.add("benches", event.key.name, scope, reason)
 
     # What others ask.
 

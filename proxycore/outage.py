@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxycore.bench import NO_MODEL
 from proxycore.clock import Clock
 from proxycore.key import Project
 from proxycore.verdict import FOREIGN, PLACE, SILENCE, TROUBLE, Rest, Then, Verdict
@@ -60,7 +61,7 @@ class Outage:
         """What there is to know, as JSON has it, times by the wall clock."""
         return {
             "reason": self.reason,
-            "model": self.model,
+            "model": NO_MODEL if self.model == "" else self.model,
             "since": clock.to_wall(self.since),
             "next_trial": None if self.next_trial is None else clock.to_wall(self.next_trial),
             "thought": self.thought,

@@ -12,6 +12,7 @@ resource has moved. Not about an interaction: its owner may not know it for minu
 
 import asyncio
 import itertools
+import logging
 import math
 import random
 from collections.abc import Awaitable, Callable
@@ -121,7 +122,7 @@ class Passage:
         if call is None:
             return
         self._pool.meter.attempted(call.key, answer)
-        self._pool.rotator.apply(call, verdict)
+        self._pool.rotator.apply(call, verdict, self._record.request_id)
         if verdict.healthy:
             group = [self.scope.group] if self.scope.group else []
             self._pool.owners.learn([*self.scope.resources, *group], call.key)
@@ -197,10 +198,20 @@ class Passage:
         )
 
     def _judge(self, answer: Answer) -> Verdict:
+        """What the answer says of the key. The log tells of it when it is not for the client."""
         if isinstance(answer, UpstreamError):
-            logger.warning("request %s: %s %s", self._record.request_id, str(answer), answer.detail)
-            return SILENCE if answer.silent else TROUBLE
-        return answer.verdict(self._pool.clock.wall(), self.scope)
+            verdict = SILENCE if answer.silent else TROUBLE
+            self._log(logging.WARNING, verdict, reason=str(answer), detail=answer.detail or None)
+            return verdict
+        verdict = answer.verdict(self._pool.clock.wall(), self.scope)
+        if verdict.then is not Then.RELAY:
+            self._log(logging.INFO, verdict, status=answer.head.status)
+        return verdict
+
+    def _log(self, level: int, verdict: Verdict, **fields: object) -> None:
+        record = self._record
+        about = {"key": record.key, "model": self.scope.model or None, **fields, "verdict": verdict.reason}
+        logger.log(level, "attempt failed", extra={"fields": about | {"id": record.request_id}})
 
     def _abandon(self) -> None:
         """Nobody waits for the answer any more. The call was made, as far as is known."""

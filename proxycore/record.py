@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+from proxycore.usage import Usage
+
 
 @dataclass(eq=False, slots=True)
 class Record:
     """One request. Times are seconds, None where there was none; `since` is a moment of the clock.
 
-    `kind` is `stream` or `live` once an answer has begun, and `refused` says that no key was left for it.
+    `kind` is `stream` or `live` once an answer has begun. `refused` says that no key was left for it,
+    `unauthenticated` that its credential was wrong or missing, and `reason` why it was not served. Tokens
+    are 0 as long as they are not known.
     """
 
     request_id: str
@@ -18,11 +22,20 @@ class Record:
     attempts: int = 0
     kind: str = ""
     refused: bool = False
+    unauthenticated: bool = False
+    reason: str = ""
     first_byte: float | None = None
     received_bytes: int = 0
     sent_bytes: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
     counted_received: int = 0  # bytes that the metrics have already
     counted_sent: int = 0
+
+    def use(self, usage: Usage) -> None:
+        """Adds the tokens that an answer told of."""
+        self.input_tokens += usage.input
+        self.output_tokens += usage.output
 
     def outcome(self, status: int, ending: str) -> str:
         """How it ended, in one of six words; `ending` is `left`, `cut` or nothing of both."""

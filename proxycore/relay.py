@@ -37,7 +37,7 @@ from proxycore.lesson import lesson_in
 from proxycore.log import logger
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Answer, Passage, Pool
-from proxycore.usage import usage_in
+from proxycore.usage import Usage, usage_in
 from proxycore.verdict import HEALTHY
 
 PATHS = r"/+(?:v\d+[A-Za-z0-9]*|download/v\d+[A-Za-z0-9]*|\$discovery)/.*"
@@ -73,8 +73,8 @@ class RelayHandler(ProxyHandler):
         if name or not clients.required or self.is_capability:
             self.pool.meter.opened(self.record)
         if clients.required and name is None and not self.is_capability:
-            self.refuse(
-                401, "The API key is missing or wrong. Send the key that the operator of this proxy gave you."
+            self.refuse_credential(
+                "The API key is missing or wrong. Send the key that the operator of this proxy gave you."
             )
         elif _DOT_SEGMENT.search(self.request.path):
             self.refuse(404, "A path with dot segments is not relayed.")
@@ -125,7 +125,7 @@ class RelayHandler(ProxyHandler):
                 raise
             self._work.uncancel()
         except Exception:  # noqa: BLE001 - logged below; a fault in one request must not touch another
-            logger.exception("a fault in request %s", self.record.request_id)
+            logger.exception("internal error", extra={"fields": {"id": self.record.request_id}})
             if self._committed:
                 self.cut()
             else:
@@ -231,7 +231,7 @@ class RelayHandler(ProxyHandler):
         try:
             await attempt.relay(learn_and_send if lesson else downstream.send)
         except UpstreamError as error:
-            logger.warning("request %s: %s %s", self.record.request_id, str(error), error.detail)
+            self.record.reason = f"{error} {error.detail}".strip()
             self.cut()
             return
         finally:
@@ -247,7 +247,12 @@ class RelayHandler(ProxyHandler):
         if any(name.lower() == "content-encoding" and value != "identity" for name, value in head.fields):
             self.pool.meter.unread()
         else:
-            self.pool.meter.used(self.record, usage_in(tail))
+            self.use(usage_in(tail))
+
+    def use(self, usage: Usage) -> None:
+        """Counts the tokens that an answer told of."""
+        self.record.use(usage)
+        self.pool.meter.used(self.record, usage)
 
     def _set_head(self, head: Head, key: Key | None) -> None:
         reason = head.reason or responses.get(head.status, "Unknown")
@@ -270,6 +275,7 @@ class RelayHandler(ProxyHandler):
         elif isinstance(last, UpstreamError):
             self.refuse(500, str(last), status="UNAVAILABLE")
         else:
+            self.record.reason = last.reason(passage.verdict)
             self.send_kept(last)
 
     def refuse_for_want_of_keys(self, passage: Passage) -> None:

@@ -31,9 +31,23 @@ APART = 0.002
 """Seconds by which a reserved call may be later than it could be."""
 
 
-Reporter = Callable[[Key, str, str, Bench], None]
-"""Is told of a bench or retirement that begins or ends here: its key, its kind as listeners hear it, the
-model (empty for the whole key), and the bench."""
+@dataclass(frozen=True, slots=True)
+class KeyEvent:
+    """A bench or retirement that begins or ends here: of a key, by its kind as listeners hear it.
+
+    `model` is empty when the kind is not `model`, or when the requests that it is about name none. `request`
+    is the id of the request whose answer caused it; empty when none did.
+    """
+
+    key: Key
+    kind: str
+    model: str
+    bench: Bench
+    request: str = ""
+
+
+Reporter = Callable[[KeyEvent], None]
+"""Is told of a bench or retirement that begins or ends here."""
 
 
 @dataclass(eq=False, slots=True)
@@ -139,13 +153,16 @@ class Rotator(Choice):
 
     # Verdicts.
 
-    def apply(self, call: Call, verdict: Verdict) -> Bench | None:
-        """Puts a verdict into effect; returns the bench or retirement when it is a new one."""
+    def apply(self, call: Call, verdict: Verdict, request: str = "") -> Bench | None:
+        """Puts a verdict into effect; returns the bench or retirement when it is a new one.
+
+        `request` is the id of the request that the call was made for.
+        """
         key, model = call.key, call.model
         for ended in self.outages.ended(model, verdict, call.at):
             self.changed("outage", None, ended.model or "")
         if verdict.healthy:
-            self._clear(call)
+            self._clear(call, request)
             return None
         if verdict.project:
             self.assign(key, verdict.project)
@@ -162,7 +179,8 @@ class Rotator(Choice):
         bench = self._bench(call, verdict)
         if bench:
             kind = _KINDS[verdict.rest]
-            self.report(self.on_bench, key, kind, model if kind == "model" else "", bench)
+            event = KeyEvent(key, kind, model if kind == "model" else "", bench, request)
+            self.report(self.on_bench, event)
         return bench
 
     def settle(self, call: Call) -> None:
@@ -210,32 +228,32 @@ class Rotator(Choice):
             self.reconsider(key.project)
         self.changed(kind, key, model)
 
-    def recover(self, key: Key, kind: str, model: str = "") -> None:
+    def recover(self, key: Key, kind: str, model: str = "", request: str = "") -> None:
         """Releases a bench or retirement, since the key was found to work, or somebody said so."""
         allowance = key.project.allowances.get(model)
         bench = getattr(key, kind) if kind != "model" else allowance.bench if allowance else None
         if bench:
             self.release(key, kind, model)
-            self.report(self.on_recovery, key, kind, model, bench)
+            self.report(self.on_recovery, KeyEvent(key, kind, model, bench, request))
 
-    def report(self, reporters: Iterable[Reporter], key: Key, kind: str, model: str, bench: Bench) -> None:
+    def report(self, reporters: Iterable[Reporter], event: KeyEvent) -> None:
         """Tells of a bench or a recovery."""
         for reporter in reporters:
-            reporter(key, kind, model, bench)
+            reporter(event)
 
-    def _clear(self, call: Call) -> None:
+    def _clear(self, call: Call, request: str) -> None:
         # An answer to a call that was sent before the bench began says nothing about now, so a bench
         # that still runs is kept. A retirement is not: it was for good, and a success proves it wrong.
         now, key = self._clock(), call.key
         if key.retired:
-            self.recover(key, "retired")
+            self.recover(key, "retired", request=request)
         if key.whole and key.whole.benched_until <= now:
-            self.recover(key, "whole")
+            self.recover(key, "whole", request=request)
         allowance = key.project.allowances.get(call.model)
         if allowance is None:
             return
         if allowance.bench and allowance.bench.benched_until <= now:
-            self.recover(key, "model", call.model)
+            self.recover(key, "model", call.model, request)
         if call.spends and allowance.served(call.at):
             self.reconsider(key.project, call.model)
             self.changed("room", key, call.model)

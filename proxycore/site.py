@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxycore.access import Admin, ClientKeys, Cors
+from proxycore.credential_limiter import CredentialLimiter
 from proxycore.headers import Redactor
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ class Presence:
 class Site:
     """The rules of one set of settings; a request keeps those that it came under.
 
-    `redactor` knows the upstream keys. `public_url` is the address that clients know, None if it is the one
-    that a request names.
+    `redactor` knows the upstream keys, and `limiter` who presented wrong credentials. `public_url` is the
+    address that clients know, None if it is the one that a request names.
     """
 
     clients: ClientKeys
     admin: Admin
     cors: Cors
+    limiter: CredentialLimiter
     redactor: Redactor
     max_body_bytes: int
     public_url: str | None

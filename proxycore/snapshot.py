@@ -8,7 +8,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from proxycore.bench import Bench
+from proxycore.bench import NO_MODEL, Bench
 from proxycore.census import Figures
 from proxycore.clock import Clock
 from proxycore.history import last_hour
@@ -48,7 +48,7 @@ def _health(key: Key, clock: Clock, redact: Callable[[str], str]) -> Json:
         "state": key.state(clock()),
         "bench": _bench(key.retired or key.whole, clock, redact),
         "models": {
-            redact(model): _cleaned(known.snapshot(clock), redact)
+            redact(model) or NO_MODEL: _cleaned(known.snapshot(clock), redact)
             for model, known in key.project.allowances.items()
             if known.counted
         },

@@ -216,7 +216,7 @@ class Supervisor:
         except SettingsError as error:
             log.write(str(error))
         except BaseException:  # noqa: BLE001 - a child must not run the parent's code after this
-            logger.exception("a fault that ends this process")
+            logger.exception("internal error that ends this process")
         finally:
             log.flush()
             os._exit(status)

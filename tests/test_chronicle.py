@@ -22,7 +22,11 @@ BODY = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
 def told(caplog: pytest.LogCaptureFixture, message: str) -> list[dict[str, Any]]:
     """The fields of what was logged under this message, and its level."""
     found = [record for record in caplog.records if record.getMessage() == message]
-    return [{**record.__dict__["fields"], "level": record.levelname} for record in found]
+    known = [
+        {name: value for name, value in record.__dict__["fields"].items() if value is not None}
+        for record in found
+    ]
+    return [{**fields, "level": record.levelname} for fields, record in zip(known, found, strict=True)]
 
 
 async def test_a_bench_and_its_end_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
@@ -39,12 +43,19 @@ async def test_a_bench_and_its_end_are_logged_once_each(caplog: pytest.LogCaptur
         assert 60 <= benched["seconds"] <= 63
         assert benched["until"].startswith("2027-01-15T08:01:0")
         assert "model" not in benched
+        (failed,) = told(caplog, "attempt failed")
+        assert (failed["id"], failed["key"], failed["status"]) == (benched["id"], "off", 403)
+        assert (failed["verdict"], failed["model"], failed["level"]) == ("SERVICE_DISABLED", MODEL, "INFO")
+        assert [entry["attempts"] for entry in told(caplog, "served") if entry["id"] == benched["id"]] == [2]
         standin.keys["AQ.off"] = Health.healthy()
         clock.turn(70)
         for _ in range(20):
             await ask(here.port, "POST", GENERATE, body=BODY)
     await standin.stop()
-    assert told(caplog, "recovered") == [{"key": "off", "reason": "SERVICE_DISABLED", "level": "INFO"}]
+    (recovered,) = told(caplog, "recovered")
+    served = {entry["id"]: entry["key"] for entry in told(caplog, "served")}
+    assert served[recovered.pop("id")] == "off"
+    assert recovered == {"key": "off", "reason": "SERVICE_DISABLED", "level": "INFO"}
     assert len(told(caplog, "benched")) == 1
 
 
@@ -107,13 +118,12 @@ async def test_a_request_goes_by_its_clients_id_if_that_is_a_sane_one(
         "http://127.0.0.1:9", {"GOOGLE_API_KEY_1": "the-upstream-key"}, MAX_ATTEMPTS="1"
     ) as here:
         got = await ask(here.port, "POST", GENERATE, ("X-Request-Id", offered), body=BODY)
-        await until(lambda: bool(told(caplog, "served")))
+        await until(lambda: bool(told(caplog, "request failed")))
     answered = got.one("x-request-id")
     assert (answered == offered) is kept
     assert re.fullmatch(r"[0-9a-f]{16}", answered) or kept
-    (served,) = told(caplog, "served")
-    assert served["id"] == answered
-    (why,) = [
-        record.getMessage() for record in caplog.records if "could not be reached" in record.getMessage()
-    ]
-    assert answered in why
+    (failed,) = told(caplog, "request failed")
+    assert failed["id"] == answered
+    (attempt,) = told(caplog, "attempt failed")
+    assert (attempt["id"], attempt["key"]) == (answered, "1")
+    assert "could not be reached" in attempt["reason"]

@@ -1,0 +1,113 @@
+"""Failed credentials: an address that presents wrong ones is slowed down, and does not fill the log.
+
+Right credentials are never looked at here, so those who share an address with an attacker are not slowed.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, IPv6Network, ip_address
+
+from proxycore.log import logger
+
+RETRY_AFTER = 1
+"""Seconds after which an address may fail again."""
+
+_RATE, _BURST = 3.0, 5.0  # failures a second that are answered as such, and at once
+_LINE_RATE, _LINE_BURST = 5.0, 50.0  # the same for lines in the log, from all addresses together
+_ADDRESSES = 4096  # that are remembered
+_SUMMARY = 10.0  # seconds between two summaries of what was not logged
+_NAMED = 5  # addresses that a summary names one by one
+_NETWORK_BITS = 64  # of an IPv6 address that one host may choose (RFC 7934)
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls a function in so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What to do about a failure: `answered` as such, or too many; `logged` by itself, or summarised."""
+
+    answered: bool
+    logged: bool
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """A token bucket: so many at once, and so many a second. Times are seconds of one clock."""
+
+    rate: float
+    burst: float
+    at: float
+    tokens: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def take(self, now: float) -> bool:
+        """Takes a token, if there is one."""
+        self.tokens = min(self.burst, self.tokens + self.rate * max(0.0, now - self.at))
+        self.at = now
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+class CredentialLimiter:
+    """Counts failures by address, IPv6 ones by network. `clock` tells seconds, from any beginning."""
+
+    def __init__(self, clock: Callable[[], float], later: Later) -> None:
+        self._clock = clock
+        self._later = later
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()  # the latest last
+        self._lines = _Bucket(_LINE_RATE, _LINE_BURST, clock())
+        self._unlogged: dict[str, int] = {}
+        self._expected = False  # whether a summary is due
+
+    def failed(self, address: str) -> Failure:
+        """A request from this address presented a wrong credential, or none."""
+        now, network = self._clock(), _network(address)
+        bucket = self._buckets.get(network)
+        if bucket is None:
+            bucket = self._buckets[network] = _Bucket(_RATE, _BURST, now)
+            if len(self._buckets) > _ADDRESSES:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(network)
+        answered = bucket.take(now)
+        logged = answered and self._lines.take(now)
+        if not logged:
+            self._count(network)
+        return Failure(answered, logged)
+
+    def summarise(self) -> None:
+        """Logs how many failures were not logged by themselves."""
+        counts, self._unlogged, self._expected = self._unlogged, {}, False
+        most = sorted(counts, key=lambda network: counts[network], reverse=True)
+        for network in most[:_NAMED]:
+            fields = {"address": network, "count": counts[network]}
+            logger.warning("more credentials refused", extra={"fields": fields})
+        if others := most[_NAMED:]:
+            fields = {"addresses": len(others), "count": sum(counts[network] for network in others)}
+            logger.warning("more credentials refused", extra={"fields": fields})
+
+    def _count(self, network: str) -> None:
+        if network not in self._unlogged and len(self._unlogged) >= _ADDRESSES:
+            network = "others"
+        self._unlogged[network] = self._unlogged.get(network, 0) + 1
+        if not self._expected:
+            self._expected = True
+            self._later(_SUMMARY, self.summarise)
+
+
+def _network(address: str) -> str:
+    """The part of an address that one host can't change at will."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address  # a Unix socket has none
+    if not isinstance(found, IPv6Address):
+        return address
+    if found.ipv4_mapped:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((int(found), _NETWORK_BITS), strict=False))
