@@ -34,7 +34,8 @@ from proxycore.metrics import Metrics
 from proxycore.owners import Owners
 from proxycore.pages import LIST_PATHS
 from proxycore.passage import Pool
-from proxycore.relay import PATHS, RelayHandler
+from proxycore.paths import MISTAKEN, RELAYED
+from proxycore.relay import RelayHandler
 from proxycore.retrial import Retrial
 from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
@@ -194,8 +195,9 @@ class ProxyApplication(Application):
             )
         }
         return [
+            (MISTAKEN, NotRelayedHandler),
             (LIST_PATHS, ListHandler, relay),
-            (PATHS, RelayHandler, relay),
+            (RELAYED, RelayHandler, relay),
             (UPLOAD_PATHS, UploadHandler, relay),
             (LIVE_PATHS, LiveHandler, relay),
             (PAGE_PATHS, PageHandler, {"files": page_files()}),

@@ -27,8 +27,18 @@ _COMPUTES = (
     ":generateAnswer",
     ":predict",
     ":query",
-    "/chat/completions",
-    "/embeddings",
+    "/openai/chat/completions",
+    "/openai/completions",
+    "/openai/embeddings",
+    "/openai/images/generations",
+    "/openai/images/edits",
+    "/openai/images/variations",
+    "/openai/audio/speech",
+    "/openai/audio/transcriptions",
+    "/openai/audio/translations",
+    "/openai/moderations",
+    # Its answer may be stored (`store`), and that of a call that failed on the way then is twice: no harm.
+    "/openai/responses",
 )
 # They have quotas of their own, or none.
 _FREE = (":countTokens", ":computeTokens", ":countTextTokens", ":countMessageTokens")

@@ -57,7 +57,7 @@ _NOT_UPSTREAM = HOP_BY_HOP | {
 
 _NOT_DOWNSTREAM = HOP_BY_HOP | {"alt-svc"}
 
-_OPENAI = re.compile(r"/v\d+[A-Za-z0-9]*/openai(?:/|$)")
+_OPENAI = re.compile(r"/v\d[A-Za-z0-9]*/openai(?:/|$)")
 
 CREDENTIAL_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
 """Query parameters that Google's front end takes as a credential (its discovery documents list them)."""

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
 from proxycore.affinity import COLLECTIONS
+from proxycore.paths import VERSION
 
-LIST_PATHS = rf"/+v\d+[A-Za-z0-9]*/(?:{COLLECTIONS})/?"
+LIST_PATHS = rf"/+{VERSION}/(?:{COLLECTIONS})/?"
 """The paths that list what a project owns, as a regular expression."""
 
 _DEFAULT_SIZE = 50  # of a page, where the request leaves it open

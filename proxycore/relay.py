@@ -37,11 +37,9 @@ from proxycore.lesson import lesson_in
 from proxycore.log import logger
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Answer, Passage, Pool
+from proxycore.paths import canonical
 from proxycore.usage import Usage, usage_in
 from proxycore.verdict import HEALTHY
-
-PATHS = r"/+(?:v\d+[A-Za-z0-9]*|download/v\d+[A-Za-z0-9]*|\$discovery)/.*"
-"""The paths that are relayed with their body held, as a regular expression."""
 
 # The upstream would resolve them, and so find another path than the one that was looked at here.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
@@ -56,7 +54,7 @@ class RelayHandler(ProxyHandler):
         """Called by Tornado for every request."""
         super().initialize()
         self.pool = pool
-        self.path = "/" + self.request.path.lstrip("/")
+        self.path = canonical(self.request.path)
         self._chunks: list[bytes] = []
         self._size = 0
         self._work: asyncio.Task[object] | None = None  # while it is being answered

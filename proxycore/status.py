@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxycore.handler import ProxyHandler
+from proxycore.paths import meant
 from proxycore.rotator import Rotator
 
 PAGE_PATHS = r"/(?:page/([a-z-]+\.[a-z]+))?"
 """The paths of the status page and its files, as a regular expression."""
 
 _PAGE = Path(__file__).with_name("page")
+_RELAYED_PATHS = "What is relayed begins with a version, like /v1beta/."
+_LONGEST_SHOWN = 200  # characters of a path
 _SHELL = "index.html"
 _TYPES = {
     ".html": "text/html; charset=UTF-8",
@@ -117,17 +120,26 @@ class ReadyHandler(StatusHandler):
     head = get
 
 
+def _shown(path: str) -> str:
+    return path.encode("unicode_escape").decode()[:_LONGEST_SHOWN]
+
+
 class NotRelayedHandler(ProxyHandler):
     """Everything that is no path of ours."""
 
     def prepare(self) -> None:
-        """Answers 404, preflights aside."""
+        """Answers before a body comes; where none does, in its turn, so that the connection can be kept."""
         super().prepare()
-        if not self._answered and not self._finished:
-            path = self.request.path.encode("unicode_escape").decode()[:200]
-            self.refuse(404, f"{path} is not relayed. What is relayed begins with a version, like /v1beta/.")
+        if self.body_announced and not self._answered and not self._finished:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        found = meant(self.request.path)
+        hint = f"Did you mean {_shown(found)}?" if found else _RELAYED_PATHS
+        self.refuse(404, f"{_shown(self.request.path)} is not relayed. {hint}")
 
     def _end(self) -> None:
-        self.body_whole()
+        if self.body_whole():
+            self._refuse()
 
     get = head = post = put = patch = delete = options = _end

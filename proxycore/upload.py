@@ -15,11 +15,12 @@ from proxycore.handler import ProxyHandler
 from proxycore.headers import Fields
 from proxycore.key import Key
 from proxycore.passage import Passage, Pool
+from proxycore.paths import VERSION
 from proxycore.relay import RelayHandler
 from proxycore.resumable import carries_content, is_leg, readdressed, upload_name
 from proxycore.verdict import Then
 
-UPLOAD_PATHS = r"/+upload/v\d+[A-Za-z0-9]*/.*"
+UPLOAD_PATHS = rf"/+upload/{VERSION}/.*"
 """The paths of uploads, as a regular expression."""
 
 _HEARSAY, _LOOK = 0.05, 0.005  # seconds that news of an upload may take, and between two looks for it

@@ -12,7 +12,7 @@ import pytest
 from proxycore import updates
 from proxycore.demo import Health, StandIn
 from tests.conftest import CLOCK, Proxy, proxy, settings, until
-from tests.wire import HOME, Client, Got, ask, connect
+from tests.wire import HOME, Client, Got, RawUpstream, Seen, always, answer, ask, connect
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
@@ -269,3 +269,74 @@ async def test_several_watch_the_same_and_nothing_is_made_for_nobody() -> None:
             await asyncio.gather(one.next(), other.next())
             assert one.document == other.document
         await until(lambda: not here.app.updates.watched)
+
+
+# What concerns requests that name no model.
+
+SPENT = answer(
+    429,
+    json.dumps(
+        {
+            "error": {
+                "code": 429,
+                "message": "You exceeded your current quota.",
+                "status": "RESOURCE_EXHAUSTED",
+                "details": [
+                    {
+                        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+                        "violations": [{"quotaId": "ListRequestsPerMinutePerProject", "quotaValue": "15"}],
+                    },
+                    {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "300s"},
+                ],
+            }
+        }
+    ).encode(),
+    JSON,
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/v1beta/models"),
+        ("GET", "/v1beta/files"),
+        ("GET", "/openai/models"),
+        ("POST", "/v1beta/auth_tokens"),
+        ("POST", "/v1beta/interactions"),
+    ],
+)
+async def test_what_rests_for_requests_without_a_model_has_a_name_and_is_released_by_it(
+    method: str, target: str
+) -> None:
+    answers = [SPENT]
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(answers.pop() if answers else answer(200, b"{}", JSON))
+
+    body = b"{}" if method == "POST" else None
+    async with (
+        RawUpstream(script) as upstream,
+        proxy(upstream.url, {"GOOGLE_API_KEY_one": "AQ.first"}) as here,
+    ):
+        assert (await ask(here.port, method, target, body=body)).status == 429
+        assert len(upstream.seen) == 1
+        assert (await ask(here.port, method, target, body=body)).status == 429
+        assert len(upstream.seen) == 1  # it rests
+        shown = json.loads((await ask(here.port, "GET", "/status.json", HOME)).body)
+        ((name, known),) = shown["keys"][0]["models"].items()
+        assert name
+        assert known["bench"]["until"] > shown["time"] + 200
+        told = await done(here, action="release", key="one", model=name)
+        assert told["message"] == f"Key one is released for {name}."
+        assert "" not in told["key"]["models"]
+        assert (await ask(here.port, method, target, body=body)).status == 200
+
+
+async def test_no_model_has_an_empty_name() -> None:
+    async with RawUpstream(always(SPENT)) as upstream, proxy(upstream.url, KEYS, MAX_WAIT="0") as here:
+        for method, target in (("GET", "/v1beta/models"), ("POST", "/v1beta/auth_tokens"), ("GET", "/v1/x")):
+            await ask(here.port, method, target, body=None if method == "GET" else b"{}")
+        await ask(here.port, "POST", "/v1beta/interactions", body=b'{"input": "hi"}')
+        shown = json.loads((await ask(here.port, "GET", "/status.json", HOME)).body)
+    assert all(name for key in shown["keys"] for name in key["models"])
+    assert any(key["models"] for key in shown["keys"])

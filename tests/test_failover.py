@@ -40,7 +40,16 @@ COMPUTES = [
     "/v1beta/corpora/mine:query",
     "/v1beta/tunedModels/mine:generateContent",
     "/v1beta/openai/chat/completions",
+    "/v1beta/openai/completions",
     "/v1beta/openai/embeddings",
+    "/v1beta/openai/images/generations",
+    "/v1beta/openai/images/edits",
+    "/v1beta/openai/images/variations",
+    "/v1beta/openai/audio/speech",
+    "/v1beta/openai/audio/transcriptions",
+    "/v1beta/openai/audio/translations",
+    "/v1beta/openai/moderations",
+    "/v1beta/openai/responses",
 ]
 CREATES = [
     f"{MODEL}:predictLongRunning",
@@ -58,6 +67,10 @@ CREATES = [
     "/v1beta/webhooks/mine:ping",
     "/v1beta/corpora/mine/documents/one/chunks:batchCreate",
     "/v1beta/openai/batches",
+    "/v1beta/openai/files",
+    "/v1beta/openai/videos",
+    "/v1beta/openai/responses/abc/cancel",
+    "/v1beta/fine-tunings/responses",
     "/upload/v1beta/files",
 ]
 

@@ -1,6 +1,7 @@
 """OpenAI's Python SDK on Google's compatible path, unchanged but for address and key."""
 
 import asyncio
+import re
 from collections import Counter
 
 import openai
@@ -56,6 +57,36 @@ async def test_the_synchronous_client() -> None:
                     assert PROMPT in (answer.choices[0].message.content or "")
 
         await asyncio.to_thread(work)
+
+
+@pytest.mark.parametrize("name", ["/openai", "/openai/", "/openai/v1", "/v1beta/openai"])
+async def test_the_short_names_of_the_path(name: str) -> None:
+    async with pool() as here:
+        async with openai.AsyncOpenAI(
+            api_key=CLIENT_KEY, base_url=f"{here.url}{name}", max_retries=0
+        ) as client:
+            for _ in range(5):
+                answer = await client.chat.completions.create(model=MODEL, messages=QUESTION)
+                assert PROMPT in (answer.choices[0].message.content or "")
+            assert f"models/{MODEL}" in [model.id async for model in client.models.list()]
+            stream = await client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
+            assert len([piece async for piece in stream]) > 2
+        assert {call.target.rsplit("/openai/")[0] for call in here.standin.calls} == {"/v1beta"}
+
+
+async def test_a_wrong_path_is_told_with_the_right_one() -> None:
+    async with pool() as here:
+        for wrong in ("/v1", "", "/v1beta", "/v1beta/openai/v1"):
+            async with openai.AsyncOpenAI(
+                api_key=CLIENT_KEY, base_url=f"{here.url}{wrong}", max_retries=0
+            ) as client:
+                with pytest.raises(
+                    openai.NotFoundError, match=re.escape("Did you mean /v1beta/openai/chat/completions?")
+                ):
+                    await client.chat.completions.create(model=MODEL, messages=QUESTION)
+        async with client_of(here.url) as client:
+            for _ in range(20):
+                await client.chat.completions.create(model=MODEL, messages=QUESTION)
 
 
 async def test_models_and_embeddings() -> None:
