@@ -202,8 +202,14 @@ class ProxyHandler(RequestHandler):
         if failure.answered:
             self.refuse(401, message)
             return
-        self.set_header("Retry-After", RETRY_AFTER)
-        self.refuse(429, "Too many requests without a right key came from this address. " + message)
+        many = "Too many requests without a right key came from this address."
+        self.refuse_for(RETRY_AFTER, f"{many} {message}")
+
+    def refuse_for(self, seconds: int, message: str) -> None:
+        """Answers 429, with the seconds after which it may be tried again, as HTTP and as Google says it."""
+        self.set_header("Retry-After", seconds)
+        delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
+        self.refuse(429, message, details=[delay])
 
     def end_answer(self, *, linger: bool = True) -> None:
         """Ends the answer.

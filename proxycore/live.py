@@ -38,6 +38,7 @@ LIVE_PATHS = r"/+ws/.*"
 _TOKEN = "auth_tokens/"  # noqa: S105 - how every ephemeral token begins (ai.google.dev/gemini-api/docs/ephemeral-tokens)
 _NEW_HANDLE = re.compile(rb'"newHandle"\s*:\s*"([^"\\]{1,2048})"')
 _HANDLE = re.compile(rb'"handle"\s*:\s*"([^"\\]{1,2048})"')
+_REGULAR = {1000, 1001, 1005}  # codes of sessions that ended as they should (RFC 6455 §7.4.1)
 _LONGEST_REASON = 123  # bytes, in UTF-8 (RFC 6455 §5.5)
 
 
@@ -201,8 +202,11 @@ class LiveHandler(RelayHandler, WebSocketHandler):
         """Closes the client's side as the upstream closed its own; broken off, if that is what it did."""
         if closing:
             code, reason = closing
+            if code not in _REGULAR:
+                self.record.reason = f"The upstream closed the session with code {code}"
             self.close(code, _reason(self.site.redactor.text(reason)))
         elif self.ws_connection and self.ws_connection.stream:
+            self.record.reason = "The upstream broke off"
             self.ws_connection.stream.close()
 
     def on_close(self) -> None:

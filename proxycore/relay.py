@@ -283,12 +283,7 @@ class RelayHandler(ProxyHandler):
         if seconds is None:
             self.refuse(401, message)
             return
-        self.set_header("Retry-After", seconds)
-        self.refuse(
-            429,
-            message,
-            details=[{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}],
-        )
+        self.refuse_for(seconds, message)
 
     def send_kept(self, kept: Kept) -> None:
         """Passes on an answer as it was, less the secrets in it."""

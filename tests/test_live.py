@@ -159,12 +159,20 @@ async def test_who_stops_reading_stalls_the_other_and_nothing_is_lost(stalled: s
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 4321])
-async def test_a_closing_upstream_closes_the_client_with_its_code_and_reason(code: int) -> None:
+async def test_a_closing_upstream_closes_the_client_with_its_code_and_reason(
+    code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "proxycore")
+
     async def script(connection: ServerConnection) -> None:
         await connection.close(code, f"because of {KEYS['GOOGLE_API_KEY_1']}, größer")
 
     async with upstream(script) as url, proxy(url, ONE_KEY) as here, session(here) as client:
         assert await closed(client) == (code, "because of [key 1], größer")
+        await until(lambda: bool(caplog.records))
+    (record,) = caplog.records
+    reason = None if code < 1002 else f"The upstream closed the session with code {code}"
+    assert record.__dict__["fields"]["reason"] == reason
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
