@@ -63,7 +63,7 @@ class Allowance:
     calls: list[float] = field(default_factory=list)  # in order of time
     shared: bool = False
     _lesson: _Lesson | None = None
-    _open: set[float] = field(default_factory=set)  # those whose answer is not there yet
+    _open: list[float] = field(default_factory=list)  # in order; those whose answer is not there yet
     _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
 
     def idle(self, now: float) -> bool:
@@ -100,7 +100,7 @@ class Allowance:
         """Until when so many calls are open that no other may be made."""
         if not 0 < self._at_once <= len(self._open) or self.measured:
             return 0.0
-        return sorted(self._open)[-self._at_once] + HEAD_START
+        return self._open[-self._at_once] + HEAD_START
 
     def left(self, now: float) -> int | None:
         """How many calls can be made now, as far as quotas say; None if none does."""
@@ -120,7 +120,7 @@ class Allowance:
         else:
             insort(calls, at)
         if mine:
-            self._open.add(at)
+            insort(self._open, at)
         for quota in self.quotas.values():
             quota.widen(now)
         if self.today:
@@ -140,16 +140,13 @@ class Allowance:
 
     def remove(self, at: float) -> None:
         """A call was not made, or not served."""
-        self._open.discard(at)
-        place = bisect_left(self.calls, at)
-        if place < len(self.calls) and self.calls[place] == at:
-            del self.calls[place]
-            if self.today:
-                self.today.used = max(0, self.today.used - 1)
+        _take(at, self._open)
+        if _take(at, self.calls) and self.today:
+            self.today.used = max(0, self.today.used - 1)
 
     def served(self, at: float) -> bool:
         """A call was served; returns whether others may follow sooner for that."""
-        self._open.discard(at)
+        _take(at, self._open)
         if not self._at_once:
             return False
         self._at_once = self._at_once + 1 if self._at_once < _MANY else 0
@@ -163,11 +160,11 @@ class Allowance:
 
     def settled(self, at: float) -> None:
         """A call was answered, with nothing to say about the quota."""
-        self._open.discard(at)
+        _take(at, self._open)
 
     def begin(self, at: float) -> None:
         """The call that was reserved for this moment is sent: its answer will be told."""
-        self._open.add(at)
+        insort(self._open, at)
 
     def fits(self, at: float) -> bool:
         """Whether the call at this moment does not come too early after those before it."""
@@ -204,7 +201,8 @@ class Allowance:
         Also how many those are.
         """
         before = self.calls[: bisect_left(self.calls, at)]
-        served = [call for call in before if call not in self._open or call < at - HEAD_START]
+        unanswered = frozenset(self._open)
+        served = [call for call in before if call not in unanswered or call < at - HEAD_START]
         return served, len(before) - len(served)
 
     def absorb(self, other: "Allowance") -> None:
@@ -216,7 +214,7 @@ class Allowance:
             self.today.used += other.today.used
         self.today = self.today or other.today
         self.calls = sorted(self.calls + other.calls)
-        self._open |= other._open
+        self._open = sorted(self._open + other._open)
         self.shared |= other.shared
 
     def reckon_day(self, clock: Clock) -> None:
@@ -248,3 +246,12 @@ class Allowance:
             until = clock.to_wall(self.today.ends)
             today = {"requests": self.today.requests, "left": left, "until": until}
         return {"bench": self.bench.snapshot(clock) if self.bench else None, "quotas": quotas, "today": today}
+
+
+def _take(moment: float, moments: list[float]) -> bool:
+    """Takes a moment out of those in order; returns whether it was there. Several may be the same."""
+    place = bisect_left(moments, moment)
+    if place == len(moments) or moments[place] != moment:
+        return False
+    del moments[place]
+    return True

@@ -18,7 +18,7 @@ if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 else:
-    _since_boot = time.monotonic
+    _since_boot = time.perf_counter  # on Windows, that of `monotonic` goes in steps of 16 ms
 
 
 def _since_epoch() -> float:

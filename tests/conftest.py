@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+
+import pytest
+from tornado.ioloop import IOLoop
 
 from proxycore.app import ProxyApplication, make_app
 from proxycore.clock import Clock
 from proxycore.key import Key
 from proxycore.listener import Listener
 from proxycore.settings import Settings, parse
+from tests.turned_loop import TurnedLoop
 
 
 class TurnedClock(Clock):
@@ -77,9 +81,42 @@ async def proxy(
         await server.close_all_connections()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+@pytest.fixture
+def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
+    """A loop for each test. Those marked `turned` have one whose time does not pass by itself."""
+    turned = request.node.get_closest_marker("turned")
+    loop = IOLoop(asyncio_loop=TurnedLoop(sockets=True)) if turned else IOLoop()
+    loop.make_current()
+    yield loop
+    loop.clear_current()
+    loop.close(all_fds=True)
+
+
+def loops_clock() -> Clock:
+    """A clock that goes by the running loop: for tests whose loop is turned."""
+    time = asyncio.get_running_loop().time
+    return Clock(time, time)
+
+
+PATIENCE = 60.0
+"""Seconds that a test waits for what has to come: the machine may be busy with other things."""
+
+
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Waits for a condition that the test's own actions bring about; fails when it doesn't come."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         await asyncio.sleep(0.001)
+
+
+async def at_once(condition: Callable[[], bool], seconds: float = 0.05) -> None:
+    """Waits for a condition; fails when it takes this process more than so many seconds of work.
+
+    The loop never sleeps meanwhile, so on an idle machine that is the time that passes. What a busy machine
+    does for others does not count.
+    """
+    begun = time.process_time()
+    while not condition():
+        await asyncio.sleep(0)
+        assert time.process_time() - begun < seconds, "it took too long"

@@ -73,7 +73,7 @@ class Program:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_for(self, pattern: re.Pattern[str], seconds: float = 20.0) -> re.Match[str]:
+    def wait_for(self, pattern: re.Pattern[str], seconds: float = 60.0) -> re.Match[str]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if match := pattern.search(self.log):
@@ -86,7 +86,7 @@ class Program:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def exit_status(self, seconds: float = 20.0) -> int:
+    def exit_status(self, seconds: float = 60.0) -> int:
         return self.process.wait(seconds)
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ class Program:
         self.process.wait()
         assert self.process.stdout
         with self.process.stdout as output:  # nobody writes there, and it ends with the last who could
-            select.select([output], [], [], 10)
+            select.select([output], [], [], 60)
         self._said = self.log
         self._log.close()
 

@@ -45,7 +45,7 @@ def server(
             stderr=subprocess.STDOUT,
         )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not _listens(port):
             assert process.poll() is None, said.read_text()
             assert time.monotonic() < deadline, said.read_text()
@@ -54,7 +54,7 @@ def server(
     finally:
         process.terminate()
         try:
-            process.wait(3)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

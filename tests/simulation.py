@@ -8,7 +8,6 @@ import asyncio
 import itertools
 import math
 import random
-import selectors
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,34 +22,11 @@ from proxycore.notice import Notice
 from proxycore.owners import Owners
 from proxycore.rotator import Rotator
 from proxycore.verdict import HEALTHY, Backoff, Limit, Rest, Then, Verdict
+from tests.turned_loop import TurnedLoop
 
 MODEL = "m"
 DOUBLINGS = {backoff: Doubling(10.0, 600.0) for backoff in Backoff}
 RETURNS = 0.2  # share of those who were refused that come back when they were told to
-
-
-class _Turned(selectors.DefaultSelector):
-    """Instead of waiting, the time is turned."""
-
-    now = 1_000_000.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout:
-            self.now += max(timeout, 1e-6)
-        return ready
-
-
-class TurnedLoop(asyncio.SelectorEventLoop):
-    """An event loop on that clock."""
-
-    def __init__(self) -> None:
-        self._turned = _Turned()
-        super().__init__(self._turned)
-        self._clock_resolution = 1e-5
-
-    def time(self) -> float:
-        return self._turned.now
 
 
 @dataclass

@@ -22,7 +22,7 @@ from tests.conftest import KEYS, TurnedClock, until
 from tests.process import Program, program
 from tests.wire import ask
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
 GENERATE = f"/v1beta/models/{MODEL}:generateContent"
 STREAM = f"/v1beta/models/{MODEL}:streamGenerateContent?alt=sse"

@@ -13,7 +13,7 @@ from tests.conftest import TurnedClock, proxy, until
 from tests.process import program
 from tests.wire import ask
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
 GENERATE = f"/v1beta/models/{MODEL}:generateContent"
 BODY = b'{"contents": [{"parts": [{"text": "hi"}]}]}'

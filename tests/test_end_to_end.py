@@ -78,7 +78,6 @@ MIXES = [
 ]
 
 
-@pytest.mark.timeout(seconds=60)
 @pytest.mark.parametrize("mix", MIXES, ids="+".join)
 async def test_with_nine_of_ten_keys_bad_no_request_fails_and_none_of_them_is_asked_twice(
     mix: tuple[str, ...], tmp_path: Path
@@ -102,7 +101,6 @@ async def test_with_nine_of_ten_keys_bad_no_request_fails_and_none_of_them_is_as
     await standin.stop()
 
 
-@pytest.mark.timeout(seconds=60)
 async def test_three_hundred_streams_at_once_are_whole_and_not_delayed(tmp_path: Path) -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED)
@@ -143,7 +141,6 @@ def megabytes(count: int) -> Script:
     return script
 
 
-@pytest.mark.timeout(seconds=60)
 async def test_a_stream_of_130_megabytes_passes_in_little_memory(tmp_path: Path) -> None:
     async with RawUpstream(megabytes(130)) as upstream:
         with started(tmp_path, upstream.url, 1) as running:
@@ -155,7 +152,6 @@ async def test_a_stream_of_130_megabytes_passes_in_little_memory(tmp_path: Path)
                 assert running.memory() - before < 20e6
 
 
-@pytest.mark.timeout(seconds=60)
 async def test_clients_that_stop_reading_cost_little_and_disturb_nobody(tmp_path: Path) -> None:
     async with RawUpstream(megabytes(60)) as upstream:
         with started(tmp_path, upstream.url, 1) as running:

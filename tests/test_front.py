@@ -24,7 +24,7 @@ HOST = "proxy.example"  # what the tests' clients ask for
 NOBODY = "http://127.0.0.1:9"
 GENERATE = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 Written = Callable[[Path, int, int], tuple[str, ...]]
 
 

@@ -1,4 +1,7 @@
-"""Waiting for a key: in order of arrival, without a stampede, and with nothing left over."""
+"""Waiting for a key: in order of arrival, without a stampede, and with nothing left over.
+
+Time is turned: no window is missed because the machine is busy.
+"""
 
 import asyncio
 import random
@@ -13,9 +16,9 @@ from proxycore.line import Lines
 from proxycore.quota import Quota
 from proxycore.rotator import Call, Rotator
 from proxycore.verdict import HEALTHY, Backoff
-from tests.conftest import CLOCK, until
+from tests.conftest import loops_clock, until
 
-pytestmark = pytest.mark.usefixtures("io_loop")
+pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.turned]
 
 FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
 SOON = 0.02  # seconds: well before HEAD_START
@@ -26,11 +29,12 @@ class Here:
     """A few keys, the lines before them, and who got what in which order."""
 
     def __init__(self, keys: int = 1) -> None:
+        self.clock = loops_clock()
         self.keys = [Key(str(number), f"secret-{number}") for number in range(keys)]
         doublings = {backoff: Doubling(1.0, 600.0) for backoff in Backoff}
         source = random.Random(5)  # noqa: S311 - seeded, so that the test is the same every time
-        self.rotator = Rotator(self.keys, doublings, clock=CLOCK, source=source)
-        self.lines = Lines(self.rotator, PATIENT, CLOCK)
+        self.rotator = Rotator(self.keys, doublings, clock=self.clock, source=source)
+        self.lines = Lines(self.rotator, PATIENT, self.clock)
         self.served: list[tuple[int, Key | None]] = []
         self.calls: list[Call] = []  # those under way
         self._timers = timers()
@@ -42,7 +46,7 @@ class Here:
 
     def bench(self, seconds: float, *keys: Key, model: str = FLASH) -> None:
         for key in keys or self.keys:
-            self.rotator.rest(key, "model", Bench("quota spent", CLOCK() + seconds), model)
+            self.rotator.rest(key, "model", Bench("quota spent", self.clock() + seconds), model)
 
     def answered(self) -> None:
         """All calls that are under way are served."""
@@ -54,11 +58,11 @@ class Here:
         while self.calls:
             call = self.calls.pop(0)
             self.rotator.uncount(call.key, call.model, call.at)
-            self.rotator.rest(call.key, "model", Bench("quota spent", CLOCK() + seconds), call.model)
+            self.rotator.rest(call.key, "model", Bench("quota spent", self.clock() + seconds), call.model)
 
     def reserved(self) -> int:
         """How many calls are reserved."""
-        now = CLOCK()
+        now = self.clock()
         allowances = [one for key in self.keys for one in key.project.allowances.values()]
         return sum(at > now for allowance in allowances for at in allowance.calls)
 
@@ -80,7 +84,7 @@ class Here:
     def is_over(self) -> bool:
         """Whether the first key's bench has passed."""
         bench = self.keys[0].project.allowances[FLASH].bench
-        return bench is None or bench.benched_until <= CLOCK()
+        return bench is None or bench.benched_until <= self.clock()
 
     def take(self, model: str = FLASH, avoid: Collection[Key] = ()) -> Key | None:
         call = self.lines.take(model, frozenset(avoid))
@@ -145,7 +149,7 @@ async def test_a_bench_that_outlasts_the_wait_is_not_waited_for() -> None:
 async def test_without_a_key_that_could_ever_serve_nobody_waits() -> None:
     here = Here(2)
     here.bench(SOON)
-    here.keys[0].retired = Bench("suspended", CLOCK() + SOON)
+    here.keys[0].retired = Bench("suspended", here.clock() + SOON)
     here.join(1, avoid=[here.keys[1]])
     here.join(2, avoid=here.keys)
     await settle()
@@ -289,9 +293,9 @@ async def test_an_answer_that_takes_long_holds_the_others_up_for_the_head_start_
     here.join(1)
     here.join(2)
     await until(lambda: here.order == [1])
-    first = CLOCK()
+    first = here.clock()
     await until(lambda: here.order == [1, 2])
-    assert CLOCK() - first >= HEAD_START - SOON
+    assert here.clock() - first >= HEAD_START - SOON
     assert here.nothing_left()
 
 
@@ -419,10 +423,10 @@ async def test_when_patience_ends_for_all_nothing_is_left() -> None:
 # Reservations, where a quota is known.
 
 
-def learned(key: Key, requests: int, window: float, *ago: float) -> None:
+def learned(here: Here, requests: int, window: float, *ago: float) -> None:
     """The key has so many calls in a window (seconds), and made some so many seconds ago."""
-    now = CLOCK()
-    allowance = key.project.allowance(FLASH, now)
+    now = here.clock()
+    allowance = here.keys[0].project.allowance(FLASH, now)
     allowance.quotas["PerMinute"] = Quota(requests, 60.0, 0.0, requests, window, window)
     for seconds in sorted(ago, reverse=True):
         allowance.add(now - seconds, now, mine=False)
@@ -430,27 +434,27 @@ def learned(key: Key, requests: int, window: float, *ago: float) -> None:
 
 async def test_a_place_is_a_call_that_is_reserved_when_one_falls_out_of_the_window() -> None:
     here = Here()
-    learned(here.keys[0], 3, 1.0, 0.95, 0.9, 0.85)
+    learned(here, 3, 1.0, 0.95, 0.9, 0.85)
     for arrival in range(3):
         here.join(arrival)
     await settle()
     assert (here.order, here.reserved()) == ([], 3)
-    began = CLOCK()
+    began = here.clock()
     await until(lambda: here.order == [0])
-    assert 0.04 <= CLOCK() - began < 0.1
+    assert 0.04 <= here.clock() - began < 0.1
     await until(lambda: here.order == [0, 1, 2])
-    assert 0.14 <= CLOCK() - began < 0.25
+    assert 0.14 <= here.clock() - began < 0.25
     assert here.nothing_left()
 
 
 async def test_a_newcomer_is_told_the_time_after_all_that_are_reserved() -> None:
     here = Here()
-    learned(here.keys[0], 2, 10.0, 8.0, 6.0)
+    learned(here, 2, 10.0, 8.0, 6.0)
     here.join(1)
     await settle()
     turn = here.rotator.next_turn(FLASH)
     assert turn
-    assert turn[1] - CLOCK() == pytest.approx(4.0, abs=0.1)
+    assert turn[1] - here.clock() == pytest.approx(4.0, abs=0.1)
     here.join(2, seconds=3.9)
     await settle()
     assert here.served == [(2, None)]
@@ -458,7 +462,7 @@ async def test_a_newcomer_is_told_the_time_after_all_that_are_reserved() -> None
 
 async def test_those_behind_move_up_when_one_leaves() -> None:
     here = Here()
-    learned(here.keys[0], 2, 1.0, 0.95, 0.5)
+    learned(here, 2, 1.0, 0.95, 0.5)
     first = here.join(1)
     here.join(2)
     await settle()
@@ -469,8 +473,8 @@ async def test_those_behind_move_up_when_one_leaves() -> None:
 
 async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() -> None:
     here = Here()
-    learned(here.keys[0], 1, PATIENT, 0.1)  # free in 98 % of the time that one may wait
-    now = CLOCK()
+    learned(here, 1, PATIENT, 0.1)  # free in 98 % of the time that one may wait
+    now = here.clock()
     here.lines.expect(FLASH, now + SOON)
     here.join(1)
     await settle()
@@ -487,8 +491,8 @@ async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() 
 
 async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come() -> None:
     here = Here()
-    learned(here.keys[0], 1, PATIENT, 0.1)
-    here.lines.expect(FLASH, CLOCK() + SOON)
+    learned(here, 1, PATIENT, 0.1)
+    here.lines.expect(FLASH, here.clock() + SOON)
     await asyncio.sleep(0.4)
     waiter = here.join(1)
     await settle()
@@ -499,7 +503,7 @@ async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come()
 async def test_who_is_expected_for_invented_models_is_forgotten() -> None:
     here = Here()
     for number in range(2000):
-        here.lines.expect(f"invented-{number}", CLOCK() + 0.001)
+        here.lines.expect(f"invented-{number}", here.clock() + 0.001)
         if not number % 100:
             await asyncio.sleep(0.002)
     assert len(here.lines._expected) < 600

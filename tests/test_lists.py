@@ -14,7 +14,7 @@ from tests.wire import Got, RawUpstream, Seen, always, answer, ask
 
 RAW = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 @contextlib.asynccontextmanager

@@ -28,7 +28,7 @@ CLIENT = "the-clients-key"
 LOCKED = {"OUTPUT_API_KEY": CLIENT}
 ONE_KEY = {"GOOGLE_API_KEY_1": KEYS["GOOGLE_API_KEY_1"]}
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 Script = Callable[[ServerConnection], Awaitable[None]]
 
 

@@ -17,7 +17,7 @@ MODEL = "/v1beta/models/gemini-2.5-flash"
 GENERATE = f"{MODEL}:generateContent"
 RAW = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 @contextlib.asynccontextmanager

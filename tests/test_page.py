@@ -33,7 +33,7 @@ from tests.status_page import (
 )
 from tests.wire import ask
 
-pytestmark = [needs_chromium, pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = [needs_chromium, pytest.mark.usefixtures("io_loop")]
 
 
 async def test_without_the_admin_key_the_page_shows_that_the_proxy_runs_and_nothing_else() -> None:

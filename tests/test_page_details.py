@@ -31,7 +31,7 @@ from tests.status_page import (
 )
 from tests.wire import ask
 
-pytestmark = [needs_chromium, pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = [needs_chromium, pytest.mark.usefixtures("io_loop")]
 
 
 async def let_it_rest(page: Page) -> None:

@@ -22,7 +22,7 @@ from tests.servers import DOCS, document, needs, server
 from tests.test_deployment import panels
 from tests.wire import ask
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
 BODY = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
 ADMIN = "the-admin-key"

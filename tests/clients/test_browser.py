@@ -13,7 +13,6 @@ from tests.clients.common import CLIENT_KEY, JAVASCRIPT, MODEL, NODE, PROMPT, SP
 pytestmark = [
     needs_chromium,
     pytest.mark.usefixtures("io_loop", "npm_packages"),
-    pytest.mark.timeout(seconds=60),
 ]
 
 ESBUILD = JAVASCRIPT / "node_modules" / "esbuild" / "bin" / "esbuild"

@@ -16,7 +16,7 @@ SPENT = "gemini-2.5-pro"
 KEYS = {f"AQ.healthy-{number}": Health.healthy() for number in range(4)}
 KEYS |= {"AQ.others-spent": Health(models={SPENT: Health.day_spent()})}
 FILES, CLIENTS = 50, 4
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 async def upload(client: AsyncClient, number: int) -> types.File:

@@ -9,7 +9,7 @@ from proxycore.demo import Health
 from proxycore.demo.model import PROSE
 from tests.clients.common import CLIENT_KEY, JAVASCRIPT, MODEL, NODE, POOL, PROMPT, pool, run
 
-pytestmark = [pytest.mark.usefixtures("io_loop", "npm_packages"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop", "npm_packages")
 
 GEMINI = JAVASCRIPT / "node_modules" / "@google" / "gemini-cli" / "bundle" / "gemini.js"
 SETTINGS = {

@@ -18,7 +18,7 @@ LARGE = 10 * 2**20  # bytes: more than one of the SDK's chunks
 INLINE = [types.InlinedRequest(contents=[types.Content(role="user", parts=[types.Part(text=PROMPT)])])]
 # Of these, those that are not dead are healthy: with so much at once, a slow key's line would be long.
 KEYS = {key: health for key, health in SPREAD.items() if key != "AQ.five-a-second"}
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 async def upload(client: AsyncClient, size: int = 1000) -> types.File:

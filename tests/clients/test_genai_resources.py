@@ -17,7 +17,7 @@ TIMES = 5  # with one project only, everything would be found by chance
 VIDEO_MODEL = "veo-3.0-generate-preview"
 LINES = b'{"key": "one", "request": {"contents": [{"parts": [{"text": "a"}]}]}}\n' * 3
 INLINE = [types.InlinedRequest(contents=[types.Content(role="user", parts=[types.Part(text=PROMPT)])])]
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 def assert_only_owners_were_asked(here: Pool) -> None:

@@ -19,7 +19,6 @@ TEXT = types.LiveConnectConfig(response_modalities=[types.Modality.TEXT])
 TIMES = 5
 pytestmark = [
     pytest.mark.usefixtures("io_loop"),
-    pytest.mark.timeout(seconds=60),
     pytest.mark.filterwarnings("ignore::google.genai.errors.ExperimentalWarning"),  # tokens are, they say
 ]
 

@@ -11,7 +11,7 @@ from google.genai import errors, types
 from tests.clients.common import CLIENT_KEY, EMBEDDER, MODEL, PROMPT, pool
 
 VERSIONS = [None, "v1", "v1beta", "v1alpha"]
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 def client_of(url: str, version: str | None) -> genai.Client:

@@ -5,7 +5,7 @@ import pytest
 from proxycore.demo import Health
 from tests.clients.common import JAVASCRIPT, NODE, SPREAD, all_right, outcomes, pool
 
-pytestmark = [pytest.mark.usefixtures("io_loop", "npm_packages"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop", "npm_packages")
 
 GENAI = ("generate", "stream", "chat", "embed", "count", "models", "unknown model")
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 MEGABYTES = 300
 KEYS = {key: SPREAD[key] for key in ("AQ.healthy-1", "AQ.healthy-2", "AQ.healthy-3", "AQ.suspended")}
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 @pytest.fixture(scope="module")

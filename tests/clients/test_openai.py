@@ -13,7 +13,7 @@ from tests.clients.common import CLIENT_KEY, EMBEDDER, MODEL, PROMPT, pool
 
 OTHER_MODEL = "gemini-2.5-pro"
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": PROMPT}]
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 def client_of(url: str, key: str = CLIENT_KEY) -> openai.AsyncOpenAI:

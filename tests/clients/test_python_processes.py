@@ -7,7 +7,7 @@ import pytest
 
 from tests.clients.common import SPREAD, all_right, outcomes, pool
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 async def test_googles_former_sdk_is_answered_right() -> None:
