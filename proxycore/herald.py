@@ -3,6 +3,7 @@
 Times are the clock's moments, in seconds.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ class Herald:
         self._recall = recall
         self._clock = clock
         self._me = me
+        self._stamp = 0.0  # of the last notice
         self._names: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
         self._meet(rotator.keys)
@@ -142,7 +144,9 @@ class Herald:
         *moments: float,
     ) -> None:
         name = self._names[key] if key else ""
-        self._tell(Notice(kind, name, about, value, self._clock(), until, moments))
+        # Of two notices about the same, the later one holds, even if the clock has not gone on.
+        self._stamp = max(self._clock(), math.nextafter(self._stamp, math.inf))
+        self._tell(Notice(kind, name, about, value, self._stamp, until, moments))
 
     # What is heard.
 

@@ -8,16 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.conftest import KEYS
+from tests.conftest import KEYS, PATIENCE
 from tests.process import ROOT, TLS, certify, program
-from tests.wire import RawUpstream, always, answer, ask, connect, slow
+from tests.wire import RawUpstream, always, answer, ask, connect, endless, slow
 
 STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -76,7 +75,7 @@ def test_https_is_served_directly(tmp_path: Path) -> None:
     trusting = certify(tmp_path)
     with program(folder=tmp_path, environment={**KEYS, **TLS}) as started:
         url = f"https://127.0.0.1:{started.port}/healthz"
-        with urllib.request.urlopen(url, context=trusting, timeout=10) as answered:
+        with urllib.request.urlopen(url, context=trusting, timeout=PATIENCE) as answered:
             assert answered.read() == b"alive\n"
         assert "ready: https://127.0.0.1" in started.log
         environment = {**os.environ, **TLS, "HOST": "127.0.0.1", "PORT": str(started.port)}
@@ -191,12 +190,12 @@ async def test_what_is_not_finished_in_time_is_cut(tmp_path: Path) -> None:
 
 
 async def test_a_second_signal_cuts_at_once(tmp_path: Path) -> None:
-    async with RawUpstream(slow) as upstream:
-        with program(folder=tmp_path, environment={"UPSTREAM_URL": upstream.url, **KEYS}) as started:
+    async with RawUpstream(endless) as upstream:
+        environment = {"UPSTREAM_URL": upstream.url, "DRAIN_TIMEOUT": "3600", **KEYS}
+        with program(folder=tmp_path, environment=environment) as started:
             async with connect(started.port) as client:
                 client.send("POST", STREAM, body=b"{}")
                 await client.head()
-                began = time.monotonic()
                 started.signal(signal.SIGTERM)
                 await asyncio.to_thread(started.wait_for, re.compile("stopping"))
                 started.signal(signal.SIGINT)
@@ -204,7 +203,6 @@ async def test_a_second_signal_cuts_at_once(tmp_path: Path) -> None:
                     async for _ in client.chunks():
                         pass
                 assert await asyncio.to_thread(started.exit_status) == 0
-                assert time.monotonic() - began < 0.9
     assert "Traceback" not in started.log
 
 
@@ -231,11 +229,11 @@ async def test_running_out_of_open_files_ends_nothing_but_what_did_not_fit(tmp_p
 
             async def stream() -> bool:
                 try:
-                    return (await asyncio.wait_for(ask(port, "POST", STREAM, body=b"{}"), 5)).whole
+                    return (await asyncio.wait_for(ask(port, "POST", STREAM, body=b"{}"), PATIENCE)).whole
                 except (OSError, asyncio.IncompleteReadError, TimeoutError):
                     return False
 
-            results = await asyncio.gather(*(stream() for _ in range(100)))
+            results = await asyncio.gather(*(stream() for _ in range(60)))
             assert any(results)
             assert (await ask(port, "GET", "/healthz")).status == 200
             assert (await ask(port, "POST", STREAM, body=b"{}")).whole

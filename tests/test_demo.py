@@ -7,7 +7,6 @@ import itertools
 import json
 import re
 import struct
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from google.genai import errors
 from tornado.ioloop import IOLoop
 
 from proxycore.demo import Health, Refusal, StandIn, demo_keys
-from tests.conftest import TurnedClock, until
+from tests.conftest import TurnedClock, at_once, until
 from tests.standin import Served
 from tests.wire import Got, ask, connect
 
@@ -179,17 +178,18 @@ async def test_an_answer_has_as_many_pieces_of_such_a_size_as_asked(
     assert not chunk_bytes or {len(text.encode()) for text in texts} == {chunk_bytes}
 
 
+@pytest.mark.turned
 async def test_it_thinks_before_the_head_and_paces_what_follows(here: Here) -> None:
     here.standin.chunks, here.standin.think, here.standin.pace = 4, 0.1, 0.05
     async with connect(here.port) as client:
-        started = time.monotonic()
+        now = asyncio.get_running_loop().time
+        started = now()
         client.send("POST", f"{STREAM}?alt=sse", WITH_KEY, body=HELLO)
         await client.head()
-        times = [started, *[time.monotonic() async for _ in client.chunks()]]
+        times = [started, *[now() async for _ in client.chunks()]]
     thought, *gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert 0.1 <= thought < 0.3
-    assert all(0.04 <= gap < 0.2 for gap in gaps)
-    assert len(gaps) == 3
+    assert thought == pytest.approx(0.1, abs=0.01)
+    assert gaps == pytest.approx([0.05] * 3, abs=0.01)
 
 
 async def test_the_list_of_models_comes_in_pages(here: Here) -> None:
@@ -623,13 +623,12 @@ async def test_a_client_that_leaves_is_noticed_at_once(here: Here, phase: str) -
         length = ("Content-Length", str(len(HELLO) + (phase == "uploading")))
         client.send("POST", f"{STREAM}?alt=sse", WITH_KEY, length)
         client.writer.write(HELLO)
-        await until(lambda: standin.open == 1 and here.last.body == HELLO)
+        status = 200 if phase in {"pacing", "stalled"} else 0
+        await until(lambda: standin.open == 1 and here.last.body == HELLO and here.last.status == status)
         await asyncio.sleep(0.05)
         assert standin.open == 1
-        assert here.last.status == (200 if phase in {"pacing", "stalled"} else 0)
-    left = time.monotonic()
-    await until(lambda: standin.open == 0)
-    assert time.monotonic() - left < 0.5  # and not after the 30 seconds
+        assert here.last.status == status
+    await at_once(lambda: standin.open == 0, 0.5)  # and not after the 30 seconds
     assert here.last.cut
     await until(lambda: len(asyncio.all_tasks()) == idle)  # nothing goes on being made
 

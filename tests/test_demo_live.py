@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from proxycore.demo import Health
-from tests.conftest import until
+from tests.conftest import PATIENCE, until
 from tests.standin import MINE, OTHER, Here, started
 
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
@@ -218,5 +218,5 @@ async def test_stopping_cuts_sessions(here: Here) -> None:
         await set_up(client)
         await here.standin.stop()
         assert here.standin.open == 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await client.read_message() is None

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxycore.demo import Health, StandIn
+from tests.conftest import PATIENCE
 from tests.process import Program, program
 from tests.wire import CHUNKED, Client, Got, RawUpstream, Script, Seen, ask, chunk, connect
 
@@ -118,10 +119,16 @@ async def test_three_hundred_streams_at_once_are_whole_and_not_delayed(tmp_path:
 
     async with RawUpstream(script) as upstream:
         with started(tmp_path, upstream.url, 3) as running:
-            delays = await asyncio.gather(*(stream(running.port) for _ in range(300)))
-    assert [len(events) for events in delays] == [20] * 300
-    # A generous bound for a busy machine; tests/bench measures it.
-    assert statistics.median(delay for events in delays for delay in events) < 50
+            ports = [running.port] * 300 + [upstream.port] * 30
+            delays = await asyncio.gather(*map(stream, ports))
+    assert [len(events) for events in delays] == [20] * 330
+    through, past = (
+        statistics.median(delay for events in some for delay in events)
+        for some in (delays[:300], delays[300:])
+    )
+    # What a busy machine adds, it adds to streams that come straight from the upstream as well. A generous
+    # bound; tests/bench measures it.
+    assert through < 50 + 10 * past
 
 
 async def read_all(client: Client) -> int:
@@ -164,7 +171,7 @@ async def test_clients_that_stop_reading_cost_little_and_disturb_nobody(tmp_path
                 await asyncio.sleep(1)  # they all come to a stop
                 upstream.script = megabytes(1)
                 for _ in range(20):
-                    assert (await asyncio.wait_for(ask(running.port, "GET", "/v1/models"), 1)).whole
+                    assert (await asyncio.wait_for(ask(running.port, "GET", "/v1/models"), PATIENCE)).whole
                 assert running.memory() - before < 60e6
                 for client in clients:  # nothing is missing once they read on
                     assert await read_all(client) == 60 * 2**20

@@ -8,6 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from proxycore.feed import Feed
+from tests.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -50,7 +51,7 @@ def passed(chunks: list[bytes], sizes: list[int]) -> tuple[bytes, int]:
 
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(asyncio.wait_for(both(), 5)), too_many
+        return loop.run_until_complete(asyncio.wait_for(both(), PATIENCE)), too_many
     finally:
         loop.close()
 
@@ -76,13 +77,13 @@ async def test_the_client_waits_until_its_chunk_is_taken_to_the_end() -> None:
     assert not putting.done()
     assert feed.clogged
     assert feed.take(4) == b"ef"
-    await asyncio.wait_for(putting, 1)
+    await asyncio.wait_for(putting, PATIENCE)
     assert not feed.clogged
 
 
 async def test_an_empty_chunk_is_not_the_end() -> None:
     feed = Feed(None)
-    await asyncio.wait_for(feed.put(b""), 1)
+    await asyncio.wait_for(feed.put(b""), PATIENCE)
     assert not feed.clogged
     assert feed.take(9) is None
 
@@ -100,7 +101,7 @@ async def test_the_end_does_not_overtake_what_is_under_way() -> None:
     await settle()
     feed.end()
     assert [feed.take(2), feed.take(2), feed.take(2)] == [b"ab", b"c", b""]
-    await asyncio.wait_for(putting, 1)
+    await asyncio.wait_for(putting, PATIENCE)
 
 
 async def test_more_is_told_once_and_only_to_who_had_nothing() -> None:
@@ -133,7 +134,7 @@ async def test_what_is_taken_at_once_when_it_is_told_leaves_nobody_waiting() -> 
     feed, taken = Feed(None), list[bytes | None]()
     feed.connect(lambda: taken.append(feed.take(9)))
     assert feed.take(9) is None
-    await asyncio.wait_for(feed.put(b"abc"), 1)
+    await asyncio.wait_for(feed.put(b"abc"), PATIENCE)
     assert taken == [b"abc"]
     assert not feed.clogged
 
@@ -144,7 +145,7 @@ async def test_who_had_nothing_before_it_was_connected_finds_it_by_itself() -> N
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     assert feed.take(9) == b"abc"
-    await asyncio.wait_for(putting, 1)
+    await asyncio.wait_for(putting, PATIENCE)
 
 
 async def test_dropping_lets_the_client_go_on_and_holds_nothing() -> None:
@@ -154,11 +155,11 @@ async def test_dropping_lets_the_client_go_on_and_holds_nothing() -> None:
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     feed.drop()
-    await asyncio.wait_for(putting, 1)
+    await asyncio.wait_for(putting, PATIENCE)
     assert not feed.clogged
     assert feed.take(9) is None
     told.clear()
-    await asyncio.wait_for(feed.put(b"def"), 1)
+    await asyncio.wait_for(feed.put(b"def"), PATIENCE)
     feed.end()
     feed.drop()
     assert told == []

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from proxycore.demo import Health, StandIn
 from tests.bench.machine import free_port
-from tests.conftest import KEYS, proxy, until
+from tests.conftest import KEYS, PATIENCE, proxy, until
 from tests.process import certify
 from tests.servers import document, needs, server
 from tests.test_live import LIVE, echo, upstream
@@ -112,7 +112,7 @@ async def test_a_piece_of_an_answer_is_there_before_the_next_is_sent(
             client.send("POST", GENERATE, body=b"{}")
             assert (await client.head()).status == 200
             pieces = client.chunks()
-            assert await asyncio.wait_for(anext(pieces), 5) == b"first"
+            assert await asyncio.wait_for(anext(pieces), PATIENCE) == b"first"
             go_on.set()
             assert [piece async for piece in pieces] == [b"last"]
 
@@ -160,7 +160,7 @@ async def test_a_piece_of_an_upload_is_there_before_the_next_is_sent(front: Writ
         async with found.connect() as client:
             begin(client, 10)
             client.writer.write(b"first")
-            assert await asyncio.wait_for(came, 5) == b"first"
+            assert await asyncio.wait_for(came, PATIENCE) == b"first"
             client.writer.write(b"after")
             assert (await client.got()).status == 200
 

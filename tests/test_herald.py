@@ -11,13 +11,14 @@ import pytest
 from proxycore.app import ProxyApplication, make_app
 from proxycore.board import Board, Reader
 from proxycore.bulletin import Bulletin, HostLink
+from proxycore.clock import Clock
 from proxycore.demo import Health, StandIn
 from proxycore.hall import keep_hall
 from proxycore.key import Key
 from proxycore.listener import Listener
 from proxycore.notice import Notice, fingerprint
 from proxycore.verdict import until_google_midnight
-from tests.conftest import CLOCK, settings, until
+from tests.conftest import CLOCK, TurnedClock, loops_clock, settings, until
 from tests.wire import Got, RawUpstream, Seen, answer, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -41,20 +42,26 @@ class Worker:
 
 @asynccontextmanager
 async def workers(
-    standin: StandIn, board: Board, count: int = 2, **variables: str
+    standin: StandIn, board: Board, count: int = 2, *, clock: Clock = CLOCK, **variables: str
 ) -> AsyncIterator[list[Worker]]:
     url = standin.listen()
     keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(standin.keys)}
     async with AsyncExitStack() as stack:
-        yield [await worker(stack, url, keys, board, **variables) for _ in range(count)]
+        yield [await worker(stack, url, keys, board, clock=clock, **variables) for _ in range(count)]
     await standin.stop()
 
 
 async def worker(
-    stack: AsyncExitStack, url: str, keys: dict[str, str], board: Board, **variables: str
+    stack: AsyncExitStack,
+    url: str,
+    keys: dict[str, str],
+    board: Board,
+    *,
+    clock: Clock = CLOCK,
+    **variables: str,
 ) -> Worker:
     bulletin = Bulletin(board)
-    app = make_app(settings(url, keys, **variables), CLOCK, bulletin)
+    app = make_app(settings(url, keys, **variables), clock, bulletin)
     listener, server = Listener("127.0.0.1", 0), app.server()
     listener.accept_for(server)
     stack.push_async_callback(server.close_all_connections)
@@ -124,9 +131,11 @@ async def test_a_clearing_is_known_to_the_other() -> None:
         assert (await other.ask()).status == 200
 
 
+@pytest.mark.turned
 async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> None:
-    standin = StandIn({"AQ.key": Health.quota(6, window=1.0)})
-    async with workers(standin, Board(CLOCK), MAX_WAIT="10") as (one, other):
+    clock = loops_clock()
+    standin = StandIn({"AQ.key": Health.quota(6, window=1.0)}, clock=clock)
+    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="10") as (one, other):
         for _ in range(3):
             await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(3)))
         standin.calls.clear()
@@ -140,11 +149,13 @@ async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> 
 
 
 async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None:
-    standin = StandIn({"AQ.key": Health.quota(6, window=30.0)})
-    async with workers(standin, Board(CLOCK), MAX_WAIT="0") as (one, other):
+    clock = TurnedClock()
+    standin = StandIn({"AQ.key": Health.quota(6, window=30.0)}, clock=clock)
+    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
         for each in (one, other, one, other, other, one):
             assert (await each.ask()).status == 200
-        await asyncio.sleep(0.3)  # calls of just now might be refused as well
+            clock.turn(0.1)
+        clock.turn(0.3)  # calls of just now might be refused as well
         assert (await one.ask()).status == 429
         for each in (one, other):
             allowances = each.key("AQ.key").project.allowances
@@ -152,7 +163,7 @@ async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None
             (quota,) = allowances[MODEL].quotas.values()
             assert quota.window == pytest.approx(30.0, abs=0.1)
             assert len(allowances[MODEL].calls) == 6
-            assert quota.left(allowances[MODEL].calls, CLOCK()) == 0
+            assert quota.left(allowances[MODEL].calls, clock()) == 0
 
 
 async def test_an_owner_is_known_to_the_other() -> None:
@@ -311,9 +322,9 @@ async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path:
 
 async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
     path, reload, now = tmp_path / "board", asyncio.Event(), CLOCK()
-    async with hall(path, reload), Host(path) as one:
+    async with hall(path, reload), Host(path) as one, Host(path) as other:
         one.bulletin.tell(Notice("whole", "off", "", ["disabled", 1], now, now + 99, (now + 9,)))
-        await asyncio.sleep(0.05)
+        await until(lambda: bool(other.heard))
         reload.set()
         await until(lambda: not reload.is_set())
         async with Host(path) as late:

@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from proxycore.demo import Health, StandIn
-from tests.conftest import KEYS, Proxy, proxy, until
+from tests.conftest import KEYS, PATIENCE, Proxy, proxy, until
 from tests.process import TLS, certify, program
 from tests.test_attempt import outbound, socks
 from tests.wire import ask
@@ -108,8 +108,8 @@ async def test_pings_are_answered_by_both_sides() -> None:
         await connection.wait_closed()
 
     async with upstream(script) as url, proxy(url) as here, session(here) as client:
-        await asyncio.wait_for(await client.ping(), 5)
-        await asyncio.wait_for(answered.wait(), 5)
+        await asyncio.wait_for(await client.ping(), PATIENCE)
+        await asyncio.wait_for(answered.wait(), PATIENCE)
 
 
 async def test_the_upstream_chooses_among_the_subprotocols_that_the_client_offers() -> None:
@@ -152,7 +152,7 @@ async def test_who_stops_reading_stalls_the_other_and_nothing_is_lost(stalled: s
         # Two connections' buffers in the kernel hold some of it; the proxy holds a message or two.
         assert sent < count
         go_on.set()
-        await asyncio.wait_for(asyncio.gather(mine, done.wait()), 20)
+        await asyncio.wait_for(asyncio.gather(mine, done.wait()), PATIENCE)
 
 
 # Ends.
@@ -185,7 +185,7 @@ async def test_a_closing_client_closes_the_upstream_with_its_code_and_reason(cod
 
     async with upstream(script) as url, proxy(url) as here, session(here) as client:
         await client.close(code, "my reason")
-        assert await asyncio.wait_for(ended, 5) == (code, "my reason")
+        assert await asyncio.wait_for(ended, PATIENCE) == (code, "my reason")
 
 
 async def test_an_upstream_that_breaks_off_breaks_the_client_off() -> None:
@@ -205,7 +205,7 @@ async def test_a_client_that_breaks_off_ends_the_upstreams_side() -> None:
 
     async with upstream(script) as url, proxy(url) as here, session(here) as client:
         client.transport.abort()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), PATIENCE)
         await until(lambda: not here.app.site.running)
 
 

@@ -11,7 +11,7 @@ from proxycore.demo import Health, StandIn
 from proxycore.key import Key, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, PLACE, TROUBLE, Backoff, Rest, Then, Verdict
-from tests.conftest import TurnedClock, proxy, rests
+from tests.conftest import TurnedClock, loops_clock, proxy, rests
 from tests.wire import ask
 
 FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
@@ -199,6 +199,7 @@ def test_what_is_thought_to_be_happening_is_logged_once_and_so_is_its_end(
     assert told() == ["Google does not serve the region of this server's address: set UPSTREAM_PROXY"]
 
 
+@pytest.mark.turned
 @pytest.mark.usefixtures("io_loop")
 async def test_an_address_that_is_refused_for_a_while_costs_few_calls_and_then_all_is_well() -> None:
     healthy, bare = Health.healthy(), Health.bare_429()
@@ -206,7 +207,8 @@ async def test_an_address_that_is_refused_for_a_while_costs_few_calls_and_then_a
     standin = StandIn(dict.fromkeys(secrets, healthy))
     keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(secrets)}
     body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
-    async with proxy(standin.listen(), keys, MAX_WAIT="15") as here:
+    clock = loops_clock()
+    async with proxy(standin.listen(), keys, clock, MAX_WAIT="15") as here:
 
         async def request() -> int:
             return (await ask(here.port, "POST", f"/v1beta/models/{FLASH}:generateContent", body=body)).status

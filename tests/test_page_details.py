@@ -13,7 +13,7 @@ from proxycore.demo import Health
 from proxycore.key import Key
 from proxycore.status import page_files
 from tests.browser import needs_chromium, visit
-from tests.conftest import Proxy, rests
+from tests.conftest import PATIENCE, Proxy, rests
 from tests.status_page import (
     ADMIN,
     BODY,
@@ -43,7 +43,7 @@ async def see_quotas_change(here: Proxy, page: Page) -> None:
     """What is left of a learned quota changes before one's eyes."""
     told = page.locator(".details .quota").first
     before = await told.inner_text()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await told.inner_text() == before:
             await generate(here)
             await asyncio.sleep(0.05)

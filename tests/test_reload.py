@@ -10,7 +10,7 @@ import pytest
 from proxycore.demo import Health, StandIn
 from proxycore.env_file import EnvFile
 from proxycore.key import keys_of
-from tests.conftest import proxy, rests, settings, until
+from tests.conftest import PATIENCE, proxy, rests, settings, until
 from tests.process import TLS, Program, certify, program
 from tests.wire import HOME, RawUpstream, ask, connect, slow
 
@@ -130,14 +130,15 @@ async def test_benches_and_counts_stay_with_the_key_and_retired_ones_get_another
 
 
 async def test_who_waits_for_a_key_gets_one_that_was_added() -> None:
-    standin = StandIn({"AQ.spent": Health.quota(1, window=8.0), "AQ.new": Health.healthy()})
-    url = standin.listen()
-    async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.spent"}) as here:
+    standin = StandIn({"AQ.spent": Health.quota(1, window=3600.0), "AQ.new": Health.healthy()})
+    url, patient = standin.listen(), {"MAX_WAIT": "7200"}
+    async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.spent"} | patient) as here:
         assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
         waiting = asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY))
         await until(lambda: here.app.lines.waiting == 1)
-        here.app.take(settings(url, {"GOOGLE_API_KEY_1": "AQ.spent", "GOOGLE_API_KEY_2": "AQ.new"}))
-        assert (await asyncio.wait_for(waiting, 3)).status == 200
+        both = {"GOOGLE_API_KEY_1": "AQ.spent", "GOOGLE_API_KEY_2": "AQ.new"}
+        here.app.take(settings(url, both, **patient))
+        assert (await asyncio.wait_for(waiting, PATIENCE)).status == 200
     await standin.stop()
 
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from proxycore.board import Board
 from proxycore.demo import Health, StandIn
 from proxycore.notice import Notice, fingerprint
 from proxycore.replicas import Replicas
-from tests.conftest import CLOCK, until
+from tests.conftest import CLOCK, PATIENCE, until
 from tests.process import Program, program
 from tests.redis_server import MISSING, RedisServer, redis_server
 from tests.wall import Wall
@@ -121,7 +120,7 @@ async def test_a_clock_that_goes_wrong_is_noticed(redis: RedisServer) -> None:
 
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS, shifted) as other:
         shift = 3600.0
-        await until(lambda: _told_and_heard(one, other, shifted), seconds=30)
+        await until(lambda: _told_and_heard(one, other, shifted))
 
 
 def _told_and_heard(one: Board, other: Board, clock: Callable[[], float]) -> bool:
@@ -179,9 +178,7 @@ async def test_a_redis_that_is_away_at_the_start_is_told_once_and_joined_when_it
         assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
         assert "REDIS_URL: Redis can't be used (" in caplog.text
         redis.start()
-        back = time.monotonic()
         await until(lambda: knows(other, ONE))
-        assert time.monotonic() - back < 1.5
         await until(lambda: len(caplog.records) == 4)
         assert {record.levelname for record in caplog.records[2:]} == {"INFO"}
 
@@ -199,9 +196,7 @@ async def test_a_redis_that_goes_and_comes_back_is_told_once_each_and_all_agree_
         other.post([bench(TWO, "from-other")])
         await until(lambda: len(caplog.records) == 2)
         (redis.start if how == "killed" else redis.go_on)()
-        back = time.monotonic()
         await until(lambda: knows(other, ONE, "from-one") and knows(one, TWO, "from-other"))
-        assert time.monotonic() - back < 1.5
         await until(lambda: len(caplog.records) == 4)
         assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO", "INFO"]
 
@@ -265,7 +260,7 @@ async def test_what_one_program_is_refused_another_does_not_try(redis: RedisServ
         one, other = await asyncio.to_thread(lambda: [each.port for each in started])
         while not await benched(one):
             assert await generate(one) == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not await benched(other):
                 pass
         asked = len(standin.calls)
@@ -294,7 +289,7 @@ async def test_a_program_whose_wall_clock_is_wrong_lets_no_key_of_another_rest_f
         one, other = await asyncio.to_thread(lambda: [each.port for each in (wrong, right)])
         body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
         await ask(one, "POST", "/v1beta/models/gemini-2.5-flash:generateContent", body=body)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not (seconds := await rests(other)):
                 pass
         assert seconds == pytest.approx(await rests(one), abs=5)
@@ -330,7 +325,7 @@ async def test_a_reload_joins_the_others_and_leaves_them(redis: RedisServer, tmp
         for each, folder in zip(started, folders, strict=True):
             await reload(each, f"REDIS_URL={redis.url}\n", folder)
         # What one has found before is told as well.
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not await benched(other):
                 pass
         await reload(started[1], "", folders[1])

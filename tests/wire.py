@@ -139,6 +139,14 @@ async def slow(_: Seen, writer: asyncio.StreamWriter) -> None:
     writer.write(b"0\r\n\r\n")
 
 
+async def endless(_: Seen, writer: asyncio.StreamWriter) -> None:
+    """A script whose stream ends when the client leaves."""
+    writer.write(CHUNKED)
+    while True:
+        writer.write(chunk(b"data: tick\r\n\r\n"))
+        await asyncio.sleep(0.05)
+
+
 def always(data: bytes) -> Script:
     """A script that gives every request the same answer."""
 
