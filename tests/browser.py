@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, async_playwright
+from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, StaticFileHandler
+
+from tests.conftest import PATIENCE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(
@@ -21,6 +23,8 @@ needs_chromium = pytest.mark.skipif(
 
 # What of Chromium's own doings asks hosts elsewhere, beyond what Playwright turns off already.
 _ONLY_HERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+expect.set_options(timeout=1000 * PATIENCE)
+
 _FLAGS = ["--disable-gpu", "--disable-quic", "--disable-sync", _ONLY_HERE]
 
 
@@ -53,6 +57,7 @@ async def visit(url: str, **options: Any) -> AsyncIterator[Visit]:  # noqa: ANN4
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
         try:
             here = Visit(await browser.new_page(**options))
+            here.page.set_default_timeout(1000 * PATIENCE)
             await here.page.goto(url)
             yield here
         finally:

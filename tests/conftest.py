@@ -85,7 +85,7 @@ async def proxy(
 def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
     """A loop for each test. Those marked `turned` have one whose time does not pass by itself."""
     turned = request.node.get_closest_marker("turned")
-    loop = IOLoop(asyncio_loop=TurnedLoop(sockets=True)) if turned else IOLoop()
+    loop = IOLoop(asyncio_loop=TurnedLoop(**turned.kwargs)) if turned else IOLoop()
     loop.make_current()
     yield loop
     loop.clear_current()

@@ -101,7 +101,7 @@ class Simulation:
     lag: float = 0.003  # of what workers tell
 
     def run(self) -> Figures:
-        loop = TurnedLoop()
+        loop = TurnedLoop(sockets=False)
         try:
             return loop.run_until_complete(self._run())
         finally:

@@ -17,11 +17,11 @@ import pytest
 import proxycore.check
 from proxycore.check import Check, Finding
 from proxycore.demo import Health, StandIn
-from tests.conftest import settings, until
+from tests.conftest import PATIENCE, settings, until
 from tests.process import ROOT
 from tests.wire import RawUpstream, Seen, always, answer
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 LIST = ("GET", "/v1beta/models?pageSize=1000", 200)
 COUNT = ("POST", "/v1beta/models/gemini-2.5-flash:countTokens")
 HEALTHS = {
@@ -396,7 +396,7 @@ async def test_an_upstream_that_falls_silent_does_not_keep_it_for_long(
 
     monkeypatch.setattr(proxycore.check, "_LONGEST_SILENCE", 0.1)
     async with RawUpstream(script) as upstream:
-        findings = await asyncio.wait_for(Check(settings(upstream.url)).run(lambda _: None), 5)
+        findings = await asyncio.wait_for(Check(settings(upstream.url)).run(lambda _: None), PATIENCE)
     assert [finding.state for finding in findings] == ["unknown", "unknown"]
 
 
@@ -410,7 +410,7 @@ async def test_many_keys_are_tried_eight_at_a_time(tmp_path: Path) -> None:
         if running >= 8:
             full.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(full.wait(), 2)
+            await asyncio.wait_for(full.wait(), PATIENCE)
         await asyncio.sleep(0.05)  # a ninth would come meanwhile
         running -= 1
         writer.write(listing("gemini"))
@@ -463,7 +463,7 @@ async def test_it_is_interrupted_without_a_word(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        await until(lambda: len(upstream.seen) == 1, 60)  # a busy machine takes its time to start it
+        await until(lambda: len(upstream.seen) == 1)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert (process.returncode, out, err) == (130, b"", b"")
@@ -491,7 +491,7 @@ def test_json_alone_is_no_command() -> None:
         [sys.executable, ROOT / "server.py", "--json"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2

@@ -10,9 +10,10 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser import needs_chromium, visit
+from tests.conftest import PATIENCE
 from tests.process import Program, program
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=60)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.7"}  # what another proxy passed on is not of this host
 KEY = re.compile(r"admin key, that of this run is (\S+)\n")
 
@@ -20,7 +21,7 @@ KEY = re.compile(r"admin key, that of this run is (\S+)\n")
 def status(started: Program, headers: dict[str, str]) -> int:
     request = urllib.request.Request(f"{started.url}/status.json", headers=headers)  # noqa: S310 - our own
     try:
-        with urllib.request.urlopen(request, timeout=20) as answered:  # noqa: S310 - our own
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answered:  # noqa: S310 - our own
             assert len(json.load(answered)["keys"]) == 7
             return int(answered.status)
     except urllib.error.HTTPError as error:

@@ -18,7 +18,7 @@ from proxycore.rotator import Call, Rotator
 from proxycore.verdict import HEALTHY, Backoff
 from tests.conftest import loops_clock, until
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.turned]
+pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.turned(sockets=False)]
 
 FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
 SOON = 0.02  # seconds: well before HEAD_START
@@ -467,7 +467,9 @@ async def test_those_behind_move_up_when_one_leaves() -> None:
     here.join(2)
     await settle()
     first.cancel()
-    await until(lambda: here.order == [2], seconds=0.3)
+    began = here.clock()
+    await until(lambda: here.order == [2])
+    assert here.clock() - began < 0.3
     assert here.nothing_left()
 
 

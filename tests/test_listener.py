@@ -13,6 +13,7 @@ import pytest
 
 from proxycore import listener
 from proxycore.listener import Listener, ListenError, reachable_host
+from tests.conftest import PATIENCE
 from tests.process import program
 
 needs_ipv6 = pytest.mark.skipif(
@@ -30,7 +31,7 @@ def taken() -> Iterator[int]:
 
 
 def alive(host: str, port: int) -> bool:
-    with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=20) as answered:
+    with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=PATIENCE) as answered:
         return bool(answered.read() == b"alive\n")
 
 

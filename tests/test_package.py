@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE
 from tests.process import ROOT, Program
 
 PAGE = sorted(path.name for path in (ROOT / "proxycore" / "page").iterdir())
@@ -69,7 +70,7 @@ def test_the_installed_command_serves_the_page_from_another_folder(command: Path
     started = Program([str(command), "--demo"], {"HOST": "127.0.0.1", "PORT": "0"}, tmp_path)
     try:
         for path in ("", *(f"page/{name}" for name in PAGE)):
-            with urllib.request.urlopen(f"{started.url}/{path}", timeout=20) as answered:  # noqa: S310 - our own
+            with urllib.request.urlopen(f"{started.url}/{path}", timeout=PATIENCE) as answered:  # noqa: S310 - our own
                 assert answered.status == 200
         assert "7 Gemini API keys" in started.log
     finally:

@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from proxycore.bench import Bench
 from proxycore.demo import Health, StandIn
 from tests.browser import needs_chromium, visit
-from tests.conftest import proxy, rests, settings
+from tests.conftest import PATIENCE, proxy, rests, settings
 from tests.process import program
 from tests.status_page import (
     ADMIN,
@@ -104,10 +104,18 @@ async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> N
             await expect(row(page, "off")).to_contain_text("SERVICE_DISABLED · strike 1")
             await check(page)
             standin.keys["AQ.off"] = Health.healthy()
-            await expect(badge).to_have_text("ready", timeout=15_000)
+            await expect(badge).to_have_text("ready")
             await generate(here)
             await expect(page.locator("#tiles")).to_contain_text("50% served")
             assert await page.evaluate("window.untouched")
+
+
+async def is_true(countdown: Locator, until: float) -> bool:
+    """Whether it says, to a second, how long it is until this moment of the wall clock."""
+    before = time.time()
+    hours, minutes, seconds = map(int, re.findall(r"\d+", await countdown.inner_text())[:3])
+    left = hours * 3600 + minutes * 60 + seconds
+    return until - time.time() - 1.05 <= left <= until - before + 1.05
 
 
 async def test_the_countdown_is_true_to_a_second_whatever_the_browsers_clock_says() -> None:
@@ -123,10 +131,9 @@ async def test_the_countdown_is_true_to_a_second_whatever_the_browsers_clock_say
             cell = row(page, "fine").locator("td").nth(3)
             await expect(cell).to_contain_text("1:0")
             for _ in range(3):
-                before = time.time()
-                hours, minutes, seconds = map(int, re.findall(r"\d+", await cell.inner_text())[:3])
-                left = hours * 3600 + minutes * 60 + seconds
-                assert until - time.time() - 1.05 <= left <= until - before + 1.05
+                async with asyncio.timeout(PATIENCE):
+                    while not await is_true(cell, until):  # a busy browser may be late to count down
+                        pass
                 await asyncio.sleep(0.7)
             # The moment is told as the visitor's own clock will show it.
             shown = re.findall(r"at (\d\d:\d\d:\d\d)", await cell.inner_text())

@@ -98,7 +98,7 @@ async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over()
             await expect(rows.first).to_contain_text("rests for model-1")
             rest(a, 5, "model-1")
             await expect(rows.first).to_contain_text("2 of its models rest")
-            await expect(rows.last).to_contain_text("rests for model-2", timeout=15_000)
+            await expect(rows.last).to_contain_text("rests for model-2")
             await expect(rows.first).to_contain_text("rests for model-1")
 
 

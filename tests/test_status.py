@@ -10,7 +10,7 @@ from tornado.httputil import HTTPHeaders
 
 from proxycore.access import Admin
 from proxycore.demo import Health, StandIn
-from tests.conftest import CLOCK, KEYS, Proxy, proxy, until
+from tests.conftest import CLOCK, KEYS, Proxy, TurnedClock, proxy, until
 from tests.process import ROOT
 from tests.wire import HOME, ask
 
@@ -81,6 +81,7 @@ def test_without_any_key_only_this_host_sees_it(address: str, fields: dict[str, 
 
 
 async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
+    clock = TurnedClock()
     standin = StandIn(
         {
             "AQ.fine": Health.healthy(),
@@ -88,12 +89,14 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
             "AQ.day": Health(models={MODEL: Health.day_spent()}),
             "AQ.dead": Health.suspended(),
             "AQ.off": Health.service_disabled(),
-        }
+        },
+        clock=clock,
     )
     keys = {f"GOOGLE_API_KEY_{secret.removeprefix('AQ.')}": secret for secret in standin.keys}
-    async with proxy(standin.listen(), keys) as here:
+    async with proxy(standin.listen(), keys, clock) as here:
         for _ in range(40):
             assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
+            clock.turn(0.01)
         content = await status(here)
     await standin.stop()
     shown = by_name(content)

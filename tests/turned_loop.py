@@ -26,10 +26,10 @@ class _Turned(selectors.DefaultSelector):
 class TurnedLoop(asyncio.SelectorEventLoop):
     """The loop: what takes minutes passes in milliseconds, and a busy machine changes no moment.
 
-    Threads and other processes are not waited for; with `sockets`, those of this process are.
+    Threads and other processes are not waited for. What this process sends to itself is, with `sockets`.
     """
 
-    def __init__(self, *, sockets: bool = False) -> None:
+    def __init__(self, *, sockets: bool = True) -> None:
         self._turned = _Turned(_GRACE if sockets else 0.0)
         super().__init__(self._turned)
         self._clock_resolution = 1e-5

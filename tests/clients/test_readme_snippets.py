@@ -97,7 +97,7 @@ def test_a_snippet_prints_what_the_readme_shows(  # noqa: PLR0917 - pytest passe
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
