@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from proxycore.clock import Clock
 from proxycore.demo import Health, StandIn
-from tests.conftest import Proxy, TurnedClock, proxy, rests
+from tests.conftest import CLOCK, Proxy, TurnedClock, proxy, rests
 from tests.wire import Got, ask
 
 JSON = ("Content-Type", "application/json")
@@ -21,21 +22,24 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 @contextlib.asynccontextmanager
-async def pool(count: int = 5, **settings: str) -> AsyncIterator[tuple[StandIn, Proxy]]:
+async def pool(count: int = 5, clock: Clock = CLOCK, **settings: str) -> AsyncIterator[tuple[StandIn, Proxy]]:
     """The proxy before a stand-in with this many healthy keys."""
-    standin = StandIn({f"AQ.secret-key-{number}": Health.healthy() for number in range(count)})
+    healths = {f"AQ.secret-key-{number}": Health.healthy() for number in range(count)}
+    standin = StandIn(healths, clock=clock)
     try:
-        async with restarted(standin, standin.listen(), **settings) as here:
+        async with restarted(standin, standin.listen(), clock, **settings) as here:
             yield standin, here
     finally:
         await standin.stop()
 
 
 @contextlib.asynccontextmanager
-async def restarted(standin: StandIn, url: str, **settings: str) -> AsyncIterator[Proxy]:
+async def restarted(
+    standin: StandIn, url: str, clock: Clock = CLOCK, **settings: str
+) -> AsyncIterator[Proxy]:
     """A proxy that knows nothing yet."""
     keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(standin.keys)}
-    async with proxy(url, keys | settings) as here:
+    async with proxy(url, keys, clock, **settings) as here:
         yield here
 
 
@@ -180,7 +184,8 @@ async def test_the_key_that_minted_a_token_is_known() -> None:
 
 
 async def test_an_owner_that_rests_is_waited_for_or_told_with_its_time() -> None:
-    async with pool(MAX_WAIT="0") as (standin, here):
+    clock = TurnedClock()
+    async with pool(clock=clock, MAX_WAIT="0") as (standin, here):
         name = await upload(here)
         owner = here.app.owners.of(name)
         assert owner
@@ -189,6 +194,7 @@ async def test_an_owner_that_rests_is_waited_for_or_told_with_its_time() -> None
         for _ in range(3):
             got = await post(here, GENERATE, about(name))
             assert (got.status, int(got.one("retry-after")) in range(38, 43)) == (429, True)
+            clock.turn(0.5)
             assert name in json.loads(got.body)["error"]["message"]
         assert keys_of(standin, name) == {owner.secret}
         assert (await post(here, GENERATE, about())).status == 200
