@@ -286,7 +286,7 @@ async def test_it_says_when_the_connection_is_lost_and_when_it_is_found(tmp_path
             port = str(urlsplit(url).port)
             again = stack.enter_context(program("--port", port, folder=tmp_path, environment=environment))
             assert await asyncio.to_thread(lambda: again.port)
-            await expect(page.locator("#lost")).to_be_hidden(timeout=15_000)
+            await expect(page.locator("#lost")).to_be_hidden()
             await expect(page.locator("#link")).to_have_text(re.compile("Connected again|Live"))
             await expect(row(page, "one")).to_be_visible()
 

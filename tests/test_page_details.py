@@ -188,7 +188,7 @@ async def test_a_page_that_is_opened_while_the_proxy_is_down_says_so_and_goes_on
             await expect(page.locator("#link")).to_have_text(said)
         await check(page)
         await page.unroute("**/status.json")
-        await expect(row(page, "one")).to_be_visible(timeout=15_000)
+        await expect(row(page, "one")).to_be_visible()
         await expect(page.locator("#link")).to_have_text("Connected again.")
 
 

@@ -15,7 +15,7 @@ from tests.conftest import KEYS, proxy, until
 from tests.process import program
 from tests.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.timeout(seconds=30)]
+pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
 GENERATE = f"/v1beta/models/{MODEL}:generateContent"
 READY = re.compile(r"ready: http://\S+:(\d+)")
