@@ -50,10 +50,17 @@ _NOT_UPSTREAM = HOP_BY_HOP | {
     "cookie2",
     # For us alone.
     GROUP_FIELD.lower(),
-    # The way to us is nobody else's business.
-    "forwarded",
-    "via",
 }
+
+# What the proxies before this one tell about the client and the way to here, which is nobody else's business.
+_ABOUT_THE_WAY = re.compile(
+    r"""(?ix)
+    via | cdn-loop | forwarded | x-(?:original-)?forwarded-.*
+    | x-(?:real|client|cluster-client|true-client|remote|originating|source|proxyuser)-?(?:ip|addr|host|port)
+    | true-client-ip | client-ip | (?:wl-)?proxy-client-ip | x-remote-user | x-scheme
+    | cf-.* | fastly-.* | fly-.* | akamai-.* | x-(?:envoy|azure|appengine|vercel|nf|middleton)-.*
+    """
+)
 
 _NOT_DOWNSTREAM = HOP_BY_HOP | {"alt-svc"}
 
@@ -70,7 +77,7 @@ def upstream_fields(fields: Iterable[Field]) -> Fields:
     return [
         (name, value)
         for name, value in fields
-        if (lower := name.lower()) not in dropped and not lower.startswith("x-forwarded-")
+        if name.lower() not in dropped and not _ABOUT_THE_WAY.fullmatch(name)
     ]
 
 
@@ -84,8 +91,13 @@ def downstream_fields(fields: Fields) -> Fields:
     ]
 
 
+def values_of(fields: Fields, name: str) -> list[str]:
+    """The values of the fields of this name, which is in small letters."""
+    return [value for known, value in fields if known.lower() == name]
+
+
 def _named_by_connection(fields: Fields) -> frozenset[str]:
-    named = [value for name, value in fields if name.lower() == "connection"]
+    named = values_of(fields, "connection")
     return frozenset(token.strip().lower() for value in named for token in value.split(","))
 
 
@@ -98,6 +110,11 @@ def without_credentials(query: str, kept: str = "") -> str:
 def query_values(query: str, name: str) -> list[str]:
     """The values of a credential parameter, percent-decoded."""
     return [unquote(part.partition("=")[2]) for part in query.split("&") if _parameter(part) == name]
+
+
+def credential_part(query: str) -> str:
+    """The part of a query (`key=…`) with which a client presents its key; empty if there is none."""
+    return next((part for part in query.split("&") if _parameter(part) == "key"), "")
 
 
 def _parameter(part: str) -> str:
@@ -114,18 +131,31 @@ def with_former(secrets: Mapping[str, str], former: Mapping[str, str]) -> dict[s
     return dict(gone[-_FORMER:]) | dict(secrets)
 
 
+_SHORT = 8  # characters below which a secret may well be a part of other words
+_WORD = re.compile(r"[A-Z]?[a-z]{1,14}|[A-Z]{1,15}|[0-9]{1,15}")  # which is not only written as a secret
+# What is before and after a short secret that stands alone. Before it may be an escape of a URL or of JSON.
+_ALONE = (
+    r"(?:(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4})|(?<![A-Za-z0-9_-])(?<![A-Za-z0-9]\.))",
+    r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])",
+)
+
+
 class Redactor:
     """Puts the name of a key where the key itself stands, in texts, bytes and header values.
 
     `secrets` maps a secret to the name that is shown instead, as `[name]`. A secret is found as it is,
-    and as URLs and JSON strings write it.
+    and as URLs and JSON strings write it. A short one is found where it stands alone, not inside another
+    word. One that is itself a plain word or number (`test`, `200`) is found only where it is the whole
+    text, since elsewhere it can't be told from the word.
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._whole = {secret: f"[{name}]" for secret, name in secrets.items() if _WORD.fullmatch(secret)}
         # Longest first, so that a key that begins with another key is not half redacted.
-        ordered = sorted(secrets.items(), key=lambda entry: len(entry[0]), reverse=True)
+        found = ((secret, name) for secret, name in secrets.items() if secret not in self._whole)
+        ordered = sorted(found, key=lambda entry: len(entry[0]), reverse=True)
         self._names = [f"[{name}]" for _, name in ordered]
-        self._pattern = re.compile("|".join(f"({_any_form(secret)})" for secret, _ in ordered))
+        self._pattern = re.compile("|".join(f"({_found(secret)})" for secret, _ in ordered))
         # The stretch of each secret that is the same in every form: with none of them there, the text is
         # clean, and that is found out in no time even with hundreds of keys.
         self._stretches = {max(re.split(r"[^A-Za-z0-9._~-]", secret), key=len) for secret, _ in ordered}
@@ -133,9 +163,14 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text with every secret replaced; the very same object when there is none."""
-        if len(text) < self._shortest or not any(stretch in text for stretch in self._stretches):
+        if len(text) < self._shortest:
             return text
-        return self._pattern.sub(lambda match: self._names[(match.lastindex or 1) - 1], text)
+        if text in self._whole:
+            return self._whole[text]
+        if not any(stretch in text for stretch in self._stretches):
+            return text
+        clean = self._pattern.sub(lambda match: self._names[(match.lastindex or 1) - 1], text)
+        return text if clean == text else clean
 
     def data(self, data: bytes) -> bytes:
         """The bytes with every secret replaced; the very same object when there is none."""
@@ -144,8 +179,21 @@ class Redactor:
         return data if clean is text else clean.encode("latin-1", errors="backslashreplace")
 
     def fields(self, fields: Fields) -> Fields:
-        """Header fields with every secret in a value replaced."""
-        return [(name, self.text(value)) for name, value in fields]
+        """Header fields with every secret in a value replaced, and without those named after one."""
+        together = "\n".join([part for field in fields for part in field])
+        if not self._whole and self.text(together) is together:
+            return fields
+        return [(name, _latin(self.text(value))) for name, value in fields if self.text(name) is name]
+
+
+def _latin(value: str) -> str:
+    # A key's name may be in any alphabet, a field's value may not (RFC 9110 §5.5).
+    return value if value.isascii() else value.encode("latin-1", "backslashreplace").decode("latin-1")
+
+
+def _found(secret: str) -> str:
+    before, after = _ALONE if len(secret) < _SHORT else ("", "")
+    return before + _any_form(secret) + after
 
 
 def _any_form(secret: str) -> str:

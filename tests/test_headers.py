@@ -37,6 +37,19 @@ OF_THE_WAY = [
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
     "X-Forwarded-Anything",
+    "X-Original-Forwarded-For",
+    "X-Real-IP",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "CF-IPCountry",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "X-Envoy-External-Address",
+    "X-Azure-ClientIP",
+    "X-AppEngine-User-IP",
+    "Fastly-Client-IP",
+    "Fly-Client-IP",
+    "CDN-Loop",
 ]
 FRAMING = ["Content-Length", "Expect"]
 PASSED_UPSTREAM = [
@@ -52,6 +65,7 @@ PASSED_UPSTREAM = [
     "Referer",
     "User-Agent",
     "X-Forwarded",
+    "X-Client-Data",
     "X-Goog-Api-Client",
     "X-Goog-Request-Params",
     "X-Goog-Upload-Command",
@@ -280,9 +294,10 @@ def test_every_occurrence_is_replaced_even_without_a_gap() -> None:
 
 @pytest.mark.parametrize("order", [1, -1], ids=["short first", "long first"])
 def test_a_key_that_begins_with_another_is_not_half_redacted(order: int) -> None:
-    names = {"secret": "key 1", "secret-and-more": "key 2", "secret-and": "key 3"}
+    start = "a-long-secret-key"
+    names = {start: "key 1", f"{start}-and-more": "key 2", f"{start}-and": "key 3"}
     redactor = Redactor(dict(list(names.items())[::order]))
-    text = redactor.text("secret-and-more, secret-and, secret; secret-and-mor")
+    text = redactor.text(f"{start}-and-more, {start}-and, {start}; {start}-and-mor")
     assert text == "[key 2], [key 3], [key 1]; [key 3]-mor"
 
 
@@ -293,6 +308,55 @@ def test_text_without_a_secret_is_the_same_object() -> None:
     assert REDACTOR.text(text) == text
     assert REDACTOR.data(b"short") is not None
     assert REDACTOR.data(b"") == b""
+
+
+@pytest.mark.parametrize(
+    "secret", ["test", "200", "a", "key", "Error", "gem-2", "AIzaA", "k1", "a.b", "it's", "p@ss"]
+)
+def test_a_short_secret_changes_no_other_words(secret: str) -> None:
+    redactor = Redactor({secret: "key 1"})
+    text = f"latest {secret}s x{secret} my-{secret}-flash 2{secret} _{secret} a{secret}.5 tested 1200"
+    assert redactor.text(text) == text
+    assert redactor.fields([("X-Latest", text)]) == [("X-Latest", text)]
+
+
+ALONE = [
+    "{}",
+    "api_key:{}",
+    "'{}'",
+    'a "{}"',
+    "the key {}.",
+    "\\n{}\\n",
+    "%27{}%27",
+    "?k={}&a",
+    "\\u0027{},",
+]
+
+
+@pytest.mark.parametrize("secret", ["AIzaA", "k1", "gem-2", "sk.b/+", "a_b"])
+@pytest.mark.parametrize("around", ALONE)
+def test_a_short_secret_that_stands_alone_is_replaced(secret: str, around: str) -> None:
+    redactor = Redactor({secret: "key 1"})
+    assert redactor.text(around.format(secret)) == around.format("[key 1]")
+
+
+@pytest.mark.parametrize("secret", ["test", "200", "a", "Error", "KEY"])
+def test_a_secret_that_is_a_plain_word_is_replaced_where_it_is_the_whole_text(secret: str) -> None:
+    redactor = Redactor({secret: "key 1", "a-long-secret-key": "key 2"})
+    assert redactor.text(secret) == "[key 1]"
+    fields = [("A", secret), ("B", f"{secret} it is")]
+    assert redactor.fields(fields) == [("A", "[key 1]"), ("B", f"{secret} it is")]
+    assert redactor.text(f"{secret} a-long-secret-key") == f"{secret} [key 2]"
+
+
+def test_a_field_that_is_named_after_a_secret_is_dropped() -> None:
+    redactor = Redactor({"a-long-secret-key": "key 1"})
+    assert redactor.fields([("X-a-long-secret-key", "1"), ("B", "\xe9")]) == [("B", "\xe9")]
+
+
+def test_a_keys_name_in_any_alphabet_can_be_a_fields_value() -> None:
+    redactor = Redactor({"a-long-secret-key": "key \u952e"})
+    assert redactor.fields([("A", "a-long-secret-key")]) == [("A", "[key \\u952e]")]
 
 
 def test_without_secrets_nothing_is_looked_for() -> None:
@@ -316,7 +380,7 @@ def test_text_of_any_kind_can_be_redacted(code: int) -> None:
 
 # Names in capitals and secrets in small letters: so no name can make up a secret.
 SECRETS = st.dictionaries(
-    st.text('abc/+=%"\\-', min_size=3, max_size=8), st.text("KEYS ", min_size=1, max_size=5), max_size=4
+    st.text('abc/+=%"\\-', min_size=16, max_size=20), st.text("KEYS ", min_size=1, max_size=5), max_size=4
 )
 AROUND = st.lists(st.text('abc/+=%"\\- \u00e9', max_size=6), min_size=1, max_size=5)
 
