@@ -15,13 +15,14 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pycurl
 from tornado.curl_httpclient import CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 
 from proxycore.feed import Feed
-from proxycore.head import Head, HeadReader
+from proxycore.head import Head, HeadReader, MalformedError
 from proxycore.headers import Field, Fields
 from proxycore.silence import Silence
 from proxycore.upstream import Upstream
@@ -43,6 +44,12 @@ _CURL_REASONS = {
     pycurl.E_SSL_CACERT_BADFILE: "the file of certificate authorities can't be read",
     97: "the outbound proxy refused",  # CURLE_PROXY, which pycurl does not name
 }
+_MALFORMED = {
+    pycurl.E_UNSUPPORTED_PROTOCOL: "it is not HTTP/1.1",
+    8: "its head is not valid HTTP",  # CURLE_WEIRD_SERVER_REPLY, which pycurl does not name
+    pycurl.E_BAD_CONTENT_ENCODING: "its Transfer-Encoding is unknown",
+    100: "its head is too large",  # CURLE_TOO_LARGE, the same
+}
 
 
 class UpstreamError(Exception):
@@ -62,6 +69,16 @@ class UpstreamError(Exception):
     def word(self) -> str:
         """What the answer was instead."""
         return "silent" if self.silent else "unreachable"
+
+
+def malformed(reason: str, detail: str = "") -> UpstreamError:
+    """The error for a response that is not valid HTTP; `reason` is a clause about "it"."""
+    return UpstreamError(f"The upstream's response is malformed: {reason}.", sent=True, detail=detail)
+
+
+def broken_off(detail: str = "") -> UpstreamError:
+    """The error for a response that ended too early."""
+    return UpstreamError("The upstream broke off before its answer was whole.", sent=True, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,7 @@ class Attempt:
         self._upstream.client.fetch(request, raise_error=False).add_done_callback(self._finished)
         await self._head_came
         if self._head is None:
-            raise self._taken_error() or UpstreamError("The upstream sent no answer.", sent=True)
+            raise self._taken_error() or broken_off()
         self._silence.watch(self._upstream.route.idle_timeout)
         return self._head
 
@@ -207,12 +224,13 @@ class Attempt:
 
     def _explain(self, error: BaseException) -> UpstreamError:
         number, detail = (error.errno, error.message) if isinstance(error, CurlError) else (0, str(error))
-        reason = f": {_CURL_REASONS[number]}" if number in _CURL_REASONS else ""
+        detail = f"({detail})"
+        if number in _MALFORMED and self._sent:
+            return malformed(_MALFORMED[number], detail)
         if self._sent:
-            message = "The upstream broke off before its answer was whole."
-        else:
-            message = f"The upstream could not be reached{reason}."
-        return UpstreamError(message, sent=self._sent, detail=f"({detail})")
+            return broken_off(detail)
+        reason = f": {_CURL_REASONS[number]}" if number in _CURL_REASONS else ""
+        return UpstreamError(f"The upstream could not be reached{reason}.", sent=False, detail=detail)
 
     def _fall_silent(self, seconds: float) -> None:
         message = f"The upstream said nothing for {seconds:g} seconds."
@@ -245,7 +263,8 @@ class Attempt:
         # Called by libcurl itself: Tornado's queue in between resumes transfers that are paused for our
         # sake, and costs every chunk one more turn of the event loop.
         curl.setopt(pycurl.WRITEFUNCTION, self._write)
-        curl.setopt(pycurl.HEADERFUNCTION, HeadReader(self._head_arrived))
+        # Held by the handle alone: in a circle, what a request holds would outlive it.
+        curl.setopt(pycurl.HEADERFUNCTION, partial(self._read_line, HeadReader(self._head_arrived)))
         curl.setopt(pycurl.SOCKOPTFUNCTION, upstream.connected)
         curl.setopt(pycurl.PREREQFUNCTION, self._about_to_send)
         # Not 2: it saved an eighth of the CPU of small requests, but a stalled stream held 14 MB, since
@@ -284,6 +303,15 @@ class Attempt:
             return int(pycurl.PREREQFUNC_ABORT)
         self._sent = True
         return int(pycurl.PREREQFUNC_OK)
+
+    def _read_line(self, reader: HeadReader, line: bytes) -> int:
+        try:
+            reader(line)
+        except MalformedError as error:
+            if self._sent:  # else an outbound proxy's answer to CONNECT, which libcurl looks after
+                self._error = malformed(str(error))
+                return -1  # libcurl ends the transfer, and closes the connection
+        return len(line)
 
     def _head_arrived(self, head: Head) -> None:
         if not self._sent:

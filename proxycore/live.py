@@ -39,6 +39,8 @@ _TOKEN = "auth_tokens/"  # noqa: S105 - how every ephemeral token begins (ai.goo
 _NEW_HANDLE = re.compile(rb'"newHandle"\s*:\s*"([^"\\]{1,2048})"')
 _HANDLE = re.compile(rb'"handle"\s*:\s*"([^"\\]{1,2048})"')
 _REGULAR = {1000, 1001, 1005}  # codes of sessions that ended as they should (RFC 6455 §7.4.1)
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_TOKEN_OF_HTTP = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _LONGEST_REASON = 123  # bytes, in UTF-8 (RFC 6455 §5.5)
 
 
@@ -68,8 +70,8 @@ class LiveHandler(RelayHandler, WebSocketHandler):
     async def serve(self) -> None:
         """Opens the session upstream, and then answers the client's handshake."""
         headers = self.request.headers
-        if headers.get("Upgrade", "").lower() != "websocket" or not self.get_websocket_protocol():
-            self.refuse(400, "Live sessions are WebSockets, version 13: this address takes nothing else.")
+        if fault := self._handshake_fault():
+            self.refuse(400, fault)
         elif not self.check_origin(headers.get("Origin", "")):
             self.refuse(403, "Pages of this origin may not call (CORS_ALLOW_ORIGIN).")
         elif self._token:
@@ -85,6 +87,26 @@ class LiveHandler(RelayHandler, WebSocketHandler):
 
             if not await passage.run(attempt):
                 self.conclude(passage)
+
+    def _handshake_fault(self) -> str:
+        """What is wrong with the client's handshake (RFC 6455 §4.2.1); empty if nothing is."""
+        headers = self.request.headers
+        options = [option.strip().lower() for option in headers.get("Connection", "").split(",")]
+        if headers.get("Upgrade", "").lower() != "websocket" or not self.get_websocket_protocol():
+            return "Live sessions are WebSockets, version 13: this address takes nothing else."
+        if "upgrade" not in options:
+            return "The Connection field of a WebSocket's handshake has to say Upgrade."
+        if not _KEY.fullmatch(headers.get("Sec-WebSocket-Key", "")):
+            return "Sec-WebSocket-Key is not 16 bytes in base64."
+        names = self._subprotocols
+        if len(set(names)) < len(names) or not all(map(_TOKEN_OF_HTTP.fullmatch, names)):
+            return "Sec-WebSocket-Protocol is not a list of different names."
+        return ""
+
+    @property
+    def _subprotocols(self) -> list[str]:
+        offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+        return [name.strip() for name in offered if name.strip()]
 
     async def _serve_token(self, token: str) -> None:
         minter = self.pool.owners.of(token)
@@ -108,10 +130,8 @@ class LiveHandler(RelayHandler, WebSocketHandler):
             if not name.lower().startswith("sec-websocket-")
         ]
         fields += [credential(key.secret, target)] if key else _token_fields(self.request)
-        offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-        names = [name.strip() for name in offered if name.strip()]
         try:
-            session = await open_session(self.pool.upstream, target, fields, names)
+            session = await open_session(self.pool.upstream, target, fields, self._subprotocols)
         except UpstreamError as error:
             return error.with_traceback(None)
         if not isinstance(session, ClientConnection):

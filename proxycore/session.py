@@ -5,14 +5,18 @@ AsyncHTTPClient has no WebSockets, and Tornado's own client knows no outbound pr
 
 import socket
 import ssl
+from dataclasses import replace
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidProxy, InvalidStatus
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidProxy, InvalidStatus, ProxyError
 from websockets.typing import Subprotocol
 
-from proxycore.attempt import UpstreamError
-from proxycore.head import Head
+from proxycore.attempt import UpstreamError, broken_off, malformed
+from proxycore.head import Head, MalformedError, check_framing
 from proxycore.headers import Fields
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.upstream import Upstream
@@ -22,7 +26,18 @@ LARGEST_MESSAGE = 64 * 1024 * 1024
 
 _KEEPALIVE = 60  # seconds; a session may be silent for long, and a NAT forgets
 _GOODBYE = 2.0  # seconds that the upstream gets to answer a close
-_ABNORMAL = {1005, 1006, 1015}  # never sent in a frame (RFC 6455 §7.4.1)
+_NO_CODE = 1005  # of a close frame without a code; never sent (RFC 6455 §7.4.1)
+# What a close frame may have (RFC 6455 §7.4, and the registry that §11.7 began).
+_SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+
+class _Session(ClientConnection):
+    """A connection that asks for `target` byte for byte, where the library would parse it as a URI."""
+
+    def __init__(self, target: str, protocol: ClientProtocol, **options: Any) -> None:  # noqa: ANN401 - the library's
+        protocol.uri = replace(protocol.uri, path=quote(target.encode("latin-1"), safe=_ASCII), query="")
+        super().__init__(protocol, **options)
 
 
 class _Connect(connect):
@@ -45,7 +60,8 @@ async def open_session(
         tls["proxy_ssl"] = _trusting(upstream)
     try:
         session = await _Connect(
-            upstream.origin.replace("http", "ws", 1) + upstream.prefix + target,
+            upstream.origin.replace("http", "ws", 1),
+            create_connection=partial(_Session, upstream.prefix + target),  # type: ignore[arg-type] # wants a class
             subprotocols=[Subprotocol(name) for name in subprotocols] or None,
             additional_headers=fields,
             user_agent_header=None,
@@ -59,14 +75,13 @@ async def open_session(
             **tls,
         )
     except InvalidStatus as error:
-        return _kept(error)
+        return _refusal(error)
     except TimeoutError:
         raise UpstreamError(
             "The upstream did not open the session in time.", sent=True, silent=True
         ) from None
     except (OSError, InvalidHandshake, InvalidProxy) as error:
-        detail = f"({type(error).__name__}: {error})"
-        raise UpstreamError("The upstream could not be reached.", sent=False, detail=detail) from error
+        raise _explained(error) from error
     _keep_alive(session)
     return session
 
@@ -76,24 +91,39 @@ async def close_session(session: ClientConnection, code: int | None, reason: str
     if code is None:
         session.transport.abort()
     else:
-        await session.close(1000 if code in _ABNORMAL else code, reason or "")
+        await session.close(code if code in _SENDABLE else 1000, reason or "")
 
 
 def closing_of(session: ClientConnection) -> tuple[int, str] | None:
     """Code and reason with which the upstream closed the session; None when it just broke off."""
     code = session.close_code
-    if code is None or code in _ABNORMAL - {1005}:
-        return None
-    return (1000, "") if code == 1005 else (code, session.close_reason or "")
+    if code == _NO_CODE:
+        return 1000, ""
+    return (code, session.close_reason or "") if code is not None and code in _SENDABLE else None
 
 
 def _trusting(upstream: Upstream) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=upstream.ca_file)
 
 
-def _kept(error: InvalidStatus) -> Kept:
+def _explained(error: Exception) -> UpstreamError:
+    detail = f"({type(error).__name__}: {error})"
+    if isinstance(error, OSError | InvalidProxy | ProxyError):
+        return UpstreamError("The upstream could not be reached.", sent=False, detail=detail)
+    if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
+        return broken_off(detail)
+    return malformed("it neither opens the session nor refuses it as HTTP does", detail)
+
+
+def _refusal(error: InvalidStatus) -> Kept:
     response = error.response
     head = Head(response.status_code, response.reason_phrase, list(response.headers.raw_items()))
+    try:
+        check_framing(head)
+    except MalformedError as fault:
+        raise malformed(str(fault)) from None
+    if head.status < 200:
+        raise _explained(error)
     body = response.body or b""
     return Kept(head, bytes(body) if len(body) <= KEPT_BYTES else None)
 
