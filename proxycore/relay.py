@@ -16,6 +16,7 @@ from dataclasses import replace
 from http.client import responses
 
 from proxycore.access import offered_keys
+from proxycore.address import ADDRESSES, Places
 from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.downstream import Downstream
@@ -27,6 +28,7 @@ from proxycore.headers import (
     GROUP_FIELD,
     Fields,
     credential,
+    credential_part,
     downstream_fields,
     upstream_fields,
     without_credentials,
@@ -253,17 +255,30 @@ class RelayHandler(ProxyHandler):
         self.pool.meter.used(self.record, usage)
 
     def _set_head(self, head: Head, key: Key | None) -> None:
-        reason = head.reason or responses.get(head.status, "Unknown")
-        self.set_status(head.status, reason)
+        self.set_status(head.status, self._phrase(head))
         self.clear_header("Date")
-        fields = downstream_fields(head.fields)
-        if key:
-            fields = self.readdressed(fields, key)
+        fields = self.readdressed(downstream_fields(head.fields), key)
         self.add_fields(self.site.redactor.fields(fields))
 
-    def readdressed(self, fields: Fields, key: Key) -> Fields:  # noqa: ARG002 - what uploads need
-        """The fields of a 2xx answer, addresses in them changed to ours."""
-        return fields
+    def _phrase(self, head: Head) -> str:
+        """The upstream's reason phrase, or the standard one where it has none that can be passed on."""
+        phrase = head.reason
+        if phrase and phrase.isascii() and phrase.isprintable() and self.site.redactor.text(phrase) is phrase:
+            return phrase
+        return responses.get(head.status, "Unknown")
+
+    @property
+    def places(self) -> Places:
+        """Where the upstream is, and where this client finds the proxy."""
+        request, upstream = self.request, self.pool.upstream
+        public = self.site.public_url or f"{request.protocol}://{request.host}"
+        return Places(upstream.origin, upstream.prefix, public)
+
+    def readdressed(self, fields: Fields, key: Key | None) -> Fields:  # noqa: ARG002 - what uploads need
+        """The fields with addresses at the upstream changed to ours. `key` is the one that was committed."""
+        if not any(name.lower() in ADDRESSES for name, _ in fields):
+            return fields
+        return self.places.readdressed(fields, credential_part(self.request.query))
 
     def conclude(self, passage: Passage) -> None:
         """Answers the client after a passage in which nothing was committed."""

@@ -7,14 +7,13 @@ form has `uploadType=resumable`, `Location` and PUT (cloud.google.com/storage/do
 Uploads in one piece (`raw`, `multipart`, `start, upload, finalize`) carry content and have no legs.
 """
 
-import re
 from urllib.parse import parse_qs
 
 from tornado.httputil import HTTPHeaders
 
-from proxycore.headers import Fields, without_credentials
+from proxycore.address import Places
+from proxycore.headers import Fields
 
-_ORIGIN = re.compile(r"https?://[^/]*")
 _LEGS = frozenset({"upload", "finalize", "query", "cancel"})
 _ADDRESSES = frozenset({"x-goog-upload-url", "x-goog-upload-control-url", "location"})
 
@@ -44,27 +43,16 @@ def is_leg(method: str, headers: HTTPHeaders, query: str) -> bool:
     return method == "PUT"
 
 
-def readdressed(fields: Fields, prefix: str, origin: str) -> tuple[Fields, set[str]]:
-    """The answer's fields with upload addresses at `origin`, and the names of the uploads in them.
-
-    `prefix` is the path of the upstream's base URL, which is not part of ours.
-    """
+def readdressed(fields: Fields, places: Places) -> tuple[Fields, set[str]]:
+    """The response's fields with upload addresses here, whatever host they name, and the uploads' names."""
     names: set[str] = set()
     changed: Fields = []
     for field, value in fields:
         _, _, query = value.partition("?")
         name = upload_name(query) if field.lower() in _ADDRESSES else None
-        changed.append((field, _at(origin, prefix, value) if name else value))
+        changed.append((field, places.here(value) if name else value))
         names |= {name} if name else set()
     return changed, names
-
-
-def _at(origin: str, prefix: str, address: str) -> str:
-    place, _, query = address.partition("?")
-    path = _ORIGIN.sub("", place)
-    if path.startswith(f"{prefix}/"):
-        path = path.removeprefix(prefix)
-    return f"{origin}{path}?{without_credentials(query)}"
 
 
 def _commands(headers: HTTPHeaders) -> set[str]:

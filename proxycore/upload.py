@@ -33,7 +33,6 @@ class UploadHandler(RelayHandler):
         """Called by Tornado for every request."""
         super().initialize(pool)
         request = self.request
-        self._origin = self.site.public_url or f"{request.protocol}://{request.host}"
         self._upload = upload_name(request.query)
         self._is_leg = is_leg(request.method or "", request.headers, request.query)
         self._starter = self.pool.owners.of(self._upload) if self._upload and self._is_leg else None
@@ -117,11 +116,12 @@ class UploadHandler(RelayHandler):
         """A leg begins with the key that started the upload."""
         await super().pass_through(passage, outgoing, key or self._starter)
 
-    def readdressed(self, fields: Fields, key: Key) -> Fields:
+    def readdressed(self, fields: Fields, key: Key | None) -> Fields:
         """Upload addresses are ours, and lead to the key that they were got with."""
-        fields, names = readdressed(fields, self.pool.upstream.prefix, self._origin)
-        self.pool.owners.learn(names, key)
-        return fields
+        if key:
+            fields, names = readdressed(fields, self.places)
+            self.pool.owners.learn(names, key)
+        return super().readdressed(fields, key)
 
     def conclude(self, passage: Passage) -> None:
         """Content that was refused for its key's sake can be sent again, but not by us."""
