@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from tornado.http1connection import HTTP1Connection
@@ -83,6 +83,15 @@ class ProxyHandler(RequestHandler):
     def content_length(self) -> str | None:
         """The answer's `Content-Length`, None when it is not known before its end."""
         return self._headers.get("Content-Length")
+
+    def describes(self, names: Iterable[str]) -> bool:
+        """Whether the answer has a field of one of these names."""
+        return any(name in self._headers for name in names)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Takes the fields of these names out of the answer."""
+        for name in names:
+            self.clear_header(name)
 
     def set_default_headers(self) -> None:
         """The fields that every answer carries, errors included."""

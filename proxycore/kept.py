@@ -15,7 +15,8 @@ KEPT_BYTES = 1024 * 1024
 # google.rpc.Code, as AIP-193 writes it.
 _STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')
 
-_DESCRIBES_BODY = frozenset({"content-encoding", "content-length", "content-md5", "content-digest", "etag"})
+DESCRIBES_BODY = frozenset({"content-encoding", "content-length", "content-md5", "content-digest", "etag"})
+"""Fields that are no longer true of a body in which something was replaced, in small letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +55,5 @@ class Kept:
         clean = redactor.data(plain)
         if clean is plain:
             return self.head, self.body
-        fields = [(name, value) for name, value in self.head.fields if name.lower() not in _DESCRIBES_BODY]
+        fields = [(name, value) for name, value in self.head.fields if name.lower() not in DESCRIBES_BODY]
         return replace(self.head, fields=fields), clean

@@ -37,6 +37,7 @@ from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.log import logger
+from proxycore.opening import Opening
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Answer, Passage, Pool
 from proxycore.paths import canonical
@@ -221,7 +222,9 @@ class RelayHandler(ProxyHandler):
         self.record.kind = "stream"
         self.note_first_byte()
         self.pool.meter.first_byte(self.record)
-        downstream, lesson = Downstream(self), lesson_in(self.path, head.fields)
+        whole = head.status != 206 and self.request.method != "HEAD"  # a part of something is no error
+        downstream = Downstream(self, Opening(self.site.redactor, head.fields) if whole else None)
+        lesson = lesson_in(self.path, head.fields)
 
         def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
             if lesson:
@@ -236,7 +239,7 @@ class RelayHandler(ProxyHandler):
             return
         finally:
             self._count_tokens(head, downstream.tail)
-        downstream.send_head()
+        downstream.end()
         if downstream.gone:
             self.close_record(499, "left")  # before Tornado could say so
         self.end_answer()

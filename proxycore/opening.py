@@ -1,0 +1,119 @@
+"""The opening of a 2xx body: an error that stands there is redacted, and everything else is left alone. Pure.
+
+    undecided    what came so far may be the beginning of an error        held back
+    an error     held back until it is whole, then passed on redacted
+    decided      everything goes on as it comes
+
+A stream that is refused after its status went out begins with the error as an event, or as bare JSON.
+"""
+
+import json
+import re
+
+from proxycore.coding import Unfolding
+from proxycore.headers import Fields, Redactor, values_of
+
+LONGEST = 64 * 1024
+"""Bytes that are held back at most; Google's errors have a few thousand."""
+
+_READABLE = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br"})
+# What comes before an event, and is none: empty lines, and comments (html.spec.whatwg.org, "event stream").
+_LEAD = re.compile(rb"(?:[ \t\r\n]+|:[^\r\n]*[\r\n])*")
+# White space, and what joins the lines of an event's data, the last of which may have come in part.
+_SPACE = re.compile(rb"[\r\n]+(?:data:|d(?:a(?:ta?)?)?\Z)|[ \t\r\n]+")
+_DECIDING = 512  # bytes in which an error shows itself, white space included
+# How an error begins, without white space: as an event's data, as bare JSON, or in an array.
+_BEGINNINGS = (
+    *(
+        before + name
+        for before in (b"{", b"[{", b"data:{", b"data:[{")
+        for name in (b'"error":', b'"type":"error"', b'"event_type":"error"')
+    ),
+    b"event:error",
+)
+_ERROR = re.compile(rb'(?:data:)?\[?\{(?:"error":[^n]|"(?:event_)?type":"error")|event:error')  # n as in null
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+
+
+class Opening:
+    """Reads the beginning of a body with these header fields.
+
+    `decided` is whether all that follows goes on as it comes. `changed` is whether an error named a secret:
+    then what goes on differs from what came, and has no content coding any more.
+    """
+
+    def __init__(self, redactor: Redactor, fields: Fields) -> None:
+        codings = [
+            name.strip().lower()
+            for value in values_of(fields, "content-encoding")
+            for name in value.split(",")
+        ]
+        self._redactor = redactor
+        self._text = Unfolding(codings)
+        self._coded = not {"", "identity"}.issuperset(codings)
+        self._came = b""  # what is held, as it came
+        self._plain = b""  # the same, decoded
+        self.changed = False
+        self.decided = len(codings) > 1 or not _READABLE.issuperset(codings)
+
+    def take(self, chunk: bytes) -> bytes:
+        """What of the body can go on, now that the next chunk is there."""
+        if self.decided:
+            return b"".join(self._text.unfold(chunk)) if self.changed else chunk
+        self._came += chunk
+        self._plain += b"".join(self._text.unfold(chunk))
+        return self._look() if self._coded else self._take_lead() + self._look()
+
+    def end(self) -> bytes:
+        """What is still held, now that the body has ended."""
+        if self.decided:
+            return b""
+        return self._decide(len(self._plain) if _ERROR.match(self._compact) else 0)
+
+    def _take_lead(self) -> bytes:
+        end = _after_lead(self._plain)
+        lead, self._plain = self._plain[:end], self._plain[end:]
+        self._came = self._plain
+        return lead
+
+    @property
+    def _compact(self) -> bytes:
+        return _SPACE.sub(b"", self._plain[:_DECIDING])
+
+    def _look(self) -> bytes:
+        seen = self._compact
+        full = len(self._came) >= LONGEST or len(self._plain) >= LONGEST
+        if _ERROR.match(seen):
+            end = _end_of_error(self._plain)
+            return b"" if end is None and not full else self._decide(end or len(self._plain))
+        if not full and (seen.startswith(b":") or any(one.startswith(seen) for one in _BEGINNINGS)):
+            return b""  # also half a comment
+        return self._decide(0)
+
+    def _decide(self, end: int) -> bytes:
+        """All that is held, with every secret in the error up to `end` replaced."""
+        self.decided = True
+        error = self._plain[:end]
+        clean = self._redactor.data(error)
+        self.changed = clean is not error
+        return clean + self._plain[end:] if self.changed else self._came
+
+
+def _after_lead(plain: bytes) -> int:
+    match = _LEAD.match(plain)
+    return match.end() if match else 0
+
+
+def _end_of_error(plain: bytes) -> int | None:
+    """Where the error ends; None if it is not whole yet."""
+    begin = _after_lead(plain)
+    if plain.startswith((b"data", b"event"), begin):
+        match = _EVENT_END.search(plain, begin)
+        return match.end() if match else None
+    if b"}" not in plain:
+        return None
+    try:
+        # Latin-1 has a character for each byte, so a place in the text is the same in the bytes.
+        return json.JSONDecoder().raw_decode(plain.decode("latin-1"), plain.index(b"{"))[1]
+    except (ValueError, RecursionError):
+        return None
