@@ -152,7 +152,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     if len(body) > _PARSED_WHOLE:
         return {}
     try:
-        document = json.loads(body)
+        document = json.loads(body, parse_int=float)  # int refuses thousands of digits
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

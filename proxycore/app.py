@@ -19,6 +19,7 @@ from proxycore.bulletin import Bulletin
 from proxycore.census import Census
 from proxycore.chronicle import Chronicle
 from proxycore.clock import Clock
+from proxycore.connection import Server
 from proxycore.control import Control
 from proxycore.credential_limiter import CredentialLimiter
 from proxycore.handler import CLIENT_SILENCE
@@ -162,7 +163,7 @@ class ProxyApplication(Application):
         httputil.set_parse_body_config(
             httputil.ParseBodyConfig(urlencoded=httputil.ParseUrlEncodedConfig(max_arguments=_LARGEST_HEAD))
         )
-        return HTTPServer(
+        return Server(
             self,
             ssl_options=tls,
             idle_connection_timeout=CLIENT_SILENCE,

@@ -47,7 +47,7 @@ class GoogleError:
 def read_error(text: bytes | None) -> GoogleError | None:
     """The error in an answer's body; None when there is none of Google's."""
     try:
-        document = json.loads(text or b"")
+        document = json.loads(text or b"", parse_int=_whole)
     except (ValueError, RecursionError):
         return None
     if isinstance(document, list) and document:
@@ -91,6 +91,10 @@ def _objects(container: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
 def _string(container: dict[str, Any], name: str) -> str:
     value = container.get(name)
     return str(value) if isinstance(value, str | int) else ""
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 20 else float(digits)  # Python refuses to read thousands of digits
 
 
 def _seconds(duration: str) -> float | None:

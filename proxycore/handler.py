@@ -124,9 +124,8 @@ class ProxyHandler(RequestHandler):
         if self.request.version == "HTTP/1.0":
             # An answer of unknown length ends with the connection, which therefore can't be kept.
             headers.pop("Connection", None)
-        length = headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            self.refuse(400, f"Content-Length is not a number: {length[:40]!r}.", linger=False)
+        if fault := getattr(self.request.connection, "fault", ""):
+            self.refuse(400, fault, linger=False)
         elif sum(len(name) + len(value) + 4 for name, value in headers.get_all()) > LARGEST_HEAD:
             self.refuse(431, f"The header fields are larger than {LARGEST_HEAD} bytes.")
         elif self.site.cors.is_preflight(self.request.method, headers):
@@ -183,7 +182,15 @@ class ProxyHandler(RequestHandler):
         details: list[dict[str, str]] | None = None,
         linger: bool = True,
     ) -> None:
-        """Answers with an error in Google's shape (AIP-193)."""
+        """Answers with an error in Google's shape (AIP-193), unless there is an answer already.
+
+        One that has begun as another is cut.
+        """
+        if self._answered or self._finished:
+            return
+        if self.begun:
+            self.cut()
+            return
         error: dict[str, Any] = {
             "code": code,
             "message": self.site.redactor.text(message),  # it may quote what a client sent
@@ -220,6 +227,20 @@ class ProxyHandler(RequestHandler):
         delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
         self.refuse(429, message, details=[delay])
 
+    @property
+    def begun(self) -> bool:
+        """Whether the answer's head is settled, and perhaps sent."""
+        return self._headers_written
+
+    def refuse_body(self, message: str) -> None:
+        """Answers a request whose body can't be read on, and of which nothing more is read."""
+        self._body_read = True
+        if not self._headers_written:
+            self.set_header("Connection", "close")
+        self.refuse(400, message)
+        if not self._finished:
+            self.finish()
+
     def end_answer(self, *, linger: bool = True) -> None:
         """Ends the answer.
 
@@ -231,8 +252,10 @@ class ProxyHandler(RequestHandler):
         if linger and still_sending and (self._body_begun or "Expect" not in self.request.headers):
             self.flush()
             self._loop.call_later(_LINGER, self._stop_lingering)
-        else:
-            self.finish()
+            return
+        if not self._body_read and not self._headers_written:
+            self.set_header("Connection", "close")  # as Tornado does, where it has not read the request's end
+        self.finish()
 
     def _stop_lingering(self) -> None:
         if not self._finished:
@@ -240,10 +263,12 @@ class ProxyHandler(RequestHandler):
 
     def write_error(self, status_code: int, **_: object) -> None:
         """Tornado's own errors, and faults of ours."""
-        message = (
-            "The method is not supported." if status_code == 405 else "The proxy failed on this request."
-        )
-        self.refuse(status_code, message)
+        self.set_header("Connection", "close")  # nothing is read after it
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))  # RFC 9110 §15.5.6
+            self.refuse(405, "The method is not supported.")
+        else:
+            self.refuse(status_code, "The proxy failed on this request.")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
         """Tornado's word that a handler raised. An HTTPError is an answer, and in the request's line."""

@@ -6,12 +6,13 @@ that can't be asked doesn't hide the others: the answer names it in `X-Incomplet
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from proxycore.affinity import Scope
-from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.attempt import Attempt, Outgoing, UpstreamError, malformed
 from proxycore.failover import FEW
 from proxycore.headers import credential
 from proxycore.kept import Kept
@@ -102,7 +103,12 @@ class ListHandler(RelayHandler):
             attempt.end()
 
     def _send_page(self, page: Page, missing: list[str]) -> None:
-        body = page.body()
+        try:
+            body = page.body()
+        except RecursionError:
+            fault = malformed("a list is nested too deeply")
+            self.refuse(500, str(fault), status="UNAVAILABLE")
+            return
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Content-Length", len(body))
         if missing:
@@ -122,7 +128,15 @@ def _document_of(answer: Answer | None) -> dict[str, Any] | None:
     if not isinstance(answer, Kept) or answer.head.status != 200:
         return None
     try:
-        document = json.loads(answer.body or b"")
+        document = json.loads(answer.body or b"", parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def _finite(text: str) -> float:
+    """A number that can be written again as JSON; raises ValueError for others, like NaN and 1e999."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

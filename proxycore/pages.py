@@ -43,10 +43,12 @@ def place_of(query: str) -> Place | None:
     if not token:
         return Place()
     try:
-        key, inner = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        return Place(str(key), str(inner))
+        parts = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        key, inner = parts
+        (key + inner).encode()  # which no lone surrogate survives
     except (ValueError, TypeError, RecursionError):
         return None
+    return Place(key, inner) if isinstance(parts, list) else None
 
 
 def query_at(query: str, token: str) -> str:
@@ -78,7 +80,11 @@ class Page:
             return False
         for name, value in document.items():
             if isinstance(value, list):
-                self._document.setdefault(name, []).extend(value)
+                before = self._document.get(name)
+                if isinstance(before, list):
+                    before.extend(value)
+                else:
+                    self._document[name] = value
             elif name not in ("nextPageToken", "next_page_token"):
                 self._document.setdefault(name, value)
         self.count += count
@@ -88,7 +94,7 @@ class Page:
         return self.following is None
 
     def body(self) -> bytes:
-        """The page as Google writes it."""
+        """The page as Google writes it. Raises RecursionError when it is nested too deeply to be written."""
         token = "next_page_token" if _SNAKE.search(self.path) else "nextPageToken"
         document = self._document | ({token: str(self.following)} if self.following else {})
         return json.dumps(document, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"

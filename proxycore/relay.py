@@ -92,6 +92,11 @@ class RelayHandler(ProxyHandler):
         """Whether the body is kept, so that it can be sent again."""
         return True
 
+    @property
+    def begun(self) -> bool:
+        """Whether a response was committed: its head may not have gone out yet."""
+        return self._committed or super().begun
+
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Holds the body, so that it can be sent again."""
         super().data_received(chunk)

@@ -124,6 +124,7 @@ _MODEL_404 = re.compile(r"(?i)^(?:publishers/\S+/)?models/\S+ is (?:not found|no
 _PLACE = re.compile(r"(?i)location is not supported")
 # Of tokens there are quotas, too, but what a call will cost is not known before it is made.
 _PERIOD = re.compile(r"(?i)^(?!.*token).*per(second|minute|day)")
+_COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)  # an int64; Python refuses to read thousands of digits
 DAY = 86400.0
 _PERIODS = {"second": 1.0, "minute": 60.0, "day": DAY}
 
@@ -190,7 +191,7 @@ def _quota(error: GoogleError, after: float | None, now: float) -> Verdict:
 def _limits(quotas: list[tuple[str, str]]) -> Iterator[Limit]:
     for quota, value in dict(quotas).items():
         period = _PERIOD.match(quota)
-        if period and value.isascii() and value.isdigit():
+        if period and _COUNT.fullmatch(value):
             yield Limit(quota, int(value), _PERIODS[period[1].lower()])
 
 

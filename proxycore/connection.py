@@ -1,0 +1,104 @@
+"""Requests that are not valid HTTP/1.1: a handler says what is wrong, where Tornado would say little.
+
+A head that can't be taken is replaced by a harmless one, whose handler finds the reason in `fault`. A body
+that breaks its framing is told to the handler that was reading it.
+"""
+
+import re
+from collections.abc import Awaitable
+from typing import Any
+
+from tornado.http1connection import HTTP1Connection, is_transfer_encoding_chunked
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    parse_request_start_line,
+)
+from tornado.iostream import StreamClosedError
+
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # below 2 ** 63, and longer than any body
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]+")  # RFC 3986 §3.2.2, less what could be two of them
+_KEPT = ("Origin", "X-Request-Id")  # of a head that was not taken: what the answer depends on
+
+
+class Connection(HTTP1Connection):
+    """One request on a client's connection. `fault` says why it can't be taken; empty if it can."""
+
+    fault = ""
+
+    async def _read_message(self, delegate: HTTPMessageDelegate) -> bool:
+        if self.stream.closed():
+            # Tornado would go on with what it had read before, though nobody is left to be answered.
+            raise StreamClosedError
+        return await super()._read_message(delegate)
+
+    def _parse_headers(self, data: bytes) -> tuple[str, HTTPHeaders]:
+        line, headers = "", HTTPHeaders()
+        try:
+            line, headers = super()._parse_headers(data)
+        except HTTPInputError:
+            self.fault = "A header field of the request is malformed."
+        try:
+            start = parse_request_start_line(line)
+        except HTTPInputError:
+            start = RequestStartLine("GET", "*", "HTTP/1.1")
+            self.fault = (
+                self.fault or "The request line is malformed, or of another version of HTTP than 1.1."
+            )
+        self.fault = self.fault or _fault_of_host(start, headers) or _fault_of_framing(headers)
+        if self.fault:
+            kept = {name: headers[name] for name in _KEPT if name in headers}
+            headers = HTTPHeaders({"Host": "localhost", "Connection": "close"} | kept)
+            line = f"{start.method} {start.path} {start.version}"
+        return line, headers
+
+    def _read_body(
+        self, code: int, headers: HTTPHeaders, delegate: HTTPMessageDelegate
+    ) -> Awaitable[None] | None:
+        body = super()._read_body(code, headers, delegate)
+        return self._told(body, delegate) if body is not None else None
+
+    async def _told(self, body: Awaitable[None], delegate: Any) -> None:  # noqa: ANN401 - Tornado's, private
+        try:
+            await body
+        except HTTPInputError:
+            delegate.delegate.handler.refuse_body("The request's body is not validly chunked.")
+            raise StreamClosedError from None  # nothing more can be read; the answer is still written
+
+
+class Server(HTTPServer):
+    """Tornado's HTTP server, with connections of this kind."""
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """Called by Tornado before it reads a request, on a connection that it has just made itself."""
+        request_conn.__class__ = Connection
+        return super().start_request(server_conn, request_conn)
+
+
+def _fault_of_host(start: RequestStartLine, headers: HTTPHeaders) -> str:
+    hosts = headers.get_list("Host")
+    if len(hosts) == 1 and _HOST.fullmatch(hosts[0]):
+        return ""
+    if not hosts and start.version == "HTTP/1.0":
+        return ""
+    return "The request has to name one host, in one Host field."  # RFC 9112 §3.2
+
+
+def _fault_of_framing(headers: HTTPHeaders) -> str:
+    """Why it can't be known for certain where the request's body ends (RFC 9112 §6.3)."""
+    lengths = headers.get_list("Content-Length")
+    if lengths and "Transfer-Encoding" in headers:
+        return "The request has both Content-Length and Transfer-Encoding."
+    if len(lengths) > 1:
+        return "The request has more than one Content-Length."
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        return "Content-Length is not a number of bytes."
+    try:
+        is_transfer_encoding_chunked(headers)
+    except HTTPInputError:
+        return "The only Transfer-Encoding that is taken is chunked."
+    return ""
