@@ -90,7 +90,8 @@ def _objects(container: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
 
 def _string(container: dict[str, Any], name: str) -> str:
     value = container.get(name)
-    return str(value) if isinstance(value, str | int) else ""
+    # Lone surrogates, which JSON can have, could be written nowhere.
+    return str(value).encode(errors="replace").decode() if isinstance(value, str | int) else ""
 
 
 def _whole(digits: str) -> int | float:

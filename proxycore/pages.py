@@ -43,12 +43,13 @@ def place_of(query: str) -> Place | None:
     if not token:
         return Place()
     try:
-        parts = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        key, inner = parts
-        (key + inner).encode()  # which no lone surrogate survives
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return Place(key, inner) if isinstance(parts, list) else None
+        match json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))):
+            case [str(key), str(inner)]:
+                inner.encode()  # which no lone surrogate survives
+                return Place(key, inner)
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def query_at(query: str, token: str) -> str:
