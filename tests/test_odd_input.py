@@ -44,7 +44,7 @@ async def calmly(
             json.loads(shown.body)
             assert (await ask(here.port, "GET", "/metrics", ("Host", "localhost"))).status == 200
     assert "Traceback" not in caplog.text
-    assert "fault" not in caplog.text
+    assert "internal error" not in caplog.text
 
 
 def failure(**violation: object) -> object:
