@@ -57,11 +57,12 @@ class AdminHandler(StatusHandler):
         if not isinstance(value, CensusError):
             super().log_exception(typ, value, tb)
 
-    def prepare(self) -> None:
+    def prepare(self) -> Awaitable[None] | None:
         """Refuses all others."""
         super().prepare()
-        if not self._answered and not self._finished and not self.is_admin:
-            self.refuse_credential(_REFUSALS[self.site.admin.key])
+        if self._answered or self._finished or self.is_admin:
+            return None
+        return self.refuse_credential(_REFUSALS[self.site.admin.key])
 
 
 class SnapshotHandler(AdminHandler):

@@ -10,10 +10,10 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from proxycore.log import logger
 
-RETRY_AFTER = 1
-"""Seconds after which an address may fail again."""
+LONGEST_DELAY = 10.0
+"""Seconds by which the answer to a failure is delayed at most."""
 
-_RATE, _BURST = 3.0, 5.0  # failures a second that are answered as such, and at once
+_RATE, _BURST = 3.0, 5.0  # failures of an address that are answered in a second, and at once
 _LINE_RATE, _LINE_BURST = 5.0, 50.0  # the same for lines in the log, from all addresses together
 _ADDRESSES = 4096  # that are remembered
 _SUMMARY = 10.0  # seconds between two summaries of what was not logged
@@ -26,15 +26,21 @@ Later = Callable[[float, Callable[[], None]], object]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What to do about a failure: `answered` as such, or too many; `logged` by itself, or summarised."""
+    """What to do about a failure: in how many seconds to answer it, or None when there are too many.
 
-    answered: bool
+    `logged` is whether it has a line of its own in the log, or is summarised.
+    """
+
+    delay: float | None
     logged: bool
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """A token bucket: so many at once, and so many a second. Times are seconds of one clock."""
+    """A token bucket: so many at once, and so many a second. Times are seconds of one clock.
+
+    Tokens can be taken in advance: then there are less than none.
+    """
 
     rate: float
     burst: float
@@ -44,14 +50,15 @@ class _Bucket:
     def __post_init__(self) -> None:
         self.tokens = self.burst
 
-    def take(self, now: float) -> bool:
-        """Takes a token, if there is one."""
+    def take(self, now: float, patience: float = 0.0) -> float | None:
+        """Takes a token that is there in at most `patience` seconds; returns in how many, or None."""
         self.tokens = min(self.burst, self.tokens + self.rate * max(0.0, now - self.at))
-        self.at = now
-        if self.tokens < 1.0:
-            return False
+        self.at = max(self.at, now)
+        delay = max(0.0, (1.0 - self.tokens) / self.rate)
+        if delay > patience:
+            return None
         self.tokens -= 1.0
-        return True
+        return delay
 
 
 class CredentialLimiter:
@@ -74,11 +81,11 @@ class CredentialLimiter:
             if len(self._buckets) > _ADDRESSES:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(network)
-        answered = bucket.take(now)
-        logged = answered and self._lines.take(now)
+        delay = bucket.take(now, LONGEST_DELAY)
+        logged = delay is not None and self._lines.take(now) is not None
         if not logged:
             self._count(network)
-        return Failure(answered, logged)
+        return Failure(delay, logged)
 
     def summarise(self) -> None:
         """Logs how many failures were not logged by themselves."""

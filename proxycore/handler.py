@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import re
 import secrets
 import socket
@@ -13,7 +14,7 @@ from typing import Any
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from proxycore.credential_limiter import RETRY_AFTER
+from proxycore.credential_limiter import LONGEST_DELAY
 from proxycore.headers import Fields
 from proxycore.log import logger
 from proxycore.record import Record
@@ -117,8 +118,11 @@ class ProxyHandler(RequestHandler):
         for name, value in fields:
             self._headers.add(name, value)  # which checks them; add_header would do so twice
 
-    def prepare(self) -> None:
-        """Ends here what needs no body: preflights, and requests that are malformed."""
+    def prepare(self) -> Awaitable[None] | None:
+        """Ends here what needs no body: preflights, and requests that are malformed.
+
+        Tornado reads the body when what is returned is done.
+        """
         self.site.running.add(self)
         headers = self.request.headers
         if self.request.version == "HTTP/1.0":
@@ -135,6 +139,7 @@ class ProxyHandler(RequestHandler):
         elif self.body_announced:
             self._silence = Silence(lambda: self.stalled, self._fell_silent)
             self._silence.watch(CLIENT_SILENCE)
+        return None
 
     @property
     def body_announced(self) -> bool:
@@ -210,16 +215,27 @@ class ProxyHandler(RequestHandler):
         self.write(body)
         self.end_answer(linger=linger)
 
-    def refuse_credential(self, message: str) -> None:
-        """Answers 401, or 429 where an address presents wrong credentials all the time."""
+    def refuse_credential(self, message: str) -> Awaitable[None] | None:
+        """Answers 401; later, where an address presents wrong credentials all the time, then 429.
+
+        Until what is returned is done, nothing of the request's body should be read.
+        """
         failure = self.site.limiter.failed(self.request.remote_ip or "")
         self.record.unauthenticated = True
         self.access_level = logging.WARNING if failure.logged else logging.DEBUG
-        if failure.answered:
+        if failure.delay is None:
+            many = "Too many requests without a right key came from this address."
+            self.refuse_for(math.ceil(LONGEST_DELAY), f"{many} {message}")
+        elif failure.delay > 0:
+            return self._refuse_credential_later(failure.delay, message)
+        else:
             self.refuse(401, message)
-            return
-        many = "Too many requests without a right key came from this address."
-        self.refuse_for(RETRY_AFTER, f"{many} {message}")
+        return None
+
+    async def _refuse_credential_later(self, seconds: float, message: str) -> None:
+        await asyncio.sleep(seconds)
+        if not self._closed:
+            self.refuse(401, message)
 
     def refuse_for(self, seconds: int, message: str) -> None:
         """Answers 429, with the seconds after which it may be tried again, as HTTP and as Google says it."""

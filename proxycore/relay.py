@@ -63,24 +63,25 @@ class RelayHandler(ProxyHandler):
         self._work: asyncio.Task[object] | None = None  # while it is being answered
         self._committed = False
 
-    def prepare(self) -> None:
+    def prepare(self) -> Awaitable[None] | None:
         """Lets in who may come in, before the body does."""
         super().prepare()
         if self._answered or self._finished:
-            return
+            return None
         clients = self.site.clients
         name = clients.name_of(offered_keys(self.request.headers, self.request.query))
         self.record.client = name or "-"
         if name or not clients.required or self.is_capability:
             self.pool.meter.opened(self.record)
         if clients.required and name is None and not self.is_capability:
-            self.refuse_credential(
+            return self.refuse_credential(
                 "The API key is missing or wrong. Send the key that the operator of this proxy gave you."
             )
-        elif _DOT_SEGMENT.search(self.request.path):
+        if _DOT_SEGMENT.search(self.request.path):
             self.refuse(404, "A path with dot segments is not relayed.")
         elif self.holds_body and self.announced_bytes > self.site.max_body_bytes:
             self._refuse_size()
+        return None
 
     @property
     def is_capability(self) -> bool:

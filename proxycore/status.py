@@ -1,7 +1,7 @@
 """The program's own answers to everyone: the status page's files, whether it lives and can serve."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from proxycore.handler import ProxyHandler
@@ -127,11 +127,12 @@ def _shown(path: str) -> str:
 class NotRelayedHandler(ProxyHandler):
     """Everything that is no path of ours."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> Awaitable[None] | None:
         """Answers before a body comes; where none does, in its turn, so that the connection can be kept."""
         super().prepare()
         if self.body_announced and not self._answered and not self._finished:
             self._refuse()
+        return None
 
     def _refuse(self) -> None:
         found = meant(self.request.path)

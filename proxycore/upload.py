@@ -56,13 +56,14 @@ class UploadHandler(RelayHandler):
         """Whether the client has to wait until the upstream takes more."""
         return self._feed is not None and self._feed.clogged
 
-    async def prepare(self) -> None:  # type: ignore[override] # Tornado awaits it
+    async def prepare(self) -> None:
         """Begins to send content as soon as its head is there."""
         if self._upload and self._is_leg and not self._starter:
             await self._hear_of_starter(self._upload)
         if self._closed:
             return
-        super().prepare()
+        if refusal := super().prepare():
+            await refusal
         if self._answered or self._finished or self.holds_body:
             return
         length = self.request.headers.get("Content-Length")
