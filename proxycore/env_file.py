@@ -1,33 +1,52 @@
-"""The file `.env`, watched for changes. Pure but for looking at it."""
+"""The text of `.env`: variables, faulty lines, and what Compose, Docker and shells would read otherwise."""
 
-from pathlib import Path
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-Signature = tuple[int, int, int] | None
+from dotenv.parser import Binding, parse_stream
+
+_QUOTED = re.compile(r"""[^=]*=\s*(?P<quote>['"])(?P<inner>.*)(?P=quote)""", re.DOTALL)
 
 
-class EnvFile:
-    """Is looked at now and then. A file that is being written counts as changed once it rests."""
+@dataclass(frozen=True, slots=True)
+class EnvText:
+    """What the text says."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._taken = self._last = self._signature()
+    values: dict[str, str] = field(default_factory=dict)
+    mistakes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
-    def changed(self) -> bool:
-        """Whether it has changed since it was taken, and not since the last look. It counts as taken then."""
-        now = self._signature()
-        rests, self._last = now == self._last, now
-        if not rests or now == self._taken:
-            return False
-        self._taken = now
-        return True
 
-    def take(self) -> None:
-        """It is being read just now."""
-        self._taken = self._last = self._signature()
+def parse_env(text: str) -> EnvText:
+    """Reads `NAME=value` lines as python-dotenv does, without interpolation: a `$` is a `$`."""
+    values: dict[str, str] = {}
+    mistakes: list[str] = []
+    warnings: list[str] = []
+    for binding in parse_stream(io.StringIO(text)):
+        line = _line(binding)
+        if binding.error or (binding.key and binding.value is None):
+            mistakes.append(f".env, line {line}: not of the form NAME=value")
+        elif binding.key:
+            if binding.key in values:
+                warnings.append(f"{binding.key}: set again in line {line} of .env; the last one counts")
+            values[binding.key] = binding.value or ""
+            warnings += [f"{binding.key}: {oddity}" for oddity in _read_otherwise_elsewhere(binding)]
+    return EnvText(values, mistakes, warnings)
 
-    def _signature(self) -> Signature:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+
+def _line(binding: Binding) -> int:
+    blank = re.match(r"\s*", binding.original.string)
+    return binding.original.line + (blank[0].count("\n") if blank else 0)
+
+
+def _read_otherwise_elsewhere(binding: Binding) -> Iterator[str]:
+    # Compose interpolates unquoted and double-quoted values (docs.docker.com, "Syntax for environment
+    # files"), shells as well; `docker run --env-file` takes every character as it is.
+    quoted = _QUOTED.match(binding.original.string)
+    quote = quoted["quote"] if quoted else ""
+    if "$" in (binding.value or "") and quote != "'":
+        yield "has a $, which Compose and shells replace; put the value in single quotes"
+    if quoted and "\\" in quoted["inner"] and (quote == '"' or quoted["inner"] != binding.value):
+        yield "has a backslash inside quotes, which docker run --env-file reads otherwise; leave it out"

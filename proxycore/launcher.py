@@ -9,18 +9,17 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxycore import life, log
+from proxycore import life
 from proxycore.check_report import check
 from proxycore.demo_mode import demo_upstream
-from proxycore.env_file import EnvFile
-from proxycore.headers import Redactor, with_former
-from proxycore.settings import Settings, SettingsError, parse, read, without_keys
+from proxycore.settings import Settings, SettingsError
+from proxycore.settings_source import SettingsSource
 from proxycore.supervisor import Supervisor
 
 try:
@@ -38,18 +37,19 @@ def launch(options: argparse.Namespace) -> int:
     flags = {"HOST": options.host, "PORT": options.port}
     flags |= {"LOG_LEVEL": options.log_level, "LOG_FORMAT": options.log_format}
     given = {name: value for name, value in flags.items() if value is not None}
-    file, load = EnvFile(Path(".env")), _loader(given, wants_demo=options.demo)
     try:
-        settings = load()
+        source = SettingsSource(Path.cwd(), given, is_demo=options.demo)
+        settings = source.settings
+        life.configure_log(settings)
         if options.check:
             return _check(settings, wants_demo=options.demo, as_json=options.json)
         # What is there by now stays, and needs no look at every collection; requests leave few cycles.
         gc.freeze()
         gc.set_threshold(10_000)
         if settings.workers == 1:
-            _run_loop(_serve(settings, load, file, wants_demo=options.demo))
+            _run_loop(_serve(source, wants_demo=options.demo))
         else:
-            Supervisor(settings, _run_loop, load, file).run()
+            Supervisor(source, _run_loop).run()
     except SettingsError as error:
         sys.stderr.write(f"These settings can't be used:\n{error}\n")
         return 2
@@ -58,31 +58,12 @@ def launch(options: argparse.Namespace) -> int:
     return 0
 
 
-def _loader(flags: Mapping[str, str], *, wants_demo: bool) -> Callable[[], Settings]:
-    """What reads the settings, now and at every reload, and sets the log to go by them."""
-    secrets: dict[str, str] = {}
-
-    def load() -> Settings:
-        nonlocal secrets
-        variables = read(Path.cwd(), flags)
-        settings = parse(without_keys(variables) if wants_demo else variables)
-        secrets = with_former(settings.secrets, secrets)
-        log.configure(settings.log_level, settings.log_format, Redactor(secrets))
-        return settings
-
-    return load
-
-
-async def _serve(
-    settings: Settings, load: Callable[[], Settings], file: EnvFile, *, wants_demo: bool
-) -> None:
+async def _serve(source: SettingsSource, *, wants_demo: bool) -> None:
     if not wants_demo:
-        await life.run(settings, load, file)
+        await life.run(source)
         return
     async with demo_upstream() as demo:
-        settings = demo.settings(settings)
-        invite = partial(demo.invite, settings)
-        await life.run(settings, lambda: demo.settings(load()), file, invite)
+        await life.run(source, demo.settings, partial(demo.invite, demo.settings(source.settings)))
 
 
 def _check(settings: Settings, *, wants_demo: bool, as_json: bool) -> int:

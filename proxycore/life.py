@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import ssl
 from collections.abc import Callable
 
 try:
@@ -11,19 +10,22 @@ try:
 except ImportError:  # there is none on Windows
     resource = None  # type: ignore[assignment]
 
+from proxycore import log
 from proxycore.app import make_app
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
-from proxycore.env_file import EnvFile
+from proxycore.headers import Redactor
 from proxycore.listener import Listener, ListenError, reachable_host
 from proxycore.log import logger
 from proxycore.replicas import Replicas
 from proxycore.settings import Settings, SettingsError
+from proxycore.settings_source import SettingsSource
 from proxycore.site import Site
+from proxycore.tls import tls_context
 
 WATCH = 0.5
-"""Seconds between two looks at `.env`."""
+"""Seconds between two looks at the files that settings come from."""
 
 SECOND_SIGNAL = "a second signal (Ctrl-C) cuts at once"
 """What those are told who have to wait after the first."""
@@ -57,22 +59,6 @@ class Stop:
         self.first.set()
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """What HTTPS is served with, None for plain HTTP. Raises SettingsError when the files are no use."""
-    if settings.tls_cert_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # A password would be asked for on the terminal; there is no setting for one.
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or str(error)
-        raise SettingsError(
-            f"TLS_CERT_FILE, TLS_KEY_FILE: not a PEM certificate and its unencrypted key: {reason}"
-        ) from error
-    return context
-
-
 def listen(settings: Settings) -> Listener:
     """Binds; raises SettingsError when the address can't be listened on."""
     try:
@@ -82,29 +68,23 @@ def listen(settings: Settings) -> Listener:
 
 
 class Life:
-    """A process that serves on a listener. `reread` reads the settings again, and may raise SettingsError."""
+    """A process that serves on a listener."""
 
-    def __init__(
-        self, settings: Settings, listener: Listener, reread: Callable[[], Settings], clock: Clock
-    ) -> None:
+    def __init__(self, settings: Settings, listener: Listener, clock: Clock) -> None:
         self.settings = settings
         self.app = make_app(settings, clock)
         self._listener = listener
-        self._reread = reread
         self._server = self.app.server(tls_context(settings))
 
-    def reload(self) -> bool:
-        """Goes on with the settings as they are now, or as before if those can't be used."""
+    def take(self, settings: Settings) -> None:
+        """Goes on with these settings."""
+        configure_log(settings)
         try:
-            settings = self._reread()
-            tls = tls_context(settings)
-        except SettingsError as error:
-            say_unusable(error)
-            return False
-        self._server.ssl_options = tls
+            self._server.ssl_options = tls_context(settings)
+        except SettingsError as error:  # the files were fine when the settings were read
+            logger.error("the certificate stays as it was: %s", error)
         self.app.take(settings)
         self.settings = settings
-        return True
 
     async def serve(self, stop: Stop, when_ready: Callable[[], object]) -> None:
         """Serves until `stop`, then drains."""
@@ -124,50 +104,76 @@ class Life:
         logger.info("stopped")
 
 
+def _as_they_are(settings: Settings) -> Settings:
+    return settings
+
+
 async def run(
-    settings: Settings,
-    reread: Callable[[], Settings],
-    file: EnvFile,
+    source: SettingsSource,
+    adapt: Callable[[Settings], Settings] = _as_they_are,
     when_ready: Callable[[int], None] = lambda _: None,
 ) -> None:
     """A single process: serves until a signal, then drains. `when_ready` is called with the port.
 
-    `file` was looked at before the settings were read from it, so that no change is missed.
+    `adapt` makes the settings to go by from those that are read.
 
     Raises SettingsError when the address can't be listened on.
     """
     stop, hang_up = Stop(), asyncio.Event()
     with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
-    tls_context(settings)
+    settings = adapt(source.settings)
     listener, clock = listen(settings), Clock()
-    life, sharing = Life(settings, listener, reread, clock), _Sharing(clock)
+    life, sharing = Life(settings, listener, clock), _Sharing(clock)
     await sharing.take(life)
 
     def ready() -> None:
         say_ready(settings, listener.port)
         when_ready(listener.port)
 
-    reloading = asyncio.create_task(_reload_often(life, sharing, file, hang_up))
+    reloading = asyncio.create_task(_reload_often(life, sharing, source, adapt, hang_up))
     await life.serve(stop, ready)
     reloading.cancel()
     sharing.end()
 
 
-async def _reload_often(life: Life, sharing: "_Sharing", file: EnvFile, hang_up: asyncio.Event) -> None:
-    """Reloads at SIGHUP (`hang_up`), and when the file has changed, until it is cancelled."""
+async def _reload_often(
+    life: Life,
+    sharing: "_Sharing",
+    source: SettingsSource,
+    adapt: Callable[[Settings], Settings],
+    hang_up: asyncio.Event,
+) -> None:
+    """Reloads at SIGHUP (`hang_up`), and when a file has changed, until it is cancelled."""
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hang_up.wait(), WATCH)
         if hang_up.is_set():
             hang_up.clear()
-            file.take()
-        elif not (life.settings.watch_env_file and file.changed()):
-            continue
-        former = life.settings
-        if life.reload():
+            source.request()
+        if settings := look(source):
+            former = life.settings
+            life.take(adapt(settings))
             say_reloaded(former, life.settings)
             await sharing.take(life)
+
+
+def look(source: SettingsSource) -> Settings | None:
+    """The settings, when they were read again and can be used; says so when they can't."""
+    try:
+        return source.look()
+    except SettingsError as error:
+        logger.error(
+            "the settings stay as they were, since the new ones can't be used: %s",
+            "; ".join(str(error).splitlines()),
+        )
+        return None
+
+
+def configure_log(settings: Settings) -> None:
+    """Log as these settings want it, without a secret of theirs or of former ones."""
+    secrets = dict(settings.former_secrets) | settings.secrets
+    log.configure(settings.log_level, settings.log_format, Redactor(secrets))
 
 
 class _Sharing:
@@ -258,19 +264,15 @@ def say_reloaded(former: Settings, settings: Settings) -> None:
     logger.info("reloaded: %s", _who_serves_whom(settings))
 
 
-def say_unusable(error: SettingsError) -> None:
-    """The settings were read again, and can't be gone by."""
-    logger.error(
-        "the settings stay as they were, since the new ones can't be used: %s",
-        "; ".join(str(error).splitlines()),
-    )
-
-
 def _say_what_is_odd(settings: Settings) -> None:
     for warning in settings.warnings:
         logger.warning("%s", warning)
     if not settings.google_keys:
-        logger.error("NO GEMINI API KEY is set: every request is answered 401. Set GOOGLE_API_KEY_1.")
+        misnamed = [name for name, meant in settings.misnamed.items() if meant.startswith("GOOGLE_API_KEY")]
+        found = f" {', '.join(misnamed)} is no name for one." if misnamed else ""
+        logger.error(
+            "NO GEMINI API KEY is set: every request is answered 401.%s Set GOOGLE_API_KEY_1.", found
+        )
     if not settings.client_keys and not settings.is_demo:  # a demo has no keys that were worth it
         logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
 

@@ -1,24 +1,28 @@
-"""The settings: read once at start from the environment and `.env`, all mistakes found then.
+"""The settings, made from variables; all mistakes are found at once.
 
 The only reader of `os.environ`. The environment wins over `.env`; an empty value counts as unset, since
 container tools pass unset variables as empty ones.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dotenv.parser import parse_stream
-
 from proxycore.bench import Doubling
+from proxycore.credential_settings import compare, read_admin_key, read_client_keys, read_google_keys
+from proxycore.env_file import EnvText, parse_env
+from proxycore.quoting import without_comment
+from proxycore.regular_file import FileError, NoFileError, TextFiles
+from proxycore.setting_names import misnamed, warnings_of
 from proxycore.variables import MEGABYTE, VariablesReader, is_placeholder
 
 _BENCH = Doubling(10.0, 600.0)
 _FORBIDDEN_BENCH = Doubling(300.0, 86400.0)
 
-_NOT_IN_DEMO = ("GOOGLE_API_KEY", "UPSTREAM_", "WORKERS", "REDIS_URL")
+_NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "UPSTREAM_", "WORKERS", "REDIS_URL")
+_TOLD_MISTAKES = 10
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -36,6 +40,7 @@ class Settings:
     projects: Mapping[str, str] = field(
         default_factory=dict
     )  # name of a key -> its project, where it is told
+    accounts: Mapping[str, str] = field(default_factory=dict)  # name of a key -> its billing account
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
     admin_key: str | None = field(default=None, repr=False)
     one_time_admin_key: str | None = field(default=None, repr=False)  # of a demo without an admin key
@@ -64,6 +69,8 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     warnings: Sequence[str] = ()  # what is odd, but not wrong enough to stop
+    misnamed: Mapping[str, str] = field(default_factory=dict)  # variable -> the one that was meant
+    former_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret -> what to show
 
     @property
     def key_names(self) -> dict[str, str]:
@@ -83,14 +90,37 @@ class Settings:
         return named
 
 
-def read(folder: Path, overrides: Mapping[str, str]) -> dict[str, str]:
-    """All variables: from `overrides` (flags), the environment, and `.env` in `folder`, in this order.
+def read_env_file(path: Path, files: TextFiles) -> EnvText:
+    """What `.env` says; nothing where there is none.
 
-    Raises SettingsError when `.env` can't be read.
+    Raises SettingsError when it can't be used, and StillChangingError.
     """
+    try:
+        env = parse_env(files.text(path))
+    except NoFileError:
+        return EnvText()
+    except FileError as error:
+        raise SettingsError(f"{path.name}: {error}") from error
+    if env.mistakes:
+        more = len(env.mistakes) - _TOLD_MISTAKES
+        told = [
+            *env.mistakes[:_TOLD_MISTAKES],
+            *([f"{path.name}: {more} more lines like these"] if more > 0 else []),
+        ]
+        raise SettingsError("\n".join(told))
+    return env
+
+
+def merged(in_env_file: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+    """All variables: from `overrides` (flags), the environment, and `.env`, in this order."""
     # Container tools pass unset variables as empty ones. They hide nothing, but an empty key is told.
-    empty = {name: value for name, value in os.environ.items() if not value.strip()}
-    return empty | _dotenv(folder / ".env") | _filled(os.environ) | _filled(overrides)
+    empty = {name: value for name, value in os.environ.items() if not without_comment(value)}
+    return empty | dict(in_env_file) | _filled(os.environ) | _filled(overrides)
+
+
+def read(folder: Path, overrides: Mapping[str, str]) -> dict[str, str]:
+    """All variables, with those of `.env` in `folder`; raises SettingsError when it can't be used."""
+    return merged(read_env_file(folder / ".env", TextFiles()).values, overrides)
 
 
 def without_keys(variables: Mapping[str, str]) -> dict[str, str]:
@@ -98,20 +128,30 @@ def without_keys(variables: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in variables.items()
-        if not name.startswith(_NOT_IN_DEMO) and not is_placeholder(value.strip())
+        if not name.upper().startswith(_NOT_IN_DEMO) and not is_placeholder(without_comment(value))
     }
 
 
-def parse(variables: Mapping[str, str]) -> Settings:
-    """The settings that these variables make; raises SettingsError with every mistake in one message."""
-    reader = VariablesReader(variables)
-    google_keys, projects = reader.google_keys()
-    client_keys = reader.client_keys()
+def parse(
+    variables: Mapping[str, str], files: TextFiles | None = None, in_env_file: Collection[str] = ()
+) -> Settings:
+    """The settings that these variables make. Files that they name are read through `files`.
+
+    `in_env_file` are the names that `.env` has: those that are no settings are warned about.
+
+    Raises SettingsError with every mistake in one message, and StillChangingError.
+    """
+    reader = VariablesReader(variables, files or TextFiles())
+    keyring = read_google_keys(reader)
+    client_keys = read_client_keys(reader)
+    admin_key = read_admin_key(reader)
+    compare(reader, keyring.keys, client_keys, admin_key)
     settings = Settings(
-        google_keys=google_keys,
-        projects=projects,
+        google_keys=keyring.keys,
+        projects=keyring.projects,
+        accounts=keyring.accounts,
         client_keys=client_keys,
-        admin_key=reader.admin_key() or client_keys.get("default"),
+        admin_key=admin_key or client_keys.get("default"),
         host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,
         port=int(reader.number("PORT", Settings.port, most=65535, whole=True)),
         upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,
@@ -135,30 +175,15 @@ def parse(variables: Mapping[str, str]) -> Settings:
         watch_env_file=reader.choice("WATCH_ENV_FILE", ("on", "off")) != "off",
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS) or Settings.log_level,
         log_format=reader.choice("LOG_FORMAT", LOG_FORMATS) or Settings.log_format,
-        warnings=reader.warnings,
     )
     if settings.tls_key_file and not settings.tls_cert_file:
         reader.mistakes.append("TLS_KEY_FILE: needs TLS_CERT_FILE, the certificate that the key belongs to")
     if reader.mistakes:
         raise SettingsError("\n".join(reader.mistakes))
-    return settings
-
-
-def _dotenv(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path.name}: can't be read: {error}") from error
-    mistakes = [
-        f"{path.name}, line {b.original.line}: not of the form NAME=value" for b in bindings if b.error
-    ]
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
-    return {binding.key: binding.value or "" for binding in bindings if binding.key}
+    filled = [name for name in variables if reader.is_filled(name)]
+    other = misnamed(filled, reader.known, in_env_file)
+    return replace(settings, warnings=[*reader.warnings, *warnings_of(other)], misnamed=other)
 
 
 def _filled(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if value.strip()}
+    return {name: value for name, value in variables.items() if without_comment(value)}

@@ -4,13 +4,13 @@ The parent has no event loop and serves nothing. It binds the sockets, so that t
 connection is lost while a worker is replaced, and forks the hall, where the board hangs, and the workers.
 
     SIGTERM, SIGINT   all workers drain; a second one cuts; then the hall ends, and the parent with status 0
-    SIGHUP, `.env`    workers and hall go on with the settings read again; there may be more or less workers
+    SIGHUP, `.env`    the parent reads the settings, workers and hall get them from it, and nobody else reads;
+                      there may be more or less workers
     a worker ends     a new one takes its place, at once the first time, then with growing pauses
     the parent ends   the workers notice, and drain
 """
 
 import asyncio
-import contextlib
 import os
 import select
 import signal
@@ -27,11 +27,12 @@ from proxycore.board import Board
 from proxycore.bulletin import Bulletin, HostLink
 from proxycore.census import CensusHall, HostCensus
 from proxycore.clock import Clock
-from proxycore.env_file import EnvFile
 from proxycore.hall import keep_hall
 from proxycore.log import logger
 from proxycore.replicas import Replicas
 from proxycore.settings import Settings, SettingsError
+from proxycore.settings_channel import SettingsChannel, receive
+from proxycore.settings_source import SettingsSource
 
 _HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds
@@ -47,6 +48,7 @@ class _Child:
 
     number: int
     pid: int
+    channel: SettingsChannel
     begun: float = field(default_factory=time.monotonic)
     dismissed: bool = False
 
@@ -56,22 +58,17 @@ class _Child:
 
 
 class Supervisor:
-    """The parent. `run_loop` runs a coroutine in a child, `reread` reads the settings again.
+    """The parent. `run_loop` runs a coroutine in a child.
 
-    `file` was looked at before the settings were read from it, so that no change is missed.
-
-    Raises SettingsError when the address can't be listened on, or TLS files are no use.
+    Raises SettingsError when the address can't be listened on.
     """
 
-    def __init__(
-        self, settings: Settings, run_loop: RunLoop, reread: Callable[[], Settings], file: EnvFile
-    ) -> None:
-        self._settings = settings
+    def __init__(self, source: SettingsSource, run_loop: RunLoop) -> None:
+        self._source = source
+        self._settings = source.settings
+        self._former: Settings | None = None  # those before a reload that is not told yet
         self._run_loop = run_loop
-        self._reread = reread
-        life.tls_context(settings)  # finds mistakes while there is one to tell
-        self._listener = life.listen(settings)
-        self._file = file
+        self._listener = life.listen(self._settings)
         self._clock = Clock()  # before any child, so that all mean the same by a moment
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # number -> when it is to be started again
@@ -107,22 +104,35 @@ class Supervisor:
             self._start(number)
         if now > self._stop_by:
             self._pass_on(signal.SIGKILL)
-        pause = max(0.0, min((*self._due.values(), now + life.WATCH)) - now)
-        woken = self._woken.fileno()
-        awake, _, _ = select.select([woken, self._ready], [], [], pause)
-        if self._ready in awake:
-            self._count_ready()
-        if woken in awake:
-            for number in self._woken.recv(4096):
-                self._heard(signal.Signals(number))
+        self._wait(max(0.0, min((*self._due.values(), now + life.WATCH)) - now))
         self._reap()
-        if self._settings.watch_env_file and not self._signals and self._file.changed():
+        if not self._signals:
             self._reload()
+
+    def _wait(self, seconds: float) -> None:
+        """Waits until a signal or a child says something, and hears it."""
+        woken = self._woken.fileno()
+        channels = {child.channel.fileno(): child.channel for child in self._children.values()}
+        poll = select.poll()
+        for number in (woken, self._ready):
+            poll.register(number, select.POLLIN)
+        for number, channel in channels.items():
+            if channel.is_open:
+                poll.register(number, select.POLLIN | (select.POLLOUT if channel.has_unsent else 0))
+        for number, event in poll.poll(seconds * 1000):
+            if number == self._ready:
+                self._count_ready()
+            elif number == woken:
+                for heard in self._woken.recv(4096):
+                    self._heard(signal.Signals(heard))
+            elif event & select.POLLOUT:
+                channels[number].push()
+            else:
+                channels[number].hear()
 
     def _heard(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP and not self._signals:
-            self._file.take()
-            self._reload()
+            self._source.request()
         elif number in {signal.SIGTERM, signal.SIGINT}:
             self._signals += 1
             self._due.clear()
@@ -151,6 +161,7 @@ class Supervisor:
             if not pid:
                 return
             if child := self._children.pop(pid, None):  # else it was an orphan, and we are PID 1
+                child.channel.close()
                 self._ended(child, os.waitstatus_to_exitcode(status))
 
     def _ended(self, child: _Child, status: int) -> None:
@@ -172,23 +183,28 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGTERM)
 
     def _reload(self) -> None:
-        try:
-            settings = self._reread()
-            life.tls_context(settings)
-        except SettingsError as error:
-            life.say_unusable(error)
-            return
-        former, self._settings = self._settings, settings
+        if settings := life.look(self._source):
+            self._former = self._former or self._settings
+            self._settings = settings
+            life.configure_log(settings)
+            self._pass_settings_on()
+        staying = [child for child in self._children.values() if not child.dismissed]
+        if self._former and all(child.channel.is_confirmed for child in staying):
+            life.say_reloaded(self._former, self._settings)
+            self._former = None
+
+    def _pass_settings_on(self) -> None:
         there = set()
         for child in self._children.values():
-            child.dismissed = child.number > settings.workers
-            os.kill(child.pid, signal.SIGTERM if child.dismissed else signal.SIGHUP)
-            if not child.dismissed:
+            if child.number > self._settings.workers and not child.dismissed:
+                child.dismissed = True
+                os.kill(child.pid, signal.SIGTERM)
+            elif not child.dismissed:
+                child.channel.send(self._settings)
                 there.add(child.number)
-        for number in range(1, settings.workers + 1):
+        for number in range(1, self._settings.workers + 1):
             if number not in there and number not in self._due:
                 self._start(number)
-        life.say_reloaded(former, settings)
 
     def _count_ready(self) -> None:
         self._count += len(os.read(self._ready, 4096))
@@ -197,12 +213,11 @@ class Supervisor:
             life.say_ready(self._settings, self._listener.port)
 
     def _start(self, number: int) -> None:
-        # A child that is told to reload before it can hear of that shall not end for it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        channel = SettingsChannel()
         pid = os.fork()
         if pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-            self._children[pid] = _Child(number, pid)
+            channel.child_end.close()
+            self._children[pid] = _Child(number, pid, channel)
             return
         status = 1
         try:
@@ -210,8 +225,12 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for heard in _HEARD:
                 signal.signal(heard, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent hears it, and sends what it reads
             os.close(self._held)
-            self._run_loop(self._serve() if number else self._keep_hall())
+            for one in (channel, *(child.channel for child in self._children.values())):
+                one.close()
+            end = channel.child_end
+            self._run_loop(self._serve(end) if number else self._keep_hall(end))
             status = 0
         except SettingsError as error:
             log.write(str(error))
@@ -221,35 +240,37 @@ class Supervisor:
             log.flush()
             os._exit(status)
 
-    async def _serve(self) -> None:
+    async def _serve(self, end: socket.socket) -> None:
         stop, path, census_path = life.Stop(self._alive), *self._paths
-        worker = life.Life(self._settings, self._listener, self._reread, self._clock)
+        worker = life.Life(self._settings, self._listener, self._clock)
         board, link = Board(self._clock), HostLink(path)
         await link.start(board)
         bulletin = Bulletin(board)
         worker.app.join(bulletin)
         census = worker.app.census = HostCensus(worker.app.meter, census_path)
-        _on_hang_up(worker.reload)
+        receiving = asyncio.create_task(receive(end, worker.take))
         await worker.serve(stop, lambda: os.write(self._say_ready, b"."))
+        receiving.cancel()
         bulletin.close()
         await census.close()
         await link.close()
 
-    async def _keep_hall(self) -> None:
+    async def _keep_hall(self, end: socket.socket) -> None:
         self._listener.close()
         reload = asyncio.Event()
 
-        def read_again() -> None:
-            with contextlib.suppress(SettingsError):  # the parent tells of it
-                self._settings = self._reread()
+        def go_by(settings: Settings) -> None:
+            life.configure_log(settings)
+            self._settings = settings
             reload.set()
 
-        _on_hang_up(read_again)
+        receiving = asyncio.create_task(receive(end, go_by))
         stop = life.Stop(self._alive)
         board, counted = self._hall
         census = CensusHall(self._clock)
         await census.serve(counted)
         await keep_hall(board, self._link, stop.first, reload, clock=self._clock)
+        receiving.cancel()
         await census.close()
 
     def _link(self) -> Replicas | None:
@@ -264,9 +285,3 @@ def _bound(path: Path) -> socket.socket:
     bound.bind(str(path))
     bound.listen(128)
     return bound
-
-
-def _on_hang_up(reload: Callable[[], object]) -> None:
-    """From now on, this process hears when it is to reload, and what came before as well."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

@@ -8,6 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxycore.bench import Doubling
+from proxycore.quoting import unquoted, without_comment
+from proxycore.regular_file import FileError, TextFiles
+from proxycore.setting_names import KEY_PREFIXES
 
 MEGABYTE = 1024 * 1024
 
@@ -22,76 +25,80 @@ _SENDABLE = re.compile(r"[\x21-\x7e]+")
 _ORIGIN = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 
 
-class VariablesReader:
-    """Reads single variables; `mistakes` and `warnings` are what is wrong and what is odd about them."""
+_SECRETS = ("ADMIN_API_KEY", "UPSTREAM_PROXY", "REDIS_URL")
+_IN_FILE = "_FILE"
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = {name: value.strip() for name, value in variables.items()}
+
+class VariablesReader:
+    """Reads single variables; `mistakes` and `warnings` are what is wrong and what is odd about them.
+
+    A secret may be in a file instead, which `NAME_FILE` names. `known` are the names that were asked for.
+    """
+
+    def __init__(self, variables: Mapping[str, str], files: TextFiles) -> None:
         self.mistakes: list[str] = []
         self.warnings: list[str] = []
+        self.known = {f"{name}{_IN_FILE}" for name in _SECRETS}
+        self._files = files
+        self._values = {name: without_comment(value) for name, value in variables.items()}
+        self._commented = {name for name, value in variables.items() if _had_comment(value)}
+        self._told_as: dict[str, str] = {}  # variable -> the one that names its file
+        for name in [name for name, value in self._values.items() if value and _names_secret_file(name)]:
+            self._take_from_file(name)
 
-    def google_keys(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The Gemini API keys by their names, and the projects that are told of some."""
-        keys: dict[str, str] = {}
-        projects: dict[str, str] = {}
-        for variable, suffix, secret in self._named("GOOGLE_API_KEY"):
-            name, _, project = suffix.partition("__")
-            if not (name and project):
-                name, project = suffix, ""
-            if not secret:
-                self.warnings.append(f"{variable}: empty, ignored")
-            elif is_placeholder(secret):
-                self.warnings.append(f"{variable}: still a placeholder, ignored; put a Gemini API key there")
-            elif not _SENDABLE.fullmatch(secret):
-                self.warnings.append(f"{variable}: has spaces or characters that no API key has, ignored")
-            elif secret in keys.values():
-                twin = next(other for other, known in keys.items() if known == secret)
-                self.warnings.append(f"{variable}: the same key as key {twin}, counted once")
-            elif name in keys:
-                self.warnings.append(f"{variable}: there is a key {name} already, ignored")
-            else:
-                keys[name] = secret
-                if project:
-                    projects[name] = project
-        return keys, projects
+    def _take_from_file(self, variable: str) -> None:
+        secret = variable.removesuffix(_IN_FILE)
+        path = self.text(variable)
+        del self._values[variable]
+        if self._values.get(secret):
+            self.mistakes.append(f"{variable}: {secret} is set too; keep one of them")
+            return
+        self._told_as[secret] = variable
+        text = without_comment(self.file_text(variable, path))
+        if text:
+            self._values[secret] = text
+        elif not any(mistake.startswith(f"{variable}: ") for mistake in self.mistakes):
+            self.mistakes.append(f"{variable}: the file is empty")
 
-    def client_keys(self) -> dict[str, str]:
-        """The client keys by their names."""
-        keys: dict[str, str] = {}
-        for variable, name, secret in self._named("OUTPUT_API_KEY"):
-            if secret and is_placeholder(secret):
-                self.mistakes.append(
-                    f"{variable}: still a placeholder; choose a long random secret, or remove the line"
-                )
-            elif secret and not _SENDABLE.fullmatch(secret):
-                self.mistakes.append(f"{variable}: has spaces or characters that a header can't carry")
-            elif secret and name in keys:
-                self.mistakes.append(f"{variable}: there is a client key {name} already; choose another name")
-            elif secret:
-                keys[name] = secret
-        return keys
+    def file_text(self, variable: str, path: str) -> str:
+        """The text of a file that a variable names; empty if it can't be used.
 
-    def admin_key(self) -> str | None:
-        """The admin key; None if there is none."""
-        secret = self.text("ADMIN_API_KEY")
-        if secret and is_placeholder(secret):
-            self.mistakes.append("ADMIN_API_KEY: still a placeholder; choose a long random secret")
-        elif secret and not _SENDABLE.fullmatch(secret):
-            self.mistakes.append("ADMIN_API_KEY: has spaces or characters that a header can't carry")
-        return secret or None
+        Raises StillChangingError.
+        """
+        try:
+            return self._files.text(Path(path))
+        except FileError as error:
+            self.mistakes.append(f"{variable}: {_shown(path)}{error}")
+            return ""
 
-    def _named(self, prefix: str) -> list[tuple[str, str, str]]:
+    def named(self, prefix: str) -> list[tuple[str, str, str]]:
+        """Variables with a name that begins so, in the order in which people count: how to call the variable
+        in messages, what follows the prefix (`default` for nothing), and the value.
+        """
         found = []
-        for variable, value in self._variables.items():
+        for variable in self._values:
             if variable == prefix:
-                found.append((variable, "default", value))
+                found.append((variable, "default"))
             elif variable.startswith(f"{prefix}_") and variable != f"{prefix}_":
-                found.append((variable, variable.removeprefix(f"{prefix}_"), value))
-        return sorted(found, key=lambda entry: _natural(entry[1]))
+                found.append((variable, variable.removeprefix(f"{prefix}_")))
+        found.sort(key=lambda entry: _natural(entry[1]))
+        return [(self.told_as(variable), name, self.text(variable)) for variable, name in found]
+
+    def is_filled(self, variable: str) -> bool:
+        """Whether a variable has a value, other than one that only names a secret's file."""
+        return bool(self._values.get(variable))
+
+    def told_as(self, variable: str) -> str:
+        """What a variable is called in messages: where its value comes from a file, the one that names it."""
+        return self._told_as.get(variable, variable)
 
     def text(self, variable: str) -> str:
-        """A variable as it is; empty if there is none."""
-        return self._variables.get(variable, "")
+        """A variable without quotes and comment; empty if there is none."""
+        self.known.add(variable)
+        if variable in self._commented:
+            self._commented.remove(variable)
+            self.warnings.append(f"{variable}: what follows the # is taken for a comment, and left out")
+        return self._values.get(variable, "")
 
     def number(
         self, variable: str, default: float, *, most: float = 1e9, whole: bool = False, positive: bool = False
@@ -170,12 +177,12 @@ class VariablesReader:
             )
         except ValueError:
             usable = False
+        told_as = self.told_as(variable)
         if not usable or parts.scheme not in schemes:
-            self.mistakes.append(
-                f"{variable}: not a URL that begins with {', '.join(s + '://' for s in schemes)}"
-            )
+            begins = ", ".join(f"{scheme}://" for scheme in schemes)
+            self.mistakes.append(f"{told_as}: not a URL that begins with {begins}")
         elif bare is not None and ({"?", "#"} & set(value) or (parts.path if bare else "@" in parts.netloc)):
-            self.mistakes.append(f"{variable}: has {'a path' if bare else 'a user name'}, query or fragment")
+            self.mistakes.append(f"{told_as}: has {'a path' if bare else 'a user name'}, query or fragment")
         return value
 
     def origins(self, variable: str) -> tuple[str, ...]:
@@ -192,6 +199,31 @@ class VariablesReader:
 def is_placeholder(secret: str) -> bool:
     """Whether this stands where a secret belongs."""
     return secret in PLACEHOLDERS or _PLACEHOLDER_LIKE.fullmatch(secret) is not None
+
+
+def is_sendable(secret: str) -> bool:
+    """Whether a header field can carry it."""
+    return _SENDABLE.fullmatch(secret) is not None
+
+
+def _names_secret_file(variable: str) -> bool:
+    secret = variable.removesuffix(_IN_FILE)
+    is_key = any(secret == prefix or secret.startswith(f"{prefix}_") for prefix in KEY_PREFIXES)
+    return secret != variable and (is_key or secret in _SECRETS)
+
+
+def _had_comment(value: str) -> bool:
+    return "#" in value and without_comment(value) != unquoted(value)
+
+
+def _shown(path: str) -> str:
+    """A path for messages; nothing when it may be a secret that was put into the wrong variable."""
+    try:
+        folder = Path(path).parent
+        is_path = folder.is_dir() and str(folder) not in {".", "/"}
+    except (OSError, ValueError):
+        is_path = False
+    return f"{path!r}: " if is_path else ""
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -79,6 +80,14 @@ async def proxy(
         listener.stop()
         await app.close()
         await server.close_all_connections()
+
+
+@pytest.fixture
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a test sets is in the environment, as far as keys and addresses go."""
+    for name in os.environ:
+        if "API_KEY" in name or name in {"HOST", "PORT", "WORKERS"}:
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

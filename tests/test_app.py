@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 def test_the_ready_line_tells_address_keys_and_whether_a_client_key_is_required(tmp_path: Path) -> None:
-    with program(folder=tmp_path, environment={**KEYS, "OUTPUT_API_KEY": "client-secret"}) as started:
+    with program(folder=tmp_path, environment={**KEYS, "OUTPUT_API_KEY": "the-client-secret"}) as started:
         line = started.wait_for(re.compile(".*ready.*"))[0]
         assert f"http://127.0.0.1:{started.port}, 2 Gemini API keys, client key required" in line
         assert "WARNING" not in started.log

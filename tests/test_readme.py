@@ -39,7 +39,7 @@ def test_the_settings_tables_and_the_example_have_every_variable() -> None:
     in_example = re.findall(r"^#?([A-Z][A-Z_0-9]+)=", example, re.MULTILINE)
     known = {re.sub(r"_(1|2|ALICE)$", "_*", name) for name in in_example}
     assert known == set(variables(README))
-    modules = [ROOT / "proxycore" / name for name in ("settings.py", "variables.py")]
+    modules = [ROOT / "proxycore" / name for name in ("settings.py", "credential_settings.py")]
     source = "".join(module.read_text(encoding="utf-8") for module in modules)
     for name in known - {"GOOGLE_API_KEY_*", "OUTPUT_API_KEY_*"}:
         assert f'"{name.removesuffix("_SECONDS").removesuffix("_MAX")}' in source

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from proxycore.demo import Health, StandIn
-from proxycore.env_file import EnvFile
 from proxycore.key import keys_of
 from tests.conftest import PATIENCE, proxy, rests, settings, until
 from tests.process import TLS, Program, certify, program
@@ -194,20 +193,3 @@ def test_a_key_goes_to_the_project_that_is_told_now_and_keeps_what_is_known_of_i
     assert alone[0].project.keys == [one]
     assert gone not in one.project.keys
     assert not rests(gone)
-
-
-def test_a_file_counts_as_changed_once_it_rests(tmp_path: Path) -> None:
-    path = tmp_path / ".env"
-    file = EnvFile(path)
-    assert [file.changed() for _ in range(3)] == [False, False, False]
-    path.write_text("A=1")
-    assert [file.changed() for _ in range(3)] == [False, True, False]
-    path.write_text("A=12")
-    assert not file.changed()
-    path.write_text("A=123")
-    assert [file.changed() for _ in range(3)] == [False, True, False]
-    path.unlink()
-    assert [file.changed() for _ in range(3)] == [False, True, False]
-    path.write_text("A=1")
-    file.take()
-    assert [file.changed() for _ in range(3)] == [False, False, False]

@@ -1,0 +1,92 @@
+"""The Gemini API keys that settings name: in variables, several in one, and in a file of lines."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from proxycore.quoting import fields_of_line, has_comment, has_lone_quote, listed
+from proxycore.variables import is_placeholder, is_sendable
+
+_TOLD_LINES = 10
+_LONGEST_NAME = 64
+# Google's keys of today. No shape of key is assumed; but a name of this shape is a key in the wrong place.
+_KEY_LIKE = re.compile(r"AIza[\w-]{20,}|AQ\.[\w-]{20,}")
+_IN_NO_KEY = re.compile(r"[,;]")  # which separate keys in a variable
+_NO_NAME = "the second word is no name for a key, ignored; a line is: key [name] [project] [# note]"
+
+
+@dataclass(slots=True)
+class Keyring:
+    """Keys by their names, with their projects and billing accounts; what is odd is left out and told."""
+
+    keys: dict[str, str] = field(default_factory=dict)
+    projects: dict[str, str] = field(default_factory=dict)
+    accounts: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)  # secret -> name
+
+    def add_variable(self, variable: str, suffix: str, value: str) -> None:
+        """The keys of one variable. `suffix` is `name`, `name__project` or `name__project__account`."""
+        name, project, account = _parts(suffix)
+        # Asked before the value is split: a placeholder may have spaces.
+        secrets = [value] if is_placeholder(value) and not _IN_NO_KEY.search(value) else listed(value)
+        if has_comment(value):
+            self.warnings.append(f"{variable}: what follows the # is taken for a comment, and left out")
+        if not secrets:
+            self.warnings.append(f"{variable}: empty, ignored")
+        for number, secret in enumerate(secrets, 1):
+            is_one_of_many = len(secrets) > 1
+            fault = self._add(f"{name}.{number}" if is_one_of_many else name, secret, project, account)
+            if fault:
+                which = f"number {number} of {len(secrets)}: " if is_one_of_many else ""
+                self.warnings.append(f"{variable}: {which}{fault}")
+
+    def add_lines(self, variable: str, text: str) -> None:
+        """The keys of a file: `key [name] [project] [# note]` a line. The file is known by its variable."""
+        faults = list(self._faults_of(text.split("\n")))
+        self.warnings += [f"{variable}: line {line}: {fault}" for line, fault in faults[:_TOLD_LINES]]
+        if len(faults) > _TOLD_LINES:
+            self.warnings.append(f"{variable}: {len(faults) - _TOLD_LINES} more lines like these")
+
+    def _faults_of(self, lines: Iterable[str]) -> Iterable[tuple[int, str]]:
+        for number, line in enumerate(lines, 1):
+            words = fields_of_line(line)
+            if not words:
+                continue
+            secret, name, project, *rest = [*words, "", ""]
+            if _KEY_LIKE.match(name) or len(name) > _LONGEST_NAME:
+                yield number, _NO_NAME
+                continue
+            if fault := self._add(name or self._fingerprint(secret), secret, project, ""):
+                yield number, fault
+            if any(rest):
+                yield number, "has more words than key, name and project; put # before a note"
+
+    def _add(self, name: str, secret: str, project: str, account: str) -> str:
+        """Adds a key, or returns what is wrong with it."""
+        if not f"{name}{project}{account}".isprintable():
+            return "the key's name has characters that can't be shown, ignored"
+        if is_placeholder(secret):
+            return "still a placeholder, ignored; put a Gemini API key there"
+        if not is_sendable(secret) or _IN_NO_KEY.search(secret) or has_lone_quote(secret):
+            return "has characters that no API key has, ignored"
+        if secret in self._names:
+            return f"the same key as key {self._names[secret]}, counted once"
+        if name in self.keys:
+            return f"there is a key {name} already, ignored"
+        self.keys[name], self._names[secret] = secret, name
+        self.projects |= {name: project} if project else {}
+        self.accounts |= {name: account} if account else {}
+        return ""
+
+    def _fingerprint(self, secret: str) -> str:
+        """A name that stays the same when lines are moved."""
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+        return next((digest[:n] for n in (8, 12, 16) if digest[:n] not in self.keys), digest)
+
+
+def _parts(suffix: str) -> tuple[str, str, str]:
+    name, _, rest = suffix.partition("__")
+    project, _, account = rest.partition("__")
+    return (name, project, account) if name and rest else (suffix, "", "")

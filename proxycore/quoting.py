@@ -1,0 +1,46 @@
+"""Values as people write them: in quotes, with a comment behind, several in one."""
+
+import re
+
+# As python-dotenv cuts unquoted values in `.env`; `docker run --env-file` hands comments on.
+_COMMENT = re.compile(r"\s+#.*")
+_COMMENT_IN_LIST = re.compile(r"(?m)(?:^|\s)#.*$")
+_BETWEEN = re.compile(r"[\s,;]+")
+
+
+def unquoted(value: str) -> str:
+    """The value without white space around it, and without one pair of matching quotes."""
+    value = value.strip()
+    quote = value[:1]
+    if len(value) > 1 and quote in "'\"" and value[-1] == quote and quote not in value[1:-1]:
+        return value[1:-1].strip()
+    return value
+
+
+def without_comment(value: str) -> str:
+    """The value without quotes, and without a comment behind it; a `#` inside quotes is no comment."""
+    plain = unquoted(value)
+    return plain if plain != value.strip() else unquoted(_COMMENT.sub("", value))
+
+
+def has_comment(value: str) -> bool:
+    """Whether a list of keys has a comment in one of its lines."""
+    return _COMMENT_IN_LIST.search(value) is not None
+
+
+def has_lone_quote(value: str) -> bool:
+    """Whether it begins or ends with a quotation mark, once those that match are off."""
+    return bool({value[:1], value[-1:]} & {"'", '"'})
+
+
+def listed(value: str) -> list[str]:
+    """The words of a list: between commas, semicolons and white space, or as JSON and Python write lists."""
+    text = _COMMENT_IN_LIST.sub("", value).strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [word for part in _BETWEEN.split(text) if (word := unquoted(part))]
+
+
+def fields_of_line(line: str) -> list[str]:
+    """The words of a line, without a comment."""
+    return [unquoted(part) for part in _COMMENT_IN_LIST.sub("", line).split()]
