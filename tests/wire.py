@@ -237,8 +237,10 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def connect(port: int) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+async def connect(port: int, address: str | None = None) -> AsyncIterator[Client]:
+    """A connection, from this loopback address if one is given: wrong keys are counted by address."""
+    local = (address, 0) if address else None
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20, local_addr=local)
     try:
         yield Client(reader, writer)
     finally:
@@ -252,8 +254,9 @@ async def ask(
     *fields: tuple[str, str],
     body: bytes | None = None,
     version: str = "1.1",
+    address: str | None = None,
 ) -> Got:
     """One request on a connection of its own."""
-    async with connect(port) as client:
+    async with connect(port, address) as client:
         client.send(method, target, *fields, body=body, version=version)
         return await client.got(bodiless=method == "HEAD")
