@@ -6,11 +6,14 @@ such names are found in requests; `lesson` finds them in answers, and `owners` r
 
 A resource's name is its collection and its id, as in `files/abc`. What belongs to another resource
 (`fileSearchStores/s/documents/d`) goes by the first of both.
+
+What a client can make long costs little: a large body is searched piece by piece, so that others can be
+served in between, and at most `MOST_NAMES` names are found.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -22,8 +25,14 @@ COLLECTIONS = (
 """The collections whose members belong to the project that made them, as a regular expression."""
 
 _MODEL_IN_PATH = re.compile(r"/(models|tunedModels)/([^/:?]+)")
-_MODEL_IN_BODY = re.compile(rb'"(?:model|agent)"\s*:\s*"([^"\\]{1,256})"')
-_PARSED_WHOLE = 1024 * 1024  # bytes; parsing more would hold up the loop for tens of milliseconds
+MOST_NAMES = 256
+"""Different names of resources that are looked for in one request; the others are not."""
+
+_COLON = rb"\s{0,16}:\s{0,16}"  # bounded, as everything that is looked for has to fit into `_OVERLAP`
+_MODEL_IN_BODY = re.compile(rb'"(?:model|agent)"%b"([^"\\]{1,256})"' % _COLON)
+_PARSED_WHOLE = 256 * 1024  # bytes; parsing takes up to 35 ms for each megabyte
+_PIECE = 64 * 1024  # bytes that are searched in one go: 6 ms at most
+_OVERLAP = 9 * 1024  # bytes: more than the longest match
 _LONGEST_NAME = 128  # characters: longer than any model's name, and a bound for what is remembered
 
 # On the OpenAI path a name is an id in a collection that is called the same: `batches/batches/abc`.
@@ -33,15 +42,15 @@ _FIELDS = rb"fileUri|file_uri|uri|fileName|file_name|input_file_id|cachedContent
 _LISTS = rb"fileSearchStoreNames|file_search_store_names"
 _PREVIOUS_FIELDS = rb"previous_interaction_id|previousInteractionId"
 _ANY_NAME = re.compile(rb'"(?:%b|%b|%b)"' % (_FIELDS, _LISTS, _PREVIOUS_FIELDS))
-_NAME_IN_BODY = re.compile(rb'"(?:%b)"\s*:\s*' % _FIELDS + _STRING)
-_NAMES_IN_BODY = re.compile(rb'"(?:%b)"\s*:\s*\[([^\]]{1,8192})' % _LISTS)
+_NAME_IN_BODY = re.compile(rb'"(?:%b)"%b%b' % (_FIELDS, _COLON, _STRING))
+_NAMES_IN_BODY = re.compile(rb'"(?:%b)"%b\[([^\]]{1,8192})' % (_LISTS, _COLON))
 _STRINGS = re.compile(_STRING)
 # Google's ids have no dots, but the names of files on the web do.
 _WHOLE_NAME = re.compile(
     rf"(?:models/[^/]+/)?(?:{COLLECTIONS})/"
     rf"|https?://[^/]+/v\d\w*/(?:models/[^/]+/)?(?:{COLLECTIONS})/[\w-]+(?:[:?/]|$)"
 )
-_PREVIOUS = re.compile(rb'"(?:%b)"\s*:\s*' % _PREVIOUS_FIELDS + _STRING)
+_PREVIOUS = re.compile(rb'"(?:%b)"%b%b' % (_PREVIOUS_FIELDS, _COLON, _STRING))
 _ID_PARAMETERS = frozenset({"previous_interaction_id", "previousInteractionId"})
 _NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
@@ -69,27 +78,57 @@ class Scope:
         return self.model or "no model"
 
 
-def scope_of(path: str, body: bytes, query: str = "") -> Scope:
+Body = bytes | bytearray
+"""A request's body."""
+
+
+def scope_of(path: str, body: Body, query: str = "") -> Scope:
     """The scope of a request, from its path, body and query."""
-    match = _MODEL_IN_PATH.search(path)
-    document = {} if match else _parsed(body)
-    if match:
-        name = unquote(match[2])
-        model = f"tunedModels/{name}" if match[1] == "tunedModels" else name
-    else:
-        model = _model_in(document, body)
+    steps = scope_steps(path, body, query)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            scope: Scope = end.value
+            return scope
+
+
+def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None, Scope]:
+    """The same, in steps of a few milliseconds; a body of up to `_PARSED_WHOLE` bytes takes a single one."""
+    model = _model_in_path(path)
+    document = {} if model else _parsed(body)
     in_path = resource_in(path)
     found = dict.fromkeys([in_path] if in_path else [])
-    if query:
-        found |= dict.fromkeys(_names_in_query(query))
-    if _ANY_NAME.search(body):
-        found |= dict.fromkeys(_names_in(body))
+    _add(found, _names_in_query(query))
+    model = model or _model_in(document)
+    for start in range(0, len(body), _PIECE):
+        if start >= _PARSED_WHOLE:
+            yield
+        if not model and len(body) > _PARSED_WHOLE:
+            model = _model_in_piece(body, start)
+        if len(found) < MOST_NAMES and _ANY_NAME.search(body, start, start + _PIECE + _OVERLAP):
+            _add(found, _names_in(body, start))
     perhaps: tuple[str, ...] = ()
     if _NAMES_BY_ID.search(path):
-        found |= dict.fromkeys(_environments_in(document))
-        agent = document.get("agent")
-        perhaps = (_named("agents", agent),) if isinstance(agent, str) else ()
+        _add(found, _environments_in(document))
+        perhaps = tuple(_agents_in(document))
     return Scope(model[:_LONGEST_NAME], tuple(found), perhaps)
+
+
+def _model_in_path(path: str) -> str:
+    match = _MODEL_IN_PATH.search(path)
+    if not match:
+        return ""
+    name = unquote(match[2])
+    return f"tunedModels/{name}" if match[1] == "tunedModels" else name
+
+
+def _add(found: dict[str, None], names: Iterable[str]) -> None:
+    """Adds names up to `MOST_NAMES` in all, reading no further than that takes."""
+    for name in names:
+        if len(found) >= MOST_NAMES:
+            return
+        found[name] = None
 
 
 def resource_in(path: str) -> str | None:
@@ -108,14 +147,22 @@ def _names_in_query(query: str) -> Iterator[str]:
             yield found
 
 
-def _names_in(body: bytes) -> Iterator[str]:
-    for match in _NAME_IN_BODY.finditer(body):
+def _names_in(body: Body, start: int) -> Iterator[str]:
+    """The names that begin in the piece of the body at `start`."""
+    for match in _matches(_NAME_IN_BODY, body, start):
         yield from _name_of(match[1])
-    for match in _NAMES_IN_BODY.finditer(body):
-        for text in _STRINGS.findall(match[1]):
-            yield from _name_of(text)
-    for text in _PREVIOUS.findall(body):
-        yield _named("interactions", _unescaped(text))
+    for match in _matches(_NAMES_IN_BODY, body, start):
+        for text in _STRINGS.finditer(match[1]):
+            yield from _name_of(text[1])
+    for match in _matches(_PREVIOUS, body, start):
+        yield _named("interactions", _unescaped(match[1]))
+
+
+def _matches(pattern: re.Pattern[bytes], body: Body, start: int) -> Iterator[re.Match[bytes]]:
+    for match in pattern.finditer(body, start, start + _PIECE + _OVERLAP):
+        if match.start() >= start + _PIECE:
+            return  # the next piece begins with it
+        yield match
 
 
 def _name_of(text: bytes) -> Iterator[str]:
@@ -133,6 +180,11 @@ def _environments_in(document: dict[str, Any]) -> Iterator[str]:
         yield _named("environments", value)
 
 
+def _agents_in(document: dict[str, Any]) -> Iterator[str]:
+    if isinstance(agent := document.get("agent"), str):
+        yield _named("agents", agent)
+
+
 def _named(collection: str, identifier: str) -> str:
     prefix = f"{collection}/"
     return identifier if identifier.startswith(prefix) else prefix + identifier
@@ -148,7 +200,7 @@ def _unescaped(text: bytes) -> str:
         return plain
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parsed(body: Body) -> dict[str, Any]:
     if len(body) > _PARSED_WHOLE:
         return {}
     try:
@@ -158,11 +210,13 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _model_in(document: dict[str, Any], body: bytes) -> str:
-    if len(body) > _PARSED_WHOLE:
-        match = _MODEL_IN_BODY.search(body)
-        return match[1].decode(errors="replace").removeprefix("models/") if match else ""
+def _model_in(document: dict[str, Any]) -> str:
     setup = document.get("setup")  # with which a Live session begins
     named = setup if isinstance(setup, dict) else document
     model = named.get("model") or named.get("agent")
     return model.removeprefix("models/") if isinstance(model, str) else ""
+
+
+def _model_in_piece(body: Body, start: int) -> str:
+    match = next(_matches(_MODEL_IN_BODY, body, start), None)
+    return match[1].decode(errors="replace").removeprefix("models/") if match else ""

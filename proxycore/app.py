@@ -51,6 +51,7 @@ from proxycore.status import (
     ReadyHandler,
     page_files,
 )
+from proxycore.turns import Turns
 from proxycore.updates import Updates
 from proxycore.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.upstream import Route, Upstream
@@ -89,6 +90,7 @@ class ProxyApplication(Application):
             owners=self.owners,
             upstream=self.upstream,
             meter=self.meter,
+            turns=Turns(),
             max_attempts=settings.max_attempts,
             clock=clock,
             source=source,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import brotli
 
-LARGEST = 8 * 1024 * 1024
-"""Bytes that a decoded body may have; a bomb beyond it counts as unreadable."""
+LARGEST = 256 * 1024
+"""Bytes that a decoded body may have: Google's errors have a few thousand. One beyond it is unreadable."""
 
 _PIECE = 64 * 1024  # bytes that are unfolded at once
 

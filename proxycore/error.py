@@ -17,6 +17,9 @@ from proxycore.headers import Fields
 LONGEST_TOLD = 86400.0
 """Seconds that an answer can bench a key for: Google's longest quota window is a day."""
 
+_MOST_OBJECTS = 32  # of a list in an error that are read; Google's have a few
+_LONGEST_REASON = 100  # characters; Google's are words
+
 _RETRY_IN = re.compile(r"[Rr]etry in ((?:[\d.]+(?:ms|s|m|h))+)")
 _DURATION = re.compile(r"([\d.]+)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -73,7 +76,7 @@ def read_error(text: bytes | None) -> GoogleError | None:
 
 def _read_error_info(error: GoogleError, detail: dict[str, Any]) -> None:
     if reason := _string(detail, "reason"):
-        error.reasons.add(reason)
+        error.reasons.add(reason[:_LONGEST_REASON])
     metadata = detail.get("metadata")
     if not isinstance(metadata, dict):
         return
@@ -85,7 +88,8 @@ def _read_error_info(error: GoogleError, detail: dict[str, Any]) -> None:
 
 def _objects(container: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
     value = container.get(name)
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
+    items = value[:_MOST_OBJECTS] if isinstance(value, list) else []
+    return (item for item in items if isinstance(item, dict))
 
 
 def _string(container: dict[str, Any], name: str) -> str:

@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass, replace
 
 from proxycore.affinity import Scope
-from proxycore.coding import decode
+from proxycore.coding import LARGEST, decode
 from proxycore.head import Head
 from proxycore.headers import Redactor
 from proxycore.verdict import Verdict, judge
 
-KEPT_BYTES = 1024 * 1024
-"""Bytes of a body that are kept; Google's errors have a few thousand."""
+KEPT_BYTES = LARGEST
+"""Bytes of a body that are kept. A larger one is not passed on, since its secrets would not be found."""
 
 # google.rpc.Code, as AIP-193 writes it.
 _STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')

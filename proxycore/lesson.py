@@ -6,6 +6,7 @@ costs the same memory. Only answers that can tell of a resource are read, never 
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from proxycore.affinity import COLLECTIONS
 from proxycore.coding import Unfolding
@@ -28,6 +29,8 @@ _NAME = re.compile(
 _ID = re.compile(rb'"(id|interaction_id|environment_id)"\s{0,8}:\s{0,8}"([^"/\\\s]{1,512})"')
 _COLLECTION_OF = {b"interaction_id": "interactions", b"environment_id": "environments"}
 _WINDOW = 1200  # bytes: more than the longest thing that is looked for
+_MOST_NAMES = 5000  # that one answer teaches: Google's longest pages have a thousand items
+_LARGEST = 2 * 1024 * 1024  # bytes that one piece may unfold to; one that has more is made to cost time
 
 
 class Lesson:
@@ -38,21 +41,32 @@ class Lesson:
         called_by_id = _CALLED_BY_ID.match(path)
         self._collection = called_by_id[1] if called_by_id else ""
         self._window = b""
+        self._known: set[str] = set()
+        self._over = False
 
     def read(self, chunk: bytes) -> set[str]:
-        """The names in the next piece of the answer's body."""
-        names: set[str] = set()
-        for piece in self._text.unfold(chunk):
+        """The new names in the next piece of the answer's body; none once there were too many."""
+        found: set[str] = set()
+        bytes_left = max(_LARGEST, len(chunk))
+        for piece in self._text.unfold(chunk) if not self._over else ():
             self._window += piece
-            names.update(self._names())
+            found.update(islice(self._names(), _MOST_NAMES))
             self._window = self._window[-_WINDOW:]
-        return names
+            bytes_left -= len(piece)
+            if bytes_left < 0 or len(found) >= _MOST_NAMES:
+                self._over = True
+                break
+        found -= self._known
+        self._known |= found
+        self._over |= len(self._known) >= _MOST_NAMES
+        return found
 
     def _names(self) -> Iterator[str]:
         for match in _NAME.finditer(self._window):
             yield match[1].decode(errors="replace")
-        for field, text in _ID.findall(self._window) if self._collection else ():
-            yield f"{_COLLECTION_OF.get(field, self._collection)}/{text.decode(errors='replace')}"
+        for match in _ID.finditer(self._window) if self._collection else ():
+            collection = _COLLECTION_OF.get(match[1], self._collection)
+            yield f"{collection}/{match[2].decode(errors='replace')}"
 
 
 def lesson_in(path: str, fields: Fields) -> Lesson | None:

@@ -7,7 +7,7 @@ that can't be asked doesn't hide the others: the answer names it in `X-Incomplet
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from proxycore.failover import FEW
 from proxycore.headers import credential
 from proxycore.kept import Kept
 from proxycore.key import Key
-from proxycore.lesson import lesson_in
+from proxycore.lesson import Lesson, lesson_in
 from proxycore.pages import Page, Place, page_for, place_of, query_at
 from proxycore.passage import Answer, Passage
 from proxycore.relay import RelayHandler
@@ -25,7 +25,9 @@ from proxycore.verdict import Then
 
 _AT_ONCE = 8  # keys that are asked together, so that hundreds don't take a minute
 _PAUSE = 0.1  # seconds before a key is asked again, after the upstream's trouble
-_LARGEST_ANSWER = 32 * 1024 * 1024  # bytes of one key's page
+_LARGEST_ANSWER = 8 * 1024 * 1024  # bytes of one key's page
+_MOST_VALUES = 200_000  # in one key's page: parsing takes 100 ns for each, and holds up everyone
+_PIECE = 64 * 1024  # bytes that are searched for names in one go
 
 
 class ListHandler(RelayHandler):
@@ -50,13 +52,15 @@ class ListHandler(RelayHandler):
         # The page begins with one key, which may well be enough.
         for group in (keys[:1], *_groups(keys[1:])):
             for key, passage in zip(group, await self._ask_all(group, token), strict=True):
-                document = _document_of(passage.last) if passage else None
+                await asyncio.sleep(0)  # others are served between two answers that have to be parsed
+                body = _page_in(passage.last) if passage else b""
+                document = _document_of(body)
                 if document is not None:
-                    if not page.add(key.name, document):
+                    if not page.add(key.name, document, len(body)):
                         self._send_page(page, missing)
                         return
-                elif passage and passage.verdict.then is Then.RELAY and isinstance(passage.last, Kept):
-                    self.send_kept(passage.last)  # about the request, so that no key would say otherwise
+                elif passage and (refusal := _refusal_in(passage)):
+                    self.send_kept(refusal)  # about the request, so that no key would say otherwise
                     return
                 else:
                     missing.append(key.name)
@@ -95,12 +99,17 @@ class ListHandler(RelayHandler):
             head = await attempt.head()
             body = await attempt.read(_LARGEST_ANSWER)
             if head.status == 200 and body and (lesson := lesson_in(self.path, head.fields)):
-                self.pool.owners.hear(lesson.read(body), key)
+                await self.pool.turns.run(self._learn(lesson, body, key))
             return Kept(head, body)
         except UpstreamError as error:
             return error.with_traceback(None)
         finally:
             attempt.end()
+
+    def _learn(self, lesson: Lesson, body: bytes, key: Key) -> Generator[None, None, None]:
+        for start in range(0, len(body), _PIECE):
+            self.pool.owners.hear(lesson.read(body[start : start + _PIECE]), key)
+            yield
 
     def _send_page(self, page: Page, missing: list[str]) -> None:
         try:
@@ -124,11 +133,21 @@ def _groups(keys: Sequence[Key]) -> list[Sequence[Key]]:
     return [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
 
 
-def _document_of(answer: Answer | None) -> dict[str, Any] | None:
-    if not isinstance(answer, Kept) or answer.head.status != 200:
+def _refusal_in(passage: Passage) -> Kept | None:
+    last = passage.last
+    relayed = passage.verdict.then is Then.RELAY and isinstance(last, Kept) and last.head.status >= 300
+    return last if relayed and isinstance(last, Kept) else None
+
+
+def _page_in(answer: Answer | None) -> bytes:
+    return (answer.body or b"") if isinstance(answer, Kept) and answer.head.status == 200 else b""
+
+
+def _document_of(body: bytes) -> dict[str, Any] | None:
+    if sum(map(body.count, (b",", b"{", b"["))) > _MOST_VALUES:
         return None
     try:
-        document = json.loads(answer.body or b"", parse_float=_finite, parse_constant=_finite)
+        document = json.loads(body, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Coroutine
+from itertools import islice
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -21,7 +22,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from proxycore.affinity import Scope, scope_of
+from proxycore.affinity import MOST_NAMES, Scope, scope_steps
 from proxycore.attempt import UpstreamError
 from proxycore.headers import Fields, credential, query_values, upstream_fields, without_credentials
 from proxycore.key import Key
@@ -41,6 +42,7 @@ _HANDLE = re.compile(rb'"handle"\s*:\s*"([^"\\]{1,2048})"')
 _REGULAR = {1000, 1001, 1005}  # codes of sessions that ended as they should (RFC 6455 §7.4.1)
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _TOKEN_OF_HTTP = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_SEARCHED = 64 * 1024  # bytes of a message that are searched for a handle
 _LONGEST_REASON = 123  # bytes, in UTF-8 (RFC 6455 §5.5)
 
 
@@ -178,7 +180,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
         """Moves the session to the key that owns what its first message names, if that is another."""
         owners = self.pool.owners
         body = message.encode() if isinstance(message, str) else message
-        scope = scope_of("", body)
+        scope = await self.pool.turns.run(scope_steps("", body))
         self.record.model = scope.model
         try:
             owner = owners.owner(Scope(scope.model, (*scope.resources, *_handles_in(_HANDLE, body))))
@@ -205,7 +207,7 @@ class LiveHandler(RelayHandler, WebSocketHandler):
         try:
             async for message in session:
                 body = message.encode() if isinstance(message, str) else message
-                if self._key and b'"newHandle"' in body:
+                if self._key and b'"newHandle"' in body[:_SEARCHED]:
                     self.pool.owners.learn(_handles_in(_NEW_HANDLE, body), self._key)
                 if b'"usageMetadata"' in body:
                     self.use(usage_in(body))
@@ -285,7 +287,8 @@ def _token_fields(request: HTTPServerRequest) -> Fields:
 
 
 def _handles_in(pattern: re.Pattern[bytes], body: bytes) -> list[str]:
-    return [f"handle/{text.decode(errors='replace')}" for text in pattern.findall(body)]
+    matches = islice(pattern.finditer(body, 0, _SEARCHED), MOST_NAMES)
+    return [f"handle/{match[1].decode(errors='replace')}" for match in matches]
 
 
 def _reason(text: str) -> str:

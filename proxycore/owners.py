@@ -4,13 +4,17 @@ Owners are learned from answers. What is not remembered (made before a restart, 
 that names it asks one key after the other, and the one that knows it teaches.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from proxycore.affinity import Scope
 from proxycore.key import Key
 
 _CAPACITY = 100_000  # names that are remembered; one takes about 250 bytes
+_LONGEST_NAME = 2100  # characters that are remembered; a Live session's handle has up to 2,055
+_SHOWN = 8  # names that a message lists
 # Seconds: files are deleted after 48 hours (ai.google.dev/gemini-api/docs/files), and nobody goes on with an
 # upload or a group after that. Others may last for good.
 _LIFETIMES = {"files": 48 * 3600.0, "upload": 48 * 3600.0, "group": 48 * 3600.0}
@@ -20,7 +24,9 @@ class OwnersDifferError(Exception):
     """A request names resources of different keys. The message says which and what to do."""
 
     def __init__(self, names: "dict[str, Key]") -> None:
-        listed = ", ".join(f"{name} (key {key.name})" for name, key in names.items())
+        shown = islice(_of_different_keys_first(names).items(), _SHOWN)
+        listed = ", ".join(f"{name} (key {key.name})" for name, key in shown)
+        listed += f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         super().__init__(
             f"These belong to different Gemini projects, and no key can use them together: {listed}. Make"
             " them again, with the same X-Resource-Group header on each request: then one key has them all."
@@ -42,7 +48,7 @@ class Owners:
     def __init__(self, clock: Callable[[], float], capacity: int = _CAPACITY) -> None:
         self._clock = clock
         self._capacity = capacity
-        self._entries: dict[str, _Entry] = {}  # the longest unused first
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the longest unused first
         self._there: frozenset[Key] | None = None  # None: whoever comes
         self.on_learned: Callable[[str, Key, float], None] = lambda *_: None
 
@@ -51,10 +57,13 @@ class Owners:
 
     def of(self, name: str) -> Key | None:
         """The owner of a resource, None when it is not known."""
-        entry = self._entries.pop(name, None)
-        if entry is None or entry.until <= self._clock():
+        entry = self._entries.get(name)
+        if entry is None:
             return None
-        self._entries[name] = entry
+        if entry.until <= self._clock():
+            del self._entries[name]
+            return None
+        self._entries.move_to_end(name)
         return entry.key
 
     def hear(self, names: Iterable[str], key: Key) -> None:
@@ -69,18 +78,22 @@ class Owners:
         if self._there is not None and key not in self._there:
             return  # it was removed meanwhile
         for name in names:
+            if len(name) > _LONGEST_NAME:
+                continue
             until = self._clock() + _LIFETIMES.get(name.partition("/")[0], float("inf"))
-            known = self._entries.pop(name, None)
+            known = self._entries.get(name)
             self._entries[name] = _Entry(key, until)
+            self._entries.move_to_end(name)
             if known is None or known.key is not key:
                 self.on_learned(name, key, until)
             if len(self._entries) > self._capacity:
-                del self._entries[next(iter(self._entries))]
+                self._entries.popitem(last=False)
 
     def keep(self, keys: Iterable[Key]) -> None:
         """Only these keys are there from now on."""
         self._there = frozenset(keys)
-        self._entries = {name: entry for name, entry in self._entries.items() if entry.key in self._there}
+        kept = [(name, entry) for name, entry in self._entries.items() if entry.key in self._there]
+        self._entries = OrderedDict(kept)
 
     def owner(self, scope: Scope) -> Key | None:
         """The key that a request with this scope has to go to, None when it is not known.
@@ -92,3 +105,8 @@ class Owners:
         if len(set(owners.values())) > 1:
             raise OwnersDifferError(owners)
         return next(iter(owners.values()), None)
+
+
+def _of_different_keys_first(names: "dict[str, Key]") -> "dict[str, Key]":
+    one_each = {key: name for name, key in reversed(names.items())}
+    return {name: key for key, name in reversed(one_each.items())} | names

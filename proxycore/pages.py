@@ -21,6 +21,8 @@ _DEFAULT_SIZE = 50  # of a page, where the request leaves it open
 _TOKEN_NAMES = ("pageToken", "page_token", "page.token")
 _SIZE_NAMES = ("pageSize", "page_size")
 _SIZE = re.compile(r"[1-9][0-9]{0,8}")
+_LARGEST_SIZE = 1000  # items; Google's largest pages have as many
+_LARGEST = 16 * 1024 * 1024  # bytes of a page, unless one key's answer alone has more
 _SNAKE = re.compile(r"(?:interactions|agents|webhooks|triggers|environments|credentials|voices)/?$")
 
 
@@ -70,13 +72,14 @@ class Page:
     size: int = _DEFAULT_SIZE
     count: int = 0
     following: Place | None = None
+    _bytes: int = 0
     _document: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, key: str, document: dict[str, Any]) -> bool:
-        """Adds what a key answered; False when the page ends before it, or with it."""
+    def add(self, key: str, document: dict[str, Any], size: int = 0) -> bool:
+        """Adds what a key answered, in `size` bytes; False when the page ends before it, or with it."""
         items = [value for value in document.values() if isinstance(value, list)]
         count = sum(map(len, items))
-        if count and self.count and self.count + count > self.size:
+        if count and self.count and (self.count + count > self.size or self._bytes + size > _LARGEST):
             self.following = Place(key)
             return False
         for name, value in document.items():
@@ -88,7 +91,7 @@ class Page:
                     self._document[name] = value
             elif name not in ("nextPageToken", "next_page_token"):
                 self._document.setdefault(name, value)
-        self.count += count
+        self.count, self._bytes = self.count + count, self._bytes + size
         token = document.get("nextPageToken") or document.get("next_page_token")
         if token:
             self.following = Place(key, str(token))
@@ -105,4 +108,4 @@ def page_for(path: str, query: str) -> Page:
     """An empty page of the size that the request asks for."""
     values = parse_qs(query)
     size = next((values[name][0] for name in _SIZE_NAMES if name in values), "")
-    return Page(path, int(size) if _SIZE.fullmatch(size) else _DEFAULT_SIZE)
+    return Page(path, min(int(size), _LARGEST_SIZE) if _SIZE.fullmatch(size) else _DEFAULT_SIZE)

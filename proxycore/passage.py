@@ -30,6 +30,7 @@ from proxycore.meter import Meter
 from proxycore.owners import Owners
 from proxycore.record import Record
 from proxycore.rotator import Call, Rotator
+from proxycore.turns import Turns
 from proxycore.upstream import Upstream
 from proxycore.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Then, Verdict
 
@@ -45,6 +46,7 @@ class Pool:
     owners: Owners
     upstream: Upstream
     meter: Meter
+    turns: Turns
     max_attempts: int
     clock: Clock
     source: random.Random

@@ -17,7 +17,7 @@ from http.client import responses
 
 from proxycore.access import offered_keys
 from proxycore.address import ADDRESSES, Places
-from proxycore.affinity import Scope, scope_of
+from proxycore.affinity import Scope, scope_steps
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.downstream import Downstream
 from proxycore.failover import repeatable, spends
@@ -166,7 +166,8 @@ class RelayHandler(ProxyHandler):
         """The request's passage through the keys, to its answer."""
         body = b"".join(self._chunks)
         self._chunks.clear()
-        if passage := self.passage(scope_of(self.path, body, self.request.query)):
+        scope = await self.pool.turns.run(scope_steps(self.path, body, self.request.query))
+        if passage := self.passage(scope):
             await self.pass_through(passage, self.outgoing(body))
 
     def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:

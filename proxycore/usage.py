@@ -11,6 +11,7 @@ from dataclasses import dataclass
 TAIL = 2048
 """Bytes of an answer's end that are enough: metadata, and what follows it."""
 
+_LONGEST = 16 * 1024  # bytes of metadata that are read, of a message of any size
 _COUNT = re.compile(
     rb'(?<!\\)"(promptTokenCount|toolUsePromptTokenCount|prompt_tokens|total_input_tokens'
     rb"|candidatesTokenCount|responseTokenCount|thoughtsTokenCount|completion_tokens"
@@ -32,6 +33,6 @@ def usage_in(tail: bytes) -> Usage:
     start = tail.rfind(b'"usage')
     if start < 0:
         return Usage()
-    counts = {name: int(count) for name, count in _COUNT.findall(tail, start)}
+    counts = {name: int(count) for name, count in _COUNT.findall(tail, start, start + _LONGEST)}
     given = sum(count for name, count in counts.items() if name in _INPUT)
     return Usage(given, sum(counts.values()) - given)

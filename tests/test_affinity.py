@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.affinity import Scope, resource_in, scope_of
+from proxycore.affinity import MOST_NAMES, Scope, resource_in, scope_of, scope_steps
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
 LARGE = "x" * (1024 * 1024 + 1)
@@ -233,6 +233,48 @@ def test_an_agent_is_perhaps_a_resource(agent: str) -> None:
 )
 def test_a_path_names_one_resource(path: str, name: str | None) -> None:
     assert resource_in(path) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['"fileUri": "files/%d"', '"fileSearchStoreNames": ["corpora/%d"]', '"previous_interaction_id": "%d"'],
+)
+def test_of_a_flood_of_names_the_first_are_found(name: str) -> None:
+    body = ", ".join(name % number for number in range(20_000))
+    found = scope_of(GENERATE, body.encode()).resources
+    assert len(found) == len(set(found)) == MOST_NAMES
+    assert found[0].endswith("/0")
+    assert found[-1].endswith(f"/{MOST_NAMES - 1}")
+
+
+def test_of_a_flood_of_names_in_a_query_the_first_are_found() -> None:
+    query = "&".join(f"uri=files/{number}" for number in range(5000))
+    assert len(scope_of(GENERATE, b"", query).resources) == MOST_NAMES
+
+
+def test_names_are_found_wherever_they_stand_in_a_large_body() -> None:
+    # The same at every place around the seams of the pieces that a body is searched in.
+    name = b'"fileUri" : "https://generativelanguage.googleapis.com/v1beta/files/abc"'
+    stores = b'"fileSearchStoreNames": [%b"corpora/last"]' % (b'"x/y", ' * 1000)
+    for seam in (64 * 1024, 5 * 64 * 1024):
+        for place in range(seam - len(name) - 2, seam + 2):
+            body = b"x" * place + name + b"x" * seam
+            assert scope_of(GENERATE, body).resources == ("files/abc",)
+    for place in range(64 * 1024 - len(stores), 64 * 1024, 311):
+        body = b"x" * place + stores + b"x" * 300_000
+        assert scope_of(GENERATE, body).resources == ("corpora/last",)
+
+
+def test_the_model_is_found_wherever_it_stands_in_a_large_body() -> None:
+    member = b'"model": "models/gemini-2.5-pro"'
+    for place in range(64 * 1024 - len(member) - 2, 64 * 1024 + 2):
+        body = b"{" + b"x" * place + member + b'"model": "another"' + b"x" * 300_000
+        assert scope_of(INTERACTIONS, body).model == "gemini-2.5-pro"
+
+
+def test_a_large_body_is_searched_in_steps_and_a_small_one_at_once() -> None:
+    assert len(list(scope_steps(GENERATE, bytes(256 * 1024)))) == 0
+    assert len(list(scope_steps(GENERATE, bytes(2**20)))) == 12
 
 
 def test_an_invented_name_of_any_length_takes_little_memory() -> None:

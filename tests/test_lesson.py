@@ -160,6 +160,22 @@ def test_the_longest_name_is_read_byte_by_byte(length: int) -> None:
     assert read(lesson, *cut(body, list(range(len(body))))) == {name}
 
 
+@pytest.mark.parametrize("coding", ENCODERS)
+def test_a_flood_of_names_teaches_a_few_thousand(coding: str) -> None:
+    body = ENCODERS[coding](b"".join(b'"name":"files/%d",' % number for number in range(50_000)))
+    lesson = lesson_in("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    assert lesson is not None
+    assert 1000 <= len(read(lesson, *(body[at : at + 65536] for at in range(0, len(body), 65536)))) <= 15_000
+
+
+@pytest.mark.parametrize("coding", [coding for coding in ENCODERS if coding != "identity"])
+def test_what_unfolds_to_much_from_little_teaches_nothing_more(coding: str) -> None:
+    body = ENCODERS[coding](b" " * 20_000_000 + text(ABC))
+    lesson = lesson_in("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    assert lesson is not None
+    assert read(lesson, body) == set()
+
+
 QUOTED = '{"name": "files/abc", "id": "abc", "interaction_id": "abc"}'
 SILENT = {
     "text that quotes a file": {"outputs": [{"type": "text", "text": QUOTED}]},

@@ -176,6 +176,24 @@ def test_owners_that_differ_are_named_with_what_they_own(
     assert "secret" not in message
 
 
+def test_of_many_owners_that_differ_a_few_are_named(owners: Owners, ours: Key, theirs: Key) -> None:
+    names = [f"files/{number}" for number in range(200)]
+    owners.learn(names, ours)
+    owners.learn([CACHE], theirs)
+    with pytest.raises(OwnersDifferError) as caught:
+        owners.owner(Scope("", (*names, CACHE)))
+    message = str(caught.value)
+    assert f"{CACHE} (key theirs)" in message
+    assert "files/0 (key ours)" in message
+    assert "and 193 more" in message
+    assert len(message) < 1000
+
+
+def test_a_name_that_is_too_long_to_be_one_is_not_remembered(owners: Owners, ours: Key) -> None:
+    owners.learn(["files/" + "x" * 3000, FILE], ours)
+    assert len(owners) == 1
+
+
 def test_a_retired_owner_counts_as_unknown_until_it_is_back(owners: Owners, ours: Key) -> None:
     owners.learn([FILE], ours)
     ours.retired = Bench("suspended", 1e12)

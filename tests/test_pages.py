@@ -213,6 +213,7 @@ def test_a_keys_own_token_takes_the_place_of_ours(query: str, token: str, expect
         ("pageSize=5.0", 50),
         ("pageSize=%C2%B2", 50),
         ("pageSize=many", 50),
+        ("pageSize=999999999", 1000),
         (f"pageSize={'9' * 5000}", 50),
     ],
 )
