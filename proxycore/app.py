@@ -15,6 +15,7 @@ from tornado.web import Application
 from proxycore.access import Admin, ClientKeys, Cors
 from proxycore.admin import Desk, MetricsHandler, SnapshotHandler
 from proxycore.bench import Doubling
+from proxycore.body_budget import BodyBudget
 from proxycore.bulletin import Bulletin
 from proxycore.census import Census
 from proxycore.chronicle import Chronicle
@@ -75,9 +76,11 @@ class ProxyApplication(Application):
         self.upstream = Upstream(route_of(settings))
         self.lines = Lines(self.rotator, settings.max_wait, clock)
         self.owners = Owners(clock)
+        self.budget = BodyBudget(_budget(settings))
         self.meter = Meter(clock)
         self.meter.gauges = {
             "waiting": lambda: self.lines.waiting,
+            "held": lambda: self.budget.held,
             "connections": lambda: self.upstream.connections + self.meter.sessions,
         }
         self.meter.counters = {"dropped_lines": dropped_lines}
@@ -91,6 +94,7 @@ class ProxyApplication(Application):
             upstream=self.upstream,
             meter=self.meter,
             turns=Turns(),
+            budget=self.budget,
             max_attempts=settings.max_attempts,
             clock=clock,
             source=source,
@@ -118,6 +122,7 @@ class ProxyApplication(Application):
         self.owners.keep(self.rotator.keys)
         self.upstream.take(route_of(settings))
         self.lines.max_wait = settings.max_wait
+        self.budget.limit = _budget(settings)
         self._pool.max_attempts = settings.max_attempts
         self.settings["site"] = self._site(settings)
         self.updates.end()
@@ -246,6 +251,10 @@ def _doublings(settings: Settings) -> dict[Backoff, Doubling]:
         Backoff.ADDRESS: Doubling(1.0, settings.bench.longest),
         Backoff.FORBIDDEN: settings.forbidden_bench,
     }
+
+
+def _budget(settings: Settings) -> int:
+    return settings.max_held_bytes // settings.workers  # each process has its part
 
 
 def route_of(settings: Settings) -> Route:

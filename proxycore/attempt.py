@@ -24,11 +24,13 @@ from tornado.httpclient import HTTPRequest, HTTPResponse
 from proxycore.feed import Feed
 from proxycore.head import Head, HeadReader, MalformedError
 from proxycore.headers import Field, Fields
+from proxycore.held_body import HeldBody
 from proxycore.silence import Silence
 from proxycore.upstream import Upstream
 
 _READ_SIZE = 64 * 1024  # bytes that libcurl reads at once; the buffer is shared, not one for each stream
 _SEND_SIZE = 16 * 1024  # the same for sending; this one is held for as long as an attempt lasts
+_COPIED = 64 * 1024  # bytes of a body that libcurl gets in one piece; a larger one is read as it is sent
 _NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
 _EXPECT_BODY = frozenset({"POST", "PUT", "PATCH"})  # sent with Content-Length: 0 when empty (RFC 9110 §8.6)
 
@@ -91,7 +93,7 @@ class Outgoing:
     method: str
     target: str
     fields: Fields
-    body: bytes | Feed
+    body: bytes | HeldBody | Feed
 
 
 class Attempt:
@@ -257,8 +259,13 @@ class Attempt:
             curl.setopt(pycurl.NOBODY, 1)
         elif isinstance(outgoing.body, Feed):
             self._prepare_feed(curl, outgoing.body)
-        elif outgoing.body or outgoing.method in _EXPECT_BODY:
-            curl.setopt(pycurl.POSTFIELDS, outgoing.body)
+        elif isinstance(outgoing.body, HeldBody) and len(outgoing.body) > _COPIED:
+            curl.setopt(pycurl.POST, 1)
+            curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(outgoing.body))
+            curl.setopt(pycurl.READFUNCTION, outgoing.body.reader())
+        elif len(outgoing.body) or outgoing.method in _EXPECT_BODY:
+            data = outgoing.body.data if isinstance(outgoing.body, HeldBody) else outgoing.body
+            curl.setopt(pycurl.POSTFIELDS, bytes(data))
         curl.setopt(pycurl.HTTPHEADER, _lines([self._credential, *outgoing.fields]))
         # Called by libcurl itself: Tornado's queue in between resumes transfers that are paused for our
         # sake, and costs every chunk one more turn of the event loop.

@@ -77,7 +77,7 @@ class ListHandler(RelayHandler):
         """One key's page; None if the key rests."""
         if key.ready_at("") > self.pool.clock():
             return None
-        outgoing = self.outgoing(b"")
+        outgoing = self.outgoing(self.body)
         query = query_at(outgoing.target.partition("?")[2], token)
         fields = [field for field in outgoing.fields if field[0].lower() != "accept-encoding"]
         outgoing = replace(outgoing, target=self.path + (f"?{query}" if query else ""), fields=fields)

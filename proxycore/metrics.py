@@ -105,6 +105,7 @@ class Metrics(Collector):
         for name, counted, about in (
             ("running_requests", "running", "Relayed requests under way, in any phase."),
             ("waiting_requests", "waiting", "Requests that wait for a key."),
+            ("held_body_bytes", "held", "Bytes of the request bodies that are held, of MAX_HELD_MB."),
             ("upstream_connections", "connections", "Open connections to the upstream, idle ones included."),
         ):
             yield GaugeMetricFamily(_PREFIX + name, about, value=sum(one[counted] for one in processes))

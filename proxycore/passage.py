@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from proxycore.affinity import Scope
 from proxycore.attempt import UpstreamError
+from proxycore.body_budget import BodyBudget
 from proxycore.clock import Clock
 from proxycore.failover import Failover
 from proxycore.kept import Kept
@@ -47,6 +48,7 @@ class Pool:
     upstream: Upstream
     meter: Meter
     turns: Turns
+    budget: BodyBudget
     max_attempts: int
     clock: Clock
     source: random.Random

@@ -1,5 +1,6 @@
 """The relay of a request whose body is held, so that it can be sent again with another key.
 
+    the body comes, as far as there is room for it
     the body is whole
       a passage through the keys               2xx: to the client, chunk by chunk   [committed]
                                                else: kept, judged, and perhaps another attempt
@@ -11,7 +12,6 @@ that breaks off then cuts the client. A client that leaves cancels the work, wha
 
 import asyncio
 import re
-from collections.abc import Awaitable
 from dataclasses import replace
 from http.client import responses
 
@@ -19,10 +19,10 @@ from proxycore.access import offered_keys
 from proxycore.address import ADDRESSES, Places
 from proxycore.affinity import Scope, scope_steps
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.body_handler import BodyHandler
 from proxycore.downstream import Downstream
 from proxycore.failover import repeatable, spends
 from proxycore.feed import Feed
-from proxycore.handler import ProxyHandler
 from proxycore.head import Head
 from proxycore.headers import (
     GROUP_FIELD,
@@ -33,6 +33,7 @@ from proxycore.headers import (
     upstream_fields,
     without_credentials,
 )
+from proxycore.held_body import HeldBody
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
@@ -50,24 +51,18 @@ _LONGEST_GROUP = 128  # characters; it is remembered
 _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
 
 
-class RelayHandler(ProxyHandler):
+class RelayHandler(BodyHandler):
     """Relays one request."""
 
     def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
         """Called by Tornado for every request."""
-        super().initialize()
-        self.pool = pool
+        super().initialize(pool)
         self.path = canonical(self.request.path)
-        self._chunks: list[bytes] = []
-        self._size = 0
         self._work: asyncio.Task[object] | None = None  # while it is being answered
         self._committed = False
 
-    def prepare(self) -> Awaitable[None] | None:
+    def check(self) -> Awaitable[None] | None:
         """Lets in who may come in, before the body does."""
-        super().prepare()
-        if self._answered or self._finished:
-            return None
         clients = self.site.clients
         name = clients.name_of(offered_keys(self.request.headers, self.request.query))
         self.record.client = name or "-"
@@ -79,8 +74,6 @@ class RelayHandler(ProxyHandler):
             )
         if _DOT_SEGMENT.search(self.request.path):
             self.refuse(404, "A path with dot segments is not relayed.")
-        elif self.holds_body and self.announced_bytes > self.site.max_body_bytes:
-            self._refuse_size()
         return None
 
     @property
@@ -89,29 +82,9 @@ class RelayHandler(ProxyHandler):
         return False
 
     @property
-    def holds_body(self) -> bool:
-        """Whether the body is kept, so that it can be sent again."""
-        return True
-
-    @property
     def begun(self) -> bool:
         """Whether a response was committed: its head may not have gone out yet."""
         return self._committed or super().begun
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Holds the body, so that it can be sent again."""
-        super().data_received(chunk)
-        if not self._answered:
-            self._size += len(chunk)
-            self._chunks.append(chunk)
-            if self._size > self.site.max_body_bytes:
-                self._refuse_size()
-        return None
-
-    def _refuse_size(self) -> None:
-        self._chunks.clear()
-        limit = self.site.max_body_bytes / (1024 * 1024)
-        self.refuse(413, f"The request's body is larger than {limit:g} MB (MAX_BODY_MB).")
 
     async def _answer(self) -> None:
         if self.body_whole():
@@ -148,6 +121,7 @@ class RelayHandler(ProxyHandler):
 
     def on_record_closed(self, outcome: str) -> None:
         """Counts the request; a browser's question before it is none."""
+        super().on_record_closed(outcome)
         if not self.site.cors.is_preflight(self.request.method, self.request.headers):
             self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
 
@@ -164,11 +138,9 @@ class RelayHandler(ProxyHandler):
 
     async def serve(self) -> None:
         """The request's passage through the keys, to its answer."""
-        body = b"".join(self._chunks)
-        self._chunks.clear()
-        scope = await self.pool.turns.run(scope_steps(self.path, body, self.request.query))
+        scope = await self.pool.turns.run(scope_steps(self.path, self.body.data, self.request.query))
         if passage := self.passage(scope):
-            await self.pass_through(passage, self.outgoing(body))
+            await self.pass_through(passage, self.outgoing(self.body))
 
     def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
         """The passage of a request with this scope; None when it was refused, for no key could serve it."""
@@ -189,7 +161,7 @@ class RelayHandler(ProxyHandler):
             self.refuse(400, str(error))
             return None
 
-    def outgoing(self, body: bytes | Feed) -> Outgoing:
+    def outgoing(self, body: HeldBody | Feed) -> Outgoing:
         """The request as it goes upstream."""
         request = self.request
         query = without_credentials(request.query)
@@ -226,6 +198,7 @@ class RelayHandler(ProxyHandler):
         owners = self.pool.owners
         self._set_head(head, key)
         self._committed = True
+        self.body.spend()
         self.record.kind = "stream"
         self.note_first_byte()
         self.pool.meter.first_byte(self.record)

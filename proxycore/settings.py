@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from proxycore.bench import Doubling
 from proxycore.credential_settings import compare, read_admin_key, read_client_keys, read_google_keys
 from proxycore.env_file import EnvText, parse_env
+from proxycore.memory import usable_memory
 from proxycore.quoting import without_comment
 from proxycore.regular_file import FileError, NoFileError, TextFiles
 from proxycore.setting_names import misnamed, warnings_of
@@ -60,6 +61,7 @@ class Settings:
     first_byte_timeout: float = 300.0
     idle_timeout: float = 300.0
     max_body_bytes: int = 100 * MEGABYTE
+    max_held_bytes: int = field(default_factory=lambda: usable_memory() // 4)  # in all processes together
     bench: Doubling = _BENCH
     forbidden_bench: Doubling = _FORBIDDEN_BENCH
     drain_timeout: float = 30.0
@@ -167,6 +169,7 @@ def parse(
         first_byte_timeout=reader.number("FIRST_BYTE_TIMEOUT", Settings.first_byte_timeout, positive=True),
         idle_timeout=reader.number("IDLE_TIMEOUT", Settings.idle_timeout, positive=True),
         max_body_bytes=reader.megabytes("MAX_BODY_MB", Settings.max_body_bytes),
+        max_held_bytes=reader.megabytes("MAX_HELD_MB", usable_memory() // 4),
         bench=reader.doubling("BENCH", Settings.bench),
         forbidden_bench=reader.doubling("FORBIDDEN_BENCH", Settings.forbidden_bench),
         drain_timeout=reader.number("DRAIN_TIMEOUT", Settings.drain_timeout),

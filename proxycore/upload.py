@@ -54,7 +54,7 @@ class UploadHandler(RelayHandler):
     @property
     def stalled(self) -> bool:
         """Whether the client has to wait until the upstream takes more."""
-        return self._feed is not None and self._feed.clogged
+        return self._feed.clogged if self._feed else super().stalled
 
     async def prepare(self) -> None:
         """Begins to send content as soon as its head is there."""
@@ -62,8 +62,8 @@ class UploadHandler(RelayHandler):
             await self._hear_of_starter(self._upload)
         if self._closed:
             return
-        if refusal := super().prepare():
-            await refusal
+        if waiting := super().prepare():
+            await waiting
         if self._answered or self._finished or self.holds_body:
             return
         length = self.request.headers.get("Content-Length")

@@ -13,6 +13,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from proxycore.bench import Doubling
+from proxycore.memory import usable_memory
 from proxycore.settings import Settings, SettingsError, parse, without_keys
 from proxycore.settings_source import SettingsSource
 from proxycore.variables import MEGABYTE, PLACEHOLDERS
@@ -64,6 +65,7 @@ DEFAULTS = {
     "first_byte_timeout": 300,
     "idle_timeout": 300,
     "max_body_bytes": 100 * MEGABYTE,
+    "max_held_bytes": usable_memory() // 4,
     "bench": Doubling(10, 600),
     "forbidden_bench": Doubling(300, 86_400),
     "drain_timeout": 30,
@@ -113,6 +115,7 @@ READ = {
     "FIRST_BYTE_TIMEOUT": ("60", "first_byte_timeout", 60),
     "IDLE_TIMEOUT": ("61", "idle_timeout", 61),
     "MAX_BODY_MB": ("0.5", "max_body_bytes", MEGABYTE // 2),
+    "MAX_HELD_MB": ("2.5", "max_held_bytes", 5 * MEGABYTE // 2),
     "BENCH_SECONDS": ("5", "bench", Doubling(5, 600)),
     "BENCH_MAX_SECONDS": ("50", "bench", Doubling(10, 50)),
     "FORBIDDEN_BENCH_SECONDS": ("5", "forbidden_bench", Doubling(5, 86_400)),
@@ -166,6 +169,7 @@ WRONG = {
     "FIRST_BYTE_TIMEOUT": ["0", "-0", "x"],
     "IDLE_TIMEOUT": ["0", "0.0", "x"],
     "MAX_BODY_MB": ["0", "-5", "x"],
+    "MAX_HELD_MB": ["0", "-5", "x"],
     "BENCH_SECONDS": ["0", "x"],
     "BENCH_MAX_SECONDS": ["0", "9", "x"],
     "FORBIDDEN_BENCH_SECONDS": ["0", "x"],
