@@ -4,7 +4,6 @@ import asyncio
 import random
 import secrets
 import ssl
-import sys
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +19,10 @@ from proxycore.bulletin import Bulletin
 from proxycore.census import Census
 from proxycore.chronicle import Chronicle
 from proxycore.clock import Clock
-from proxycore.connection import Server
 from proxycore.control import Control
 from proxycore.credential_limiter import CredentialLimiter
 from proxycore.handler import CLIENT_SILENCE
+from proxycore.head_limit import MOST_READ, LimitedServer
 from proxycore.headers import Redactor, with_former
 from proxycore.herald import Herald
 from proxycore.key import keys_of
@@ -58,7 +57,6 @@ from proxycore.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.upstream import Route, Upstream
 from proxycore.verdict import Backoff
 
-_LARGEST_HEAD = 1024 * 1024  # bytes that are read before a request's head is given up; handlers refuse less
 _LOOK = 1.0  # seconds between two looks at the wall clock
 _GOODBYES = 100  # times 10 ms
 _REDACTED = 10_000  # names that are remembered to have no secret in them
@@ -168,14 +166,13 @@ class ProxyApplication(Application):
         """An HTTP server for the routes; HTTPS with `tls`."""
         # Tornado counts a query's fields as it does a form's, but no query is read here.
         httputil.set_parse_body_config(
-            httputil.ParseBodyConfig(urlencoded=httputil.ParseUrlEncodedConfig(max_arguments=_LARGEST_HEAD))
+            httputil.ParseBodyConfig(urlencoded=httputil.ParseUrlEncodedConfig(max_arguments=MOST_READ))
         )
-        return Server(
+        return LimitedServer(
             self,
-            ssl_options=tls,
-            idle_connection_timeout=CLIENT_SILENCE,
-            max_header_size=_LARGEST_HEAD,
-            max_body_size=sys.maxsize,  # the handlers have a limit of their own, and an answer for it
+            fields=lambda: self.site.cors.fields(None),
+            tls=tls,
+            idle_timeout=CLIENT_SILENCE,
         )
 
     async def close(self) -> None:

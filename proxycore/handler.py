@@ -15,6 +15,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from proxycore.credential_limiter import LONGEST_DELAY
+from proxycore.head_limit import fault_of
 from proxycore.headers import Fields
 from proxycore.log import logger
 from proxycore.record import Record
@@ -23,9 +24,6 @@ from proxycore.site import Site
 
 CLIENT_SILENCE = 75.0
 """Seconds that a client may take between two pieces of a request, or keep an idle connection."""
-
-LARGEST_HEAD = 64 * 1024
-"""Bytes that a request's line and header fields may have together."""
 
 _MESSAGES = {  # the log's words for outcomes, where they are others
     "client_error": "client error",
@@ -46,6 +44,7 @@ _STATUS = {  # google/rpc/code.proto, by the HTTP codes that its comments name
     405: "INVALID_ARGUMENT",
     408: "DEADLINE_EXCEEDED",
     413: "INVALID_ARGUMENT",
+    414: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     431: "INVALID_ARGUMENT",
     500: "INTERNAL",
@@ -128,10 +127,10 @@ class ProxyHandler(RequestHandler):
         if self.request.version == "HTTP/1.0":
             # An answer of unknown length ends with the connection, which therefore can't be kept.
             headers.pop("Connection", None)
-        if fault := getattr(self.request.connection, "fault", ""):
-            self.refuse(400, fault, linger=False)
-        elif sum(len(name) + len(value) + 4 for name, value in headers.get_all()) > LARGEST_HEAD:
-            self.refuse(431, f"The header fields are larger than {LARGEST_HEAD} bytes.")
+        if malformed := getattr(self.request.connection, "fault", ""):
+            self.refuse(400, malformed, linger=False)
+        elif fault := fault_of(self.request):
+            self.refuse(*fault)
         elif self.site.cors.is_preflight(self.request.method, headers):
             self.set_status(204)
             self.add_fields(self.site.cors.preflight_fields(headers))

@@ -12,6 +12,7 @@ that breaks off then cuts the client. A client that leaves cancels the work, wha
 
 import asyncio
 import re
+from collections.abc import Awaitable
 from dataclasses import replace
 from http.client import responses
 

@@ -181,19 +181,63 @@ async def test_what_a_body_holds_is_the_upstreams_business(
     assert upstream.seen[0].body == body
 
 
-async def test_two_thousand_query_parameters_go_on() -> None:
-    query = "&".join(f"p{number}={number}" for number in range(2000))
+async def test_fifteen_hundred_query_parameters_go_on() -> None:
+    query = "&".join(f"p{number}={number}" for number in range(1500))
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here:
         assert (await ask(here.port, "GET", f"/v1/models?{query}")).status == 200
     assert upstream.seen[0].target == f"/v1/models?{query}"
 
 
-async def test_a_hundred_kilobytes_of_header_fields_are_refused() -> None:
+LARGE_HEADS: dict[str, tuple[str, list[tuple[str, str]], int]] = {
+    "a target of 16 kB": ("/v1/" + "x" * (16 * 1024 - 4), [], 200),
+    "a target of more": ("/v1/" + "x" * (16 * 1024 - 3), [], 414),
+    "a long query": ("/v1/models?" + "x=1&" * 15_000, [], 414),
+    "a hundred fields": ("/v1/models", [(f"X-{number}", "x") for number in range(99)], 200),
+    "more fields": ("/v1/models", [(f"X-{number}", "x") for number in range(100)], 431),
+    "the same field, often": ("/v1/models", [("X", str(number)) for number in range(3000)], 431),
+    "60 kB": ("/v1/models", [("X", "x" * 60_000)], 200),
+    "64 kB, but for the target": (f"/v1/{'x' * 10_000}", [("X", "x" * 60_000)], 431),
+    "70 kB": ("/v1/models", [("X", "x" * 70_000)], 431),
+    "90 kB": ("/v1/models", [("X", "x" * 90_000)], 431),
+    "two megabytes": ("/v1/models", [(f"X-{number}", "x" * 20_000) for number in range(100)], 431),
+    "a target of a megabyte": ("/v1/" + "x" * 2**20, [], 431),
+}
+
+
+@pytest.mark.parametrize(("target", "fields", "status"), LARGE_HEADS.values(), ids=LARGE_HEADS)
+async def test_a_head_that_is_too_large_is_refused_with_a_reason(
+    target: str, fields: list[tuple[str, str]], status: int
+) -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here:
-        fields = [(f"X-{number}", "x" * 1000) for number in range(100)]
-        got = await ask(here.port, "POST", GENERATE, *fields, body=b"{}")
-        assert status_of(got) == (431, "INVALID_ARGUMENT")
-    assert not upstream.seen
+        got = await ask(here.port, "GET", target, *fields)
+        assert got.status == status
+        if status != 200:
+            assert status_of(got) == (status, "INVALID_ARGUMENT")
+            assert got.one("x-request-id")
+            assert not upstream.seen
+        assert (await ask(here.port, "GET", "/v1/models")).status == 200
+
+
+async def test_a_head_without_end_is_refused_while_it_still_comes() -> None:
+    async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
+        client.send("GET", "/v1/models")
+        assert (await client.got()).status == 200
+        client.writer.write(b"GET /v1/models HTTP/1.1\r\n")
+        for _ in range(100):
+            client.writer.write(b"X: %b\r\n" % (b"x" * 1000))
+            await asyncio.sleep(0)
+        assert status_of(await client.got()) == (431, "INVALID_ARGUMENT")
+        assert await client.reader.read() == b""
+    assert len(upstream.seen) == 1
+
+
+async def test_a_chunk_whose_size_has_no_end_gets_no_second_answer() -> None:
+    async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
+        client.send("POST", GENERATE, ("Transfer-Encoding", "chunked"))
+        client.writer.write(b"0" * 1000)
+        assert b"431" not in await client.reader.read()
+        assert (await ask(here.port, "GET", "/v1/models")).status == 200
+    assert len(upstream.seen) == 1
 
 
 @pytest.mark.parametrize("length", ["abc", "-1", "1e3", "", "12, 13", "\u0661"])
