@@ -175,7 +175,7 @@ class Herald:
             case "project":
                 self._rotator.assign(key, str(notice.value))
             case "quota":
-                allowance = key.project.allowance(notice.about, self._clock())
+                allowance = key.project.allowance(notice.about)
                 self._set_quotas(allowance, notice)
                 self._rotator.changed("quota", key, notice.about)
                 self._share(key, notice.about)
@@ -190,7 +190,7 @@ class Herald:
 
     def _hear_call(self, key: Key, notice: Notice) -> None:
         model, (at,) = notice.about.rsplit(" ", 2)[0], notice.moments
-        key.project.allowance(model, self._clock())
+        key.project.allowance(model)
         self._share(key, model)  # as long as all that are known here were made here
         if notice.value is None:
             self._rotator.uncount(key, model, at)

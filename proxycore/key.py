@@ -6,13 +6,16 @@ quota. Permissions are a key's own. A key whose project is not known counts as a
 Times are the clock's moments, in seconds.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from proxycore.allowance import HEAD_START, Allowance
 from proxycore.bench import Bench
 
-_FEW_MODELS = 16
+_MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
+_GLANCES = 8  # models that are looked at to find one that can be forgotten without loss
 
 
 @dataclass(eq=False, slots=True)
@@ -21,17 +24,18 @@ class Project:
 
     name: str = ""
     keys: "list[Key]" = field(default_factory=list, repr=False)
-    allowances: dict[str, Allowance] = field(default_factory=dict)
+    allowances: OrderedDict[str, Allowance] = field(default_factory=OrderedDict)  # the longest unused first
 
-    def allowance(self, model: str, now: float) -> Allowance:
+    def allowance(self, model: str) -> Allowance:
         """What the project may use of a model, to be changed."""
         found = self.allowances.get(model)
-        if found is None:
-            if len(self.allowances) >= _FEW_MODELS:
-                # Invented model names shall not fill the memory.
-                for name in [name for name, known in self.allowances.items() if known.idle(now)]:
-                    del self.allowances[name]
-            found = self.allowances[model] = Allowance()
+        if found is not None:
+            self.allowances.move_to_end(model)
+            return found
+        if len(self.allowances) >= _MOST_MODELS:
+            oldest = list(islice(self.allowances.items(), _GLANCES))
+            del self.allowances[next((name for name, known in oldest if not known.counted), oldest[0][0])]
+        found = self.allowances[model] = Allowance()
         return found
 
     def free_at(self, model: str) -> float:

@@ -12,6 +12,7 @@ join only up to a little less than they may wait; the rest of the line is for th
 
 import asyncio
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -219,7 +220,9 @@ class Lines:
         self._rotator = rotator
         self._clock = clock
         self._lines: dict[str, Line] = {}
-        self._expected: dict[str, list[float]] = {}  # model -> when those come back who were told to
+        self._expected: OrderedDict[str, list[float]] = (
+            OrderedDict()
+        )  # model -> when those come back who were told to
         self.on_expected: ExpectedListener = _nobody
         rotator.listeners.append(self._on_change)
 
@@ -266,10 +269,7 @@ class Lines:
         """Someone was told to come back at this moment, or (`gone`) is not expected any more."""
         now, expected = self._clock(), self._expected.setdefault(model, [])
         if len(self._expected) > _MODELS:
-            # Of models that nobody asks for any more, or that never existed.
-            self._expected = {
-                name: known for name, known in self._expected.items() if max(known, default=at) > now
-            }
+            self._expected.popitem(last=False)  # of models that nobody asks for any more, or never existed
         if gone and at in expected:
             expected.remove(at)
         elif not gone and now < at < now + _FAR and len(expected) < _MANY:
@@ -278,9 +278,11 @@ class Lines:
 
     def stir(self, model: str | None) -> None:
         """Something has changed for those who wait for this model, or (None) for all."""
-        for name, line in self._lines.items():
-            if model in {None, name}:
+        if model is None:
+            for line in self._lines.values():
                 line.stir()
+        elif waiting := self._lines.get(model):
+            waiting.stir()
 
     def _has_room(self, model: str, needed: float, seconds: float, now: float) -> bool:
         """Whether one who would wait for the needed seconds may join the line."""

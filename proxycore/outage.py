@@ -10,6 +10,7 @@ Times are the clock's moments, in seconds.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from proxycore.bench import NO_MODEL
@@ -26,8 +27,7 @@ _WITHIN = 5.0  # seconds
 # Projects. A bare 429 is what addresses get; a 401 or 403 without a reason needs more to be doubted.
 _MANY_REFUSED, _MANY_FORBIDDEN = 3, 5
 _MANY_TROUBLES = 30  # in a row
-_WATCHES = 64
-_FORGOTTEN = 600.0  # seconds since a trial was due
+_WATCHES = 64  # models whose failures are counted, or that have an outage
 _SAY_NOTHING = (TROUBLE, SILENCE, FOREIGN)  # about whether an outage is over
 
 
@@ -106,20 +106,17 @@ class Outages:
         if verdict.healthy and self._watches:
             for breadth in (model, None):
                 self._watches.pop(breadth, None)
-        if not self.current or verdict in _SAY_NOTHING:
+        if not self.current:
             return []
         ended = [
             outage
             for outage in (self.current.get(model), self.current.get(None))
-            if outage and not outage.covers(verdict) and sent_at >= outage.since
+            if outage and verdict not in _SAY_NOTHING
+            if not outage.covers(verdict) and sent_at >= outage.since
         ]
-        if len(self.current) > _WATCHES:
-            # Nobody asks for those models any more, or they never existed.
-            ended += [
-                outage
-                for outage in self.current.values()
-                if (outage.next_trial or sent_at) < sent_at - _FORGOTTEN
-            ]
+        if (excess := len(self.current) - _WATCHES) > 0:
+            # The oldest, of models that nobody asks for any more, or that never existed.
+            ended += islice((outage for outage in self.current.values() if outage.model), excess)
         for outage in ended:
             self.current.pop(outage.model, None)
         return ended

@@ -126,13 +126,13 @@ class Rotator(Choice):
         """The call that was reserved for this moment is made now."""
         key.tried_at = self._clock()
         if spends:
-            key.project.allowance(model, key.tried_at).begin(at)
+            key.project.allowance(model).begin(at)
         return Call(key, model, at, spends)
 
     def count(self, key: Key, model: str, at: float, *, mine: bool = False) -> None:
         """A call counts from `at` on, which may be later than now. `mine`: its answer will be told."""
         now = self._clock()
-        allowance = key.project.allowance(model, now)
+        allowance = key.project.allowance(model)
         if allowance.today:
             allowance.today.roll(self._clock)
         allowance.add(at, now, mine=mine)
@@ -212,7 +212,7 @@ class Rotator(Choice):
     def rest(self, key: Key, kind: str, bench: Bench, model: str = "") -> None:
         """A bench or retirement (by its kind, as listeners hear it) begins, or turned out to be this."""
         if kind == "model":
-            key.project.allowance(model, self._clock()).bench = bench
+            key.project.allowance(model).bench = bench
         else:
             setattr(key, kind, bench)
         self.changed(kind, key, model)
@@ -270,7 +270,7 @@ class Rotator(Choice):
             if fresh := bench_after(key.whole, verdict, doubling, now, self._random):
                 self.rest(key, "whole", fresh)
             return fresh
-        allowance = key.project.allowance(model, now)
+        allowance = key.project.allowance(model)
         for limit in verdict.limits if call.spends else ():
             allowance.refused(limit, verdict.seconds or 0.0, call.at, now, self.since, alone=self.alone)
         self._forget_old(key.project)

@@ -426,7 +426,7 @@ async def test_when_patience_ends_for_all_nothing_is_left() -> None:
 def learned(here: Here, requests: int, window: float, *ago: float) -> None:
     """The key has so many calls in a window (seconds), and made some so many seconds ago."""
     now = here.clock()
-    allowance = here.keys[0].project.allowance(FLASH, now)
+    allowance = here.keys[0].project.allowance(FLASH)
     allowance.quotas["PerMinute"] = Quota(requests, 60.0, 0.0, requests, window, window)
     for seconds in sorted(ago, reverse=True):
         allowance.add(now - seconds, now, mine=False)

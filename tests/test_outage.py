@@ -164,6 +164,18 @@ def test_outages_of_invented_models_are_forgotten() -> None:
     assert len(here.rotator.outages.current) < 100
 
 
+@pytest.mark.parametrize("verdict", [BARE, TROUBLE])
+def test_of_outages_without_end_the_latest_are_remembered(verdict: Verdict) -> None:
+    here = Here()
+    heard: list[str] = []
+    here.rotator.listeners.append(lambda kind, _key, model, _at: heard.append(f"{kind} {model}"))
+    for number in range(300):
+        here.refuse(verdict, 40, f"invented-{number}")
+    assert len(list(here.rotator.outages)) <= 65
+    assert here.rotator.outages.of("invented-299")
+    assert heard.count("outage invented-0") == 2  # its beginning and its end
+
+
 def test_in_trouble_of_the_upstream_nothing_is_held_back() -> None:
     here = Here()
     here.refuse(TROUBLE, 50)

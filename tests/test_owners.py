@@ -205,5 +205,5 @@ def test_a_retired_owner_counts_as_unknown_until_it_is_back(owners: Owners, ours
 def test_an_owner_that_rests_is_still_the_owner(owners: Owners, ours: Key) -> None:
     owners.learn([FILE], ours)
     ours.whole = Bench("refused", 1e12)
-    ours.project.allowance("m", 0.0).bench = Bench("quota spent", 1e12)
+    ours.project.allowance("m").bench = Bench("quota spent", 1e12)
     assert owners.owner(Scope("m", (FILE,))) is ours

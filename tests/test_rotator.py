@@ -360,6 +360,30 @@ def test_calls_that_were_served_are_not_remembered_for_long(clock: TurnedClock) 
     assert len(here.keys[0].project.allowances) < 80
 
 
+def test_of_models_without_end_the_latest_are_remembered(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    for number in range(2000):
+        here.answer(key, f"invented-{number}", quota(30))
+        here.answer(key, FLASH, HEALTHY)
+    allowances = key.project.allowances
+    assert len(allowances) <= 64
+    assert "invented-1999" in allowances
+    assert FLASH in allowances
+
+
+def test_what_nothing_is_known_of_is_forgotten_before_a_bench(clock: TurnedClock) -> None:
+    here = rotator(clock)
+    key = here.keys[0]
+    here.answer(key, "served", HEALTHY)
+    here.answer(key, FLASH, quota(DAY))
+    here.answer(key, "served as well", HEALTHY)
+    for number in range(64):
+        here.answer(key, f"invented-{number}", HEALTHY)
+    assert rest_of(key, FLASH, clock) == pytest.approx(DAY)
+    assert len(key.project.allowances) == 64
+
+
 def test_memory_is_not_cleaned_of_a_bench_that_runs(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
