@@ -11,6 +11,7 @@ from tornado.httputil import HTTPHeaders
 from proxycore.headers import Fields, query_values
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_MOST_OFFERS = 32  # of a request that are compared, with every key that there is
 _PREFLIGHT_AGE = "7200"  # seconds; the most that Chromium honours
 _EXPOSED = ", ".join(
     (
@@ -62,13 +63,16 @@ class ClientKeys:
 
 
 def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
-    """Every credential that a request presents: `x-goog-api-key`, `Authorization: Bearer`, `?key=`."""
+    """The credentials that a request presents: `x-goog-api-key`, `Authorization: Bearer`, `?key=`.
+
+    Of a flood of them the first ones.
+    """
     offers = headers.get_list("x-goog-api-key") + query_values(query, "key")
     for value in headers.get_list("Authorization"):
         scheme, _, credential = value.partition(" ")
         if scheme.lower() == "bearer":
             offers.append(credential.strip())
-    return offers
+    return offers[:_MOST_OFFERS]
 
 
 class AdminKey(StrEnum):

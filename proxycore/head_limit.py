@@ -125,6 +125,9 @@ class _HeadWatch(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         self._arrived()
+        if isinstance(start_line, httputil.RequestStartLine) and len(start_line.path) > _LONGEST_TARGET:
+            # It will be refused, so Tornado need not look for thousands of parameters in it.
+            start_line = start_line._replace(path=start_line.path[: _LONGEST_TARGET + 1])
         return self._delegate.headers_received(start_line, headers)
 
 
