@@ -30,6 +30,7 @@ MOST_NAMES = 256
 
 _COLON = rb"\s{0,16}:\s{0,16}"  # bounded, as everything that is looked for has to fit into `_OVERLAP`
 _MODEL_IN_BODY = re.compile(rb'"(?:model|agent)"%b"([^"\\]{1,256})"' % _COLON)
+_AT_ONCE = 32 * 1024  # bytes of a body that nobody else is kept waiting for
 _PARSED_WHOLE = 256 * 1024  # bytes; parsing takes up to 35 ms for each megabyte
 _PIECE = 64 * 1024  # bytes that are searched in one go: 6 ms at most
 _OVERLAP = 9 * 1024  # bytes: more than the longest match
@@ -94,7 +95,9 @@ def scope_of(path: str, body: Body, query: str = "") -> Scope:
 
 
 def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None, Scope]:
-    """The same, in steps of a few milliseconds; a body of up to `_PARSED_WHOLE` bytes takes a single one."""
+    """The same, in steps of a few milliseconds. A small body, of up to `_AT_ONCE` bytes, takes no step."""
+    if len(body) > _AT_ONCE:
+        yield
     model = _model_in_path(path)
     document = {} if model else _parsed(body)
     in_path = resource_in(path)
@@ -102,7 +105,7 @@ def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None,
     _add(found, _names_in_query(query))
     model = model or _model_in(document)
     for start in range(0, len(body), _PIECE):
-        if start >= _PARSED_WHOLE:
+        if start:
             yield
         if not model and len(body) > _PARSED_WHOLE:
             model = _model_in_piece(body, start)

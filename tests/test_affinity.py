@@ -273,8 +273,9 @@ def test_the_model_is_found_wherever_it_stands_in_a_large_body() -> None:
 
 
 def test_a_large_body_is_searched_in_steps_and_a_small_one_at_once() -> None:
-    assert len(list(scope_steps(GENERATE, bytes(256 * 1024)))) == 0
-    assert len(list(scope_steps(GENERATE, bytes(2**20)))) == 12
+    assert len(list(scope_steps(GENERATE, bytes(32 * 1024)))) == 0
+    assert len(list(scope_steps(GENERATE, bytes(32 * 1024 + 1)))) == 1
+    assert len(list(scope_steps(GENERATE, bytes(2**20)))) == 16
 
 
 def test_an_invented_name_of_any_length_takes_little_memory() -> None:
