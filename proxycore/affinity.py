@@ -143,7 +143,7 @@ def resource_in(path: str) -> str | None:
 def _names_in_query(query: str) -> Iterator[str]:
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        value = unquote(value)
+        value = unquote(value) if "%" in value else value
         if name in _ID_PARAMETERS and value:
             yield _named("interactions", value)
         elif _WHOLE_NAME.match(value) and (found := resource_in(value)):

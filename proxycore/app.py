@@ -7,8 +7,8 @@ import ssl
 from functools import lru_cache
 from typing import Any
 
-from tornado import httputil
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
 from proxycore.access import Admin, ClientKeys, Cors
@@ -22,7 +22,7 @@ from proxycore.clock import Clock
 from proxycore.control import Control
 from proxycore.credential_limiter import CredentialLimiter
 from proxycore.handler import CLIENT_SILENCE
-from proxycore.head_limit import MOST_READ, LimitedServer
+from proxycore.head_limit import LimitedConnection, LimitedServer
 from proxycore.headers import Redactor, with_former
 from proxycore.herald import Herald
 from proxycore.key import keys_of
@@ -125,6 +125,12 @@ class ProxyApplication(Application):
         self.settings["site"] = self._site(settings)
         self.updates.end()
 
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - Tornado's
+        """Called by Tornado for every request."""
+        if isinstance(request.connection, LimitedConnection):
+            request.connection.restore(request)
+        return super().find_handler(request, **kwargs)
+
     def join(self, bulletin: Bulletin) -> None:
         """From now on, tells others what it finds, and hears what they do."""
         herald = Herald(
@@ -164,10 +170,6 @@ class ProxyApplication(Application):
 
     def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
         """An HTTP server for the routes; HTTPS with `tls`."""
-        # Tornado counts a query's fields as it does a form's, but no query is read here.
-        httputil.set_parse_body_config(
-            httputil.ParseBodyConfig(urlencoded=httputil.ParseUrlEncodedConfig(max_arguments=MOST_READ))
-        )
         return LimitedServer(
             self,
             fields=lambda: self.site.cors.fields(None),

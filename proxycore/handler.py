@@ -127,10 +127,10 @@ class ProxyHandler(RequestHandler):
         if self.request.version == "HTTP/1.0":
             # An answer of unknown length ends with the connection, which therefore can't be kept.
             headers.pop("Connection", None)
-        if malformed := getattr(self.request.connection, "fault", ""):
-            self.refuse(400, malformed, linger=False)
-        elif fault := fault_of(self.request):
+        if fault := fault_of(self.request):
             self.refuse(*fault)
+        elif malformed := getattr(self.request.connection, "fault", ""):
+            self.refuse(400, malformed, linger=False)
         elif self.site.cors.is_preflight(self.request.method, headers):
             self.set_status(204)
             self.add_fields(self.site.cors.preflight_fields(headers))

@@ -7,17 +7,18 @@ What Tornado could still read is refused by the handlers, with `fault_of`. A hea
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from tornado import httputil
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
-from proxycore.connection import Server
+from proxycore.connection import Connection, Server
 from proxycore.headers import Fields
 from proxycore.log import logger
 
@@ -29,6 +30,7 @@ MOST_READ = 80 * 1024
 
 _LONGEST_TARGET = 16 * 1024  # bytes
 _MOST_FIELDS = 100
+_FRAMING = re.compile(rb"(?i)connection|content-length|transfer-encoding|expect|upgrade|[ \t]")
 _LINGER = 2.0  # seconds in which a client that is still sending may read the answer
 
 _TOO_LARGE = f"The request's line and header fields are larger than {LARGEST_HEAD // 1024} kB."
@@ -39,12 +41,41 @@ def fault_of(request: httputil.HTTPServerRequest) -> tuple[int, str] | None:
     target, fields = request.uri or "", list(request.headers.get_all())
     if len(target) > _LONGEST_TARGET:
         return 414, f"The request's target is longer than {_LONGEST_TARGET // 1024} kB."
-    if len(fields) > _MOST_FIELDS:
+    if len(fields) > _MOST_FIELDS or getattr(request.connection, "has_too_many_fields", False):
         return 431, f"The request has more than {_MOST_FIELDS} header fields."
     line = len(request.method or "") + len(target) + len(request.version) + 4
     if line + sum(len(name) + len(value) + 4 for name, value in fields) > LARGEST_HEAD:
         return 431, _TOO_LARGE
     return None
+
+
+class LimitedConnection(Connection):
+    """One request on a client's connection. A head that will be refused is not parsed in full."""
+
+    has_head = False
+    has_too_many_fields = False
+    query = ""
+
+    def _parse_headers(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:
+        self.has_head = True
+        data = data.lstrip(b"\r\n")
+        if data.count(b"\n") > _MOST_FIELDS + 2:  # with the request line, and the empty one at the end
+            self.has_too_many_fields = True
+            data = _without_framing(data)
+        line, headers = super()._parse_headers(data)
+        start = httputil.parse_request_start_line(line)
+        path, _, query = start.path.partition("?")
+        if path and query:
+            # Tornado would look for parameters in it, and copy what it finds; nobody here needs them.
+            self.query = query
+            line = f"{start.method} {path} {start.version}"
+        return line, headers
+
+    def restore(self, request: httputil.HTTPServerRequest) -> None:
+        """Gives the request its query back."""
+        if self.query:
+            request.query = self.query
+            request.uri = f"{request.uri}?{self.query}"
 
 
 class LimitedServer(Server):
@@ -70,7 +101,7 @@ class LimitedServer(Server):
             max_body_size=sys.maxsize,  # the handlers have a limit of their own, and an answer for it
         )
         self._fields = fields
-        self._reading: set[IOStream] = set()  # those on which a head is expected
+        self._reading: dict[IOStream, LimitedConnection] = {}  # the latest request of each
         self._ending: set[_Ending] = set()
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
@@ -78,7 +109,8 @@ class LimitedServer(Server):
 
         def say_why_and_close() -> None:
             del stream.close_fd  # Tornado's own is there again
-            if stream not in self._reading or not isinstance(stream.error, UnsatisfiableReadError):
+            latest = self._reading.get(stream)
+            if not isinstance(stream.error, UnsatisfiableReadError) or (latest and latest.has_head):
                 stream.close_fd()
                 return
             logger.info("refused: a head larger than %d bytes from %s", MOST_READ, address[0])
@@ -91,15 +123,16 @@ class LimitedServer(Server):
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        """The next head is expected on a connection."""
+        """The next head is expected on a connection that Tornado has just made."""
         stream: IOStream = server_conn.stream  # type: ignore[attr-defined] # Tornado's HTTP1ServerConnection
-        self._reading.add(stream)
         delegate = super().start_request(server_conn, request_conn)
-        return _HeadWatch(delegate, lambda: self._reading.discard(stream))
+        request_conn.__class__ = LimitedConnection
+        self._reading[stream] = cast("LimitedConnection", request_conn)
+        return delegate
 
     def on_close(self, server_conn: object) -> None:
         """A connection was closed."""
-        self._reading.discard(server_conn.stream)  # type: ignore[attr-defined] # as above
+        self._reading.pop(server_conn.stream, None)  # type: ignore[attr-defined] # as above
         super().on_close(server_conn)
 
     async def close_all_connections(self) -> None:
@@ -109,26 +142,11 @@ class LimitedServer(Server):
         await super().close_all_connections()
 
 
-class _HeadWatch(httputil.HTTPMessageDelegate):
-    """Passes on a request, and tells when its head has come."""
-
-    def __init__(self, delegate: httputil.HTTPMessageDelegate, arrived: Callable[[], None]) -> None:
-        self._delegate = delegate
-        self._arrived = arrived
-        self.data_received = delegate.data_received  # type: ignore[method-assign] # costs nothing this way
-        self.finish = delegate.finish  # type: ignore[method-assign]
-        self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]
-
-    def headers_received(
-        self,
-        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
-        headers: httputil.HTTPHeaders,
-    ) -> Awaitable[None] | None:
-        self._arrived()
-        if isinstance(start_line, httputil.RequestStartLine) and len(start_line.path) > _LONGEST_TARGET:
-            # It will be refused, so Tornado need not look for thousands of parameters in it.
-            start_line = start_line._replace(path=start_line.path[: _LONGEST_TARGET + 1])
-        return self._delegate.headers_received(start_line, headers)
+def _without_framing(head: bytes) -> bytes:
+    """Some of the fields of a head with too many. Its body, if it has one, ends with the connection."""
+    line, *fields = head.split(b"\n", _MOST_FIELDS)[:-1]
+    kept = [field for field in fields if not _FRAMING.match(field)]
+    return b"\n".join([line, *kept, b"Connection: close\r\n\r\n"])
 
 
 def _answer(fields: Fields) -> bytes:

@@ -119,7 +119,8 @@ def credential_part(query: str) -> str:
 
 def _parameter(part: str) -> str:
     # Google reads its system parameters with and without a leading `$`.
-    return unquote(part.partition("=")[0]).removeprefix("$")
+    name = part.partition("=")[0]
+    return (unquote(name) if "%" in name else name).removeprefix("$")
 
 
 _FORMER = 200  # secrets that are remembered though they are not used any more

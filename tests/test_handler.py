@@ -218,6 +218,17 @@ async def test_a_head_that_is_too_large_is_refused_with_a_reason(
         assert (await ask(here.port, "GET", "/v1/models")).status == 200
 
 
+async def test_what_follows_a_head_with_too_many_fields_is_no_request() -> None:
+    smuggled = b"GET /v1/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    fields = [("Connection", "keep-alive")] * 120 + [("Content-Length", str(len(smuggled)))]
+    async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
+        client.send("POST", GENERATE, *fields)
+        client.writer.write(smuggled)
+        assert status_of(await client.got()) == (431, "INVALID_ARGUMENT")
+        assert await client.reader.read() == b""
+    assert not upstream.seen
+
+
 async def test_a_head_without_end_is_refused_while_it_still_comes() -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
         client.send("GET", "/v1/models")
@@ -254,7 +265,13 @@ async def test_a_broken_content_length_is_refused(length: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET\r\n\r\n", b"GET /v1/models HTTP/1.1\r\n\r\n"]
+    "garbage",
+    [
+        b"GET /v1/models?a b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\n\r\n",
+    ],
 )
 async def test_what_is_not_http_harms_nobody(garbage: bytes) -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here:

@@ -9,13 +9,14 @@ import argparse
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import os
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ _BOMBED = "/v1beta/models/bombed:generateContent"
 _INTERACTIONS = "/v1beta/interactions"
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 _ERROR = b'{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "%b"}}' % (b"a" * 8 * MB)
+
+Use = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -41,28 +44,33 @@ class Attack:
     def over(self) -> bool:
         return time.monotonic() > self.until
 
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """One connection, cut when the time is over."""
-        with contextlib.suppress(OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(max(0.0, self.until - time.monotonic())):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=MB)
-                try:
-                    yield reader, writer
-                except (OSError, EOFError) as error:
-                    self.statuses[type(error).__name__] += 1
-                finally:
-                    writer.transport.abort()
+    async def connected(self, use: Use) -> None:
+        """Connections that are used so, one after the other, each until it breaks, until the time is over."""
+        while not self.over:
+            try:
+                async with asyncio.timeout(self.until - time.monotonic()):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=MB)
+                    try:
+                        await use(reader, writer)
+                    finally:
+                        writer.transport.abort()
+            except TimeoutError:
+                return
+            except (OSError, EOFError) as error:
+                self.statuses[type(error).__name__] += 1
+                await asyncio.sleep(0.01)
 
     async def repeat(self, *requests: bytes) -> None:
         """The same requests on one connection, as fast as they are answered."""
-        while not self.over:
-            async with self.connection() as (reader, writer):
-                while True:
-                    for request in requests:
-                        writer.write(request)
-                        await writer.drain()
-                        await self.answer(reader)
+
+        async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                for request in requests:
+                    writer.write(request)
+                    await writer.drain()
+                    await self.answer(reader)
+
+        await self.connected(ask)
 
     async def answer(self, reader: asyncio.StreamReader) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -90,16 +98,14 @@ async def large_bodies(attack: Attack) -> None:
     """Bodies of 100 MB, eight at a time."""
     piece = bytes(MB)
 
-    async def send() -> None:
-        while not attack.over:
-            async with attack.connection() as (reader, writer):
-                writer.write(_head(_GENERATE, 100 * MB))
-                for _ in range(100):
-                    writer.write(piece)
-                    await writer.drain()
-                await attack.answer(reader)
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_head(_GENERATE, 100 * MB))
+        for _ in range(100):
+            writer.write(piece)
+            await writer.drain()
+        await attack.answer(reader)
 
-    await asyncio.gather(*(send() for _ in range(8)))
+    await asyncio.gather(*(attack.connected(send) for _ in range(8)))
 
 
 async def searched_bodies(attack: Attack) -> None:
@@ -123,16 +129,14 @@ async def bombs(attack: Attack) -> None:
 async def models(attack: Attack) -> None:
     """A model that nobody ever heard of with every request."""
 
-    async def ask(connection: int) -> None:
-        while not attack.over:
-            async with attack.connection() as (reader, writer):
-                for number in range(1_000_000):
-                    writer.write(
-                        _post(f"/v1beta/models/invented-{connection}-{number}:generateContent", b"{}")
-                    )
-                    await attack.answer(reader)
+    numbers = itertools.count()
 
-    await asyncio.gather(*(ask(connection) for connection in range(4)))
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in numbers:
+            writer.write(_post(f"/v1beta/models/invented-{number}:generateContent", b"{}"))
+            await attack.answer(reader)
+
+    await asyncio.gather(*(attack.connected(ask) for _ in range(4)))
 
 
 async def targets(attack: Attack) -> None:
@@ -151,28 +155,25 @@ async def fields(attack: Attack) -> None:
 async def open_heads(attack: Attack) -> None:
     """Heads that never end, and come in small pieces."""
 
-    async def drip() -> None:
-        while not attack.over:
-            async with attack.connection() as (_, writer):
-                writer.write(b"GET / HTTP/1.1\r\nX: ")
-                for _ in range(1000):
-                    writer.write(b"x" * 60)
-                    await asyncio.sleep(0.05)
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(1000):
+            writer.write(b"x" * 60)
+            await asyncio.sleep(0.05)
 
-    await asyncio.gather(*(drip() for _ in range(50)))
+    await asyncio.gather(*(attack.connected(drip) for _ in range(50)))
 
 
 async def slow_bodies(attack: Attack) -> None:
     """A hundred bodies of half a megabyte, of which a few bytes come every second."""
 
-    async def drip() -> None:
-        async with attack.connection() as (_, writer):
-            writer.write(_head(_GENERATE, MB // 2))
-            while True:
-                writer.write(b"xxxx")
-                await asyncio.sleep(0.5)
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_head(_GENERATE, MB // 2))
+        while True:
+            writer.write(b"xxxx")
+            await asyncio.sleep(0.5)
 
-    await asyncio.gather(*(drip() for _ in range(100)))
+    await asyncio.gather(*(attack.connected(drip) for _ in range(100)))
 
 
 async def credentials(attack: Attack) -> None:
@@ -185,14 +186,12 @@ async def credentials(attack: Attack) -> None:
 async def slow_readers(attack: Attack) -> None:
     """Two hundred who ask, and never read what is answered."""
 
-    async def ask() -> None:
-        while not attack.over:
-            async with attack.connection() as (_, writer):
-                for _ in range(50):
-                    writer.write(_post(_GENERATE, b"{}"))
-                    await asyncio.sleep(0.2)
+    async def ask(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(50):
+            writer.write(_post(_GENERATE, b"{}"))
+            await asyncio.sleep(0.2)
 
-    await asyncio.gather(*(ask() for _ in range(200)))
+    await asyncio.gather(*(attack.connected(ask) for _ in range(200)))
 
 
 ATTACKS: dict[str, Callable[[Attack], Coroutine[Any, Any, None]]] = {
