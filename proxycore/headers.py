@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
+from proxycore.secret_index import SecretIndex
+
 Field = tuple[str, str]
 """A header field: name and value."""
 
@@ -139,6 +141,7 @@ _ALONE = (
     r"(?:(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4})|(?<![A-Za-z0-9_-])(?<![A-Za-z0-9]\.))",
     r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])",
 )
+_MANY = 16  # secrets that are found in one text
 
 
 class Redactor:
@@ -156,10 +159,15 @@ class Redactor:
         found = ((secret, name) for secret, name in secrets.items() if secret not in self._whole)
         ordered = sorted(found, key=lambda entry: len(entry[0]), reverse=True)
         self._names = [f"[{name}]" for _, name in ordered]
-        self._pattern = re.compile("|".join(f"({_found(secret)})" for secret, _ in ordered))
+        self._forms = [_found(secret) for secret, _ in ordered]
         # The stretch of each secret that is the same in every form: with none of them there, the text is
-        # clean, and that is found out in no time even with hundreds of keys.
-        self._stretches = {max(re.split(r"[^A-Za-z0-9._~-]", secret), key=len) for secret, _ in ordered}
+        # clean, and that is found out in no time even with thousands of keys.
+        stretches = [max(re.split(r"[^A-Za-z0-9._~-]", secret), key=len) for secret, _ in ordered]
+        self._index = SecretIndex(stretches)
+        self._plain = [
+            secret if secret == stretch and len(secret) >= _SHORT else ""
+            for (secret, _), stretch in zip(ordered, stretches, strict=True)
+        ]
         self._shortest = min(map(len, secrets), default=0)
 
     def text(self, text: str) -> str:
@@ -168,10 +176,21 @@ class Redactor:
             return text
         if text in self._whole:
             return self._whole[text]
-        if not any(stretch in text for stretch in self._stretches):
+        found = self._index.found_in(text)
+        if not found:
             return text
-        clean = self._pattern.sub(lambda match: self._names[(match.lastindex or 1) - 1], text)
+        clean = self._without(found, text)
         return text if clean == text else clean
+
+    def _without(self, found: list[int], text: str) -> str:
+        if len(found) > _MANY:
+            # To look for one of so many at every place would take seconds, and most have only one form.
+            for number in found:
+                if self._plain[number]:
+                    text = text.replace(self._plain[number], self._names[number])
+            found = self._index.found_in(text)
+        pattern = re.compile("|".join(f"({self._forms[number]})" for number in found) or "(?!)")
+        return pattern.sub(lambda match: self._names[found[(match.lastindex or 1) - 1]], text)
 
     def data(self, data: bytes) -> bytes:
         """The bytes with every secret replaced; the very same object when there is none."""

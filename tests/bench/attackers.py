@@ -1,5 +1,7 @@
 """Clients that want to stop the program for all others, each in a process of its own, for a few seconds.
 
+Each has a few connections, on which it does what costs most, as fast as it is answered.
+
     python -m tests.bench.attackers NAME --port N --seconds S
 
 prints how often each status came back, as JSON. `upstream` is what the program relays to meanwhile.
@@ -123,7 +125,7 @@ async def json_bodies(attack: Attack) -> None:
 
 async def bombs(attack: Attack) -> None:
     """Requests that the upstream refuses with 8 kB that unfold to 8 MB."""
-    await asyncio.gather(*(attack.repeat(_post(_BOMBED, b"{}")) for _ in range(4)))
+    await asyncio.gather(*(attack.repeat(_post(_BOMBED, b"{}")) for _ in range(2)))
 
 
 async def models(attack: Attack) -> None:
@@ -136,7 +138,7 @@ async def models(attack: Attack) -> None:
             writer.write(_post(f"/v1beta/models/invented-{number}:generateContent", b"{}"))
             await attack.answer(reader)
 
-    await asyncio.gather(*(attack.connected(ask) for _ in range(4)))
+    await asyncio.gather(*(attack.connected(ask) for _ in range(2)))
 
 
 async def targets(attack: Attack) -> None:
@@ -180,7 +182,7 @@ async def credentials(attack: Attack) -> None:
     """Wrong credentials, as fast as they are refused."""
     wrong = _head(_GENERATE, key="wrong-key")
     many = _head(f"{_GENERATE}?{'key=x&' * 2000}", key="wrong-key")
-    await asyncio.gather(*(attack.repeat(request) for request in (wrong, wrong, many)))
+    await asyncio.gather(*(attack.repeat(request) for request in (wrong, many)))
 
 
 async def slow_readers(attack: Attack) -> None:

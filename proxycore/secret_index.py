@@ -1,0 +1,43 @@
+"""Which of many words occur in a text: in a time that hardly depends on how many words there are. Pure."""
+
+import re
+from collections.abc import Sequence
+
+_FEW = 100  # words that are quickly looked for one by one
+_LEAST = 8  # characters of a word that can be looked for by its end
+
+
+class SecretIndex:
+    """Finds words of letters, digits and `._~-` in texts.
+
+    A word can only be in a run of such characters that is at least as long. So ordinary prose is skipped, and
+    in a run each word is found by its last characters.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        many = len(words) > _FEW
+        self._one_by_one = [n for n, word in enumerate(words) if not many or len(word) < _LEAST]
+        long = [n for n, word in enumerate(words) if many and len(word) >= _LEAST]
+        shortest = min((len(words[n]) for n in long), default=_LEAST)
+        self._size = min(shortest, 2 * _LEAST)
+        self._runs = re.compile(rf"[A-Za-z0-9._~-]{{{shortest},}}")
+        self._by_end: dict[str, list[int]] = {}
+        for n in long:
+            self._by_end.setdefault(words[n][-self._size :], []).append(n)
+
+    def found_in(self, text: str) -> list[int]:
+        """The places of those words, among all, that occur in the text, in order."""
+        found = {n for n in self._one_by_one if self._words[n] in text}
+        for match in self._runs.finditer(text) if self._by_end else ():
+            found.update(self._found_in_run(match[0]))
+        return sorted(found)
+
+    def _found_in_run(self, run: str) -> set[int]:
+        size, by_end, words = self._size, self._by_end, self._words
+        return {
+            n
+            for end in range(size, len(run) + 1)
+            for n in by_end.get(run[end - size : end], ())
+            if run.endswith(words[n], 0, end)
+        }
