@@ -27,6 +27,7 @@ MB = 1024 * 1024
 
 _GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 _BOMBED = "/v1beta/models/bombed:generateContent"
+_ENDLESS = "/v1beta/models/endless:generateContent"
 _INTERACTIONS = "/v1beta/interactions"
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 _ERROR = b'{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "%b"}}' % (b"a" * 8 * MB)
@@ -161,9 +162,9 @@ async def open_heads(attack: Attack) -> None:
         writer.write(b"GET / HTTP/1.1\r\nX: ")
         for _ in range(1000):
             writer.write(b"x" * 60)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
-    await asyncio.gather(*(attack.connected(drip) for _ in range(50)))
+    await asyncio.gather(*(attack.connected(drip) for _ in range(30)))
 
 
 async def slow_bodies(attack: Attack) -> None:
@@ -186,14 +187,14 @@ async def credentials(attack: Attack) -> None:
 
 
 async def slow_readers(attack: Attack) -> None:
-    """Two hundred who ask, and never read what is answered."""
+    """A hundred who ask for an answer without end, and never read it."""
 
-    async def ask(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(50):
-            writer.write(_post(_GENERATE, b"{}"))
-            await asyncio.sleep(0.2)
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(_post(_ENDLESS, b"{}"))
+        await asyncio.sleep(60)
 
-    await asyncio.gather(*(attack.connected(ask) for _ in range(200)))
+    await asyncio.gather(*(attack.connected(ask) for _ in range(100)))
 
 
 ATTACKS: dict[str, Callable[[Attack], Coroutine[Any, Any, None]]] = {
@@ -231,6 +232,11 @@ async def upstream(port: int) -> None:
                 left = int(length[1]) if length else 0
                 while left and (data := await reader.read(min(left, MB))):
                     left -= len(data)
+                if _ENDLESS.encode() in head:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+                while _ENDLESS.encode() in head:
+                    writer.write(bytes(MB // 16))
+                    await writer.drain()
                 writer.write(refusal if _BOMBED.encode() in head else _OK)
                 await writer.drain()
         writer.close()
