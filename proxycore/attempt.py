@@ -29,6 +29,7 @@ from proxycore.silence import Silence
 from proxycore.upstream import Upstream
 
 _READ_SIZE = 64 * 1024  # bytes that libcurl reads at once; the buffer is shared, not one for each stream
+_MOST_HELD = 8  # chunks of that size: libcurl would read a hundred before it lets others have a turn
 _SEND_SIZE = 16 * 1024  # the same for sending; this one is held for as long as an attempt lasts
 _COPIED = 64 * 1024  # bytes of a body that libcurl gets in one piece; a larger one is read as it is sent
 _NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
@@ -113,6 +114,7 @@ class Attempt:
         self._error: UpstreamError | None = None
         self._sink: Sink | None = None
         self._held: deque[bytes] = deque()  # chunks that came while nobody could take them
+        self._paused = False
         self._blocked: asyncio.Future[None] | None = None  # done when the sink can take more
         self._uploaded = 0.0
         self._silence = Silence(self._still_busy, self._fall_silent)
@@ -135,9 +137,10 @@ class Attempt:
         body = bytearray()
 
         def collect(chunk: bytes) -> None:
-            body.extend(chunk)
-            if len(body) > limit:
-                self._loop.call_soon(self.end)  # not from within libcurl
+            if len(body) <= limit:
+                body.extend(chunk)
+                if len(body) > limit:
+                    self._loop.call_soon(self.end)  # not from within libcurl
 
         try:
             await self.relay(collect)
@@ -155,6 +158,8 @@ class Attempt:
         self._sink = sink
         try:
             self._drain()
+            if self._paused and self._blocked is None:
+                self._go_on()
             await self._over
             while self._blocked is not None:
                 await asyncio.wait((self._blocked,))
@@ -175,7 +180,8 @@ class Attempt:
 
     def _write(self, chunk: bytes) -> int:
         # libcurl keeps what it is told to pause for, and hands it over again when it is resumed.
-        if self._blocked is not None:
+        if self._blocked is not None or len(self._held) >= _MOST_HELD:
+            self._paused = True
             return int(pycurl.WRITEFUNC_PAUSE)
         self._receive(chunk)
         return len(chunk)
@@ -204,6 +210,7 @@ class Attempt:
             self._go_on()
 
     def _go_on(self) -> None:
+        self._paused = False
         if self._curl is not None:
             self._silence.heard()
             # A transfer that failed while it was paused says so here, and again when it finishes.
@@ -246,7 +253,7 @@ class Attempt:
         starved = isinstance(body, Feed) and body.starved
         uploaded = self._curl.getinfo(pycurl.SIZE_UPLOAD_T) if self._curl is not None else 0
         progress, self._uploaded = uploaded != self._uploaded, uploaded
-        return progress or starved or self._blocked is not None
+        return progress or starved or self._paused or self._blocked is not None
 
     def _prepare(self, curl: pycurl.Curl) -> None:
         curl.attempt = self

@@ -1,13 +1,15 @@
 """What one client or a strange upstream sends costs little, and others are served meanwhile."""
 
+import asyncio
 import gzip
 import json
 
 import pytest
 
+from proxycore.attempt import Attempt, Outgoing
 from proxycore.kept import KEPT_BYTES
-from tests.conftest import proxy, rests
-from tests.wire import RawUpstream, always, answer, ask
+from tests.conftest import Proxy, proxy, rests
+from tests.wire import RawUpstream, Seen, always, answer, ask
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
 OK = always(answer(200, b"{}"))
@@ -58,3 +60,33 @@ async def test_an_error_with_ten_thousand_quotas_teaches_a_few() -> None:
         for key in here.app.rotator.keys:
             for allowance in key.project.allowances.values():
                 assert len(allowance.quotas) <= 32
+
+
+def attempt_at(here: Proxy) -> Attempt:
+    outgoing = Outgoing("POST", GENERATE, [], b"{}")
+    return Attempt(here.app.upstream, outgoing, ("x-goog-api-key", "a-key"), fresh=True)
+
+
+SIZE = 30_000_000
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_upstream_that_sends_all_at_once_waits_until_somebody_takes_it(status: int) -> None:
+    waits = asyncio.Event()
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(status, bytes(SIZE)))
+        waits.set()
+        await writer.drain()
+
+    async with RawUpstream(script) as upstream, proxy(upstream.url) as here:
+        attempt = attempt_at(here)
+        assert (await attempt.head()).status == status
+        await waits.wait()
+        for _ in range(50):  # turns in which libcurl could read on
+            await asyncio.sleep(0.001)
+        assert sum(map(len, attempt._held)) <= 2**20
+        got = bytearray()
+        await attempt.relay(got.extend)
+        attempt.end()
+        assert len(got) == SIZE
