@@ -1,6 +1,7 @@
 """`python -m proxycore.healthcheck`: asks the running program for `/healthz`, for a container's HEALTHCHECK.
 
-It reads the same settings as the program, so it asks where the program listens.
+It goes by the program that runs in this working folder, never by the settings: those may have changed, or be
+faulty, while the program goes on with the former ones.
 """
 
 import http.client
@@ -8,28 +9,37 @@ import ssl
 import sys
 from pathlib import Path
 
-from proxycore.settings import SettingsError, parse, read
+from proxycore.address_file import Address, served_from
 
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listened on everywhere, asked at home
-_TIMEOUT = 4.0  # seconds
+_TIMEOUT = 4.0  # seconds: less than the HEALTHCHECK's, so that there is time to say what is wrong
 
 
 def main() -> int:
-    """The exit status that HEALTHCHECK wants: 0 for healthy, 1 for not."""
+    """The exit status that HEALTHCHECK wants: 0 for healthy, 1 for not, with a line that says why."""
+    address = served_from(Path.cwd())
+    if address is None:
+        return _unhealthy("no proxy of this user is ready in this working folder")
     try:
-        settings = parse(read(Path.cwd(), {}))
-        host = _ANYWHERE.get(settings.host, settings.host)
-        connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT)
-        if settings.tls_cert_file:
-            # The certificate is for the name that clients use, and this is nobody but ourselves.
-            anyone = ssl._create_unverified_context()  # noqa: S323 - see above
-            connection = http.client.HTTPSConnection(host, settings.port, timeout=_TIMEOUT, context=anyone)
-        connection.request("GET", "/healthz")
-        status = connection.getresponse().status
-    except (SettingsError, OSError, http.client.HTTPException) as error:
-        sys.stderr.write(f"not healthy: {error}\n")
-        return 1
-    return 0 if status == 200 else 1
+        status = _status(address)
+    except (OSError, http.client.HTTPException) as error:
+        return _unhealthy(f"{address}/healthz: {error}")
+    return 0 if status == 200 else _unhealthy(f"{address}/healthz answered {status}")
+
+
+def _status(address: Address) -> int:
+    scheme, host, port = address
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+    if scheme == "https":
+        # The certificate is for the name that clients use, and this is nobody but ourselves.
+        anyone = ssl._create_unverified_context()  # noqa: S323 - see above
+        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=anyone)
+    connection.request("GET", "/healthz")
+    return connection.getresponse().status
+
+
+def _unhealthy(reason: str) -> int:
+    sys.stderr.write(f"not healthy: {reason}\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -85,11 +85,16 @@ class Life:
             logger.error("the certificate stays as it was: %s", error)
         self.app.take(settings)
         self.settings = settings
+        self._publish()
+
+    def _publish(self) -> None:
+        self._listener.publish("https" if self._server.ssl_options else "http")
 
     async def serve(self, stop: Stop, when_ready: Callable[[], object]) -> None:
         """Serves until `stop`, then drains."""
         _look_at_open_files()
         self._listener.accept_for(self._server)
+        self._publish()
         watches = (self.app.retrial.run(), self.app.meter.watch_loop(), self.app.watch_wall_clock())
         work = [asyncio.create_task(watch) for watch in watches]
         when_ready()

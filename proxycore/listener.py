@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import ipaddress
 import socket
 from ipaddress import ip_address
 from typing import Any
@@ -10,6 +11,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
+from proxycore.address_file import Address, AddressFile
 from proxycore.log import logger
 
 _NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
@@ -51,11 +53,20 @@ class Listener:
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE // 4)
         self._server: HTTPServer | None = None
+        self._address_file = AddressFile()
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
         return int(self.sockets[0].getsockname()[1])
+
+    def publish(self, scheme: str) -> None:
+        """Tells the health check where to ask: by `http` or `https`, on this host."""
+        name = self.sockets[0].getsockname()[0]
+        ip = ipaddress.ip_address(name)
+        if ip.is_unspecified:
+            name = "127.0.0.1" if ip.version == 4 else "::1"
+        self._address_file.write(Address(scheme, name, self.port))
 
     def accept_for(self, server: HTTPServer) -> None:
         """From now on, connections go to this server."""
@@ -68,11 +79,13 @@ class Listener:
         if self._server:
             self._server.stop()
             self._server = None
+        self._address_file.close()
 
     def close(self) -> None:
         """Gives up the sockets: what others still serve on them is not touched."""
         for listener in self.sockets:
             listener.close()
+        self._address_file.close()
 
     def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
