@@ -15,11 +15,9 @@ import os
 import select
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from proxycore import life, log
@@ -33,6 +31,7 @@ from proxycore.replicas import Replicas
 from proxycore.settings import Settings, SettingsError
 from proxycore.settings_channel import SettingsChannel, receive
 from proxycore.settings_source import SettingsSource
+from proxycore.socket_folder import SocketFolder
 
 _HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds
@@ -82,15 +81,13 @@ class Supervisor:
         self._woken, self._wake = socket.socketpair()
 
     def run(self) -> None:
-        """Supervises until all is over."""
+        """Supervises until all is over. Raises SettingsError when there is no folder for sockets."""
         for end in (self._woken, self._wake):
             end.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for heard in _HEARD:
             signal.signal(heard, lambda *_: None)
-        with tempfile.TemporaryDirectory(prefix="gemini-key-proxy-") as folder:
-            self._paths = Path(folder) / "board", Path(folder) / "census"
-            self._hall = [_bound(path) for path in self._paths]
+        with SocketFolder("board", "census") as self._folder:
             for number in range(self._settings.workers + 1):
                 self._start(number)
             while self._children or self._due:
@@ -241,7 +238,7 @@ class Supervisor:
             os._exit(status)
 
     async def _serve(self, end: socket.socket) -> None:
-        stop, path, census_path = life.Stop(self._alive), *self._paths
+        stop, path, census_path = life.Stop(self._alive), *self._folder.paths
         worker = life.Life(self._settings, self._listener, self._clock)
         board, link = Board(self._clock), HostLink(path)
         await link.start(board)
@@ -266,7 +263,7 @@ class Supervisor:
 
         receiving = asyncio.create_task(receive(end, go_by))
         stop = life.Stop(self._alive)
-        board, counted = self._hall
+        board, counted = self._folder.sockets
         census = CensusHall(self._clock)
         await census.serve(counted)
         await keep_hall(board, self._link, stop.first, reload, clock=self._clock)
@@ -278,10 +275,3 @@ class Supervisor:
         if settings.redis_url is None:
             return None
         return Replicas(settings.redis_url, settings.google_keys.values(), self._clock)
-
-
-def _bound(path: Path) -> socket.socket:
-    bound = socket.socket(socket.AF_UNIX)
-    bound.bind(str(path))
-    bound.listen(128)
-    return bound

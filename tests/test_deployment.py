@@ -223,28 +223,37 @@ def test_the_unit_stops_and_reloads_as_the_program_wants_it(unit: Path) -> None:
 
 
 _CONFINED = (
-    'mount -o remount,ro,bind / && mount -t tmpfs none "$TMPDIR" && exec setpriv --clear-groups'
-    ' --inh-caps=-all --bounding-set=-all --no-new-privs "$@"'
+    "for path in /tmp /var/tmp /dev/shm; do mount --bind $path $path; done && "
+    "for path in / /tmp /var/tmp $READ_ONLY; do mount -o remount,ro,bind $path; done && "
+    'exec setpriv --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs "$@"'
 )
-
-
-@pytest.mark.skipif(
+_PREFIX = ("unshare", "--mount", "sh", "-c", _CONFINED, "sh")
+can_confine = pytest.mark.skipif(
     bool(os.geteuid() or os.system("unshare --mount mount -o remount,ro,bind / 2> /dev/null")),  # noqa: S605 - a fixed command
     reason="only root, and not in every container, can take things away",
 )
-def test_it_runs_with_nothing_to_write_to_but_a_place_to_meet_and_without_capabilities(
-    tmp_path: Path,
-) -> None:
-    environment = KEYS | {"WORKERS": "2", "TMPDIR": str(tmp_path)}
-    prefix = ("unshare", "--mount", "sh", "-c", _CONFINED, "sh")
-    with program(folder=Path("/"), environment=environment, prefix=prefix) as running:
+
+
+@can_confine
+def test_it_runs_with_nothing_to_write_to_but_dev_shm_and_without_capabilities() -> None:
+    with program(folder=Path("/"), environment=KEYS | {"WORKERS": "2"}, prefix=_PREFIX) as running:
         assert running.port
         about = Path(f"/proc/{running.process.pid}/status").read_text()
         assert re.search(r"^CapEff:\t0+$", about, re.MULTILINE)
         mounts = Path(f"/proc/{running.process.pid}/mounts").read_text()
-        assert re.findall(r"^\S+ / \S+ (r[ow])", mounts, re.MULTILINE)[-1] == "ro"
+        assert re.findall(r"^\S+ (?:/|/tmp) \S+ (r[ow])", mounts, re.MULTILINE)[-2:] == ["ro", "ro"]
         running.signal(signal.SIGTERM)
         assert running.exit_status() == 0
+
+
+@can_confine
+def test_workers_without_any_place_for_their_sockets_are_told_what_to_set() -> None:
+    environment = KEYS | {"WORKERS": "2", "READ_ONLY": "/dev/shm"}  # noqa: S108 - it is taken away
+    with program(folder=Path("/"), environment=environment, prefix=_PREFIX) as running:
+        assert running.exit_status() == 2
+    assert "WORKERS: " in running.log
+    assert "TMPDIR" in running.log
+    assert "Traceback" not in running.log
 
 
 # The READMEs.
