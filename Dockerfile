@@ -1,15 +1,22 @@
 FROM python:3.13-slim
 
+LABEL org.opencontainers.image.title="gemini-key-proxy" \
+      org.opencontainers.image.description="A reverse proxy that spreads requests to the Google Gemini API over many keys" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="0.1.0"
+
 ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 
 # Wheels only: no compiler is needed on amd64 or arm64, so a second stage would save nothing.
 COPY requirements.txt .
 RUN pip install --no-cache-dir --only-binary=:all: -r requirements.txt \
- && useradd --system --no-create-home --uid 10001 proxy
+ && useradd --no-create-home --no-log-init --uid 10001 gemini-key-proxy
 
 COPY server.py .
 COPY proxycore proxycore
+# Files come with the modes that they have where the image is built; there, others may not be let in.
+RUN chmod -R a+rX .
 
 USER 10001
 EXPOSE 8000
