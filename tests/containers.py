@@ -132,8 +132,10 @@ class Container:
     def wait_for(self, pattern: str, seconds: float = 60.0) -> re.Match[str]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            ended = not self.inspect(".State.Running")
             if match := re.search(pattern, self.log):
                 return match
+            assert not ended, f"it ended: {self.log}"
             time.sleep(0.1)
         raise AssertionError(f"it never said {pattern}: {self.log}")
 
