@@ -21,4 +21,5 @@ RUN chmod -R a+rX .
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-m", "proxycore.healthcheck"]
-CMD ["python", "server.py"]
+# Flags alone (--demo, --check) are for the program; anything else is a command, as in other images.
+ENTRYPOINT ["sh", "-c", "case \"$1\" in -*|'') exec python server.py \"$@\" ;; esac; exec \"$@\"", "sh"]

@@ -130,6 +130,16 @@ async def test_it_runs_as_the_readme_says_and_a_stream_survives_its_stop(
             assert "Traceback" not in container.log
 
 
+@needs_engine
+@pytest.mark.parametrize("command", ["--demo", "python server.py --demo"])
+def test_flags_go_to_the_program_and_anything_else_is_a_command(
+    command: str, engine: Engine, tmp_path: Path
+) -> None:
+    write_settings(tmp_path)
+    with engine.run(*readme_commands()[1], *command.split(), folder=tmp_path) as container:
+        container.wait_for("The mock Gemini API has 7 keys")
+
+
 def write_settings(folder: Path, **variables: str) -> None:
     variables |= {"GOOGLE_API_KEY_1": UPSTREAM_KEY, "OUTPUT_API_KEY": CLIENT[1]}
     file = folder / ".env"

@@ -1,6 +1,8 @@
 """What can't be used as settings changes nothing, is told once, and the good file is taken again."""
 
 import os
+import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from proxycore.settings import SettingsError
 from proxycore.settings_source import SETTLED, SettingsSource
+from tests.process import program
 from tests.watched_settings import GOOD, OTHER, Watched
 
 pytestmark = pytest.mark.usefixtures("no_settings_around")
@@ -47,11 +50,6 @@ def _device(file: Path) -> None:
     file.symlink_to("/dev/zero")
 
 
-def _unreadable(file: Path) -> None:
-    file.write_text(OTHER)
-    file.chmod(0)
-
-
 def _write(text: str | bytes) -> Callable[[Path], None]:
     def write(file: Path) -> None:
         file.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -66,7 +64,6 @@ FAULTY = {
     "a dangling link": (_dangling, ".env: a link to a file that does not exist"),
     "a link to itself": (_loop, ".env: can't be read"),
     "a device": (_device, ".env: not a regular file"),
-    "unreadable": (_unreadable, ".env: can't be read: permission denied"),
     "empty": (_write(""), "OUTPUT_API_KEY: is gone"),
     "comments only": (_write("# soon\n"), "OUTPUT_API_KEY: is gone"),
     "no client key": (_write("GOOGLE_API_KEY_1=AIza-b\n"), "OUTPUT_API_KEY: is gone"),
@@ -94,8 +91,6 @@ FAULTY = {
 def test_what_cannot_be_used_changes_nothing_and_is_told_once_until_the_good_file_is_back(
     spoil: Callable[[Path], None], told: str, watched: Watched
 ) -> None:
-    if spoil is _unreadable and os.geteuid() == 0:
-        pytest.skip("root reads everything")
     spoil(watched.file)
     complaint = watched.refused()
     assert told in complaint
@@ -111,16 +106,34 @@ def test_what_cannot_be_used_changes_nothing_and_is_told_once_until_the_good_fil
     assert watched.taken() == {"1": "AIza-b"}
 
 
-@pytest.mark.parametrize("spoil", [_folder, _pipe, _dangling, _loop, _device, _unreadable])
+@pytest.mark.parametrize("spoil", [_folder, _pipe, _dangling, _loop, _device])
 def test_a_file_that_cannot_be_used_at_start_is_a_mistake(
     spoil: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    if spoil is _unreadable and os.geteuid() == 0:
-        pytest.skip("root reads everything")
     (tmp_path / ".env").touch()
     spoil(tmp_path / ".env")
     with pytest.raises(SettingsError, match=r"^\.env: "):
         SettingsSource(tmp_path, {})
+
+
+def test_a_file_that_must_not_be_read_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(GOOD)
+    # Root may read everything, unless this right is taken from it.
+    bounded = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+    prefix = () if os.geteuid() else bounded
+    with program(folder=tmp_path, prefix=prefix) as started:
+        assert started.port
+        file.chmod(0)
+        started.signal(signal.SIGHUP)
+        started.wait_for(re.compile(r"stay as they were.*\.env: can't be read: permission denied"))
+        file.chmod(0o600)
+        file.write_text(OTHER)
+        started.wait_for(re.compile("reloaded"))
+    file.chmod(0)
+    with program(folder=tmp_path, prefix=prefix) as started:
+        assert started.exit_status() == 2
+    assert ".env: can't be read: permission denied" in started.log
 
 
 def test_keys_elsewhere_do_not_make_a_lost_file_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
