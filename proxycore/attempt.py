@@ -29,7 +29,8 @@ from proxycore.silence import Silence
 from proxycore.upstream import Upstream
 
 _READ_SIZE = 64 * 1024  # bytes that libcurl reads at once; the buffer is shared, not one for each stream
-_MOST_HELD = 8  # chunks of that size: libcurl would read a hundred before it lets others have a turn
+_MOST_HELD = 4  # chunks of that size: libcurl would read a hundred before it lets others have a turn
+_TURN = 512 * 1024  # bytes of one response that are passed on before others have a turn
 _SEND_SIZE = 16 * 1024  # the same for sending; this one is held for as long as an attempt lasts
 _COPIED = 64 * 1024  # bytes of a body that libcurl gets in one piece; a larger one is read as it is sent
 _NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
@@ -115,6 +116,7 @@ class Attempt:
         self._sink: Sink | None = None
         self._held: deque[bytes] = deque()  # chunks that came while nobody could take them
         self._paused = False
+        self._in_turn = 0  # bytes passed on since the transfer last paused
         self._blocked: asyncio.Future[None] | None = None  # done when the sink can take more
         self._uploaded = 0.0
         self._silence = Silence(self._still_busy, self._fall_silent)
@@ -195,9 +197,14 @@ class Attempt:
 
     def _push(self, sink: Sink, chunk: bytes) -> None:
         taken = sink(chunk)
-        if taken is not None and not taken.done():
-            self._blocked = taken
-            taken.add_done_callback(self._resume)
+        self._in_turn += len(chunk)
+        if taken is None or taken.done():
+            if self._in_turn < _TURN:
+                return
+            taken = self._upstream.rounds.next()
+        self._in_turn = 0
+        self._blocked = taken
+        taken.add_done_callback(self._resume)
 
     def _drain(self) -> None:
         while self._held and self._blocked is None and self._sink is not None:

@@ -1,10 +1,13 @@
-"""Long computations in small steps: the event loop serves others in between. Pure, but for asyncio."""
+"""Long work in small steps: the event loop serves others in between. Pure, but for asyncio."""
 
 import asyncio
+from collections import deque
 from collections.abc import Generator
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_AT_ONCE = 8  # transfers that go on at each turn of the event loop
 
 
 class Turns:
@@ -29,3 +32,27 @@ class Turns:
             return result
         finally:
             steps.close()
+
+
+class Rounds:
+    """Lets large transfers go on in order, a few at each turn of the event loop, however many there are."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def next(self) -> "asyncio.Future[None]":
+        """Is done when it is this transfer's turn."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._go_on)
+        self._waiting.append(turn)
+        return turn
+
+    def _go_on(self) -> None:
+        for _ in range(min(_AT_ONCE, len(self._waiting))):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._go_on)

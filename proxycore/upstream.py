@@ -17,6 +17,8 @@ from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
+from proxycore.turns import Rounds
+
 _SYSTEM_CA_FILES = (
     ssl.get_default_verify_paths().cafile,
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
@@ -94,6 +96,7 @@ class Upstream:
 
     def __init__(self, route: Route) -> None:
         self.client = _Client(force_instance=True, max_clients=0)
+        self.rounds = Rounds()
         self._sockets: dict[int, int] = {}  # file descriptors, and what they were then
         self.take(route)
 

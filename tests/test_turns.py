@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from proxycore.turns import Turns
+from proxycore.turns import Rounds, Turns
 
 
 def steps(name: str, count: int, log: list[str]) -> Generator[None, None, str]:
@@ -70,3 +70,17 @@ async def test_a_fault_in_a_computation_is_its_callers() -> None:
     with pytest.raises(ValueError, match="on the way"):
         await turns.run(fails())
     assert await turns.run(steps("a", 2, [])) == "a"
+
+
+async def test_transfers_go_on_in_order_a_few_at_each_turn() -> None:
+    rounds = Rounds()
+    turns = [rounds.next() for _ in range(20)]
+    done = []
+    while not all(turn.done() for turn in turns):
+        await asyncio.sleep(0)
+        done.append([turn.done() for turn in turns].count(True))
+    assert done == [8, 16, 20]
+    assert all(turn.done() for turn in turns[: done[0]])
+    last = rounds.next()
+    await asyncio.sleep(0)
+    assert last.done()
