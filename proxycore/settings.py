@@ -181,6 +181,13 @@ def parse(
     )
     if settings.tls_key_file and not settings.tls_cert_file:
         reader.mistakes.append("TLS_KEY_FILE: needs TLS_CERT_FILE, the certificate that the key belongs to")
+    largest = settings.max_held_bytes // settings.workers
+    if reader.text("MAX_HELD_MB") and largest < settings.max_body_bytes:
+        shared = f", its part of {settings.workers} workers," if settings.workers > 1 else ""
+        reader.warnings.append(
+            f"MAX_HELD_MB: bodies over {largest / MEGABYTE:.4g} MB{shared} are refused, though MAX_BODY_MB is"
+            f" {settings.max_body_bytes / MEGABYTE:.4g}"
+        )
     if reader.mistakes:
         raise SettingsError("\n".join(reader.mistakes))
     filled = [name for name in variables if reader.is_filled(name)]

@@ -115,7 +115,7 @@ READ = {
     "FIRST_BYTE_TIMEOUT": ("60", "first_byte_timeout", 60),
     "IDLE_TIMEOUT": ("61", "idle_timeout", 61),
     "MAX_BODY_MB": ("0.5", "max_body_bytes", MEGABYTE // 2),
-    "MAX_HELD_MB": ("2.5", "max_held_bytes", 5 * MEGABYTE // 2),
+    "MAX_HELD_MB": ("250.5", "max_held_bytes", 501 * MEGABYTE // 2),
     "BENCH_SECONDS": ("5", "bench", Doubling(5, 600)),
     "BENCH_MAX_SECONDS": ("50", "bench", Doubling(10, 50)),
     "FORBIDDEN_BENCH_SECONDS": ("5", "forbidden_bench", Doubling(5, 86_400)),
@@ -210,6 +210,21 @@ def test_a_tls_key_needs_its_certificate_which_may_be_in_the_same_file() -> None
     (line,) = mistakes({"TLS_KEY_FILE": __file__})
     assert line.startswith("TLS_KEY_FILE: ")
     assert "TLS_CERT_FILE" in line
+
+
+@pytest.mark.parametrize(
+    ("variables", "warned"),
+    [
+        ({"MAX_HELD_MB": "50"}, "bodies over 50 MB are refused"),
+        ({"MAX_HELD_MB": "200", "WORKERS": "4"}, "bodies over 50 MB, its part of 4 workers, are refused"),
+        ({"MAX_HELD_MB": "50", "MAX_BODY_MB": "50"}, ""),
+        ({"MAX_BODY_MB": "900000000"}, ""),
+    ],
+)
+def test_less_room_than_one_body_may_take_is_warned_about(variables: dict[str, str], warned: str) -> None:
+    (*warnings,) = (one for one in parse(ALONE | variables).warnings if one.startswith("MAX_HELD_MB: "))
+    assert len(warnings) == bool(warned)
+    assert all(warned in one and "MAX_BODY_MB" in one for one in warnings)
 
 
 def test_a_body_limit_is_never_rounded_down_to_nothing() -> None:
