@@ -14,6 +14,7 @@ from proxycore.passage import Pool
 from proxycore.variables import MEGABYTE
 
 _LOOK = 0.25  # seconds between two looks whether a client that waits has left
+_LONGEST_TOLD = 10  # seconds after which a client that found no room may come again
 
 
 class BodyHandler(ProxyHandler):
@@ -92,7 +93,7 @@ class BodyHandler(ProxyHandler):
         if has_left(stream):
             stream.close()  # Tornado finds out when it reads on, and says so
         elif not self._answered:
-            self.set_header("Retry-After", max(1, math.ceil(seconds)))
+            self.set_header("Retry-After", min(max(1, math.ceil(seconds)), _LONGEST_TOLD))
             self.refuse(
                 503, "The proxy holds as many request bodies as it may (MAX_HELD_MB). Try again later."
             )
