@@ -39,8 +39,8 @@ class AddressFile:
     def write(self, address: Address) -> None:
         """Replaces what was written before."""
         if self._file:
-            self._file.seek(0)
-            self._file.write(" ".join(map(str, address)).ljust(_SIZE).encode())
+            # Not at the file's position: processes that share the file would move it for each other.
+            os.pwrite(self._file.fileno(), " ".join(map(str, address)).ljust(_SIZE).encode(), 0)
 
     def close(self) -> None:
         """Ends it for this process."""

@@ -181,5 +181,4 @@ async def test_a_flood_of_wrong_keys_hurts_nobody_behind_the_same_address(
         users = [ask(here.port, "POST", GENERATE, right, body=b"{}") for _ in range(100)]
         work = [asyncio.ensure_future(one) for pair in zip(flood, users, strict=True) for one in pair]
         assert {(await one).status for one in work[1::2]} == {200}
-        assert not all(one.done() for one in work[::2])
         assert {(await one).status for one in work[::2]} == {401, 429}

@@ -225,8 +225,8 @@ async def test_requests_are_served_while_nobody_reads_the_log(tmp_path: Path, wo
         for number in range(100):  # which make four times what the pipe holds, in each of two workers
             got = await ask(port, "GET", f"/nowhere/{number}/{'x' * 200}")
             assert got.status == 404
-        await asyncio.to_thread(running.read_to, re.compile("/nowhere/99/"))
-        assert [f"/nowhere/{number}/" in running.log for number in range(100)] == [True] * 100
+        for number in range(100):  # the lines of two workers may come in another order
+            await asyncio.to_thread(running.read_to, re.compile(f"/nowhere/{number}/"))
 
 
 @pytest.mark.usefixtures("io_loop")
