@@ -20,7 +20,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
@@ -38,8 +38,12 @@ class Rest(Enum):
     """What an answer takes out of the rotation."""
 
     NOTHING = "nothing"
-    MODEL = "key x model"
+    MODEL = "project x lane"
+    CALLER = "key x lane"
+    ORIGIN = "key x origin of the client's page"
     KEY = "whole key"
+    PROJECT = "all keys of the project"
+    ACCOUNT = "all keys of the billing account"
     RETIRED = "retired"
 
 
@@ -50,6 +54,9 @@ class Then(Enum):
     FAILOVER = "another key"
     RETRY = "another try after Google's trouble; few, and only for what may be repeated"
     ADDRESS = "another key, but few: perhaps it is our address that is refused"
+    COMPARE = "another key: what it says of the same request tells whom the refusal is about"
+    ENTITLED = "the other projects, once each: one of them may be entitled"
+    TOKENS = "another key, three in all: the prompt is larger than what is left of a quota of tokens"
     OWNER = "the other keys, once each"
 
 
@@ -77,6 +84,8 @@ class Verdict:
     `limits` are the spent quotas that can be counted, `project` is the Google project that the answer
     names as the key's. `vague` says that nothing in it speaks of this key, so that it may be about all.
     `day` says that the rest ends with Google's day, whatever becomes of the wall clock meanwhile.
+    `words` is Google's own message, one line of at most 300 characters, empty where it has none; `unknown`
+    whether a model is said not to be found; `deadline` whether the upstream gave up after a long wait (504).
     """
 
     reason: str
@@ -88,6 +97,9 @@ class Verdict:
     project: str = ""
     vague: bool = False
     day: bool = False
+    words: str = field(default="", compare=False)
+    unknown: bool = False
+    deadline: bool = False
 
     @property
     def healthy(self) -> bool:
