@@ -16,7 +16,7 @@ from google import genai
 from google.genai import errors
 from tornado.ioloop import IOLoop
 
-from proxycore.demo import Health, Refusal, StandIn, demo_keys
+from proxycore.demo import Asked, Health, Refusal, StandIn, demo_keys
 from tests.conftest import TurnedClock, at_once, until
 from tests.standin import Served
 from tests.wire import Got, ask, connect
@@ -553,8 +553,8 @@ async def test_healths_may_take_turns_once_or_again_and_again(here: Here) -> Non
 
 
 async def test_a_health_may_be_made_up(here: Here) -> None:
-    def odd(key: str, model: str, now: float) -> Refusal:
-        return Refusal(418, f"{key} {model} {now:.0f}", status="TEAPOT")
+    def odd(asked: Asked) -> Refusal:
+        return Refusal(418, f"{asked.key} {asked.model} {asked.now:.0f}", status="TEAPOT")
 
     error = await here.refusal(Health(odd))
     assert (error["status"], error["message"]) == ("TEAPOT", f"{KEY} gemini-2.0-flash 1800000000")
@@ -582,6 +582,9 @@ async def test_a_stream_is_refused_in_the_framing_it_would_have_had(here: Here) 
         ("PRO_SPENT_TODAY", "gemini-2.5-pro", [429] * 5),
         ("PRO_SPENT_TODAY", "gemini-2.5-flash", [200] * 5),
         ("SOMETIMES_OVERLOADED", "gemini-2.5-pro", [200, 200, 200, 503, 200]),
+        ("FREE_TIER_NO_SEARCH", "gemini-2.5-pro", [200] * 5),
+        ("ERROR_IN_STREAM", "gemini-2.5-pro", [200] * 5),
+        ("PROJECT_DENIED", "gemini-2.5-pro", [403] * 5),
         ("SUSPENDED", "gemini-2.5-pro", [403] * 5),
         ("INVALID", "gemini-2.5-pro", [400] * 5),
     ],
@@ -593,6 +596,21 @@ async def test_the_demo_keys_do_as_their_names_say(
     here.standin.keys = {secret: health}
     target = GENERATE.replace("gemini-2.0-flash", model)
     assert [(await here.ask(target, ("X-Goog-Api-Key", secret))).status for _ in statuses] == statuses
+
+
+async def test_a_demo_key_may_not_search(here: Here) -> None:
+    secret, health = demo_keys()["FREE_TIER_NO_SEARCH"]
+    here.standin.keys = {secret: health}
+    searching = json.dumps(json.loads(HELLO) | {"tools": [{"google_search": {}}]}).encode()
+    assert (await here.ask(GENERATE, ("X-Goog-Api-Key", secret), body=searching)).status == 429
+
+
+async def test_half_the_streams_of_a_demo_key_begin_with_an_error(here: Here) -> None:
+    secret, health = demo_keys()["ERROR_IN_STREAM"]
+    here.standin.keys = {secret: health}
+    got = [await here.ask(f"{STREAM}?alt=sse", ("X-Goog-Api-Key", secret)) for _ in range(4)]
+    assert [each.status for each in got] == [200] * 4
+    assert [each.body.startswith(b'data: {"error": ') for each in got] == [False, True] * 2
 
 
 # What tests see of it

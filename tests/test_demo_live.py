@@ -220,3 +220,61 @@ async def test_stopping_cuts_sessions(here: Here) -> None:
         assert here.standin.open == 0
         async with asyncio.timeout(PATIENCE):
             assert await client.read_message() is None
+
+
+# Refused at the handshake, or once it has said what it is for
+
+QUOTA = (
+    "You exceeded your current quota, please check your plan and billing details. For more information on"
+    " this error, head to: h"
+)
+CLOSES = {
+    "invalid": (1007, "API key not valid. Please pass a valid API key."),
+    "expired": (1007, "API key expired. Please renew the API key."),
+    "denied": (1008, "Your project has been denied access. Please contact support."),
+    "leaked": (1008, "Your API key was reported as leaked. Please use another API key."),
+    "forbidden": (1008, "The caller does not have permission"),
+    "day_spent": (1011, QUOTA),
+    "bare_429": (1011, "Resource has been exhausted (e.g. check quota)."),
+    "model_overloaded": (1011, "The model is overloaded. Please try again later."),
+}
+
+
+@pytest.mark.parametrize("name", CLOSES)
+async def test_a_session_can_be_refused_after_its_setup_message(here: Here, name: str) -> None:
+    here.standin.keys[MINE] = Health.at_setup(getattr(Health, name)())
+    async with session(here) as client:
+        await tell(client, {"setup": {"model": MODEL}})
+        assert await client.read_message() is None
+        assert (client.close_code, client.close_reason) == CLOSES[name]
+    await until(lambda: here.standin.open == 0)
+
+
+@pytest.mark.parametrize(("name", "status"), [("denied", 403), ("expired", 400), ("day_spent", 429)])
+async def test_a_session_can_be_refused_at_its_handshake(here: Here, name: str, status: int) -> None:
+    here.standin.keys[MINE] = Health.at_handshake(getattr(Health, name)())
+    assert (await refused(here, f"{PATH}?key={MINE}"))[0] == status
+
+
+async def test_sessions_are_counted_in_the_quota_of_their_model(here: Here) -> None:
+    here.standin.keys[MINE] = Health.quota(1)
+    async with session(here) as client:
+        await set_up(client)
+    async with session(here) as client:
+        await tell(client, {"setup": {"model": MODEL}})
+        assert await client.read_message() is None
+        assert client.close_code == 1011
+    here.clock.turn(60)
+    async with session(here) as client:
+        await set_up(client)
+
+
+@pytest.mark.parametrize("tool", ["googleSearch", "google_search"])
+async def test_a_session_that_searches_is_refused_on_the_free_tier(here: Here, tool: str) -> None:
+    here.standin.keys[MINE] = Health.free_tier()
+    async with session(here) as client:
+        await set_up(client, tools=[{"functionDeclarations": []}])
+    async with session(here) as client:
+        await tell(client, {"setup": {"model": MODEL, "tools": [{tool: {}}]}})
+        assert await client.read_message() is None
+        assert (client.close_code, client.close_reason) == (1011, QUOTA)

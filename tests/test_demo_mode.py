@@ -22,7 +22,7 @@ def status(started: Program, headers: dict[str, str]) -> int:
     request = urllib.request.Request(f"{started.url}/status.json", headers=headers)  # noqa: S310 - our own
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answered:  # noqa: S310 - our own
-            assert len(json.load(answered)["keys"]) == 7
+            assert len(json.load(answered)["keys"]) == 10
             return int(answered.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -34,7 +34,7 @@ def test_it_frightens_nobody(tmp_path: Path) -> None:
         started.wait_for(KEY)
         assert "WARNING" not in started.log
         assert "ANYONE" not in started.log
-        assert "7 Gemini API keys, no client key required" in started.log
+        assert "10 Gemini API keys, no client key required" in started.log
 
 
 def test_a_key_for_this_run_opens_the_status_from_elsewhere_and_this_host_needs_none(tmp_path: Path) -> None:

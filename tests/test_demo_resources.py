@@ -273,3 +273,21 @@ async def test_google_genai_understands_interactions(here: Here) -> None:
             client.interactions.get(id=number)
 
     await asyncio.to_thread(use)
+
+
+async def test_a_download_can_be_at_another_path_where_the_key_is_needed_again(here: Here) -> None:
+    made = await here.json("POST", "/v1/models/veo-3.0-generate-preview:predictLongRunning", {})
+    operation = await here.json("GET", f"/v1beta/{made['name']}")
+    (sample,) = operation["response"]["generateVideoResponse"]["generatedSamples"]
+    path = sample["video"]["uri"].partition("googleapis.com")[2]
+    whole = await here.ask("GET", path)
+    assert (whole.status, len(whole.body)) == (200, here.standin.download_bytes)
+    here.standin.redirects = True
+    got = await here.ask("GET", path, None, ("Host", f"127.0.0.1:{here.port}"))
+    assert (got.status, got.one("location")) == (302, f"{here.url}/download{path}")
+    target = got.one("location").removeprefix(here.url)
+    again = await here.ask("GET", target)
+    assert (again.status, again.body) == (200, whole.body)
+    assert (await here.ask("GET", target, key="AQ.unknown")).status == 400
+    assert (await here.ask("GET", target, key=OTHER)).status == 403  # which is not its owner
+    assert (await here.ask("GET", path, key=OTHER)).status == 403

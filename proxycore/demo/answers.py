@@ -5,14 +5,14 @@ from __future__ import annotations
 from proxycore.demo import model as models
 from proxycore.demo.handler import COLON, JSON, SSE, Handler
 from proxycore.demo.model import pretty
-from proxycore.demo.refusal import Json
+from proxycore.demo.refusal import Json, Refusal
 
 
 class _Models(Handler):
     """The list of models, or one of them."""
 
-    def get(self, version: str, model: str = "") -> None:
-        self.admit()
+    async def get(self, version: str, model: str = "") -> None:
+        await self.admit()
         if model:
             return self.send(pretty(models.describe(model, version)))
         return self.page("models", [models.describe(name, version) for name in models.MODELS], 50)
@@ -24,7 +24,7 @@ class _Ask(Handler):
     async def post(self, version: str, collection: str, model: str, method: str) -> None:
         name, tuned = f"{collection}/{model}", collection == "tunedModels"
         # Tokens are counted for nothing (ai.google.dev/gemini-api/docs/billing: GetTokens).
-        self.admit(name if tuned else model, is_free=method == "countTokens")
+        await self.admit(name if tuned else model, method, is_free=method == "countTokens")
         if not tuned:
             models.find(model, method, version)
         if method not in models.ANSWERED or (tuned and not self.standin.store.get(self.call.key, name)):
@@ -48,12 +48,16 @@ class _OpenAi(Handler):
 
     openai = True
 
-    def question(self, method: str) -> tuple[str, Json]:
+    def event(self, refusal: Refusal) -> str:
+        return models.openai_sse(refusal.body())
+
+    async def question(self, method: str) -> tuple[str, Json]:
         """Return the model and the body, once they may be answered."""
         self.credential()  # is missed before a body is
         body = models.parse(self.call.body)
         model = str(body.get("model")).removeprefix("models/")
-        self.admit(model)
+        self.streams = bool(body.get("stream"))
+        await self.admit(model, method)
         models.find(model, method, models.OPENAI_VERSION)
         return model, body
 
@@ -61,8 +65,8 @@ class _OpenAi(Handler):
 class _OpenAiModels(_OpenAi):
     """The list of models as OpenAI has it, or one of them."""
 
-    def get(self, _version: str, model: str = "") -> None:
-        self.admit()
+    async def get(self, _version: str, model: str = "") -> None:
+        await self.admit()
         found = [models.openai_model(name) for name in ([model] if model else models.MODELS)]
         self.send(pretty(found[0] if model else {"object": "list", "data": found}))
 
@@ -71,7 +75,7 @@ class _Chat(_OpenAi):
     """A chat completion."""
 
     async def post(self, _version: str) -> None:
-        model, body = self.question("generateContent")
+        model, body = await self.question("generateContent")
         prompt = models.prompt_of(body)
         pieces = models.answer_to(prompt, self.standin.chunks, self.standin.chunk_bytes)
         completion = models.Completion(model, prompt, pieces, self.standin.clock())
@@ -88,7 +92,7 @@ class _Embeddings(_OpenAi):
     """Embeddings as OpenAI has them."""
 
     async def post(self, _version: str) -> None:
-        model, body = self.question("embedContent")
+        model, body = await self.question("embedContent")
         await self.answer(models.openai_embeddings(model, body))
 
 

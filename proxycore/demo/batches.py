@@ -22,7 +22,7 @@ class _Batch(Handler):
     """A batch's beginning."""
 
     async def post(self, version: str, model: str, method: str) -> None:
-        self.admit(model)
+        await self.admit(model, method)
         models.find(model, method, version)
         batch = self.document().get("batch") or {}
         source = batch.get("inputConfig") or batch.get("input_config") or {}
@@ -77,8 +77,8 @@ def _inlined(asked: Json, response: Json) -> Json:
 class _Batches(Collection):
     """The batches there are; a look at one brings it to its end."""
 
-    def get(self, _version: str, name: str = "") -> None:
-        self.admit()
+    async def get(self, _version: str, name: str = "") -> None:
+        await self.admit()
         if not name:
             mine = self.standin.store.collection(self.call.key, "batches")
             return self.page("operations", mine, 10, self.call.key)
@@ -91,7 +91,7 @@ class _Cancel(Handler):
     """A batch's end before its time."""
 
     async def post(self, _version: str, name: str) -> None:
-        self.admit()
+        await self.admit()
         batch = self.owned(name)
         if batch.next:
             batch.document["metadata"] |= {"state": "BATCH_STATE_CANCELLED"}

@@ -23,17 +23,17 @@ class Collection(Handler):
     kind = ""
     page_size = 50  # unless the query says otherwise
 
-    def get(self, _version: str, name: str = "") -> None:
+    async def get(self, _version: str, name: str = "") -> None:
         """Answer with one of them, or with a page of their list."""
-        self.admit()
+        await self.admit()
         if name:
             return self.send(pretty(self.owned(name).document))
         mine = self.standin.store.collection(self.call.key, self.kind)
         return self.page(self.kind, mine, self.page_size, self.call.key)
 
-    def delete(self, _version: str, name: str = "") -> None:
+    async def delete(self, _version: str, name: str = "") -> None:
         """Forget one of them."""
-        self.admit()
+        await self.admit()
         self.standin.store.drop(self.call.key, self.owned(name).name)
         self.send(pretty({}))
 
@@ -50,16 +50,18 @@ class Download(Handler):
 
     async def get(self, _version: str, name: str) -> None:
         """Send what is asked for, as fast as it is taken."""
-        self.admit()
+        await self.admit()
         file = self.owned(name)
         if file.document["source"] == "UPLOADED":
             raise RefusedError(Refusal(400, f"File {name} is not downloadable."))
+        if self.standin.redirects and not self.request.path.startswith("/download/"):
+            return self.redirect(f"{self.request.protocol}://{self.request.host}/download{self.request.uri}")
         self.size = self.standin.download_bytes if file.content is None else len(file.content)
         start, end = self.wanted()
         self.set_header("Accept-Ranges", "bytes")
         self.set_header("Content-Length", str(end - start))
         await self.pause(self.standin.think, 0)
-        await self.stream(pieces(file, start, end), file.document["mimeType"])
+        return await self.stream(pieces(file, start, end), file.document["mimeType"])
 
     def wanted(self) -> tuple[int, int]:
         """Return where to begin and where to end; a range that makes no sense does not count."""

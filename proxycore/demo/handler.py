@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,9 @@ from tornado.web import Finish, RequestHandler, stream_request_body
 
 from proxycore.demo import refusal as refusals
 from proxycore.demo import store as stores
-from proxycore.demo.health import Health
-from proxycore.demo.model import parse, pretty
-from proxycore.demo.refusal import Json, Refusal, RefusedError
+from proxycore.demo.asked import Asked, tools_of
+from proxycore.demo.model import parse, pretty, sse
+from proxycore.demo.refusal import Foreign, Json, Refusal, RefusedError
 from proxycore.demo.store import Owned
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Handler(RequestHandler):
     """What the whole surface has in common; by itself, the answer to a path that does not exist."""
 
     openai = False
+    interactions = False
 
     def initialize(self, standin: StandIn) -> None:
         """Called by Tornado for every request."""
@@ -75,6 +77,8 @@ class Handler(RequestHandler):
         alt = (query.get("alt") or query.get("$alt") or [b""])[0]
         streams = "sse" if alt.startswith(b"sse") else "array"
         self.framing = streams if request.path.endswith("streamGenerateContent") else "document"
+        self.streams = self.framing != "document"
+        self.fault: Refusal | None = None  # to be told of in the stream
 
     def set_default_headers(self) -> None:
         """Set what every answer carries, errors included."""
@@ -123,16 +127,55 @@ class Handler(RequestHandler):
             raise RefusedError(refusals.UNREGISTERED)
         return keys[0]
 
-    def admit(self, model: str = "", *, is_free: bool = False) -> None:
+    def asked(self, model: str = "", method: str = "", *, is_free: bool = False) -> Asked:
+        """Return what this request asks, as the health of its key depends on it."""
+        request, body = self.request, self.call.body
+        return Asked(
+            self.call.key,
+            model,
+            self.standin.clock(),
+            method,
+            version=self.path_args[0] if self.path_args else "",
+            is_free=is_free,
+            size=len(body),
+            tools=tools_of(body),
+            headers=request.headers,
+            address=request.remote_ip or "",
+        )
+
+    async def admit(self, model: str = "", method: str = "", *, is_free: bool = False) -> None:
         """Refuse what Google refuses before any work: first the credential, then the state of its key.
 
         A request that ``is_free`` costs no quota.
         """
         self.call.model = model
         self.call.key = self.credential()
-        state = self.standin.keys.get(self.call.key) or Health.invalid()
-        if refusal := state.refusal(self.call.key, model, self.standin.clock(), is_free=is_free):
+        await self.judge(self.asked(model, method, is_free=is_free))
+
+    async def judge(self, asked: Asked) -> None:
+        """Refuse what the state of the key refuses, or keep that for the stream, if it is told of there."""
+        refusal = self.standin.refusal(asked)
+        if refusal is None:
+            return
+        await self.rest(refusal.after)
+        if self.gone.is_set():
+            raise Finish
+        if refusal.pieces is None or not self.streams:
             raise RefusedError(refusal)
+        self.fault = refusal
+
+    def spoken(self, refusal: Refusal) -> Refusal:
+        """Return a refusal as this surface has it."""
+        return (refusal.interactions or refusal) if self.interactions else refusal
+
+    def event(self, refusal: Refusal) -> str:
+        """Write a refusal as what comes next in a stream that has begun."""
+        body = self.spoken(refusal).body()
+        if refusal.raw:
+            return pretty(body)
+        if self.framing == "sse":
+            return sse(body)
+        return (",\n" if refusal.pieces else "[") + pretty(body) + "]"
 
     def document(self, empty: bytes = b"") -> Json:
         """Return the JSON object in the body, or in ``empty`` when there is none.
@@ -201,6 +244,9 @@ class Handler(RequestHandler):
         self.head(content_type)
         self.set_header("Content-Disposition", "attachment")
         self.call.status = self.get_status()
+        if self.fault:
+            frames = itertools.chain(itertools.islice(frames, self.fault.pieces), [self.event(self.fault)])
+            closing = ""
         for sent, frame in enumerate(frames):
             if sent:
                 await self.pause(self.standin.pace, sent)
@@ -217,7 +263,18 @@ class Handler(RequestHandler):
         error = kwargs.get("exc_info", (None, None))[1]
         refusal = refusals.NOT_FOUND if status_code in {404, 405} else Refusal(status_code, self._reason)
         if isinstance(error, RefusedError):
-            refusal = error.refusal
+            refusal = self.spoken(error.refusal)
         self.set_status(refusal.code)
+        if isinstance(refusal, Foreign):
+            return self.send_foreign(refusal)
         text = pretty(refusal.body(openai=self.openai))
-        self.send(f"[{text}]\n" if self.openai or self.framing == "array" else text)
+        return self.send(f"[{text}]\n" if self.openai or self.framing == "array" else text)
+
+    def send_foreign(self, refusal: Foreign) -> None:
+        """Answer as something that stands before Google."""
+        for name, _ in _HEADERS:
+            self.clear_header(name)
+        self.clear_header("Content-Type")
+        if refusal.content_type:
+            self.set_header("Content-Type", refusal.content_type)
+        self.finish(refusal.message)

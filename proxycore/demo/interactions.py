@@ -10,7 +10,7 @@ from proxycore.demo import model as models
 from proxycore.demo import refusal as refusals
 from proxycore.demo.handler import SSE, Handler
 from proxycore.demo.model import pretty
-from proxycore.demo.refusal import Json, RefusedError
+from proxycore.demo.refusal import Json, Refusal, RefusedError
 from proxycore.demo.store import Owned, stamp
 
 _BRIEF = ("id", "object", "model", "agent", "created", "updated")  # what the first event has
@@ -19,6 +19,12 @@ _FROM_BODY = ("model", "agent", "input", "previous_interaction_id")
 
 class _Interaction(Handler):
     """One interaction: looks at it, and its end."""
+
+    interactions = True
+
+    def event(self, refusal: Refusal) -> str:
+        data = {"event_type": "error", **self.spoken(refusal).body()}
+        return f"event: error\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
     def known(self, number: str) -> Owned:
         """Return an interaction of the project that asks; Google takes its time to know of a new one."""
@@ -37,13 +43,13 @@ class _Interaction(Handler):
         return await self.stream(frames[start:], SSE, "event: done\ndata: [DONE]\n\n")
 
     async def get(self, _version: str, number: str = "") -> None:
-        self.admit()
+        await self.admit()
         streamed = self.get_query_argument("stream", "") == "true"
         after = self.get_query_argument("last_event_id", "")
         await self.show(self.known(number).document["interaction"], streamed=streamed, after=after)
 
-    def delete(self, _version: str, number: str = "") -> None:
-        self.admit()
+    async def delete(self, _version: str, number: str = "") -> None:
+        await self.admit()
         self.standin.store.drop(self.call.key, self.known(number).name)
         self.send(pretty({}))
 
@@ -55,7 +61,8 @@ class _Interactions(_Interaction):
         self.credential()  # is missed before a body is
         body = models.parse(self.call.body)
         model = str(body.get("model") or "").removeprefix("models/")
-        self.admit(model or str(body.get("agent") or ""))
+        self.streams = bool(body.get("stream"))
+        await self.admit(model or str(body.get("agent") or ""), "createInteraction")
         if not body.get("agent"):
             models.find(model, "generateContent", version)
         self.document()
@@ -92,7 +99,7 @@ class _Cancel(_Interaction):
     """The end of one before its time."""
 
     async def post(self, _version: str, number: str = "") -> None:
-        self.admit()
+        await self.admit()
         document = self.known(number).document["interaction"]
         document["status"] = "cancelled"
         await self.show(document, streamed=False)

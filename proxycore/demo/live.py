@@ -9,19 +9,23 @@ import base64
 import contextlib
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from proxycore.demo import model as models
 from proxycore.demo import refusal as refusals
+from proxycore.demo.asked import Stage, tools_in
 from proxycore.demo.handler import Handler
-from proxycore.demo.refusal import Json, RefusedError
+from proxycore.demo.refusal import Json, Refusal, RefusedError
 from proxycore.demo.store import identifier
 
 PATH = r"/+ws/google\.ai\.generativelanguage\.(v1|v1alpha|v1beta)\.GenerativeService\.BidiGenerateContent"
 _LONGEST_REASON = 123  # bytes: what a close frame has room for
 _INVALID, _VIOLATION = 1007, 1008  # what the WebSocket protocol calls a bad message, and any other fault
+_INTERNAL = 1011  # and trouble of the server's own, which quotas are to Google
+_METHOD = "bidiGenerateContent"
 
 
 class Live(Handler, WebSocketHandler):
@@ -53,7 +57,8 @@ class Live(Handler, WebSocketHandler):
 
     async def get(self, *args: str) -> None:
         """Refuse the handshake as any request is refused, or upgrade."""
-        self.admit()
+        self.call.key = self.credential()
+        await self.judge(replace(self.asked(method=_METHOD), stage=Stage.HANDSHAKE))
         await super().get(*args)
 
     def open(self, *args: str) -> None:
@@ -114,10 +119,12 @@ class Live(Handler, WebSocketHandler):
         if not isinstance(setup, dict):
             return self.refuse("The first message has to be a setup.", _INVALID)
         model = str(setup.get("model")).removeprefix("models/")
+        asked = replace(self.asked(model, _METHOD), tools=tools_in(setup), stage=Stage.SETUP)
         try:
-            models.find(model, "bidiGenerateContent", self.version)
+            await self.judge(asked)
+            models.find(model, _METHOD, self.version)
         except RefusedError as error:
-            return self.refuse(error.refusal.message)
+            return self.refuse(error.refusal.message, _code(error.refusal))
         resumption = setup.get("sessionResumption")
         handle = (resumption or {}).get("handle")
         if handle and not self.standin.store.get(self.call.key, f"handles/{handle}"):
@@ -137,6 +144,13 @@ class Live(Handler, WebSocketHandler):
     async def say(self, message: Json) -> None:
         """Send a message in the kind of frame that is wanted."""
         await self.write_message(json.dumps(message, ensure_ascii=False), binary=self.standin.live_binary)
+
+
+def _code(refusal: Refusal) -> int:
+    """Return what Live closes with in place of a status: 1011 for a quota (sohzm/cheating-daddy#455)."""
+    if refusal.code == 400:
+        return _INVALID
+    return _INTERNAL if refusal.code in {402, 429} or refusal.code >= 500 else _VIOLATION
 
 
 def _parsed(message: str | bytes) -> Json | None:

@@ -21,6 +21,9 @@ PROSE = (
     " pieces, as a real one would, because that is what there is to see: each piece is passed on at once."
     " Ask again, and another key may carry the request."
 )
+_PIXEL = (  # the smallest of pictures
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 DIMENSIONS = 3072  # of a vector of gemini-embedding-001
 _GENERATE, _EMBED = ("generateContent", "countTokens"), ("embedContent", "countTokens")
 _LIVE = ("countTokens", "bidiGenerateContent")
@@ -33,6 +36,10 @@ MODELS = {  # name: version, tokens in, tokens out, methods as Google lists them
     "gemini-2.5-flash-live-preview": ("2.5-live", 131_072, 8_192, _LIVE),
     "gemini-live-2.5-flash-preview": ("2.5-live", 131_072, 8_192, _LIVE),
     "veo-3.0-generate-preview": ("3.0", 480, 8_192, ("predictLongRunning",)),
+}
+UNLISTED = {  # can be asked, though the list has them not
+    "imagen-4.0-generate-001": ("4.0", 480, 8_192, ("predict",)),
+    "veo-2.0-generate-001": ("2.0", 480, 8_192, ("predictLongRunning",)),
 }
 OPENAI_VERSION = "v1main"  # what Google's 404 calls the OpenAI surface
 _LISTED_AS = {
@@ -90,7 +97,8 @@ def unknown(name: str, method: str, version: str) -> RefusedError:
 
 def find(model: str, method: str, version: str) -> None:
     """Refuse a model that does not exist, or cannot do this."""
-    if model not in MODELS or _LISTED_AS.get(method, method) not in MODELS[model][-1]:
+    known = MODELS.get(model) or UNLISTED.get(model)
+    if known is None or _LISTED_AS.get(method, method) not in known[-1]:
         raise unknown(f"models/{model}", method, version)
 
 
@@ -223,12 +231,18 @@ def _count(body: Json) -> Json:
     return {"totalTokens": total, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": total}]}
 
 
+def _images(body: Json) -> Json:
+    pixel = {"mimeType": "image/png", "bytesBase64Encoded": _PIXEL}
+    return {"predictions": [pixel for _ in body.get("instances") or []]}
+
+
 UNARY: dict[str, Callable[[Json], Json]] = {  # the native methods that are answered in one go
     "countTokens": _count,
     "embedContent": lambda body: {"embedding": _embedding(body)},
     "batchEmbedContents": lambda body: {
         "embeddings": [_embedding(each) for each in body.get("requests", [])]
     },
+    "predict": _images,
 }
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from tornado.web import HTTPError
 
+from proxycore.demo.asked import Asked
+
 Json = dict[str, Any]
 
 SERVICE = "generativelanguage.googleapis.com"
@@ -21,10 +23,13 @@ TYPE = "type.googleapis.com/google.rpc."
 _STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    409: "ABORTED",
     416: "OUT_OF_RANGE",
     429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
     500: "INTERNAL",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
@@ -35,10 +40,14 @@ _STATUS = {
 class Refusal:
     """An error that Google answers with.
 
-    Texts may hold ``$key``, ``$project``, ``$model`` and, in details, ``$message``: `about` puts them in.
-    ``status`` is needed only where the code does not imply it. ``openai`` is the message on the OpenAI
-    surface, where it differs; no details come with it. ``word`` is what interactions call the error, which
-    then has that instead of a code and a status.
+    Texts may hold ``$key``, ``$project``, ``$model``, ``$method``, ``$version``, ``$referrer``, ``$address``
+    and, in details, ``$message``: `about` puts them in. ``status`` is needed only where the code does not
+    imply it. ``openai`` is the message on the OpenAI surface, where it differs; no details come with it.
+    ``word`` is what interactions call the error, which then has that instead of a code and a status;
+    ``interactions`` is the refusal that they have in its place, if it is another.
+
+    It is told ``after`` so many seconds. With ``pieces`` a request that is streamed gets a 200 and so many
+    pieces of content before the error: as an event, or as bare JSON when it is ``raw``.
     """
 
     code: int
@@ -47,10 +56,22 @@ class Refusal:
     status: str = ""
     openai: str = ""
     word: str = ""
+    interactions: Refusal | None = None
+    after: float = 0.0
+    pieces: int | None = None
+    raw: bool = False
 
-    def about(self, key: str, model: str) -> Refusal:
-        """Return the refusal as it reads for one key and model. Every key has a project of its own."""
-        names = {"key": key, "model": model, "project": str(500_000_000_000 + zlib.crc32(key.encode()))}
+    def about(self, asked: Asked) -> Refusal:
+        """Return the refusal as it reads for one request. Every key has a project of its own."""
+        names = {
+            "key": asked.key,
+            "model": asked.model,
+            "project": project(asked.key),
+            "method": asked.method,
+            "version": asked.version,
+            "referrer": asked.referrer or "<empty>",
+            "address": asked.address,
+        }
         names["message"] = _fill(self.message, names)
         return replace(self, message=names["message"], details=_fill(self.details, names))
 
@@ -66,11 +87,39 @@ class Refusal:
         return {"error": error}
 
 
-def _fill(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON of texts, the same kind back
+@dataclass(frozen=True)
+class Foreign(Refusal):
+    """An answer that is not Google's: ``message`` is its whole body, of this type unless that is empty."""
+
+    content_type: str = "text/plain"
+
+
+def project(key: str) -> str:
+    """Return the number of a key's project."""
+    return str(500_000_000_000 + zlib.crc32(key.encode()))
+
+
+def because(reason: str, **metadata: str) -> tuple[Json, Json]:
+    """Return the two details that say why a key is refused."""
+    about = {"reason": reason, "domain": "googleapis.com", "metadata": {"service": SERVICE, **metadata}}
+    return (
+        {"@type": f"{TYPE}ErrorInfo", **about},
+        {"@type": f"{TYPE}LocalizedMessage", "locale": "en-US", "message": "$message"},
+    )
+
+
+def help_link(description: str, url: str) -> Json:
+    """Return the detail that says where to read more."""
+    return {"@type": f"{TYPE}Help", "links": [{"description": description, "url": url}]}
+
+
+def _fill(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON, the same kind back
     if isinstance(value, dict):
         return {name: _fill(item, names) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_fill(item, names) for item in value)
+    if not isinstance(value, str):
+        return value
     return Template(value).safe_substitute(names)
 
 
@@ -91,6 +140,7 @@ UNREGISTERED = Refusal(
 TWO_CREDENTIALS = Refusal(401, "API key for authentication is used with other authentication credentials.")
 TWO_CREDENTIALS_OPENAI = Refusal(400, "Multiple authentication credentials received. Please pass only one.")
 NO_BEARER = Refusal(400, "Missing or invalid Authorization header.")
+UNAUTHENTICATED = Refusal(401, "Invalid API key", word="unauthenticated")  # as interactions have it
 # discuss.ai.google.dev/t/175711, where the ErrorInfo names no domain
 _REASON = {"reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED", "metadata": {"method": METHOD, "service": SERVICE}}
 UNSUPPORTED_TOKEN = Refusal(
@@ -99,6 +149,7 @@ UNSUPPORTED_TOKEN = Refusal(
     " valid authentication credential. See"
     " https://developers.google.com/identity/sign-in/web/devconsole-project.",
     ({"@type": f"{TYPE}ErrorInfo", **_REASON},),
+    interactions=UNAUTHENTICATED,
 )
 
 # What is wrong with what a request names, for any key but the one whose project it belongs to.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxycore.demo import model as models
 from proxycore.demo import store as stores
+from proxycore.demo.asked import CACHING
 from proxycore.demo.files import Collection
 from proxycore.demo.handler import COLON, Handler
 from proxycore.demo.refusal import SERVICE, Json
@@ -18,9 +19,11 @@ class _Caches(Collection):
     kind = "cachedContents"
 
     async def post(self, version: str) -> None:
-        self.admit()
+        self.credential()  # is missed before a body is
+        model = str(models.parse(self.call.body).get("model")).removeprefix("models/")
+        await self.admit(model, CACHING)
         body = self.document()
-        models.find(str(body.get("model")).removeprefix("models/"), "generateContent", version)
+        models.find(model, "generateContent", version)
         now = stamp(self.standin.clock())
         cache = {"name": f"{self.kind}/{identifier(40)}", "model": body["model"], "createTime": now}
         cache |= {"updateTime": now, "expireTime": _expiry(body, self.standin.clock())}
@@ -32,7 +35,7 @@ class _Cache(Collection):
     """One of these, which can be kept for longer."""
 
     async def patch(self, _version: str, name: str) -> None:
-        self.admit()
+        await self.admit()
         cache, now = self.owned(name).document, self.standin.clock()
         cache |= {"expireTime": _expiry(self.document(), now), "updateTime": stamp(now)}
         await self.answer(cache)
@@ -54,7 +57,7 @@ class _Tokens(Handler):
     """Ephemeral credentials for Live."""
 
     async def post(self, _version: str) -> None:
-        self.admit()
+        await self.admit()
         self.document(b"{}")
         await self.answer(self.keep({"name": f"auth_tokens/{identifier(64)}"}))
 
@@ -65,7 +68,7 @@ class _SearchStores(Collection):
     kind = "fileSearchStores"
 
     async def post(self, _version: str) -> None:
-        self.admit()
+        await self.admit()
         body, now = self.document(b"{}"), stamp(self.standin.clock())
         store = {"name": f"{self.kind}/{identifier()}", "createTime": now, "updateTime": now}
         await self.answer(self.keep(store | {"displayName": body.get("displayName", "")}))
@@ -74,12 +77,12 @@ class _SearchStores(Collection):
 class _Documents(Collection):
     """The documents in one store."""
 
-    def get(self, _version: str, name: str = "") -> None:
+    async def get(self, _version: str, name: str = "") -> None:
         store, _, number = name.partition("/documents")
-        self.admit()
+        await self.admit()
         self.owned(store)
         if number:
-            return super().get(_version, name)
+            return await super().get(_version, name)
         mine = self.standin.store.collection(self.call.key, name)
         return self.page("documents", mine, 10, self.call.key)
 
@@ -88,7 +91,7 @@ class _Import(Handler):
     """A file's way into a store: an operation that is done as soon as anybody looks."""
 
     async def post(self, _version: str, store: str) -> None:
-        self.admit()
+        await self.admit()
         self.owned(store)
         file = self.owned(stores.file_name(self.document().get("fileName")))
         operation = self.standin.store.add_document(self.call.key, store, file, way="")
@@ -99,7 +102,7 @@ class _Video(Handler):
     """A video's making: an operation that is done as soon as anybody looks."""
 
     async def post(self, version: str, model: str) -> None:
-        self.admit(model)
+        await self.admit(model, "predictLongRunning")
         models.find(model, "predictLongRunning", version)
         self.document()
         video = stores.generated(f"files/{identifier()}", "video/mp4", self.standin.clock())

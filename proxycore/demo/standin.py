@@ -10,17 +10,19 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from proxycore.clock import Clock
-from proxycore.demo import answers, batches, files, interactions, live, resources, uploads
+from proxycore.demo import answers, batches, files, interactions, interactions_live, live, resources, uploads
+from proxycore.demo.asked import Asked
 from proxycore.demo.content import Upload
 from proxycore.demo.handler import Call, Handler
 from proxycore.demo.health import Health
 from proxycore.demo.live import Live
+from proxycore.demo.refusal import Refusal
 from proxycore.demo.store import Owned, Store
 
 _MAX_BODY = 256 * 2**20  # bytes
 _MAX_MESSAGE = 128 * 2**20  # bytes
 _VERSION = "(v1|v1alpha|v1beta)"
-_FAMILIES = (batches, files, interactions, resources, answers)
+_FAMILIES = (batches, files, interactions_live, interactions, resources, answers)
 _ROUTES = [
     *((rf"/{_VERSION}{path}", handler) for family in _FAMILIES for path, handler in family.ROUTES),
     *((rf"/upload/{_VERSION}{path}", handler) for path, handler in uploads.ROUTES),
@@ -42,6 +44,9 @@ class StandIn:
     upload goes on at has the key in it. ``download_bytes`` is the size of a file that Google made. A new
     interaction cannot be found for ``interaction_delay`` seconds of the clock. Live speaks in binary frames
     with ``live_binary``; with ``live_close`` it closes, with that code and reason, at the next message.
+
+    For as long as ``outage`` is a health, all keys that there are have that one. With ``redirects`` a
+    download is answered with the address of its content, where the key is needed again.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class StandIn:
         self.interaction_delay = 0.0
         self.live_binary = True
         self.live_close: tuple[int, str] | None = None
+        self.outage: Health | None = None
+        self.redirects = False
         self.calls: MutableSequence[Call] = []
         self.store = Store()
         self.uploads: dict[str, Upload] = {}
@@ -70,6 +77,13 @@ class StandIn:
     def open(self) -> int:
         """How many requests have not ended yet."""
         return sum(call.ended is None for call in self.calls)
+
+    def refusal(self, asked: Asked) -> Refusal | None:
+        """Return what is said to a request, or None when it is served."""
+        health = self.keys.get(asked.key)
+        if health is None:
+            return Health.invalid().refusal(asked)
+        return (self.outage or health).refusal(asked)
 
     def give(self, key: str, name: str) -> None:
         """Let a key's project own a resource that cannot be made here, such as ``tunedModels/x``."""

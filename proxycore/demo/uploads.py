@@ -27,7 +27,7 @@ class _Uploads(Handler):
     upload: Upload | None = None
     content: Content | None = None  # None when there is nothing in the body but JSON
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         connection = self.request.connection
         if isinstance(connection, HTTP1Connection):
             connection.set_max_body_size(_LONGEST)
@@ -37,9 +37,9 @@ class _Uploads(Handler):
         if number := self.get_query_argument("upload_id", ""):
             self.resume(number)
         else:
-            self.begin()
+            await self.begin()
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """See which protocol this is, and refuse content before it comes."""
         headers, kind = self.request.headers, self.get_query_argument("uploadType", "")
         protocol = headers.get("X-Goog-Upload-Protocol", "raw" if kind == "media" else kind)
@@ -47,7 +47,7 @@ class _Uploads(Handler):
         if protocol == "resumable" and self.commands == {"start"}:
             self.upload = Upload("", Content(mime_type))
             return
-        self.permit()
+        await self.permit()
         if protocol == "multipart":
             self.content = Multipart(headers.get("Content-Type", ""))
         elif protocol == "raw" or (protocol == "resumable" and self.commands == _ONE_SHOT):
@@ -55,9 +55,9 @@ class _Uploads(Handler):
         else:
             raise RefusedError(refusals.INVALID_ARGUMENT)
 
-    def permit(self) -> None:
+    async def permit(self) -> None:
         """Refuse whom Google refuses; a store has to be the project's own."""
-        self.admit()
+        await self.admit()
         for store in self.path_args[1:]:
             self.owned(store)
 
@@ -93,7 +93,7 @@ class _Uploads(Handler):
         if self.upload is None:
             return await self.finalize(self.call.key)
         if not self.upload.key:
-            return self.start(self.upload)
+            return await self.start(self.upload)
         if "cancel" in self.commands:
             self.upload.status = "cancelled"
             del self.standin.uploads[self.get_query_argument("upload_id")]
@@ -107,9 +107,9 @@ class _Uploads(Handler):
         self.upload.status = "final"
         return await self.finalize(self.upload.key)
 
-    def start(self, upload: Upload) -> None:
+    async def start(self, upload: Upload) -> None:
         """Answer with the URL that the content has to go to."""
-        self.permit()
+        await self.permit()
         upload.key = self.call.key
         upload.content.about = parse(self.call.body) if self.call.body else {}
         number = secrets.token_urlsafe(48)

@@ -1,0 +1,36 @@
+"""The keys of ``--demo``."""
+
+from __future__ import annotations
+
+from proxycore.demo.asked import Asked
+from proxycore.demo.health import Health
+
+
+def demo_keys() -> dict[str, tuple[str, Health]]:
+    """Return keys to try the proxy with, by a name that says how each does: its secret and its health."""
+    overloaded = Health.in_turn(*[Health.healthy()] * 3, Health.overloaded(), repeat=True)
+    # Only a stream can fail once its status is told; what is not streamed is served.
+    broken = Health.in_turn(Health.healthy(), Health.in_stream(Health.model_overloaded()), repeat=True)
+    healths = {
+        "HEALTHY_1": Health.healthy(),
+        "HEALTHY_2": Health.healthy(),
+        "THREE_PER_MINUTE": Health.quota(3),
+        "PRO_SPENT_TODAY": Health(models={"gemini-2.5-pro": Health.day_spent()}),
+        "SOMETIMES_OVERLOADED": Health.only(_thinks, overloaded),
+        "FREE_TIER_NO_SEARCH": Health.no_search(),
+        "ERROR_IN_STREAM": Health.only(_streams, broken),
+        "PROJECT_DENIED": Health.denied(),
+        "SUSPENDED": Health.suspended(),
+        "INVALID": Health.invalid(),
+    }
+    return {name: (f"AQ.demo-{name.lower()}", health) for name, health in healths.items()}
+
+
+def _streams(asked: Asked) -> bool:
+    """Tell whether an answer is to be streamed natively."""
+    return asked.method == "streamGenerateContent"
+
+
+def _thinks(asked: Asked) -> bool:
+    """Tell whether a model is to think: what is to be made is not tried again with another key."""
+    return asked.method in {"generateContent", "streamGenerateContent"}
