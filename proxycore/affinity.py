@@ -14,9 +14,12 @@ served in between, and at most `MOST_NAMES` names are found.
 import json
 import re
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
+
+from proxycore.lane import lane_of
 
 COLLECTIONS = (
     "files|cachedContents|batches|operations|tunedModels|fileSearchStores|corpora|generatedFiles|interactions"
@@ -42,7 +45,11 @@ _STRING = rb'"((?:[^"\\]|\\.){1,512})"'  # longer ones are no names, but may be 
 _FIELDS = rb"fileUri|file_uri|uri|fileName|file_name|input_file_id|cachedContent|cached_content|model"
 _LISTS = rb"fileSearchStoreNames|file_search_store_names"
 _PREVIOUS_FIELDS = rb"previous_interaction_id|previousInteractionId"
-_ANY_NAME = re.compile(rb'"(?:%b|%b|%b)"' % (_FIELDS, _LISTS, _PREVIOUS_FIELDS))
+_CONTINUATION_FIELDS = rb"continuationToken|continuation_token"
+_ANY_NAME = re.compile(rb'"(?:%b|%b|%b|%b)"' % (_FIELDS, _LISTS, _PREVIOUS_FIELDS, _CONTINUATION_FIELDS))
+CONTINUATION = re.compile(rb'"(?:%b)"%b"((?:[^"\\]|\\.){1,8192})"' % (_CONTINUATION_FIELDS, _COLON))
+"""The field of a request or an answer with which a generation goes on: the token is its first group."""
+
 _NAME_IN_BODY = re.compile(rb'"(?:%b)"%b%b' % (_FIELDS, _COLON, _STRING))
 _NAMES_IN_BODY = re.compile(rb'"(?:%b)"%b\[([^\]]{1,8192})' % (_LISTS, _COLON))
 _STRINGS = re.compile(_STRING)
@@ -53,22 +60,26 @@ _WHOLE_NAME = re.compile(
 )
 _PREVIOUS = re.compile(rb'"(?:%b)"%b%b' % (_PREVIOUS_FIELDS, _COLON, _STRING))
 _ID_PARAMETERS = frozenset({"previous_interaction_id", "previousInteractionId"})
+_HANDLE = re.compile(rb'"handle"%b"([^"\\]{1,2048})"' % _COLON)  # of the session that a new one goes on with
+_ONE_BASE64 = str.maketrans("-_", "+/")  # RFC 4648 §5 in the letters of §4
 _NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a request is about: `model` is empty when it names none.
+    """What a request is about: `model` is empty when it names none, `lane` is what its
+    quotas are counted for (empty: the model).
 
     `resources` are the names of owned resources. Those in `perhaps` may be Google's own, which anyone
-    can use (an agent): they count only when their owner is known. What is made in one `group` is made
-    with one key, as far as that is ready.
+    can use (an agent), or nobody's: they count only when their owner is known. What is made in one `group`
+    is made with one key, as far as that is ready.
     """
 
     model: str
     resources: tuple[str, ...] = ()
     perhaps: tuple[str, ...] = ()
     group: str = ""
+    lane: str = field(default="", compare=False)
 
     @property
     def names_resource(self) -> bool:
@@ -102,6 +113,7 @@ def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None,
     document = {} if model else _parsed(body)
     in_path = resource_in(path)
     found = dict.fromkeys([in_path] if in_path else [])
+    perhaps: dict[str, None] = {}
     _add(found, _names_in_query(query))
     model = model or _model_in(document)
     for start in range(0, len(body), _PIECE):
@@ -111,11 +123,40 @@ def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None,
             model = _model_in_piece(body, start)
         if len(found) < MOST_NAMES and _ANY_NAME.search(body, start, start + _PIECE + _OVERLAP):
             _add(found, _names_in(body, start))
-    perhaps: tuple[str, ...] = ()
+            _add(perhaps, (continuation_name(match[1]) for match in _matches(CONTINUATION, body, start)))
     if _NAMES_BY_ID.search(path):
         _add(found, _environments_in(document))
-        perhaps = tuple(_agents_in(document))
-    return Scope(model[:_LONGEST_NAME], tuple(found), perhaps)
+        _add(perhaps, _agents_in(document))
+    model = model[:_LONGEST_NAME]
+    return Scope(model, tuple(found), tuple(perhaps), lane=lane_of(model, path, body))
+
+
+def session_steps(message: Body) -> Generator[None, None, Scope]:
+    """The scope of a Live session, from its first message, in steps like those of `scope_steps`."""
+    scope = yield from scope_steps("", message)
+    names = [f"handle/{match[1].decode(errors='replace')}" for match in _HANDLE.finditer(message, 0, _PIECE)]
+    event = _opening_event(_parsed(message)) if b'"event_type"' in message[:_PIECE] else {}
+    if event.get("event_type") == "interaction.connect" and isinstance(event.get("id"), str):
+        names.append(_named("interactions", event["id"]))
+    model = scope.model or _model_in(event)[:_LONGEST_NAME]
+    resources = (*scope.resources, *names)[:MOST_NAMES]
+    return replace(scope, model=model, resources=resources, lane=lane_of(model, "", message))
+
+
+def _opening_event(document: dict[str, Any]) -> dict[str, Any]:
+    """The event with which a live interaction begins: the message itself, or the first of its list."""
+    events = document.get("events")
+    event = events[0] if isinstance(events, list) and events else document
+    return event if isinstance(event, dict) else {}
+
+
+def continuation_name(token: bytes) -> str:
+    """The name of a generation that goes on with this token, as JSON has it.
+
+    A client may write the token in another way than it got it: the bytes in it count, which are in base64.
+    """
+    canonical = _unescaped(token).translate(_ONE_BASE64).rstrip("=")
+    return "continuation/" + sha256(canonical.encode(errors="replace")).hexdigest()[:32]
 
 
 def _model_in_path(path: str) -> str:

@@ -19,6 +19,10 @@ HEAD_START = 0.25
 REMEMBERED = 75.0
 """Seconds that calls are remembered: longer than the longest window that is counted, but for the day."""
 
+_LEAST_RELIABLE = 1 / 64  # a share of the choice: a probe now and then
+_FAILURE = 0.25  # of the reliability is left after each failure
+_FORGIVEN = 60.0  # seconds, after which half of the failures are forgotten
+_SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
 _HEARSAY = 1.0  # seconds that others may take to tell of the calls that they made
 _MANY = 16  # calls at once, from which on any number may be
 
@@ -62,13 +66,17 @@ class Allowance:
     today: Today | None = None
     calls: list[float] = field(default_factory=list)  # in order of time
     shared: bool = False
+    failures: float = 0.0  # calls that failed where another project served the same request
+    failed_at: float = 0.0
+    too_large: int = 0  # bytes of a request, from which on it has too many tokens for what is left of a quota
+    too_large_until: float = 0.0
     _lesson: _Lesson | None = None
     _open: list[float] = field(default_factory=list)  # in order; those whose answer is not there yet
     _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
 
     def idle(self, now: float) -> bool:
         """Whether there is nothing to remember."""
-        if self.bench or self.quotas or self.today:
+        if self.bench or self.quotas or self.today or self.failures or self.too_large_until > now:
             return False
         return not self.calls or self.calls[-1] < now - REMEMBERED
 
@@ -82,6 +90,32 @@ class Allowance:
         """Whether a quota is known so well that it is gone by."""
         return any(quota.window is not None for quota in self.quotas.values())
 
+    def reliability(self, now: float) -> float:
+        """The share of the choice that is left after failures, from 1 down to a probe."""
+        return max(_LEAST_RELIABLE, float(_FAILURE ** self._failures(now)))
+
+    def fail(self, now: float) -> None:
+        """A call failed, and another project served the same request."""
+        self.failures, self.failed_at = self._failures(now) + 1.0, now
+
+    def succeed(self, now: float) -> None:
+        """A call was served."""
+        left = self._failures(now) / 2
+        self.failures, self.failed_at = (left if left > _LEAST_RELIABLE else 0.0), now
+
+    def _failures(self, now: float) -> float:
+        return self.failures * float(0.5 ** ((now - self.failed_at) / _FORGIVEN)) if self.failures else 0.0
+
+    def limit_size(self, size: int, until: float, now: float) -> None:
+        """A request of so many bytes had too many tokens for what is left of a quota until then."""
+        if self.too_large_until > now:
+            size, until = min(size, self.too_large), max(until, self.too_large_until)
+        self.too_large, self.too_large_until = size, until
+
+    def takes(self, size: int, now: float) -> bool:
+        """Whether what is left of quotas of tokens may do for a request of so many bytes."""
+        return size < self.too_large or now >= self.too_large_until
+
     def free_at(self) -> float:
         """When one more call can be made, after all that are known; the past means now."""
         calls, moment = self.calls, 0.0
@@ -92,9 +126,15 @@ class Allowance:
         if self.bench:
             moment = max(moment, self.bench.benched_until)
             # The bench is over, but not refuted: one call at a time finds out, if no quota tells.
-            if calls and calls[-1] >= self.bench.benched_until and not self.measured:
+            if calls and self._is_unrefuted(self.bench, calls[-1]) and not self.measured:
                 moment = max(moment, calls[-1] + HEAD_START)
         return max(moment, self.open_until()) if self._at_once else moment
+
+    @staticmethod
+    def _is_unrefuted(bench: Bench, call: float) -> bool:
+        # What was only suspected is not worth much caution, once some time has passed.
+        until = bench.benched_until
+        return until <= call and (not bench.suspected or call <= until + _SUSPICIOUS)
 
     def open_until(self) -> float:
         """Until when so many calls are open that no other may be made."""
@@ -154,7 +194,7 @@ class Allowance:
 
     def relieve(self) -> None:
         """The bench is over. Where no quota is known, calls begin slowly, lest all rush to be refused."""
-        if self.bench and not self.measured:
+        if self.bench and not self.measured and not self.bench.suspected:
             self._at_once = 1
         self.bench = None
 
@@ -228,6 +268,7 @@ class Allowance:
 
         Of each quota by Google's name what Google says (`requests` in `period` seconds), what is gone by
         (`allowed` in `window` seconds, null as long as that is not known), and how many are `left`.
+        A bench that is only suspected is none.
         """
         now = clock()
         quotas = {
@@ -245,7 +286,8 @@ class Allowance:
             left = max(0, self.today.requests - self.today.used)
             until = clock.to_wall(self.today.ends)
             today = {"requests": self.today.requests, "left": left, "until": until}
-        return {"bench": self.bench.snapshot(clock) if self.bench else None, "quotas": quotas, "today": today}
+        bench = self.bench.snapshot(clock) if self.bench and not self.bench.suspected else None
+        return {"bench": bench, "quotas": quotas, "today": today}
 
 
 def _take(moment: float, moments: list[float]) -> bool:

@@ -38,6 +38,7 @@ from proxycore.passage import Pool
 from proxycore.paths import MISTAKEN, RELAYED
 from proxycore.relay import RelayHandler
 from proxycore.retrial import Retrial
+from proxycore.retry_budget import RetryBudget
 from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
 from proxycore.settings import Settings
@@ -70,7 +71,13 @@ class ProxyApplication(Application):
         self._presence = Presence()
         self._secrets: dict[str, str] = {}
         self._limiter = CredentialLimiter(clock, asyncio.get_running_loop().call_later)
-        self.rotator = Rotator(keys_of(_told(settings)), _doublings(settings), clock=clock, source=source)
+        self.rotator = Rotator(
+            keys_of(_told(settings), accounts=settings.accounts),
+            _doublings(settings),
+            clock=clock,
+            source=source,
+            patience=settings.max_wait,
+        )
         self.upstream = Upstream(route_of(settings))
         self.lines = Lines(self.rotator, settings.max_wait, clock)
         self.owners = Owners(clock)
@@ -83,6 +90,7 @@ class ProxyApplication(Application):
         }
         self.meter.counters = {"dropped_lines": dropped_lines}
         self.rotator.on_bench.append(self.meter.benched)
+        self.rotator.on_judgement.append(self.meter.judged)
         self.census = Census(self.meter)
         Chronicle(self.rotator, clock)
         self._pool = Pool(
@@ -93,6 +101,7 @@ class ProxyApplication(Application):
             meter=self.meter,
             turns=Turns(),
             budget=self.budget,
+            retries=RetryBudget(clock),
             max_attempts=settings.max_attempts,
             clock=clock,
             source=source,
@@ -116,7 +125,9 @@ class ProxyApplication(Application):
 
     def take(self, settings: Settings) -> None:
         """Goes on with these settings. What is under way ends under those that it began with."""
-        self.rotator.change(keys_of(_told(settings), self.rotator.keys), _doublings(settings))
+        keys = keys_of(_told(settings), self.rotator.keys, settings.accounts)
+        self.rotator.change(keys, _doublings(settings))
+        self.rotator.patience = settings.max_wait
         self.owners.keep(self.rotator.keys)
         self.upstream.take(route_of(settings))
         self.lines.max_wait = settings.max_wait
@@ -203,10 +214,10 @@ class ProxyApplication(Application):
         }
         return [
             (MISTAKEN, NotRelayedHandler),
+            (LIVE_PATHS, LiveHandler, relay),
             (LIST_PATHS, ListHandler, relay),
             (RELAYED, RelayHandler, relay),
             (UPLOAD_PATHS, UploadHandler, relay),
-            (LIVE_PATHS, LiveHandler, relay),
             (PAGE_PATHS, PageHandler, {"files": page_files()}),
             (r"/healthz", AliveHandler),
             (r"/readyz", ReadyHandler, {"rotator": self.rotator}),
@@ -247,7 +258,6 @@ def _told(settings: Settings) -> list[tuple[str, str, str]]:
 def _doublings(settings: Settings) -> dict[Backoff, Doubling]:
     return {
         Backoff.QUOTA: settings.bench,
-        Backoff.ADDRESS: Doubling(1.0, settings.bench.longest),
         Backoff.FORBIDDEN: settings.forbidden_bench,
     }
 

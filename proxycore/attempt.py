@@ -101,7 +101,9 @@ class Outgoing:
 class Attempt:
     """One try of a request with one key: `head`, then `read` or `relay`, and `end` in any case."""
 
-    def __init__(self, upstream: Upstream, outgoing: Outgoing, credential: Field, *, fresh: bool) -> None:
+    def __init__(
+        self, upstream: Upstream, outgoing: Outgoing, credential: Field | None, *, fresh: bool
+    ) -> None:
         self._upstream = upstream
         self._outgoing = outgoing
         self._credential = credential
@@ -280,7 +282,10 @@ class Attempt:
         elif len(outgoing.body) or outgoing.method in _EXPECT_BODY:
             data = outgoing.body.data if isinstance(outgoing.body, HeldBody) else outgoing.body
             curl.setopt(pycurl.POSTFIELDS, bytes(data))
-        curl.setopt(pycurl.HTTPHEADER, _lines([self._credential, *outgoing.fields]))
+        curl.setopt(
+            pycurl.HTTPHEADER,
+            _lines(outgoing.fields if self._credential is None else [self._credential, *outgoing.fields]),
+        )
         # Called by libcurl itself: Tornado's queue in between resumes transfers that are paused for our
         # sake, and costs every chunk one more turn of the event loop.
         curl.setopt(pycurl.WRITEFUNCTION, self._write)

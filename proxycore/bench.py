@@ -16,6 +16,9 @@ SHORTEST = 1.0
 NO_MODEL = "(no model)"
 """How a bench is shown, and released, that is for the requests that name no model: lists, tokens and such."""
 
+NO_ORIGIN = "(no origin)"
+"""The same of a bench that is for the requests that come from no page."""
+
 _JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
 _MARGIN = 1.0  # seconds before midnight, within which a moment might be taken for one of the next day
 
@@ -36,13 +39,16 @@ class Doubling:
 class Bench:
     """A rest: until `benched_until`, for a reason, with strikes in a row.
 
-    One that ends with a day of Google's has a moment of that day as `day_of`.
+    One that ends with a day of Google's has a moment of that day as `day_of`. `words` is Google's own
+    message. One that is only `suspected` is short, until a comparison tells whether the key is to blame.
     """
 
     reason: str
     benched_until: float
     strikes: int = 1
     day_of: float | None = None
+    words: str = ""
+    suspected: bool = False
 
     def reckon_day(self, clock: Clock) -> None:
         """If it ends with a day of Google's: it ends when that does, by the wall clock as it is set now."""
@@ -81,5 +87,6 @@ def bench_after(
     if running and current is not None:
         if until > current.benched_until and verdict.seconds is not None:
             current.benched_until, current.reason, current.day_of = until, verdict.reason, day_of
+            current.words = verdict.words
         return None
-    return Bench(verdict.reason, until, strikes, day_of)
+    return Bench(verdict.reason, until, strikes, day_of, verdict.words)

@@ -29,7 +29,7 @@ from proxycore.headers import Redactor, credential
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.settings import Settings
 from proxycore.upstream import Upstream
-from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Verdict
+from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Then, Verdict
 
 _AT_ONCE = 8  # keys
 _LONGEST_SILENCE = 30.0  # seconds: neither a list of models nor a count needs thought
@@ -54,12 +54,7 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-_STATES = {
-    Rest.NOTHING: State.UNKNOWN,
-    Rest.MODEL: State.BENCHED,
-    Rest.KEY: State.BENCHED,
-    Rest.RETIRED: State.RETIRED,
-}
+_STATES = dict.fromkeys(Rest, State.BENCHED) | {Rest.NOTHING: State.UNKNOWN, Rest.RETIRED: State.RETIRED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +87,7 @@ class _Reply:
     @property
     def is_about_the_model(self) -> bool:
         """Whether another model may be answered differently."""
-        return self.is_mistake or self.verdict is TROUBLE or self.verdict.rest is Rest.MODEL
+        return self.is_mistake or self.verdict.then is Then.RETRY or self.verdict.rest is Rest.MODEL
 
     @property
     def is_unknown_method(self) -> bool:
@@ -102,7 +97,7 @@ class _Reply:
     @property
     def is_mistake(self) -> bool:
         """Whether nothing in it is about the key or its project. It was we who asked, not a client."""
-        return self.verdict is MISTAKE and not is_known(self.error)
+        return (self.verdict is MISTAKE or self.verdict.unknown) and not is_known(self.error)
 
     @property
     def reason(self) -> str:
@@ -114,7 +109,8 @@ class _Reply:
         verdict = self.verdict
         if verdict.rest is Rest.NOTHING and self.status != 200:
             reason += f" (status {self.status})"
-        comes_back = verdict.rest is Rest.MODEL and not is_known(self.error)
+        is_spent = verdict.rest is Rest.MODEL and verdict.then is not Then.ENTITLED
+        comes_back = is_spent and not is_known(self.error)
         until = time() + verdict.seconds if comes_back and verdict.seconds else None
         return Finding(
             name,
@@ -228,7 +224,7 @@ class Check:
         if reply.is_mistake or reply.is_unknown_method:
             reason = f"accepted; whether it may generate is not known (status {reply.status})"
             return Finding(name, State.WORKS, reason)
-        says_why = reply.verdict.rest in {Rest.KEY, Rest.RETIRED} or reply.verdict is MISTAKE
+        says_why = reply.verdict.rest not in {Rest.NOTHING, Rest.MODEL} or reply.verdict is MISTAKE
         return reply.finding(name, f"{'may list models, but not generate: ' * says_why}{reply.reason}")
 
     async def _ask(self, secret: str, outgoing: Outgoing) -> _Reply:

@@ -8,7 +8,7 @@ import re
 import time
 
 from proxycore.error import GoogleError
-from proxycore.verdict import FOREIGN, KEYLESS, MISTAKE, PLACE, TROUBLE, Rest, Verdict
+from proxycore.verdict import FOREIGN, KEYLESS, MISTAKE, PLACE, TIMED_OUT, TROUBLE, Rest, Then, Verdict
 
 UNREACHABLE = "check this machine's network, UPSTREAM_PROXY, UPSTREAM_CA_FILE and UPSTREAM_URL"
 
@@ -51,11 +51,18 @@ _BY_VERDICT = {
     FOREIGN: "this is not Google's answer: check UPSTREAM_URL, UPSTREAM_PROXY, and what else is in between",
     KEYLESS: "what answers takes no API keys: check UPSTREAM_URL",
     TROUBLE: "Google has trouble: check again later",
+    TIMED_OUT: "Google has trouble: check again later",
     MISTAKE: "check UPSTREAM_URL: what answers there is not the Gemini API as it is known",
+}
+_BY_THEN = {
+    Then.ENTITLED: f"enable billing in its project, or use a key of another project: {_KEYS}",
 }
 _BY_REST = {
     Rest.RETIRED: f"replace it with a new key: {_KEYS}",
-    Rest.KEY: f"look at the key and its project: {_CREDENTIALS}",
+    **dict.fromkeys(
+        (Rest.KEY, Rest.PROJECT, Rest.ACCOUNT, Rest.CALLER, Rest.ORIGIN),
+        f"look at the key and its project: {_CREDENTIALS}",
+    ),
     Rest.MODEL: "wait until its quota is back{until}; keys of other projects, or billing, give more",
     Rest.NOTHING: UNREACHABLE,
 }
@@ -63,7 +70,7 @@ _BY_REST = {
 
 def advice(verdict: Verdict, error: GoogleError, until: float | None) -> str:
     """What to do about this refusal. `until` is when a spent quota is back, in seconds since the epoch."""
-    text = _said(error) or _BY_VERDICT.get(verdict) or _BY_REST[verdict.rest]
+    text = _said(error) or _BY_VERDICT.get(verdict) or _BY_THEN.get(verdict.then) or _BY_REST[verdict.rest]
     project = f"?project={verdict.project}" if verdict.project.isdecimal() else ""
     back = time.strftime(" at %Y-%m-%d %H:%M:%S %z", time.localtime(until)) if until else ""
     return text.replace("{project}", project).replace("{until}", back)

@@ -1,35 +1,44 @@
-"""The choice of a key for a model: a random one that is ready, or else the first to come back. Pure.
+"""The choice of a key for a lane: a random one that is ready, or else the first to come back. Pure.
 
-The clock and the random source come in. What changes is told to `listeners`.
+While a search for a key that serves is on, calls are held back but for one at a time, with the project that
+was tried least. The clock and the random source come in. What changes is told to `listeners`.
 """
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
+from proxycore.allowance import Allowance
 from proxycore.clock import Clock
 from proxycore.key import Key, Project
-from proxycore.outage import Outage, Outages
+from proxycore.lane import counted_as
+from proxycore.outage import Outages
 from proxycore.roster import Roster
+from proxycore.search import Search
 
-_ROSTERS = 64  # models that have an index; that of another one is made when it is asked for
+_ROSTERS = 64  # lanes that have an index; that of another one is made when it is asked for
+
+ALL = "*"
+"""What listeners hear as the lane of a search that is about all of them."""
 
 Listener = Callable[[str, Key | None, str, float], None]
 """Is told what has changed: its kind, the key and model that it is about, and a call's moment.
 
-The kinds: `model`, `whole` and `retired` for benches that began or ended, `quota` for what was learned from
-a refusal and `lesson` for what others' calls add to that, `project`, `outage`, `call` and `uncall` for calls
-that count or don't any more, `room` if more calls may be open at once, `keys` if there are others now, `day`
-if the ends of Google's days are other moments than was thought.
+The kinds: `model`, `caller`, `origin`, `whole` and `retired` for benches that began or ended, `quota` for
+what was learned from a refusal and `lesson` for what others' calls add to that, `project`, `outage`, `search`
+for one that began, went on or ended, `call` and `uncall` for calls that count or don't any more, `room` if
+more calls may be open at once, `keys` if there are others now, `day` if the ends of Google's days are other
+moments than was thought.
 """
 
 
 class Choice:
-    """Chooses among the keys. `outages` may hold all of them back but for a trial now and then."""
+    """Chooses among the keys. `searches` hold them back for a lane, or for all (None)."""
 
     def __init__(self, keys: Iterable[Key], *, clock: Clock, source: random.Random) -> None:
         self._set(keys)
         self.outages = Outages()
+        self.searches: dict[str | None, Search] = {}
         self.listeners: list[Listener] = []
         self.hearsay = False  # whether what changes now was told by others
         self._clock = clock
@@ -51,47 +60,91 @@ class Choice:
         now = self._clock()
         return any(key.rests_until <= now for key in self.keys)
 
-    def pick(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> Key | None:
-        """A random key that is ready for the model and not among `avoid`; None when there is none.
+    def pick(
+        self,
+        model: str,
+        avoid: Collection[Key] = (),
+        only: Key | None = None,
+        prefer: Project | None = None,
+    ) -> Key | None:
+        """A random key that is ready for the lane and not among `avoid`; None when there is none.
 
-        It is of another project than those, if that is possible. With `only`, it is that one or none.
+        It is of another project than those, if that is possible. With `only`, it is that one or none; of
+        `prefer`, if that is ready.
         """
         now = self._clock()
-        outage = self.outages.holding(model)
-        if outage and now < (outage.next_trial or 0.0):
+        if self.searches and (search := self.holding(model)):
+            return self._pick_in(search, model, now, avoid, only)
+        if only:
+            return None if only in avoid or only.ready_at(model) > now else only
+        if prefer and prefer.free_at(model) <= now and (fit := _fit(prefer, model, now, avoid)):
+            return fit[0]
+        return self._draw(model, now, avoid)
+
+    def holding(self, model: str) -> Search | None:
+        """The search that holds calls of a lane back."""
+        now = self._clock()
+        for lane in dict.fromkeys((None, counted_as(model), model)):
+            search = self.searches.get(lane)
+            if search and search.is_over(now):
+                self.end_search(search)
+            elif search:
+                return search
+        return None
+
+    def begin_search(self, search: Search) -> None:
+        """Calls are held back from now on."""
+        self.searches[search.lane] = search
+        self._tell_search(search)
+
+    def end_search(self, search: Search) -> None:
+        """Calls are not held back any more."""
+        if self.searches.get(search.lane) is search:
+            del self.searches[search.lane]
+            self._tell_search(search)
+
+    def _tell_search(self, search: Search) -> None:
+        self.changed("search", None, ALL if search.lane is None else search.lane)
+
+    def _pick_in(
+        self, search: Search, model: str, now: float, avoid: Collection[Key], only: Key | None
+    ) -> Key | None:
+        """The key of the search's next try, if it is time for that."""
+        if not search.is_due(model, now):
             return None
         if only:
             key = None if only in avoid or only.ready_at(model) > now else only
         else:
-            key = self._draw(model, now, avoid)
-        if key and outage:
-            self._try(outage, now)
+            ready = self._roster(model, now).ready(now)
+            fit = [key for project in ready for key in _fit(project, model, now, avoid)]
+            self._random.shuffle(fit)
+            key = search.least_tried(fit)
+        if key:
+            search.begin_try(key, now)
+            self._tell_search(search)
         return key
 
     def claim(self, key: Key, model: str) -> bool:
         """Whether the call that was reserved on this key for now can be made."""
-        now = self._clock()
-        outage, allowance = self.outages.holding(model), key.project.allowances.get(model)
-        moments = [key.rests_until, (outage and outage.next_trial) or 0.0]
-        if allowance:
-            moments += [allowance.bench.benched_until if allowance.bench else 0.0, allowance.open_until()]
-        if max(moments) > now or key not in self._there:
+        if key not in self._there or (self.searches and self.holding(model)):
             return False
-        if outage:
-            self._try(outage, now)
-        return True
+        moments = [key.rests_for(model)]
+        for allowance in self._allowances(key, model):
+            moments += [allowance.bench.benched_until if allowance.bench else 0.0, allowance.open_until()]
+        return max(moments) <= self._clock()
 
     def holds(self, key: Key, model: str, at: float) -> bool:
         """Whether a call that is reserved on this key for this moment could still be made then."""
-        allowance = key.project.allowances.get(model)
+        allowance = key.project.allowances.get(counted_as(model))
         if allowance is None or key not in self._there:
             return False  # nothing holds it back any more
-        benched_until = allowance.bench.benched_until if allowance.bench else 0.0
-        return max(key.rests_until, benched_until) <= at and allowance.fits(at)
+        benches = [one.bench.benched_until for one in self._allowances(key, model) if one.bench]
+        return max(key.rests_for(model), *benches, 0.0) <= at and allowance.fits(at)
 
-    def _try(self, outage: Outage, now: float) -> None:
-        outage.try_now(now)
-        self.changed("outage", None, outage.model or "")
+    @staticmethod
+    def _allowances(key: Key, model: str) -> Iterator[Allowance]:
+        known = key.project.allowances
+        return (known[lane] for lane in {model, counted_as(model)} if lane in known)
 
     def next_turn(
         self, model: str, avoid: Collection[Key] = (), only: Key | None = None
@@ -105,8 +158,8 @@ class Choice:
                 now, lambda project: any(not key.retired and key not in avoid for key in project.keys)
             )
             first = (_first(found[0], avoid), found[1]) if found else None
-        outage = self.outages.holding(model)
-        return (first[0], max(first[1], outage.next_trial or 0.0)) if first and outage else first
+        search = self.holding(model) if self.searches else None
+        return (first[0], max(first[1], search.due(model))) if first and search else first
 
     def ready_at(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> float | None:
         """When the first key that is not retired is ready for the model; None when there is none."""
@@ -118,10 +171,10 @@ class Choice:
         tried = {key.project for key in avoid}
         project = roster.draw(source, now, lambda project: project not in tried)
         if project is None and avoid:
-            project = roster.draw(source, now, lambda project: bool(_fit(project, now, avoid)))
+            project = roster.draw(source, now, lambda project: bool(_fit(project, model, now, avoid)))
         if project is None:
             return None
-        fit = _fit(project, now, avoid)
+        fit = _fit(project, model, now, avoid)
         return fit[0] if len(fit) == 1 else source.choice(fit)
 
     def _roster(self, model: str, now: float) -> Roster:
@@ -142,8 +195,10 @@ class Choice:
             return  # its last key was removed
         if model is None:
             self.reconsider_all()
-        elif roster := self._rosters.get(model):
-            roster.reconsider(project, self._clock())
+            return
+        for lane, roster in self._rosters.items():
+            if lane == model or (lane.startswith(model) and counted_as(lane) == model):
+                roster.reconsider(project, self._clock())
 
     def changed(self, kind: str, key: Key | None, model: str = "", at: float = 0.0) -> None:
         """Tells all listeners."""
@@ -151,11 +206,11 @@ class Choice:
             listener(kind, key, model, at)
 
 
-def _fit(project: Project, now: float, avoid: Collection[Key]) -> list[Key]:
+def _fit(project: Project, model: str, now: float, avoid: Collection[Key]) -> list[Key]:
     keys = project.keys
     if not avoid and len(keys) == 1:
         return keys
-    return [key for key in keys if key.rests_until <= now and key not in avoid]
+    return [key for key in keys if key.rests_for(model) <= now and key not in avoid]
 
 
 def _first(project: Project, avoid: Collection[Key]) -> Key:

@@ -8,14 +8,23 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from proxycore.bench import NO_MODEL
+from proxycore.bench import NO_MODEL, NO_ORIGIN
+from proxycore.benches import KeyEvent
+from proxycore.choice import ALL
 from proxycore.clock import Clock
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.outage import Outage
-from proxycore.rotator import KeyEvent, Rotator
+from proxycore.rotator import Judgement, Rotator
+from proxycore.search import Search
 
-_LEVELS = {"model": logging.INFO, "whole": logging.WARNING, "retired": logging.ERROR}
+_LEVELS = {
+    "model": logging.INFO,
+    "caller": logging.INFO,
+    "origin": logging.INFO,
+    "whole": logging.WARNING,
+    "retired": logging.ERROR,
+}
 
 
 class Chronicle:
@@ -25,9 +34,11 @@ class Chronicle:
         self._rotator = rotator
         self._clock = clock
         self._known: dict[str | None, Outage] = {}
+        self._searches: dict[str, Search] = {}  # that turned into outages
         rotator.listeners.append(self._changed)
         rotator.on_bench.append(self._benched)
         rotator.on_recovery.append(self._recovered)
+        rotator.on_judgement.append(self._judged)
 
     def _benched(self, event: KeyEvent) -> None:
         bench = event.bench
@@ -43,7 +54,14 @@ class Chronicle:
     def _recovered(self, event: KeyEvent) -> None:
         logger.info("recovered", extra={"fields": _about(event) | {"id": event.request or None}})
 
+    @staticmethod
+    def _judged(judgement: Judgement) -> None:
+        fields = {"model": judgement.model or NO_MODEL, "reason": judgement.reason, "why": judgement.why}
+        logger.info("request at fault", extra={"fields": fields | {"id": judgement.request or None}})
+
     def _changed(self, kind: str, _key: Key | None, model: str, _at: float) -> None:
+        if kind == "search":
+            self._search_changed(model)
         if kind != "outage":
             return
         breadth = model or None
@@ -58,7 +76,24 @@ class Chronicle:
                 what = f" for {known.model}" if known.model else ""
                 logger.info("over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
 
+    def _search_changed(self, lane: str) -> None:
+        known, current = self._searches.get(lane), self._rotator.searches.get(None if lane == ALL else lane)
+        if current and current.outage and current is not known:
+            self._searches[lane] = current
+            if not self._rotator.hearsay and not known:
+                logger.warning("%s", current.thought)
+        elif known and not current:
+            del self._searches[lane]
+            if not self._rotator.hearsay:
+                where = "" if lane == ALL else f" for {lane or NO_MODEL}"
+                seconds = self._clock() - known.since
+                logger.info("outage over%s after %.0f s: %s", where, seconds, known.reason)
+
 
 def _about(event: KeyEvent) -> dict[str, Any]:
-    model = event.model or NO_MODEL if event.kind == "model" else None
-    return {"key": event.key.name, "model": model, "reason": event.bench.reason}
+    about: dict[str, Any] = {"key": event.key.name}
+    if event.kind in {"model", "caller"}:
+        about["model"] = event.model or NO_MODEL
+    elif event.kind == "origin":
+        about["origin"] = event.model or NO_ORIGIN
+    return about | {"reason": event.bench.reason}

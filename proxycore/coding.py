@@ -74,6 +74,11 @@ class Unfolding:
         self._plain = not codings
         self._unfold = _PIECEWISE[codings[0]]() if len(codings) == 1 and codings[0] in _PIECEWISE else None
 
+    @property
+    def lost(self) -> bool:
+        """Whether nothing more can be read of it."""
+        return self._unfold is None and not self._plain
+
     def unfold(self, chunk: bytes) -> Iterator[bytes]:
         """What the next piece of the body holds."""
         if self._plain:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from proxycore.attempt import UpstreamError
-from proxycore.bench import NO_MODEL, Bench
+from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench
+from proxycore.benches import KeyEvent
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.passage import Pool
 from proxycore.retrial import ask_for_a_model
-from proxycore.rotator import KeyEvent
 from proxycore.verdict import Rest
 
 LONGEST_REST = 30 * 86400
@@ -50,33 +50,42 @@ class Control:
             raise ControlError("There is no key of that name.", 404)
         match asked.get("action"):
             case "release":
-                return self.release(keys[0], asked.get("model"))
+                return self.release(keys[0], asked.get("model"), asked.get("origin"))
             case "rest":
                 return self.rest(keys[0], asked.get("seconds"))
             case "try":
                 return await self.try_now(keys[0])
         raise ControlError("The action is none of release, rest, try.")
 
-    def release(self, key: Key, model: object) -> Done:
-        """Ends the key's bench or retirement, or that for a model."""
+    def release(self, key: Key, model: object, origin: object = None) -> Done:
+        """Ends the key's bench or retirement, or that for a model, or for pages of an origin."""
         rotator = self._pool.rotator
-        if model is not None and not isinstance(model, str):
-            raise ControlError("The model is not a string.")
-        if model:
-            name = "" if model == NO_MODEL else model
-            allowance = key.project.allowances.get(name)
-            if allowance is None or allowance.bench is None:
-                return Done(f"Key {key.name} does not rest for {model}.", key)
-            rotator.release(key, "model", name)
-            self._log("released by hand", key, model=model)
-            return Done(f"Key {key.name} is released for {model}.", key)
+        for name, value in (("model", model), ("origin", origin)):
+            if value is not None and not isinstance(value, str):
+                raise ControlError(f"The {name} is not a string.")
+        if isinstance(model, str) and model:
+            return self._release_for(key, ("model", "caller"), model, "" if model == NO_MODEL else model)
+        if isinstance(origin, str) and origin:
+            return self._release_for(key, ("origin",), origin, "" if origin == NO_ORIGIN else origin)
         kinds = [kind for kind in ("whole", "retired") if getattr(key, kind)]
         if not kinds:
             return Done(f"Key {key.name} does not rest as a whole.", key)
+        key.deaths = 0
         for kind in kinds:
             rotator.release(key, kind)
         self._log("released by hand", key)
         return Done(f"Key {key.name} is released.", key)
+
+    def _release_for(self, key: Key, kinds: tuple[str, ...], shown: str, about: str) -> Done:
+        """Ends the key's benches of these kinds that are about a lane or origin, which is shown like this."""
+        rotator = self._pool.rotator
+        running = [kind for kind in kinds if rotator.bench_of(key, kind, about)]
+        if not running:
+            return Done(f"Key {key.name} does not rest for {shown}.", key)
+        for kind in running:
+            rotator.release(key, kind, about)
+        self._log("released by hand", key, **{"origin" if kinds == ("origin",) else "model": shown})
+        return Done(f"Key {key.name} is released for {shown}.", key)
 
     def rest(self, key: Key, seconds: object) -> Done:
         """Benches the whole key for a time."""

@@ -4,6 +4,7 @@ import asyncio
 
 from tornado.http1connection import HTTP1Connection
 
+from proxycore.first_event import FirstEvent
 from proxycore.handler import ProxyHandler
 from proxycore.kept import DESCRIBES_BODY
 from proxycore.opening import Opening
@@ -11,23 +12,23 @@ from proxycore.usage import TAIL
 
 
 class Downstream:
-    """Sends what the upstream sends, as it comes. The handler's status and header fields are set.
+    """Sends what the upstream sends, as it comes.
 
-    The first chunk mostly comes together with the head, so both go out together; if it does not, the head
+    The handler's status and header fields are set, or a `FirstEvent` commits them when it lets something go
+    on. The first chunk mostly comes together with the head, so both go out together; if it does not, the head
     goes alone, at the event loop's next turn. A head that tells the body's length or coding waits for the
     first chunk, since an error there may still change (`opening`). `tail` is the end of what was sent so far.
     """
 
-    def __init__(self, handler: ProxyHandler, opening: Opening | None = None) -> None:
+    def __init__(self, handler: ProxyHandler, opening: Opening | FirstEvent | None = None) -> None:
         connection = handler.request.connection
         assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
         self._handler = handler
         self._connection = connection
-        self._length = handler.content_length
         self._headed = False
         self._opening = opening  # until nothing can change any more
         self.tail = b""
-        if opening is None or not handler.describes(DESCRIBES_BODY):
+        if not isinstance(opening, FirstEvent) and (opening is None or not handler.describes(DESCRIBES_BODY)):
             asyncio.get_running_loop().call_soon(self._send_head)
 
     def send(self, chunk: bytes) -> "asyncio.Future[None] | None":
@@ -45,7 +46,7 @@ class Downstream:
             self._pass_on(rest)
         self._send_head()
 
-    def _opened(self, opening: Opening, chunk: bytes) -> bytes:
+    def _opened(self, opening: Opening | FirstEvent, chunk: bytes) -> bytes:
         chunk = opening.take(chunk)
         if opening.decided:
             self._look_at(opening)
@@ -53,9 +54,8 @@ class Downstream:
                 self._opening = None
         return chunk
 
-    def _look_at(self, opening: Opening) -> None:
+    def _look_at(self, opening: Opening | FirstEvent) -> None:
         if opening.changed and not self._headed:
-            self._length = None
             self._handler.forget(DESCRIBES_BODY)
 
     def _send_head(self) -> None:
@@ -71,7 +71,7 @@ class Downstream:
             return self._connection.write(chunk)
         self._headed = True
         self._handler.write(chunk)
-        if chunk and self._length == str(len(chunk)):
+        if chunk and self._handler.content_length == str(len(chunk)):
             return None  # the whole answer, which goes out in one piece when it is finished
         self._connection.stream.set_nodelay(True)
         return self._handler.flush()

@@ -1,17 +1,21 @@
 """Google's errors as they are written, and times as they are told. Pure.
 
 Google answers errors as `{"error": {"code", "message", "status", "details"}}` (AIP-193), on the
-OpenAI-compatible path as a one-element array of it. What an error means is the verdict's.
+OpenAI-compatible path as a one-element array of it. The Interactions API has a word for a code, and neither
+status nor details. Anything else is somebody else's answer. What an error means is the verdict's.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
+from proxycore.coding import LARGEST
 from proxycore.headers import Fields
 
 LONGEST_TOLD = 86400.0
@@ -20,58 +24,183 @@ LONGEST_TOLD = 86400.0
 _MOST_OBJECTS = 32  # of a list in an error that are read; Google's have a few
 _LONGEST_REASON = 100  # characters; Google's are words
 
-_RETRY_IN = re.compile(r"[Rr]etry in ((?:[\d.]+(?:ms|s|m|h))+)")
-_DURATION = re.compile(r"([\d.]+)(ms|s|m|h)")
+_DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{0,20})?(?:ms|s|m|h))+")
+_AMOUNT = re.compile(r"([0-9.]+)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PROJECT = re.compile(r"\bprojects?[/ ]([0-9]{4,20})\b")
+_CONSUMER = re.compile(r"(?:projects/|project_number:)([0-9]{4,20})", re.ASCII)
+_PERIOD = re.compile(r"per[ _]?(second|minute|hour|day)", re.IGNORECASE)
+_PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_ZERO = re.compile(r"0+(?:\.0*)?", re.ASCII)
+
+# The names of google.rpc.Code.
+_STATUSES = frozenset(
+    {
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+    }
+)
+# The words of the Interactions API, and the HTTP status that each comes with.
+_WORDS = {
+    "invalid_request": 400,
+    "failed_precondition": 400,
+    "unauthenticated": 401,
+    "payment_required": 402,
+    "permission_denied": 403,
+    "not_found": 404,
+    "aborted": 409,
+    "quota_exceeded": 429,
+    "rate_limit_exceeded": 429,
+    "too_many_requests": 429,
+    "resource_exhausted": 429,
+    "cancelled": 499,
+    "internal": 500,
+    "internal_error": 500,
+    "api_error": 500,
+    "unknown": 500,
+    "unimplemented": 501,
+    "unavailable": 503,
+    "service_unavailable": 503,
+    "overloaded": 503,
+    "deadline_exceeded": 504,
+    "gateway_timeout": 504,
+}
+_OF_QUOTAS = frozenset({402, 429})  # Google has told of money with either
+
+
+@lru_cache(maxsize=256)  # Google has a few dozen quotas
+def _period(name: str) -> float | None:
+    found = _PERIOD.findall(name)
+    return _PERIODS[found[-1].lower()] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A quota that Google names: its id (or how the message calls it), its limit, and what it counts."""
+
+    name: str
+    value: str = ""
+    metric: str = ""
+
+    @property
+    def period(self) -> float | None:
+        """The seconds that it counts in, None where that isn't said."""
+        return _period(self.name)
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it counts tokens: what a call will cost is not known before it is made."""
+        return "token" in f"{self.name} {self.metric}".lower()
+
+    @property
+    def is_countable(self) -> bool:
+        """Whether its limit is a number: an int64, which has no more than 19 digits."""
+        return self.value.isascii() and self.value.isdigit() and len(self.value) < 20
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it allows nothing at all."""
+        return bool(_ZERO.fullmatch(self.value))
 
 
 @dataclass(slots=True)
 class GoogleError:
-    """Google's error, read: empty where the answer had nothing of the kind."""
+    """Google's error, read. `code` is the HTTP status that it names, `told` are the seconds of `RetryInfo`.
 
+    `word` is the Interactions API's; `bad_request` is whether it names what is wrong with the request.
+    """
+
+    code: int = 0
     message: str = ""
+    word: str = ""
     reasons: set[str] = field(default_factory=set)
-    quotas: list[tuple[str, str]] = field(default_factory=list)  # (quotaId, quotaValue)
-    retry_delay: str = ""
+    quotas: list[Quota] = field(default_factory=list)
+    told: float | None = None
     project: str = ""
+    bad_request: bool = False
 
-    @property
-    def told(self) -> float | None:
-        """Seconds after which it says to come again, None when it doesn't."""
-        told = _seconds(self.retry_delay)
-        match = _RETRY_IN.search(self.message)
-        said = _seconds(match[1]) if match else None
-        if told is None or (said is not None and abs(said - told) < 1):
-            return said  # often the same with more digits
-        return told
+    def comes_with(self, status: int) -> bool:
+        """Whether it belongs to an answer with this HTTP status: otherwise somebody changed one of them."""
+        return self.code == status or {self.code, status} <= _OF_QUOTAS
 
 
 def read_error(text: bytes | None) -> GoogleError | None:
-    """The error in an answer's body; None when there is none of Google's."""
+    """The error in an answer's body; None when it is not Google's."""
+    if not text or len(text) > LARGEST:
+        return None
     try:
-        document = json.loads(text or b"", parse_int=_whole)
+        document = json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
-    if isinstance(document, list) and document:
+    return _read_document(document)
+
+
+def read_opening(text: bytes) -> GoogleError | None:
+    """The error that a stream begins with, also where the array that it is the first element of goes on."""
+    try:
+        opened = text.decode().strip()
+        if opened.startswith("["):
+            document, _ = json.JSONDecoder(parse_int=_whole).raw_decode(opened[1:].lstrip())
+            return _read_document(document)
+    except (ValueError, RecursionError):
+        return None
+    return read_error(text)
+
+
+def _read_document(document: object) -> GoogleError | None:
+    if isinstance(document, list) and len(document) == 1:
         document = document[0]
     content = document.get("error") if isinstance(document, dict) else None
     if not isinstance(content, dict):
         return None
     error = GoogleError(message=_string(content, "message"))
-    if named := _PROJECT.search(error.message):
-        error.project = named[1]
+    code = content.get("code")
+    if isinstance(code, str):
+        return _as_interactions(error, code, content)
+    if not isinstance(code, int | float) or not 100 <= code <= 999 or code != int(code):
+        return None
+    if _string(content, "status") not in _STATUSES:
+        return None
+    error.code = int(code)
     for detail in _objects(content, "details"):
-        kind = _string(detail, "@type").rpartition(".")[2]
-        if kind == "RetryInfo":
-            error.retry_delay = _string(detail, "retryDelay")
-        elif kind == "QuotaFailure":
-            error.quotas += [
-                (_string(v, "quotaId"), _string(v, "quotaValue")) for v in _objects(detail, "violations")
-            ]
-        elif kind == "ErrorInfo":
-            _read_error_info(error, detail)
+        _read_detail(error, detail)
     return error
+
+
+def _as_interactions(error: GoogleError, word: str, content: dict[str, Any]) -> GoogleError | None:
+    if word not in _WORDS or "type" in content or not isinstance(content.get("message"), str):
+        return None
+    error.word, error.code = word, _WORDS[word]
+    return error
+
+
+def _read_detail(error: GoogleError, detail: dict[str, Any]) -> None:
+    match _string(detail, "@type").rpartition("google.rpc.")[2]:
+        case "BadRequest":
+            error.bad_request = True
+        case "RetryInfo":
+            error.told = _delay(detail.get("retryDelay"))
+        case "QuotaFailure":
+            error.quotas += [
+                Quota(_string(v, "quotaId"), _string(v, "quotaValue"), _string(v, "quotaMetric"))
+                for v in _objects(detail, "violations")
+            ]
+        case "ErrorInfo" if detail.get("domain", "googleapis.com") == "googleapis.com":
+            _read_error_info(error, detail)
 
 
 def _read_error_info(error: GoogleError, detail: dict[str, Any]) -> None:
@@ -80,10 +209,11 @@ def _read_error_info(error: GoogleError, detail: dict[str, Any]) -> None:
     metadata = detail.get("metadata")
     if not isinstance(metadata, dict):
         return
-    if named := _PROJECT.match(_string(metadata, "consumer")):
+    if named := _CONSUMER.fullmatch(_string(metadata, "consumer")):
         error.project = named[1]
     if "quota_limit" in metadata:
-        error.quotas.append((_string(metadata, "quota_limit"), _string(metadata, "quota_limit_value")))
+        parts = (_string(metadata, name) for name in ("quota_limit", "quota_limit_value", "quota_metric"))
+        error.quotas.append(Quota(*parts))
 
 
 def _objects(container: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
@@ -95,21 +225,32 @@ def _objects(container: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
 def _string(container: dict[str, Any], name: str) -> str:
     value = container.get(name)
     # Lone surrogates, which JSON can have, could be written nowhere.
-    return str(value).encode(errors="replace").decode() if isinstance(value, str | int) else ""
+    return str(value).encode(errors="replace").decode() if isinstance(value, str | int | float) else ""
 
 
 def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) < 20 else float(digits)  # Python refuses to read thousands of digits
 
 
-def _seconds(duration: str) -> float | None:
-    """Seconds in a duration as Google writes it: `41s`, `34.07s`, `500ms`, `1h2m3s`."""
-    parts = _DURATION.findall(duration)
+def _delay(delay: object) -> float | None:
+    """Seconds in a `google.protobuf.Duration`: a string in JSON, an object as some libraries write it."""
+    if isinstance(delay, str):
+        return seconds_in(delay)
+    if not isinstance(delay, dict):
+        return None
+    seconds, nanos = _string(delay, "seconds"), _string(delay, "nanos")
     try:
-        total = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
+        total = float(seconds or 0) + float(nanos or 0) / 1e9
     except ValueError:
         return None
-    return min(total, LONGEST_TOLD) if parts else None
+    return min(total, LONGEST_TOLD) if (seconds or nanos) and math.isfinite(total) and total >= 0 else None
+
+
+def seconds_in(duration: str) -> float | None:
+    """Seconds in a duration as Google writes it: `41s`, `34.07s`, `500ms`, `1h2m3s`. None when it is none."""
+    if not _DURATION.fullmatch(duration):
+        return None
+    return min(sum(float(amount) * _UNITS[unit] for amount, unit in _AMOUNT.findall(duration)), LONGEST_TOLD)
 
 
 def retry_after(headers: Fields, now: float) -> float | None:

@@ -1,12 +1,16 @@
 """How far one request may go: which answers lead to another attempt, and how many. Pure."""
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
+from proxycore.attribution import About, Case
 from proxycore.key import Key
-from proxycore.verdict import Then, Verdict
+from proxycore.verdict import Rest, Then, Verdict
 
 FEW = 3
-"""Attempts in all that Google's trouble, or a refusal that may be our address's, can cost a request."""
+"""Attempts that a request has in any case after server errors, and at most when its prompt is too large."""
+
+_DEADLINES = 2  # that a request may run into: each is a long wait
 
 # Methods that may be sent twice (RFC 9110 §9.2.2), and the calls that only compute an answer: to repeat
 # one costs tokens, but makes nothing twice. Any other POST may create something.
@@ -61,26 +65,39 @@ def computes(path: str) -> bool:
 
 @dataclass(slots=True)
 class Failover:
-    """The attempts of one request. `max_attempts` 0 sets no limit beyond those of the verdicts."""
+    """The attempts of one request. `max_attempts` 0 sets no limit beyond those of the verdicts.
+
+    `used` are the keys that were asked, `refused` those that need not be asked again about this request.
+    """
 
     max_attempts: int
     repeatable: bool
     attempts: int = 0
     troubles: int = 0
-    refusals: int = 0
     used: set[Key] = field(default_factory=set)
-    strangers: set[Key] = field(default_factory=set)
+    refused: set[Key] = field(default_factory=set)
+    _dead: set[Key] = field(default_factory=set)
+    _pardoned: set[Key] = field(default_factory=set)
+    _deadlines: int = 0
+    _too_large: int = 0
 
     @property
     def spent(self) -> bool:
         """Whether the request has had all the attempts that it may cost."""
         return 0 < self.max_attempts <= self.attempts
 
-    def note(self, key: Key, verdict: Verdict, *, sent: bool = True, outage: bool = False) -> bool:
-        """Counts an attempt and returns whether another may follow.
+    def pardon(self, keys: Set[Key]) -> bool:
+        """These keys may be asked again, once; returns whether there is a new one."""
+        fresh = keys - self._pardoned
+        self.refused -= fresh
+        self.used -= fresh
+        self._pardoned |= fresh
+        return bool(fresh)
 
-        `sent` is False when nothing of the request reached the upstream, `outage` is whether the upstream is
-        known to be in trouble.
+    def note(self, key: Key, verdict: Verdict, case: Case, *, sent: bool = True) -> bool:
+        """Counts an attempt and returns whether another would make sense.
+
+        `sent` is False when nothing of the request reached the upstream.
         """
         self.attempts += 1
         self.used.add(key)
@@ -89,13 +106,15 @@ class Failover:
                 return False
             case Then.RETRY:
                 self.troubles += 1
-                wanted = self.troubles < FEW and not outage and (self.repeatable or not sent)
-            case Then.ADDRESS:
-                self.refusals += 1
-                wanted = self.refusals < FEW
-            case Then.OWNER:
-                self.strangers.add(key)
-                wanted = True
+                self._deadlines += verdict.deadline
+                return (self.repeatable or not sent) and self._deadlines < _DEADLINES
             case Then.FAILOVER:
-                wanted = True
-        return wanted and not self.spent
+                if verdict.rest is Rest.RETIRED:
+                    if key in self._dead:
+                        self.refused.add(key)  # said twice
+                    self._dead.add(key)
+                return True
+            case Then.TOKENS:
+                self._too_large += 1
+        self.refused.add(key)
+        return self._too_large < FEW and case.about is not About.REQUEST

@@ -8,7 +8,7 @@ import re
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from tornado.http1connection import HTTP1Connection
@@ -183,7 +183,7 @@ class ProxyHandler(RequestHandler):
         message: str,
         *,
         status: str = "",
-        details: list[dict[str, str]] | None = None,
+        details: list[dict[str, Any]] | None = None,
         linger: bool = True,
     ) -> None:
         """Answers with an error in Google's shape (AIP-193), unless there is an answer already.
@@ -202,7 +202,8 @@ class ProxyHandler(RequestHandler):
         }
         if details:
             error["details"] = details
-        body = json.dumps({"error": error}, indent=2).encode() + b"\n"
+        # Redacted once more: details are the upstream's.
+        body = self.site.redactor.data(json.dumps({"error": error}, indent=2).encode() + b"\n")
         self.set_status(code)
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Content-Length", len(body))
@@ -236,11 +237,14 @@ class ProxyHandler(RequestHandler):
         if not self._closed:
             self.refuse(401, message)
 
-    def refuse_for(self, seconds: int, message: str) -> None:
-        """Answers 429, with the seconds after which it may be tried again, as HTTP and as Google says it."""
+    def refuse_for(self, seconds: int, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
+        """Answers 429, with the seconds after which it may be tried again, as HTTP and as Google says it.
+
+        `details` of an error of Google's may come before that.
+        """
         self.set_header("Retry-After", seconds)
         delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
-        self.refuse(429, message, details=[delay])
+        self.refuse(429, message, details=[*details, delay])
 
     @property
     def begun(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from proxycore.allowance import REMEMBERED, Allowance, Today
 from proxycore.bench import Bench, end_of_day
+from proxycore.choice import ALL
 from proxycore.clock import Clock
 from proxycore.key import Key
 from proxycore.line import Lines
@@ -17,10 +18,12 @@ from proxycore.outage import Outage
 from proxycore.owners import Owners
 from proxycore.quota import Quota
 from proxycore.rotator import Rotator
+from proxycore.search import Search
 from proxycore.verdict import DAY
 
 _EVERYTHING = "*"  # what an outage is about that is not about one model
 _REMEMBER_STRIKES = 600.0
+_REMEMBER_SEARCH = 60.0
 _LONGEST = 2 * DAY
 
 
@@ -61,8 +64,12 @@ class Herald:
         """Tells what is known already, by one who joins the others late."""
         for key in self._rotator.keys:
             for kind in ("whole", "retired"):
-                if getattr(key, kind):
+                if self._rotator.bench_of(key, kind):
                     self._changed(kind, key, "", 0.0)
+            for lane in key.callers:
+                self._changed("caller", key, lane, 0.0)
+            for origin in key.origins:
+                self._changed("origin", key, origin, 0.0)
             for model, allowance in key.project.allowances.items():
                 if allowance.bench:
                     self._changed("model", key, model, 0.0)
@@ -82,12 +89,8 @@ class Herald:
             return
         if key and key not in self._names:
             return  # it was removed, and finishes what it is doing
-        if kind == "keys":
-            strangers = {key for key in self._rotator.keys if key not in self._names}
-            self._meet(self._rotator.keys)
-            self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
-        elif key is None:
-            self._tell_outage(model)
+        if key is None:
+            self._tell_of_all(kind, model)
         elif kind in {"call", "uncall"}:
             if not self._share(key, model):
                 self._tell_call(key, model, at, made=kind == "call")
@@ -98,13 +101,24 @@ class Herald:
             today = [allowance.today.ends, allowance.today.moment] if allowance.today else []
             self._post("quota", key, model, _quotas(allowance), self._clock() + _LONGEST, *today)
         else:
-            bench = _bench_of(kind, key, model)
-            value = [bench.reason, bench.strikes] if bench else None
+            bench = self._rotator.bench_of(key, kind, model)
+            # Not Google's words: they may quote the key.
+            value = [bench.reason, bench.strikes, bench.suspected] if bench else None
             moments = _known(bench.benched_until, bench.day_of) if bench else []
             until = moments[0] if moments else self._clock()
             self._post(kind, key, model, value, until + _REMEMBER_STRIKES, *moments)
             if kind == "model":
                 self._share(key, model)
+
+    def _tell_of_all(self, kind: str, model: str) -> None:
+        if kind == "keys":
+            strangers = {key for key in self._rotator.keys if key not in self._names}
+            self._meet(self._rotator.keys)
+            self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
+        elif kind == "search":
+            self._tell_search(model)
+        else:
+            self._tell_outage(model)
 
     def _share(self, key: Key, model: str) -> bool:
         """Tells of the calls so far, once they may be of interest to others; returns whether it did."""
@@ -122,9 +136,19 @@ class Herald:
 
     def _tell_outage(self, model: str) -> None:
         outage = self._rotator.outages.current.get(model or None)
-        moments = _known(outage.since, outage.next_trial) if outage else []
+        moments = [outage.since] if outage else []
         until = max(self._clock(), *moments) + _REMEMBER_STRIKES
         self._post("outage", None, model or _EVERYTHING, outage and outage.reason, until, *moments)
+
+    def _tell_search(self, lane: str) -> None:
+        search = self._rotator.searches.get(None if lane == ALL else lane)
+        if search is None:
+            self._post("search", None, lane, None, self._clock() + _REMEMBER_SEARCH)
+            return
+        tried = {name: tries for key, name in self._names.items() if (tries := search.tries(key))}
+        value = [search.reason, search.pause, search.longest, search.outage, sorted(search.requests), tried]
+        moments = _known(search.since, search.next_try, search.open_until)
+        self._post("search", None, lane, value, max(moments) + _REMEMBER_SEARCH, *moments)
 
     def _expected(self, model: str, at: float, *, gone: bool) -> None:
         if not self._rotator.hearsay:
@@ -179,12 +203,13 @@ class Herald:
                 self._set_quotas(allowance, notice)
                 self._rotator.changed("quota", key, notice.about)
                 self._share(key, notice.about)
-            case "model" | "whole" | "retired" if notice.value is None:
+            case "model" | "caller" | "origin" | "whole" | "retired" if notice.value is None:
                 self._rotator.release(key, notice.kind, notice.about)
-            case "model" | "whole" | "retired":
-                (reason, strikes), (until, *day_of) = notice.value, notice.moments
+            case "model" | "caller" | "origin" | "whole" | "retired":
+                (reason, strikes, suspected), (until, *day_of) = notice.value, notice.moments
                 ends = self._end(until, *day_of)
-                bench = Bench(str(reason), ends, int(strikes), *day_of)
+                day = day_of[0] if day_of else None
+                bench = Bench(str(reason), ends, int(strikes), day, suspected=bool(suspected))
                 self._rotator.rest(key, notice.kind, bench, notice.about)
                 self._share(key, notice.about)
 
@@ -209,10 +234,28 @@ class Herald:
             if notice.value is None:
                 self._rotator.outages.current.pop(breadth, None)
             else:
-                since, *trial = notice.moments
-                outage = Outage(str(notice.value), breadth, since, trial[0] if trial else None)
-                self._rotator.outages.current[breadth] = outage
+                (since,) = notice.moments
+                self._rotator.outages.current[breadth] = Outage(str(notice.value), breadth, since)
             self._rotator.changed("outage", None, breadth or "")
+        elif notice.kind == "search":
+            self._hear_of_search(None if notice.about == ALL else notice.about, notice)
+
+    def _hear_of_search(self, lane: str | None, notice: Notice) -> None:
+        known = self._rotator.searches.get(lane)
+        if notice.value is None:
+            if known:
+                self._rotator.end_search(known)
+            return
+        reason, pause, longest, outage, requests, names = notice.value
+        since, next_try, *open_until = notice.moments
+        search = known or Search(lane, str(reason), since, next_try, mine=False)
+        search.mine &= search.since <= since
+        search.since, search.next_try = min(search.since, since), next_try
+        search.pause, search.longest = float(pause), float(longest)
+        search.outage, search.open_until = bool(outage), open_until[0] if open_until else None
+        search.requests = set(requests)
+        search.set_tries({self._keys[name]: int(n) for name, n in names.items() if name in self._keys})
+        self._rotator.begin_search(search)
 
     def _set_quotas(self, allowance: Allowance, notice: Notice) -> None:
         now = self._clock()
@@ -229,13 +272,6 @@ class Herald:
         """When something ends that was told to end then, and with Google's day if it has a moment of that."""
         # The wall clock of another host may be wrong, or was when it told.
         return told if day_of is None else min(told, end_of_day(day_of, self._clock))
-
-
-def _bench_of(kind: str, key: Key, model: str) -> Bench | None:
-    if kind == "model":
-        allowance = key.project.allowances.get(model)
-        return allowance.bench if allowance else None
-    return key.whole if kind == "whole" else key.retired
 
 
 def _known(*moments: float | None) -> list[float]:

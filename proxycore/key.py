@@ -7,12 +7,13 @@ Times are the clock's moments, in seconds.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from proxycore.allowance import HEAD_START, Allowance
 from proxycore.bench import Bench
+from proxycore.lane import counted_as
 
 _MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
 _GLANCES = 8  # models that are looked at to find one that can be forgotten without loss
@@ -25,6 +26,7 @@ class Project:
     name: str = ""
     keys: "list[Key]" = field(default_factory=list, repr=False)
     allowances: OrderedDict[str, Allowance] = field(default_factory=OrderedDict)  # the longest unused first
+    served_at: float = float("-inf")  # its last success
 
     def allowance(self, model: str) -> Allowance:
         """What the project may use of a model, to be changed."""
@@ -44,14 +46,27 @@ class Project:
         Infinity when all of them are retired.
         """
         first = self.keys[0]
-        moment = min(key.rests_until for key in self.keys) if first.whole or first.retired else 0.0
-        allowance = self.allowances.get(model)
-        return max(moment, allowance.free_at()) if allowance else moment
+        rests = first.whole or first.retired or first.callers
+        moment = min(key.rests_for(model) for key in self.keys) if rests else 0.0
+        return max(moment, self.quota_free_at(model)) if self.allowances else moment
+
+    def quota_free_at(self, lane: str) -> float:
+        """When the project's benches for a lane, and the quotas that it spends, let one more call through."""
+        allowance = self.allowances.get(lane)
+        moment = allowance.free_at() if allowance else 0.0
+        if "+" in lane and (counted := self.allowances.get(counted_as(lane))):
+            return max(moment, counted.free_at())
+        return moment
 
     def left(self, model: str, now: float) -> int | None:
         """How many calls for a model can be made now, as far as quotas say; None if none does."""
-        allowance = self.allowances.get(model)
+        allowance = self.allowances.get(counted_as(model))
         return allowance.left(now) if allowance and allowance.quotas else None
+
+    def reliability(self, lane: str, now: float) -> float:
+        """How likely a call succeeds, from 0 to 1, as far as it failed where others served."""
+        allowance = self.allowances.get(counted_as(lane))
+        return allowance.reliability(now) if allowance and allowance.failures else 1.0
 
     def absorb(self, other: "Project") -> None:
         """The other turned out to be this one."""
@@ -74,8 +89,17 @@ class Key:
     project: Project = field(default_factory=Project, repr=False)
     whole: Bench | None = None
     retired: Bench | None = None
+    callers: dict[str, Bench] = field(
+        default_factory=dict
+    )  # by lane: what this key, not its project, may not
+    origins: dict[str, Bench] = field(default_factory=dict)  # by origin of the client's page
+    served_at: float = float("-inf")  # its last success
+    deaths: int = 0  # times in a row that it was called dead
+    died_at: float = 0.0  # the first of those
+    dead_at: float = 0.0  # the last
     tried_at: float = 0.0  # when it was last used, while a bench was not refuted
     told: str = ""  # what the operator says of its project
+    account: str = ""  # and of its billing account
 
     def __post_init__(self) -> None:
         self.project.keys.append(self)
@@ -107,24 +131,36 @@ class Key:
             return self.tried_at + HEAD_START
         return self.whole.benched_until
 
+    def rests_for(self, lane: str) -> float:
+        """When this key, whatever its project's quotas, may be used for a lane."""
+        bench = self.callers.get(lane) if self.callers else None
+        return max(self.rests_until, bench.benched_until) if bench else self.rests_until
+
     def state(self, now: float) -> str:
         """The key as a whole, in a word: ready, benched or retired."""
         return "retired" if self.retired else "benched" if self.rests_until > now else "ready"
 
     def ready_at(self, model: str) -> float:
         """When this key may be used for the model, a moment of the clock; the past means now."""
-        allowance = self.project.allowances.get(model)
-        return max(self.rests_until, allowance.free_at()) if allowance else self.rests_until
+        return max(self.rests_for(model), self.project.quota_free_at(model))
 
 
-def keys_of(told: Iterable[tuple[str, str, str]], former: Iterable[Key] = ()) -> list[Key]:
+def keys_of(
+    told: Iterable[tuple[str, str, str]],
+    former: Iterable[Key] = (),
+    accounts: Mapping[str, str] | None = None,
+) -> list[Key]:
     """Keys from names, secrets, and what the operator says of their projects (empty: nothing).
+
+    `accounts` are the names of billing accounts, by the keys' names.
 
     A key that was there before, by its secret, stays the same, with all that is known of it. Those that are
     not told any more leave their projects.
     """
     before = {key.secret: key for key in former}
     keys = [_again(before.pop(secret, None), name, secret, project) for name, secret, project in told]
+    for key in keys:
+        key.account = (accounts or {}).get(key.name, "")
     for gone in before.values():
         gone.leave()
     projects = {key.project.name: key.project for key in keys if key.project.name}

@@ -1,14 +1,15 @@
 """What an answer teaches about who owns what: the names of resources in it, read as it passes. Pure.
 
 Nothing is held back and little is kept: a window slides over the text, so that an answer of any length
-costs the same memory. Only answers that can tell of a resource are read, never those of a generation.
+costs the same memory. Only answers that can tell of a resource are read. Those of a generation can tell of
+one thing, the token with which it goes on.
 """
 
 import re
 from collections.abc import Iterator
 from itertools import islice
 
-from proxycore.affinity import COLLECTIONS
+from proxycore.affinity import COLLECTIONS, CONTINUATION, continuation_name
 from proxycore.coding import Unfolding
 from proxycore.failover import computes
 from proxycore.headers import Fields
@@ -22,12 +23,15 @@ _CALLED_BY_ID = re.compile(
     r".*/(interactions|agents|webhooks|triggers|environments|credentials|voices|decisions)(?:[/:]|$)"
 )
 _NAME = re.compile(
-    rb'"(?:name|uri|id|downloadUri|download_uri|responsesFile|responses_file|documentName|document_name'
+    rb'"(?:name|uri|id|downloadUri|download_uri|auth_token|authToken|responsesFile|responses_file|documentName|document_name'
     rb'|\w{1,32}_file_id)"\s{0,8}:\s{0,8}"(?:https?://[^/"\\]{1,255}/v\d\w{0,32}/)?(?:models/[^/"\\]{1,128}/)?'
     rb"((?:%s)/[^\"/:?\\\s]{1,256})(?=[\"/:?])" % COLLECTIONS.encode()
 )
 _ID = re.compile(rb'"(id|interaction_id|environment_id)"\s{0,8}:\s{0,8}"([^"/\\\s]{1,512})"')
 _COLLECTION_OF = {b"interaction_id": "interactions", b"environment_id": "environments"}
+# Generations that may end with a token: not those of models from before there were any.
+_GENERATION = re.compile(r"/models/gemini-(?![123]\b)[^/]*:(?:stream)?[gG]enerateContent$")
+_TOKEN, _LONGEST_TOKEN = b'"continuation', 9 * 1024  # bytes
 _WINDOW = 1200  # bytes: more than the longest thing that is looked for
 _MOST_NAMES = 5000  # that one answer teaches: Google's longest pages have a thousand items
 _LARGEST = 2 * 1024 * 1024  # bytes that one piece may unfold to; one that has more is made to cost time
@@ -69,9 +73,33 @@ class Lesson:
             yield f"{collection}/{match[2].decode(errors='replace')}"
 
 
+class _Continuation(Lesson):
+    """Reads the answer of a generation, for the one name in it. There are many, so it takes little time."""
+
+    def read(self, chunk: bytes) -> set[str]:
+        """The generations that go on, by the next piece of the answer's body."""
+        found: set[str] = set()
+        bytes_left = max(_LARGEST, len(chunk))
+        for piece in self._text.unfold(chunk) if not self._over else ():
+            self._window += piece
+            start = self._window.rfind(_TOKEN)
+            if start >= 0:
+                found.update(continuation_name(match[1]) for match in CONTINUATION.finditer(self._window))
+            begun = start >= 0 and len(self._window) - start < _LONGEST_TOKEN
+            self._window = self._window[start if begun else -len(_TOKEN) :]
+            bytes_left -= len(piece)
+            if bytes_left < 0:
+                self._over = True
+                break
+        return found
+
+
 def lesson_in(path: str, fields: Fields) -> Lesson | None:
     """The lesson in a 2xx answer with these header fields, None when there can't be any."""
-    if not _TEACHING.search(path) or computes(path):
+    generation = _GENERATION.search(path)
+    if not generation and (not _TEACHING.search(path) or computes(path)):
         return None
     kind = next((value for name, value in fields if name.lower() == "content-type"), "")
-    return Lesson(path, fields) if _TEXT.match(kind) else None
+    if not _TEXT.match(kind):
+        return None
+    return _Continuation(path, fields) if generation else Lesson(path, fields)

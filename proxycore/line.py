@@ -6,11 +6,15 @@ count like those that were made, so nobody else jumps on that key, and the end o
 who could not be served in time is told at once, and told when to come back. When it turns out otherwise (a
 key is refused, or comes back earlier, or someone leaves), the reservations are made anew in order of arrival.
 
+While a search for a key that serves is on (`search`), nothing is reserved: one request at a time gets the
+next try, mostly those that were refused least, since a request that every key refuses must not take them all.
+
 Who was told to come back shall not be turned away again. So as long as someone is expected, newcomers may
 join only up to a little less than they may wait; the rest of the line is for those who come back.
 """
 
 import asyncio
+import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,14 +22,19 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxycore.key import Key
-from proxycore.rotator import APART, Call, Rotator
+from proxycore.calls import APART, Call
+from proxycore.choice import ALL
+from proxycore.key import Key, Project
+from proxycore.lane import counted_as
+from proxycore.rotator import Rotator
+from proxycore.search import Search
 
 _KEPT_FREE = 0.25  # of the time that a request may wait, for those who were told to come back
 _EXPECTED = 0.3  # seconds after the told moment that someone is expected
 _FAR = 600.0  # seconds: who is told to come back later than that is not expected
 _MANY = 10_000  # who are expected for a model
 _MODELS = 256
+_NOBODY_FIT = 0.05  # seconds after which a search is looked at again, if no key was fit for anybody
 _STIR = 0.0001  # seconds for each who waits: making all reservations anew takes its time
 
 
@@ -67,6 +76,7 @@ class Line:
         self._clock = clock
         self._places: list[Place] = []
         self._stirred = False
+        self._tries = 0
         self._alarm: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -75,7 +85,9 @@ class Line:
     async def wait(self, place: Place, seconds: float) -> Call | None:
         """A call, when it is this place's turn; None when it can't be in time, or `seconds` have passed."""
         insort(self._places, place)
-        if place.bound or (self._places[-1] is place and not self._stirred):
+        if search := self._held:
+            self._try_one(search)
+        elif place.bound or (self._places[-1] is place and not self._stirred):
             self._turn_to(place)
             self._set_alarm()
         else:
@@ -110,8 +122,37 @@ class Line:
                 self._assign(sorted([*slots, place.slot]))
         self.stir()
 
+    @property
+    def _held(self) -> Search | None:
+        return self._rotator.holding(self._model) if self._rotator.searches else None
+
+    def _try_one(self, search: Search) -> None:
+        """While a search is on: gives its next try, if it is time, to who was refused least."""
+        for place in self._places:
+            self._give_back(place, place.slot)
+        if search.is_due(self._model, self._clock()):
+            self._tries += 1
+            for place in self._in_order_of_tries():
+                if key := self._rotator.pick(self._model, place.avoid, place.only):
+                    self._hand_over(place, key)
+                    break
+                if self._rotator.next_turn(self._model, place.avoid, place.only) is None:
+                    self._refuse(place)  # every key has refused it
+        seconds = search.due(self._model) - self._clock()
+        self._set_alarm((seconds if seconds > 0 else _NOBODY_FIT) if self._places else None)
+
+    def _in_order_of_tries(self) -> list[Place]:
+        # Those that were refused least; every fourth time those that wait longest, since newcomers that every
+        # key refuses must not take all tries, either.
+        if self._tries % 4 == 0:
+            return self._places[:]
+        return sorted(self._places, key=lambda place: len(place.avoid))
+
     def _reserve_anew(self) -> None:
         self._stirred = False
+        if search := self._held:
+            self._try_one(search)
+            return
         for place in [place for place in self._places if place.bound]:
             self._give_back(place, place.slot)
             self._turn_to(place)
@@ -147,7 +188,13 @@ class Line:
             self._rotator.uncount(slot.key, self._model, slot.at)
 
     def _serve(self) -> None:
-        """The time of some has come."""
+        """Serves all whose reservation is due."""
+        if search := self._held:
+            self._try_one(search)
+            return
+        if not any(place.slot for place in self._places):
+            self._reserve_anew()  # a search has ended
+            return
         now, rotator, model = self._clock(), self._rotator, self._model
         for place in [place for place in self._places if place.slot and place.slot.at <= now]:
             slot = place.slot
@@ -190,15 +237,17 @@ class Line:
             self._rotator.uncount(slot.key, self._model, slot.at)
         place.slot = None
 
-    def _set_alarm(self) -> None:
+    def _set_alarm(self, seconds: float | None = None) -> None:
+        """Sets the alarm for the first reservation, or in so many seconds."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        moments = [place.slot.at for place in self._places if place.slot]
-        if moments and not self._stirred:
+        if seconds is None:
+            moments = [place.slot.at for place in self._places if place.slot]
+            seconds = max(0.0, min(moments) - self._clock()) if moments else None
+        if seconds is not None and not self._stirred:
             # A millisecond past the moment: timers may fire a little early.
-            delay = max(0.0, min(moments) - self._clock()) + 0.001
-            self._alarm = asyncio.get_running_loop().call_later(delay, self._serve)
+            self._alarm = asyncio.get_running_loop().call_later(seconds + 0.001, self._serve)
 
 
 class ExpectedListener(Protocol):
@@ -232,10 +281,16 @@ class Lines:
         return sum(map(len, self._lines.values()))
 
     def take(
-        self, model: str, avoid: AbstractSet[Key], only: Key | None = None, *, spends: bool = True
+        self,
+        model: str,
+        avoid: AbstractSet[Key],
+        only: Key | None = None,
+        *,
+        spends: bool = True,
+        prefer: Project | None = None,
     ) -> Call | None:
-        """A call with a ready key at once, unless others have waited for it longer."""
-        if self._lines.get(model) or not (key := self._rotator.pick(model, avoid, only)):
+        """A call with a ready key at once (of `prefer`, if possible), unless others wait for it."""
+        if self._lines.get(model) or not (key := self._rotator.pick(model, avoid, only, prefer)):
             return None
         return self._rotator.call(key, model, spends=spends)
 
@@ -255,7 +310,8 @@ class Lines:
         """
         turn = self._rotator.next_turn(model, avoid, only) if seconds > 0 else None
         now = self._clock()
-        if turn is None or not self._has_room(model, turn[1] - now, seconds, now):
+        held = self._rotator.searches and self._rotator.holding(model)
+        if turn is None or not (held or self._has_room(model, turn[1] - now, seconds, now)):
             return None
         line = self._lines.setdefault(model, Line(model, self._rotator, self._clock))
         place = Place(arrival, avoid, only, spends, now + seconds, asyncio.get_running_loop().create_future())
@@ -276,13 +332,18 @@ class Lines:
             insort(expected, at)
             self.on_expected(model, at, gone=False)
 
+    def come_back(self, model: str, at: float) -> int:
+        """Whole seconds until this moment, at which a new request is expected to come."""
+        now = self._clock()
+        seconds = max(1, math.ceil(at - now))
+        self.expect(model, now + seconds)
+        return seconds
+
     def stir(self, model: str | None) -> None:
-        """Something has changed for those who wait for this model, or (None) for all."""
-        if model is None:
-            for line in self._lines.values():
+        """Something has changed for those who wait for this lane, or (None) for all."""
+        for lane, line in self._lines.items():
+            if model in {None, lane, counted_as(lane)}:
                 line.stir()
-        elif waiting := self._lines.get(model):
-            waiting.stir()
 
     def _has_room(self, model: str, needed: float, seconds: float, now: float) -> bool:
         """Whether one who would wait for the needed seconds may join the line."""
@@ -300,4 +361,5 @@ class Lines:
 
     def _on_change(self, kind: str, _key: Key | None, model: str, _at: float) -> None:
         if kind not in {"call", "uncall"}:
-            self.stir(model if kind in {"model", "quota", "lesson", "room"} else None)
+            about_lane = kind in {"model", "caller", "quota", "lesson", "room", "search"} and model != ALL
+            self.stir(model if about_lane else None)

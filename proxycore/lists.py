@@ -18,8 +18,9 @@ from proxycore.headers import credential
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.lesson import Lesson, lesson_in
+from proxycore.outcome import Answer
 from proxycore.pages import Page, Place, page_for, place_of, query_at
-from proxycore.passage import Answer, Passage
+from proxycore.passage import Passage
 from proxycore.relay import RelayHandler
 from proxycore.verdict import Then
 
@@ -35,7 +36,7 @@ class ListHandler(RelayHandler):
 
     async def serve(self) -> None:
         """Lists, or relays like any request."""
-        if self.request.method != "GET":
+        if self.request.method != "GET" or self.token:
             await super().serve()
             return
         place, keys = place_of(self.request.query), self.pool.rotator.keys

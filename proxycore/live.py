@@ -1,9 +1,11 @@
 """Live sessions: WebSockets, relayed both ways message by message.
 
     the handshake: a passage through the keys     refused: another key, as for any request
-    then the client's own handshake is answered   one key for the whole session
-    the first message names what the session is about: if that belongs to another key, the session moves
-    there before anything is sent
+    then the client's own handshake is answered
+    the client's first message says what the session is about: a passage through the keys that will do,
+    beginning with the one whose session is open
+      the upstream's first message                the session has begun, with one key to its end
+      a close that speaks of the key, or none     another key gets all that the client has said so far
     messages go both ways, each read when the one before it was taken
     whoever closes first, the other side is closed with the same code and reason
 
@@ -11,42 +13,43 @@ An ephemeral token is Google's own credential: it goes on as it is, and no key w
 """
 
 import asyncio
-import contextlib
 import re
-from collections.abc import Coroutine
+from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from tornado.httputil import HTTPServerRequest
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from proxycore.affinity import MOST_NAMES, Scope, scope_steps
+from proxycore.affinity import MOST_NAMES, Scope, session_steps
 from proxycore.attempt import UpstreamError
-from proxycore.headers import Fields, credential, query_values, upstream_fields, without_credentials
+from proxycore.auth_token import AuthToken
+from proxycore.closing import BROKEN_OFF, Closing, closing
+from proxycore.handshake import handshake_fault, subprotocols_in
+from proxycore.headers import credential, upstream_fields, without_credentials
+from proxycore.kept import Kept
 from proxycore.key import Key
-from proxycore.owners import OwnersDifferError
-from proxycore.passage import Answer, Pool
-from proxycore.relay import RelayHandler
-from proxycore.session import close_session, closing_of, open_session
+from proxycore.lesson import lesson_in
+from proxycore.live_client import LiveClient
+from proxycore.outcome import Answer
+from proxycore.passage import Passage, Pool
+from proxycore.paths import VERSION
+from proxycore.replay import Message, Replay
+from proxycore.session import UpstreamSession, closing_of, open_session
 from proxycore.usage import usage_in
 from proxycore.verdict import HEALTHY
 
-LIVE_PATHS = r"/+ws/.*"
+LIVE_PATHS = rf"/+(?:ws/.*|{VERSION}/interactions/live)"
 """The paths of Live sessions, as a regular expression."""
 
-_TOKEN = "auth_tokens/"  # noqa: S105 - how every ephemeral token begins (ai.google.dev/gemini-api/docs/ephemeral-tokens)
 _NEW_HANDLE = re.compile(rb'"newHandle"\s*:\s*"([^"\\]{1,2048})"')
-_HANDLE = re.compile(rb'"handle"\s*:\s*"([^"\\]{1,2048})"')
-_REGULAR = {1000, 1001, 1005}  # codes of sessions that ended as they should (RFC 6455 §7.4.1)
-_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
-_TOKEN_OF_HTTP = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-_SEARCHED = 64 * 1024  # bytes of a message that are searched for a handle
-_LONGEST_REASON = 123  # bytes, in UTF-8 (RFC 6455 §5.5)
+_JSON = [("Content-Type", "application/json")]  # which messages are
+_SEARCHED = 64 * 1024  # bytes of a message that are searched for names
 
 
-class LiveHandler(RelayHandler, WebSocketHandler):
+class LiveHandler(LiveClient):
     """Relays one session."""
 
     SUPPORTED_METHODS = ("GET", "OPTIONS")
@@ -54,242 +57,214 @@ class LiveHandler(RelayHandler, WebSocketHandler):
     def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
         """Called by Tornado for every request."""
         super().initialize(pool)
-        self._token = _token_of(self.request)
-        self._session: ClientConnection | None = None
-        self._key: Key | None = None
-        self._begun = False  # whether the client has said what the session is about
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def is_capability(self) -> bool:
-        """A token allows by itself what it was minted for; the upstream knows whether it is one."""
-        return self._token is not None
+        self._session: UpstreamSession | None = None
+        self._replay = Replay()
+        self._told: Closing | None = None  # the last words with which the upstream refused it
+        self._lesson = lesson_in(self.path, _JSON)
+        self._scoped = False  # whether the client has said what the session is about
 
     async def get(self) -> None:
         """The handshake, and the whole session."""
         await self._answer()
 
     async def serve(self) -> None:
-        """Opens the session upstream, and then answers the client's handshake."""
-        headers = self.request.headers
-        if fault := self._handshake_fault():
+        """Opens a session upstream, answers the client's handshake, and relays the session to its end."""
+        if fault := handshake_fault(self.request):
             self.refuse(400, fault)
-        elif not self.check_origin(headers.get("Origin", "")):
+        elif not self.check_origin(self.request.headers.get("Origin", "")):
             self.refuse(403, "Pages of this origin may not call (CORS_ALLOW_ORIGIN).")
-        elif self._token:
-            await self._serve_token(self._token)
-        elif passage := self.passage(Scope("")):
+        elif self.token:
+            await self.serve_token(self.token)
+        else:
+            await self._serve_with_keys()
 
-            async def attempt(key: Key, _fresh: bool) -> Answer | None:
-                answer = await self._connect(key)
-                if answer is None:
-                    passage.settle(HEALTHY, 101)
-                    await self._converse()
-                return answer
-
-            if not await passage.run(attempt):
-                self.conclude(passage)
-
-    def _handshake_fault(self) -> str:
-        """What is wrong with the client's handshake (RFC 6455 §4.2.1); empty if nothing is."""
-        headers = self.request.headers
-        options = [option.strip().lower() for option in headers.get("Connection", "").split(",")]
-        if headers.get("Upgrade", "").lower() != "websocket" or not self.get_websocket_protocol():
-            return "Live sessions are WebSockets, version 13: this address takes nothing else."
-        if "upgrade" not in options:
-            return "The Connection field of a WebSocket's handshake has to say Upgrade."
-        if not _KEY.fullmatch(headers.get("Sec-WebSocket-Key", "")):
-            return "Sec-WebSocket-Key is not 16 bytes in base64."
-        names = self._subprotocols
-        if len(set(names)) < len(names) or not all(map(_TOKEN_OF_HTTP.fullmatch, names)):
-            return "Sec-WebSocket-Protocol is not a list of different names."
-        return ""
-
-    @property
-    def _subprotocols(self) -> list[str]:
-        offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-        return [name.strip() for name in offered if name.strip()]
-
-    async def _serve_token(self, token: str) -> None:
-        minter = self.pool.owners.of(token)
+    async def serve_token(self, token: AuthToken) -> None:
+        """Relays a session that the client's token allows."""
+        minter = self.pool.owners.of(token.name)
         self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
-        answer = await self._connect(None)
-        if answer is None:
-            self._key = minter
-            await self._converse()
+        answer = await self._open_with(None)
+        if self._session:
+            self._session.send(self._replay)
+            answer = await self._answer_of(self._session)
+        if isinstance(answer, Closing):
+            self.close_as(answer)
         elif isinstance(answer, UpstreamError):
             self.refuse(500, str(answer), status="UNAVAILABLE")
-        else:
+        elif answer:
             self.send_kept(answer)
+        elif self._session:
+            await self._relay_session(self._session, minter)
 
-    async def _connect(self, key: Key | None) -> Answer | None:
-        """Opens the session with a key, or with the token that the client has; None when it is open."""
-        query = without_credentials(self.request.query, kept="" if key else "access_token")
+    async def _serve_with_keys(self) -> None:
+        scope = Scope("")
+        while passage := self.passage(scope, once=self._last_attempt):
+            key = self._session.key if self._session else None
+            first = key if key and passage.takes(key) else None
+            if not await passage.run(partial(self._attempt, passage), first):
+                self.conclude(passage)
+                return
+            if self.session_begun and self._session:
+                await self._relay_session(self._session, self._session.key)
+                return
+            scope = await self._read_scope()
+
+    @property
+    def _last_attempt(self) -> bool:
+        """Whether the session may cost no more than one other attempt."""
+        return 0 < self.pool.max_attempts <= self.record.attempts + 1
+
+    async def _read_scope(self) -> Scope:
+        """What the session is about, by the client's first message."""
+        first = self._replay.begun.result()
+        body = first.encode() if isinstance(first, str) else first
+        scope = await self.pool.turns.run(session_steps(body))
+        self._scoped = True
+        return scope
+
+    async def _attempt(self, passage: Passage, key: Key, _fresh: bool) -> Answer | None:
+        """Has the upstream begin the session with this key; None as well if it turns out what it is about."""
+        session = self._session
+        if session is None or session.key is not key:
+            if answer := await self._open_with(key):
+                return answer
+            session = self._session
+        assert session is not None  # noqa: S101 - just opened
+        scope, replay = passage.scope, self._replay
+        news: set[asyncio.Future[Any]]
+        if not self._scoped:
+            news = {replay.begun}
+        else:
+            session.send(replay)
+            # Where it is not known what is spoken here, the upstream may well never answer.
+            news = set() if scope.model or scope.resources else {replay.filled}
+        await asyncio.wait({*news, session.answer}, return_when=asyncio.FIRST_COMPLETED)
+        if session.answer.done() and (answer := await self._answer_of(session)):
+            return answer
+        if not session.answer.done() and not self._scoped:
+            passage.hand_over()
+            return None
+        passage.settle(HEALTHY, 101)
+        self._begin(session)
+        return None
+
+    async def _answer_of(self, session: UpstreamSession) -> Answer | None:
+        """How the upstream closed a session before it began; None once it has begun."""
+        if await session.answer is not None:
+            return None
+        self._drop(1000, "")
+        closing = self._closing(session.connection)
+        if closing.code != BROKEN_OFF:
+            self._told = closing
+        return closing
+
+    def _closing(self, connection: ClientConnection) -> Closing:
+        code, reason = closing_of(connection) or (BROKEN_OFF, "")
+        return closing(code, reason, now=self.pool.clock.wall())
+
+    def _begin(self, session: UpstreamSession) -> None:
+        """There is no way back from here on."""
+        session.send(self._replay)
+        self._replay.end()
+        self.session_begun = True
+
+    async def _open_with(self, key: Key | None) -> Answer | None:
+        """Opens a session with a key, or with the token that the client has; None when it is open.
+
+        The first one answers the client's handshake.
+        """
+        self._drop(1000, "")
+        try:
+            connection = await self._connect(key)
+        except UpstreamError as error:
+            return error.with_traceback(None)
+        if not isinstance(connection, ClientConnection):
+            return connection
+        self._session = UpstreamSession(connection, key)
+        if not self.accepted:
+            await self.accept()
+        return None
+
+    def drop_upstream(self, code: int | None, reason: str | None) -> None:
+        """Closes the upstream's side with this code and reason; without a code at once."""
+        self._replay.end()
+        self._drop(code, reason)
+
+    def _drop(self, code: int | None, reason: str | None) -> None:
+        session, self._session = self._session, None
+        if session:
+            self.start(session.drop(code, reason))
+
+    async def _connect(self, key: Key | None) -> ClientConnection | Kept:
+        query, token = self.request.query, self.token
+        query = token.query(query) if token else without_credentials(query)
         target = self.path + (f"?{query}" if query else "")
         fields = [
             (name, value)
             for name, value in upstream_fields(self.request.headers.get_all())
             if not name.lower().startswith("sec-websocket-")
         ]
-        fields += [credential(key.secret, target)] if key else _token_fields(self.request)
-        try:
-            session = await open_session(self.pool.upstream, target, fields, self._subprotocols)
-        except UpstreamError as error:
-            return error.with_traceback(None)
-        if not isinstance(session, ClientConnection):
-            return session
-        self._session, self._key = session, key
-        return None
-
-    async def _converse(self) -> None:
-        """Answers the client's handshake; returns when the session has ended."""
-        try:
-            await WebSocketHandler.get(self)
-        finally:
-            self.on_close()
-
-    def check_origin(self, origin: str) -> bool:
-        """Pages may open sessions as they may call."""
-        return self.site.cors.allows(origin)
+        if key:
+            fields.append(credential(key.secret, target))
+        elif token and token.field:
+            fields.append(token.field)
+        offered = subprotocols_in(self.request)
+        if self.accepted:  # one was chosen, or none
+            offered = [self.selected_subprotocol] if self.selected_subprotocol else []
+        return await open_session(self.pool.upstream, target, fields, offered)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:  # noqa: ARG002 - Tornado's signature
         """The upstream's choice."""
-        return self._session.subprotocol if self._session else None
+        return self._session.connection.subprotocol if self._session else None
 
-    def open(self, *_: str, **__: str) -> None:
-        """The client's handshake was answered."""
-        self.note_first_byte()
-        self.record.kind = "live"
-        self.set_nodelay(True)
-        if self._session:
-            self._start(self._relay_down(self._session))
-
-    async def on_message(self, message: str | bytes) -> None:
+    async def on_message(self, message: Message) -> None:
         """The client's next message; the one after it is read when this was taken."""
         self.record.received_bytes += len(message)
-        if not self._begun:
-            self._begun = True
-            if not await self._move_to_owner(message):
-                return
-        if self._session:
-            with contextlib.suppress(ConnectionClosed):
-                # Of a session that is closed the other direction tells the client.
-                await self._session.send(message)
+        replay = self._replay
+        if not replay.over:
+            replay.put(message)
+            if replay.full:
+                await self.as_long_as_there(replay.ended)
+        elif session := self._session:
+            sending = session.send_next(message)
+            await (sending if session.takes_at_once(message) else self.as_long_as_there(sending))
 
-    async def _move_to_owner(self, message: str | bytes) -> bool:
-        """Moves the session to the key that owns what its first message names, if that is another."""
-        owners = self.pool.owners
-        body = message.encode() if isinstance(message, str) else message
-        scope = await self.pool.turns.run(scope_steps("", body))
-        self.record.model = scope.model
+    async def _relay_session(self, session: UpstreamSession, key: Key | None) -> None:
+        """Passes on what the upstream says, to the session's end. Handles in it are this key's."""
+        self._begin(session)
         try:
-            owner = owners.owner(Scope(scope.model, (*scope.resources, *_handles_in(_HANDLE, body))))
-        except OwnersDifferError as error:
-            self.close(1008, _reason(str(error)))
-            return False
-        if owner is None or owner is self._key or self._token:
-            return True
-        before, self._session = self._session, None
-        if before:
-            self._start(close_session(before, 1000, ""))
-        answer = await self._connect(owner)
-        if answer is not None or self._session is None:
-            self.close(
-                1011, _reason(f"The key that owns what this session names can't be used: key {owner.name}.")
-            )
-            return False
-        self.record.key = owner.name
-        self.record.attempts += 1
-        self._start(self._relay_down(self._session))
-        return True
-
-    async def _relay_down(self, session: ClientConnection) -> None:
-        try:
-            async for message in session:
-                body = message.encode() if isinstance(message, str) else message
-                if self._key and b'"newHandle"' in body[:_SEARCHED]:
-                    self.pool.owners.learn(_handles_in(_NEW_HANDLE, body), self._key)
-                if b'"usageMetadata"' in body:
-                    self.use(usage_in(body))
-                self.record.sent_bytes += len(body)
-                await self.write_message(message, binary=isinstance(message, bytes))
+            first = await session.answer
+            if first is not None:
+                await self._pass_down(first, key)
+                async for message in session.connection:
+                    await self._pass_down(message, key)
         except ConnectionClosed:
             pass
         except WebSocketClosedError:
             return
-        if session is self._session:
-            self._end(closing_of(session))
+        self.close_as(self._closing(session.connection))
 
-    def _end(self, closing: tuple[int, str] | None) -> None:
-        """Closes the client's side as the upstream closed its own; broken off, if that is what it did."""
-        if closing:
-            code, reason = closing
-            if code not in _REGULAR:
-                self.record.reason = f"The upstream closed the session with code {code}"
-            self.close(code, _reason(self.site.redactor.text(reason)))
-        elif self.ws_connection and self.ws_connection.stream:
-            self.record.reason = "The upstream broke off"
-            self.ws_connection.stream.close()
+    async def _pass_down(self, message: Message, key: Key | None) -> None:
+        body = message.encode() if isinstance(message, str) else message
+        if key:
+            self.pool.owners.hear(self._names_in(body), key)
+        if b'"usageMetadata"' in body:
+            self.use(usage_in(body))
+        self.record.sent_bytes += len(body)
+        await self.write_message(message, binary=isinstance(message, bytes))
 
-    def on_close(self) -> None:
-        """The client's side is closed: the upstream's is closed alike."""
-        if self.get_status() == 101:
-            self.close_record(101)
-        if self._session:
-            self._start(close_session(self._session, self.close_code, self.close_reason))
-            self._session = None
+    def _names_in(self, body: bytes) -> Iterator[str]:
+        """The names of what a message tells of: handles to go on with, and interactions."""
+        start = body[:_SEARCHED]
+        if b'"newHandle"' in start:
+            matches = islice(_NEW_HANDLE.finditer(start), MOST_NAMES)
+            yield from (f"handle/{match[1].decode(errors='replace')}" for match in matches)
+        if self._lesson and b'"interaction' in start:
+            yield from self._lesson.read(start)
 
-    def on_connection_close(self) -> None:
-        """The client's side is gone; the session runs until the upstream's is, too."""
-        super().on_connection_close()
-        if self._tasks:
-            self.site.running.add(self)
-
-    def cut(self) -> None:
-        """Ends the session because the program ends."""
-        if self.ws_connection:
-            self.close(1001, "The proxy is going away.")
+    def conclude(self, passage: Passage) -> None:
+        """Answers the client after a passage in which no session was begun."""
+        last = passage.last if isinstance(passage.last, Closing) else self._told
+        if last:
+            self.close_as(last)
         else:
-            super().cut()
-
-    def on_finish(self) -> None:
-        """The handshake was answered; the record is closed at the session's end."""
-        if self.get_status() != 101:
-            super().on_finish()
-
-    def on_written(self) -> None:
-        """The same: the session goes on running."""
-        if self.get_status() != 101:
-            super().on_written()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._closed and not self._tasks:
-            self.site.running.discard(self)
-
-
-def _token_of(request: HTTPServerRequest) -> str | None:
-    offers = query_values(request.query, "access_token")
-    offers += [
-        value.strip().removeprefix("Token ").strip() for value in request.headers.get_list("Authorization")
-    ]
-    return next((offer for offer in offers if offer.startswith(_TOKEN)), None)
-
-
-def _token_fields(request: HTTPServerRequest) -> Fields:
-    values = request.headers.get_list("Authorization")
-    return [("Authorization", value) for value in values if _TOKEN in value]
-
-
-def _handles_in(pattern: re.Pattern[bytes], body: bytes) -> list[str]:
-    matches = islice(pattern.finditer(body, 0, _SEARCHED), MOST_NAMES)
-    return [f"handle/{match[1].decode(errors='replace')}" for match in matches]
-
-
-def _reason(text: str) -> str:
-    return text.encode()[:_LONGEST_REASON].decode(errors="ignore")
+            super().conclude(passage)

@@ -14,14 +14,15 @@ What is counted adds up over processes (`tally`); what is under way is this proc
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from proxycore.benches import KeyEvent
 from proxycore.family import NONE, OTHER, Families
 from proxycore.history import FIRST_BYTE_BOUNDS, History
 from proxycore.key import Key
 from proxycore.record import Record
-from proxycore.rotator import KeyEvent
+from proxycore.rotator import Judgement
 from proxycore.tally import Tally
 from proxycore.usage import Usage
 
@@ -33,6 +34,9 @@ LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 MOST_STREAMS = 200
 """Streams that are told one by one."""
+
+MOST_JUDGEMENTS = 20
+"""Requests found to be at fault that are remembered, the latest."""
 
 _PULSE = 0.5  # seconds between two looks at the event loop's lag
 _FEW, _SOME = 8, 64  # latest times to first byte that are kept of a key, and of all
@@ -66,6 +70,7 @@ class Meter:
         self._uses: dict[str, _Use] = {}
         self._seen: dict[str, float] = {}  # client -> when
         self._first_bytes: deque[float] = deque(maxlen=_SOME)
+        self._judgements: deque[Judgement] = deque(maxlen=MOST_JUDGEMENTS)
 
     # Requests.
 
@@ -131,6 +136,10 @@ class Meter:
         scope = "key" if event.kind == "whole" else event.kind
         self.tally.add("benches", event.key.name, scope, reason)
 
+    def judged(self, judgement: Judgement) -> None:
+        """A request was found to be at fault for what keys refused."""
+        self._judgements.append(judgement)
+
     # What others ask.
 
     @property
@@ -160,6 +169,7 @@ class Meter:
             "clients": {name: [seen, by_client[name]] for name, seen in self._seen.items()},
             "keys": {name: [use.last, list(use.first_bytes)] for name, use in self._uses.items()},
             "first_bytes": list(self._first_bytes),
+            "judgements": [asdict(judgement) for judgement in self._judgements],
         }
 
     async def watch_loop(self) -> None:

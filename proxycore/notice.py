@@ -1,15 +1,20 @@
 """What processes tell each other: one fact, for how long it holds, and when it was found. Pure.
 
     kind      key    about            value                              moments
-    model     which  the model        a bench: reason, strikes;          until, and one of Google's day if it
-                                      None: cleared                      ends with that
+    model     which  the lane         a bench: reason, strikes, whether  until, and one of Google's day if
+                                      suspected; None: cleared           it ends with that
+    caller    which  the lane         the same, for this key alone       the same
+    origin    which  the origin       the same                           the same
     whole     which                   the same, for all models           the same
     retired   which                   the same, until its next trial     the same
     quota     which  the model        what was learned of its quotas     the same, of the day that is counted
     call      which  model, who, id   True; None: it was not sent        when it was sent, or will be
     project   which                   the Google project of the key
     owner     which  the resource     True: the key owns it
-    outage           the model or *   the reason; None: it is over       since when, and the next trial
+    outage           the lane or *    the reason; None: it is over       since when
+    search           the lane or *    reason, pause, whether it is an    since when, the next try, and when a
+                                      outage, ids of requests, tries     try counts as open for long
+                                      of each key; None: it is over
     expect           model, id        True: someone was told to come     when
                                       back; None: came, or did not
 

@@ -5,6 +5,7 @@
     decided      everything goes on as it comes
 
 A stream that is refused after its status went out begins with the error as an event, or as bare JSON.
+Whether such an error leads to another attempt is the business of `first_event`.
 """
 
 import json
@@ -17,8 +18,14 @@ LONGEST = 64 * 1024
 """Bytes that are held back at most; Google's errors have a few thousand."""
 
 _READABLE = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br"})
-# What comes before an event, and is none: empty lines, and comments (html.spec.whatwg.org, "event stream").
-_LEAD = re.compile(rb"(?:[ \t\r\n]+|:[^\r\n]*[\r\n])*")
+# What comes before an event's data, and says nothing of it: a byte order mark, empty lines, comments, and
+# fields that any event may have (html.spec.whatwg.org, "event stream").
+_LEAD = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]+|(?::|id:|retry:)[^\r\n]*[\r\n]|event:[ \t]*message[ \t]*[\r\n])*"
+)
+_HALF_LEAD = (b":", b"id:", b"retry:")  # a line of it that is not whole yet, white space left out
+# By far the most bodies begin so: with JSON whose first member is none that an error has.
+_ORDINARY = re.compile(rb'(?:data:)?[ \t\r\n]*\[?[ \t\r\n]*\{[ \t\r\n]*"[^et]')
 # White space, and what joins the lines of an event's data, the last of which may have come in part.
 _SPACE = re.compile(rb"[\r\n]+(?:data:|d(?:a(?:ta?)?)?\Z)|[ \t\r\n]+")
 _DECIDING = 512  # bytes in which an error shows itself, white space included
@@ -30,16 +37,22 @@ _BEGINNINGS = (
         for name in (b'"error":', b'"type":"error"', b'"event_type":"error"')
     ),
     b"event:error",
+    b"event:message",
+    b"\xef\xbb\xbf",
+    b"id:",
+    b"retry:",
 )
 _ERROR = re.compile(rb'(?:data:)?\[?\{(?:"error":[^n]|"(?:event_)?type":"error")|event:error')  # n as in null
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_DATA = re.compile(rb"(?:^|[\r\n])data:([^\r\n]*)")
 
 
 class Opening:
     """Reads the beginning of a body with these header fields.
 
-    `decided` is whether all that follows goes on as it comes. `changed` is whether an error named a secret:
-    then what goes on differs from what came, and has no content coding any more.
+    `decided` is whether all that follows goes on as it comes. `erroneous` is whether the body begins with an
+    error. `changed` is whether that named a secret: then what goes on differs from what came, and has no
+    content coding any more.
     """
 
     def __init__(self, redactor: Redactor, fields: Fields) -> None:
@@ -53,6 +66,7 @@ class Opening:
         self._coded = not {"", "identity"}.issuperset(codings)
         self._came = b""  # what is held, as it came
         self._plain = b""  # the same, decoded
+        self.erroneous = False
         self.changed = False
         self.decided = len(codings) > 1 or not _READABLE.issuperset(codings)
 
@@ -66,9 +80,22 @@ class Opening:
 
     def end(self) -> bytes:
         """What is still held, now that the body has ended."""
-        if self.decided:
+        return b"" if self.decided else self.release()
+
+    def release(self) -> bytes:
+        """What is held now: nothing more of the body is awaited to decide what it is."""
+        return self._decide(len(self._plain) if self.erroneous else 0)
+
+    def error(self) -> bytes:
+        """The text of the error that the body begins with, as far as it has come: JSON, if it is whole."""
+        if not self.erroneous:
             return b""
-        return self._decide(len(self._plain) if _ERROR.match(self._compact) else 0)
+        begin = _after_lead(self._plain)
+        end = _end_of_error(self._plain)
+        text = self._plain[begin:end]
+        if text.startswith((b"data", b"event")):
+            return b"\n".join(_DATA.findall(text))
+        return text[text.find(b"{") :]
 
     def _take_lead(self) -> bytes:
         end = _after_lead(self._plain)
@@ -76,23 +103,27 @@ class Opening:
         self._came = self._plain
         return lead
 
-    @property
-    def _compact(self) -> bytes:
-        return _SPACE.sub(b"", self._plain[:_DECIDING])
-
     def _look(self) -> bytes:
-        seen = self._compact
+        if self._text.lost or _ORDINARY.match(self._plain):
+            return self._decide(0)
+        begin = _after_lead(self._plain)
+        seen = _SPACE.sub(b"", self._plain[begin : begin + _DECIDING])
         full = len(self._came) >= LONGEST or len(self._plain) >= LONGEST
         if _ERROR.match(seen):
+            self.erroneous = True
             end = _end_of_error(self._plain)
             return b"" if end is None and not full else self._decide(end or len(self._plain))
-        if not full and (seen.startswith(b":") or any(one.startswith(seen) for one in _BEGINNINGS)):
-            return b""  # also half a comment
+        if not full and (seen.startswith(_HALF_LEAD) or any(one.startswith(seen) for one in _BEGINNINGS)):
+            return b""
         return self._decide(0)
 
     def _decide(self, end: int) -> bytes:
         """All that is held, with every secret in the error up to `end` replaced."""
         self.decided = True
+        if not end:
+            came = self._came
+            self._came, self._plain, self._text = b"", b"", Unfolding(())  # not held as long as the stream
+            return came
         error = self._plain[:end]
         clean = self._redactor.data(error)
         self.changed = clean is not error

@@ -16,8 +16,8 @@ _CAPACITY = 100_000  # names that are remembered; one takes about 250 bytes
 _LONGEST_NAME = 2100  # characters that are remembered; a Live session's handle has up to 2,055
 _SHOWN = 8  # names that a message lists
 # Seconds: files are deleted after 48 hours (ai.google.dev/gemini-api/docs/files), and nobody goes on with an
-# upload or a group after that. Others may last for good.
-_LIFETIMES = {"files": 48 * 3600.0, "upload": 48 * 3600.0, "group": 48 * 3600.0}
+# upload, a generation or a group after that. Others may last for good.
+_LIFETIMES = dict.fromkeys(("files", "upload", "group", "continuation"), 48 * 3600.0)
 
 
 class OwnersDifferError(Exception):

@@ -13,29 +13,33 @@ resource has moved. Not about an interaction: its owner may not know it for minu
 import asyncio
 import itertools
 import logging
-import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxycore.affinity import Scope
 from proxycore.attempt import UpstreamError
+from proxycore.attribution import Case
 from proxycore.body_budget import BodyBudget
+from proxycore.calls import Call
 from proxycore.clock import Clock
-from proxycore.failover import Failover
+from proxycore.failover import FEW, Failover
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.line import Lines
 from proxycore.log import logger
 from proxycore.meter import Meter
+from proxycore.outcome import Answer, Outcome
 from proxycore.owners import Owners
 from proxycore.record import Record
-from proxycore.rotator import Call, Rotator
+from proxycore.retry_budget import RetryBudget
+from proxycore.rotator import Rotator
 from proxycore.turns import Turns
 from proxycore.upstream import Upstream
 from proxycore.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Then, Verdict
 
-_PAUSE = (0.05, 0.25)  # seconds between attempts after the upstream's trouble; doubles with every one
+_PAUSE = (0.05, 0.25)  # seconds between attempts after server errors; doubles with every one
+_LONGEST_PAUSE = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,45 +53,62 @@ class Pool:
     meter: Meter
     turns: Turns
     budget: BodyBudget
+    retries: RetryBudget
     max_attempts: int
     clock: Clock
     source: random.Random
 
-
-Answer = Kept | UpstreamError
-"""What an attempt came to that was not committed."""
 
 TryKey = Callable[[Key, bool], Awaitable[Answer | None]]
 """One attempt: with this key, and whether on a fresh connection. None: committed."""
 
 
 class Passage:
-    """The passage of one request. Raises OwnersDifferError when no key could serve it."""
+    """The passage of one request. Raises OwnersDifferError when no key could serve it.
+
+    `case` says who asks, and for what.
+    """
 
     _arrivals = itertools.count()
 
     def __init__(
-        self, pool: Pool, scope: Scope, record: Record, *, repeatable: bool, spends: bool, once: bool
+        self,
+        pool: Pool,
+        scope: Scope,
+        record: Record,
+        *,
+        repeatable: bool,
+        spends: bool,
+        once: bool,
+        case: Case | None = None,
     ) -> None:
         self.scope = scope
+        self.lane = scope.lane or scope.model
         self.owner = pool.owners.owner(scope)
-        self.last: Answer | None = None
-        self._disowned: Answer | None = None  # what a key said that does not know the resource
         self.verdict = HEALTHY
+        self.outcome = Outcome()
         self._pool = pool
         self._record = record
+        self._case = case or Case(request=record.request_id)
         self._failover = Failover(1 if once else pool.max_attempts, repeatable)
         self._spends = spends
         self._only = self.owner  # as long as it may know the resource
         self._call: Call | None = None  # whose answer is not there yet
         self._arrival = next(self._arrivals)
-        self._patience: float | None = None  # until when it may wait for a key, once it had to
+        self._deadline: float | None = None  # until when it may wait for a key, once it had to
+        self._troubled_at: float | None = None  # when the first server error came
+        pool.retries.earn()
+
+    @property
+    def last(self) -> Answer | None:
+        """The last answer that was not committed."""
+        return self.outcome.last
 
     async def run(self, attempt: TryKey, key: Key | None = None) -> bool:
         """Tries key after key; returns whether an answer was committed. `key` is the first, if it is said."""
-        failover, source, rotator = self._failover, self._pool.source, self._pool.rotator
+        failover, rotator = self._failover, self._pool.rotator
         key = key or self._key_of_group()
-        call = rotator.call(key, self.scope.model, spends=self._spends) if key else None
+        call = rotator.call(key, self.lane, spends=self._spends) if key else None
         try:
             while call := call or await self._next_call():
                 if key and self.last and call.key is not key:
@@ -95,29 +116,17 @@ class Passage:
                 self._call, key = call, call.key
                 self._record.key, self._record.attempts = key.name, self._record.attempts + 1
                 fresh = failover.troubles > 0 or not failover.repeatable
-                self.last = await attempt(key, fresh)
-                if self.last is None:
+                answer = await attempt(key, fresh)
+                if answer is None:
                     return True
-                self.verdict = self._judge(self.last)
-                if self.verdict is STRANGER:
-                    self._disowned = self.last
-                sent = not isinstance(self.last, UpstreamError) or self.last.sent
-                if call.spends and not sent:
-                    rotator.uncount(key, call.model, call.at)
-                self.settle(self.verdict, _in_a_word(self.last))
-                outage = rotator.outages.of(self.scope.model) is not None
-                if not failover.note(key, self.verdict, sent=sent, outage=outage):
-                    break
-                if key is self._only and self.verdict is STRANGER and not self._may_be_fresh:
-                    self._only = None
-                if self.verdict.then is Then.RETRY:
-                    low, high = _PAUSE
-                    await asyncio.sleep(source.uniform(low, high) * 2 ** (failover.troubles - 1))
+                if not await self._goes_on(call, answer):
+                    return False
                 call = None
         finally:
             self._abandon()
-        if self._disowned and not self._owner_may_rest:
-            self.last, self.verdict = self._disowned, STRANGER
+        if not failover.spent:
+            rotator.exhausted(self._case, self.lane)
+        self.outcome.end(self._owner_may_rest)
         return False
 
     def settle(self, verdict: Verdict, answer: int | str) -> None:
@@ -126,45 +135,92 @@ class Passage:
         if call is None:
             return
         self._pool.meter.attempted(call.key, answer)
-        self._pool.rotator.apply(call, verdict, self._record.request_id)
+        self._pool.rotator.apply(call, verdict, self._case)
         if verdict.healthy:
             group = [self.scope.group] if self.scope.group else []
             self._pool.owners.learn([*self.scope.resources, *group], call.key)
 
-    @property
-    def wants_keys(self) -> bool:
-        """Whether the passage ended for want of keys, and not with an answer for the client."""
-        if self.last is None or self.verdict.then in {Then.FAILOVER, Then.ADDRESS}:
-            return True
-        return self.verdict is STRANGER and not self._failover.spent and self._owner_may_rest
+    def hand_over(self) -> None:
+        """Leaves the call under way to another passage of the same request, which counts it."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._pool.rotator.settle(call)
+            self._record.attempts -= 1
+
+    def takes(self, key: Key) -> bool:
+        """Whether this key could serve the request now, as far as is known."""
+        ready = key.ready_at(self.lane) <= self._pool.clock()
+        return ready and self.owner in (None, key) and key not in self._unfit()
 
     def want(self) -> tuple[str, int | None]:
         """Why no key served the request, for people, and seconds after which a new one would be served.
 
         None if it never would. Else it is expected then.
         """
-        owned = f" that owns {self.scope.resources[0]}" if self.owner and self.scope.resources else ""
-        seconds = self._come_back()
-        if seconds is not None:
-            every = f"Every Gemini API key that could serve {self.scope.model or 'this'}"
-            who = f"The Gemini API key{owned}" if owned else every
-            return f"{who} rests or was refused. Retry in {seconds}s.", seconds
-        reason = "No Gemini API key is configured"
-        if owned:
-            reason = f"The Gemini API key{owned} was refused for good"
-        elif self._pool.rotator.keys:
-            reason = "All Gemini API keys are retired"
-        return f"{reason} on this proxy. Its operator has to set GOOGLE_API_KEY_1.", None
+        rotator, lane = self._pool.rotator, self.lane
+        unfit, unfit_until = self._unfit(), self._unfit_until()
+        avoid = self._failover.refused if self.outcome.disowned else unfit
+        turn = rotator.next_turn(lane, avoid, self.owner)
+        moments = [moment for moment in (turn and turn[1], unfit_until) if moment is not None]
+        words = self.outcome.words or (turn and rotator.words_of(turn[0], lane)) or rotator.last_words
+        said = f" Google's last reason: {words}" if words else ""
+        if moments:
+            seconds = self._pool.lines.come_back(lane, min(moments))
+            return f"{self._no_key(self.scope.model or 'this')} Retry in {seconds}s.{said}", seconds
+        reason = "No Gemini API key is configured on this proxy."
+        if self.owner and self.scope.resources:
+            reason = f"The Gemini API key that owns {self.scope.resources[0]} is disabled."
+        elif rotator.keys:
+            reason = f"All {len(rotator.keys)} Gemini API keys of this proxy are disabled."
+        return f"{reason} Its operator has to set GOOGLE_API_KEY_1.{said}", None
 
-    def _come_back(self) -> int | None:
-        pool, model = self._pool, self.scope.model
-        ready_at = pool.rotator.ready_at(model, self._failover.strangers, self.owner)
-        if ready_at is None:
-            return None
-        now = pool.clock()
-        seconds = max(1, math.ceil(ready_at - now))
-        pool.lines.expect(model, now + seconds)
-        return seconds
+    def _no_key(self, what: str) -> str:
+        if self.owner and self.scope.resources:
+            return f"The Gemini API key that owns {self.scope.resources[0]} is not available."
+        keys, now = self._pool.rotator.keys, self._pool.clock()
+        disabled = sum(key.retired is not None for key in keys)
+        resting = sum(key.retired is None and key.ready_at(self.lane) > now for key in keys)
+        counts = f"{resting} of {len(keys)} are cooling down, {disabled} disabled"
+        return f"No Gemini API key is available for {what} ({counts})."
+
+    async def _goes_on(self, call: Call, answer: Answer) -> bool:
+        """Takes note of an answer that was not committed; returns whether the passage goes on."""
+        failover, key = self._failover, call.key
+        self.verdict = verdict = self._judge(answer)
+        self.outcome.note(verdict, answer)
+        sent = not isinstance(answer, UpstreamError) or answer.sent
+        if call.spends and not sent:
+            self._pool.rotator.uncount(key, call.model, call.at)
+        self.settle(verdict, _in_a_word(answer))
+        wanted = failover.note(key, verdict, self._case, sent=sent)
+        if verdict.then is Then.ENTITLED and wanted:
+            wanted = self._pool.rotator.seeks_entitled(self._case, self.lane)
+        if not wanted:
+            self.outcome.decided = True
+            return False
+        if failover.spent:
+            self.outcome.end(self._owner_may_rest)
+            return False
+        if key is self._only and verdict is STRANGER and not self._may_be_fresh:
+            self._only = None
+        return verdict.then is not Then.RETRY or await self._may_retry()
+
+    async def _may_retry(self) -> bool:
+        """Whether a call may be made again after a server error, and the pause before it."""
+        loop, pool, troubles = asyncio.get_running_loop(), self._pool, self._failover.troubles
+        now = loop.time()
+        if self._troubled_at is None:
+            self._troubled_at = now
+        left = self._troubled_at + pool.lines.max_wait - now
+        low, high = (min(seconds * 2 ** (troubles - 1), _LONGEST_PAUSE) for seconds in _PAUSE)
+        pause = pool.source.uniform(low, high)
+        if troubles < FEW:
+            pause = min(pause, max(left, _PAUSE[0]))
+        if pause > max(left, _PAUSE[0]) or not pool.retries.spend():
+            self.outcome.decided = True
+            return False
+        await asyncio.sleep(pause)
+        return True
 
     @property
     def _owner_may_rest(self) -> bool:
@@ -172,9 +228,9 @@ class Passage:
 
         One that is not permitted to do anything is not waited for.
         """
-        now, asked = self._pool.clock(), self._failover.strangers
+        now, asked = self._pool.clock(), self._failover.refused
         keys = (self.owner,) if self.owner else self._pool.rotator.keys
-        return any(key.rests_until <= now for key in keys if key not in asked)
+        return not self._failover.spent and any(key.rests_until <= now for key in keys if key not in asked)
 
     @property
     def _may_be_fresh(self) -> bool:
@@ -184,22 +240,55 @@ class Passage:
         if self.owner or not self.scope.group:
             return None
         key = self._pool.owners.of(self.scope.group)
-        return key if key and key.ready_at(self.scope.model) <= self._pool.clock() else None
+        return key if key and self.takes(key) else None
 
     async def _next_call(self) -> Call | None:
-        lines, failover, model, spends = self._pool.lines, self._failover, self.scope.model, self._spends
-        if call := lines.take(model, failover.used, self._only, spends=spends):
-            return call
-        if self.verdict.then is Then.RETRY and (
-            call := lines.take(model, failover.strangers, self._only, spends=spends)
-        ):
-            return call  # the trouble was no key's, so one that was used will do
+        lines, failover, rotator = self._pool.lines, self._failover, self._pool.rotator
+        while True:
+            self._pardon()
+            unfit = self._unfit()
+            used = failover.used | unfit if unfit else failover.used
+            refused = failover.refused | unfit if unfit else failover.refused
+            witness = rotator.witness(self._case, self.lane)
+            if call := lines.take(self.lane, used, self._only, spends=self._spends, prefer=witness):
+                return call
+            if self.verdict.then is Then.RETRY and (
+                call := lines.take(self.lane, refused, self._only, spends=self._spends)
+            ):
+                return call  # the trouble was no key's, so one that was used will do
+            if self.verdict.unknown:
+                return None  # keys that rest would hardly know the model, either
+            seconds = self._patience()
+            call = await lines.wait(
+                self.lane, self._arrival, refused, seconds, self.owner, spends=self._spends
+            )
+            if call or not (self._pardon() or await self._grows_fit(unfit)):
+                return call
+
+    def _pardon(self) -> bool:
+        """Whether a key that refused the request may be asked again, since the search is over."""
+        return self._failover.pardon(self._pool.rotator.attribution.pardoned(self._case, self.lane))
+
+    def _patience(self) -> float:
+        """Seconds that the request may still wait for a key."""
         now = asyncio.get_running_loop().time()
-        if self._patience is None:
-            self._patience = now + lines.max_wait
-        return await lines.wait(
-            model, self._arrival, failover.strangers, self._patience - now, self.owner, spends=spends
-        )
+        if self._deadline is None:
+            self._deadline = now + self._pool.lines.max_wait
+        return self._deadline - now
+
+    async def _grows_fit(self, unfit: set[Key]) -> bool:
+        """Waits for the first key that is unfit for this request to be fit, if that is soon enough."""
+        until = self._unfit_until() if unfit else None
+        if until is None or until - self._pool.clock() > self._patience():
+            return False
+        await asyncio.sleep(max(0.0, until - self._pool.clock()))
+        return True
+
+    def _unfit(self) -> set[Key]:
+        return self._pool.rotator.unfit(self.lane, self._case.size, self._case.origin)
+
+    def _unfit_until(self) -> float | None:
+        return self._pool.rotator.fit_at(self.lane, self._case.size, self._case.origin)
 
     def _judge(self, answer: Answer) -> Verdict:
         """What the answer says of the key. The log tells of it when it is not for the client."""
@@ -209,7 +298,7 @@ class Passage:
             return verdict
         verdict = answer.verdict(self._pool.clock.wall(), self.scope)
         if verdict.then is not Then.RELAY:
-            self._log(logging.INFO, verdict, status=answer.head.status)
+            self._log(logging.INFO, verdict, status=answer.status)
         return verdict
 
     def _log(self, level: int, verdict: Verdict, **fields: object) -> None:
@@ -226,4 +315,4 @@ class Passage:
 
 
 def _in_a_word(answer: Answer) -> int | str:
-    return answer.head.status if isinstance(answer, Kept) else answer.word
+    return answer.status if isinstance(answer, Kept) else answer.word

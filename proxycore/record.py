@@ -10,8 +10,8 @@ class Record:
     """One request. Times are seconds, None where there was none; `since` is a moment of the clock.
 
     `kind` is `stream` or `live` once an answer has begun. `refused` says that no key was left for it,
-    `unauthenticated` that its credential was wrong or missing, and `reason` why it was not served. Tokens
-    are 0 as long as they are not known.
+    `unauthenticated` that its credential was wrong or missing, and `reason` why it was not served. `code` is
+    that of the error in a 2xx answer, 0 if there was none. Tokens are 0 as long as they are not known.
     """
 
     request_id: str
@@ -24,6 +24,7 @@ class Record:
     refused: bool = False
     unauthenticated: bool = False
     reason: str = ""
+    code: int = 0
     first_byte: float | None = None
     received_bytes: int = 0
     sent_bytes: int = 0
@@ -43,6 +44,7 @@ class Record:
             return ending
         if self.refused:
             return "refused"
+        status = self.code or status
         if status < 400:
             return "served"
         return "client_error" if status < 500 else "failed"

@@ -3,6 +3,7 @@
     the body comes, as far as there is room for it
     the body is whole
       a passage through the keys               2xx: to the client, chunk by chunk   [committed]
+                                               a stream of events: once its first is no error
                                                else: kept, judged, and perhaps another attempt
     no attempt is left: the last answer goes to the client, if it was about the request
 
@@ -14,16 +15,19 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from dataclasses import replace
+from functools import partial
 from http.client import responses
 
 from proxycore.access import offered_keys
 from proxycore.address import ADDRESSES, Places
-from proxycore.affinity import Scope, scope_steps
+from proxycore.affinity import Scope, scope_of, scope_steps
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.auth_token import AuthToken, token_of
 from proxycore.body_handler import BodyHandler
 from proxycore.downstream import Downstream
 from proxycore.failover import repeatable, spends
 from proxycore.feed import Feed
+from proxycore.first_event import FirstEvent
 from proxycore.head import Head
 from proxycore.headers import (
     GROUP_FIELD,
@@ -32,23 +36,27 @@ from proxycore.headers import (
     credential_part,
     downstream_fields,
     upstream_fields,
+    values_of,
     without_credentials,
 )
 from proxycore.held_body import HeldBody
-from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.kept import KEPT_BYTES, Kept, judge_first_event
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.log import logger
 from proxycore.opening import Opening
+from proxycore.outcome import Answer
 from proxycore.owners import OwnersDifferError
-from proxycore.passage import Answer, Passage, Pool
+from proxycore.passage import Passage, Pool
 from proxycore.paths import canonical
+from proxycore.request_case import case_of
 from proxycore.usage import Usage, usage_in
-from proxycore.verdict import HEALTHY
+from proxycore.verdict import HEALTHY, Verdict
 
 # The upstream would resolve them, and so find another path than the one that was looked at here.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
 _LONGEST_GROUP = 128  # characters; it is remembered
+_EVENT_STREAM = re.compile(r"(?i)[ \t]*text/event-stream[ \t]*(?:;|$)")
 _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
 
 
@@ -59,6 +67,7 @@ class RelayHandler(BodyHandler):
         """Called by Tornado for every request."""
         super().initialize(pool)
         self.path = canonical(self.request.path)
+        self.token = token_of(self.request.headers, self.request.query)
         self._work: asyncio.Task[object] | None = None  # while it is being answered
         self._committed = False
 
@@ -79,8 +88,8 @@ class RelayHandler(BodyHandler):
 
     @property
     def is_capability(self) -> bool:
-        """Whether the request's address alone allows it."""
-        return False
+        """Whether the request is allowed by itself: its token allows what it was minted for, and no more."""
+        return self.token is not None
 
     @property
     def begun(self) -> bool:
@@ -139,9 +148,32 @@ class RelayHandler(BodyHandler):
 
     async def serve(self) -> None:
         """The request's passage through the keys, to its answer."""
+        if self.token:
+            await self.serve_token(self.token)
+            return
         scope = await self.pool.turns.run(scope_steps(self.path, self.body.data, self.request.query))
         if passage := self.passage(scope):
             await self.pass_through(passage, self.outgoing(self.body))
+
+    async def serve_token(self, token: AuthToken) -> None:
+        """Relays the request with the client's token, once, and with no key."""
+        minter = self.pool.owners.of(token.name)
+        self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
+        self.record.model = scope_of(self.path, b"").model
+        query = token.query(self.request.query)
+        outgoing = replace(self.outgoing(self.body), target=self.path + (f"?{query}" if query else ""))
+        attempt = Attempt(self.pool.upstream, outgoing, token.field, fresh=False)
+        try:
+            head = await attempt.head()
+            if 200 <= head.status < 300:
+                self._commit(head, minter)
+                await self._relay(head, attempt, minter, None)
+            else:
+                self.send_kept(Kept(head, await attempt.read(KEPT_BYTES)))
+        except UpstreamError as error:
+            self.refuse(500, str(error), status="UNAVAILABLE")
+        finally:
+            attempt.end()
 
     def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
         """The passage of a request with this scope; None when it was refused, for no key could serve it."""
@@ -157,6 +189,7 @@ class RelayHandler(BodyHandler):
                 repeatable=repeatable(method, self.path),
                 spends=spends(method, self.path),
                 once=once,
+                case=case_of(self.request, self.path, len(self.body), self.record),
             )
         except OwnersDifferError as error:
             self.refuse(400, str(error))
@@ -181,45 +214,87 @@ class RelayHandler(BodyHandler):
     async def _try(self, passage: Passage, key: Key, outgoing: Outgoing, *, fresh: bool) -> Answer | None:
         attempt = Attempt(self.pool.upstream, outgoing, credential(key.secret, outgoing.target), fresh=fresh)
         begun = self._loop.time()
+        first: FirstEvent | None = None
+
+        def commit(verdict: Verdict) -> None:
+            if self._closed:
+                return  # the client left a moment ago; the attempt will hear of it
+            passage.settle(verdict, head.status)
+            if verdict.healthy:
+                self.pool.meter.answered(key, self._loop.time() - begun)
+            self._commit(head, key)
+
         try:
             head = await attempt.head()
-            if 200 <= head.status < 300:
-                passage.settle(HEALTHY, head.status)
-                self.pool.meter.answered(key, self._loop.time() - begun)
-                await self._commit(head, attempt, key)
-                return None
-            return Kept(head, await attempt.read(KEPT_BYTES))
+            if not 200 <= head.status < 300:
+                return Kept(head, await attempt.read(KEPT_BYTES))
+            if self._is_stream(head):
+                judge = partial(self._judge, passage.scope)
+                first = FirstEvent(Opening(self.site.redactor, head.fields), judge, commit, attempt.end)
+            else:
+                commit(HEALTHY)
+            await self._relay(head, attempt, key, first)
         except UpstreamError as error:
-            return error.with_traceback(None)  # which would hold all of this
+            if first is None or not first.error:
+                return error.with_traceback(None)  # which would hold all of this
         finally:
             attempt.end()
+            if first:
+                first.stop()
+        return Kept(head, first.came, first.error) if first and first.error else None
 
-    async def _commit(self, head: Head, attempt: Attempt, key: Key) -> None:
-        """Relays a 2xx answer. Raises nothing but cancellation: a broken one cuts the client."""
-        owners = self.pool.owners
+    def _is_stream(self, head: Head) -> bool:
+        """Whether a 2xx answer comes as events, or as the elements of an array."""
+        if head.status == 206 or self.request.method == "HEAD":
+            return False
+        kinds = values_of(head.fields, "content-type")
+        return self.path.endswith(":streamGenerateContent") or any(map(_EVENT_STREAM.match, kinds))
+
+    def _judge(self, scope: Scope, error: bytes) -> Verdict | None:
+        """What the error that opens a stream says of the key.
+
+        Only a call for an answer is refused by it: what else is streamed (a file, an old interaction) is
+        there already, and the client may have written it.
+        """
+        if not spends(self.request.method or "", self.path):
+            return None
+        return judge_first_event(error, self.pool.clock.wall(), scope)
+
+    def _commit(self, head: Head, key: Key | None) -> None:
+        """The answer is this one: from here on there is no way back."""
         self._set_head(head, key)
         self._committed = True
         self.body.spend()
         self.record.kind = "stream"
         self.note_first_byte()
         self.pool.meter.first_byte(self.record)
+
+    async def _relay(self, head: Head, attempt: Attempt, key: Key | None, first: FirstEvent | None) -> None:
+        """Relays a 2xx answer. Raises UpstreamError if it breaks off before it is committed."""
+        owners = self.pool.owners
         whole = head.status != 206 and self.request.method != "HEAD"  # a part of something is no error
-        downstream = Downstream(self, Opening(self.site.redactor, head.fields) if whole else None)
+        opening = first or (Opening(self.site.redactor, head.fields) if whole else None)
+        downstream = Downstream(self, opening)
         lesson = lesson_in(self.path, head.fields)
 
         def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
-            if lesson:
+            if lesson and key:
                 owners.hear(lesson.read(chunk), key)
             return downstream.send(chunk)
 
         try:
             await attempt.relay(learn_and_send if lesson else downstream.send)
         except UpstreamError as error:
+            if not self._committed:
+                raise
             self.record.reason = f"{error} {error.detail}".strip()
             self.cut()
             return
         finally:
-            self._count_tokens(head, downstream.tail)
+            if self._committed:
+                self._count_tokens(head, downstream.tail)
+        if first and first.error:
+            return
         downstream.end()
         if downstream.gone:
             self.close_record(499, "left")  # before Tornado could say so
@@ -266,14 +341,14 @@ class RelayHandler(BodyHandler):
 
     def conclude(self, passage: Passage) -> None:
         """Answers the client after a passage in which nothing was committed."""
-        last = passage.last
-        if passage.wants_keys or last is None:
+        answer = passage.outcome.answer
+        if answer is None:
             self.refuse_for_want_of_keys(passage)
-        elif isinstance(last, UpstreamError):
-            self.refuse(500, str(last), status="UNAVAILABLE")
+        elif isinstance(answer, UpstreamError):
+            self.refuse(500, str(answer), status="UNAVAILABLE")
         else:
-            self.record.reason = last.reason(passage.verdict)
-            self.send_kept(last)
+            self.record.reason = answer.reason(passage.verdict)
+            self.send_kept(answer)
 
     def refuse_for_want_of_keys(self, passage: Passage) -> None:
         """Says when a key that could serve the request is ready again, or that none ever is."""
@@ -282,7 +357,7 @@ class RelayHandler(BodyHandler):
         if seconds is None:
             self.refuse(401, message)
             return
-        self.refuse_for(seconds, message)
+        self.refuse_for(seconds, message, passage.outcome.details())
 
     def send_kept(self, kept: Kept) -> None:
         """Passes on an answer as it was, less the secrets in it."""
@@ -292,6 +367,8 @@ class RelayHandler(BodyHandler):
             return
         head, body = clean
         self._set_head(head, None)
+        if kept.error:
+            self.record.code = kept.status
         if self.request.method != "HEAD" and head.status not in _BODILESS:
             self.set_header("Content-Length", len(body))
         self.record.sent_bytes += len(body)

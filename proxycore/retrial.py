@@ -1,6 +1,8 @@
-"""The trial of retired keys: once a day each is asked for one model's name, which costs no quota.
+"""The trial of retired keys: each is asked for one model's name, which costs no quota.
 
-No client's request is spent on a key that is most likely dead.
+That is after a minute at first, and after up to a day when it is refused again and again: no client's request
+is spent on a key that is most likely dead. One that may list models need not be able to do more, so its next
+refusal goes on where it was: only what a model answers clears it.
 """
 
 import asyncio
@@ -9,20 +11,21 @@ import random
 from proxycore.affinity import Scope
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.bench import Bench
+from proxycore.calls import Call
 from proxycore.headers import credential
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.passage import Pool
-from proxycore.rotator import RETRIAL, Call
+from proxycore.rotator import rest_of_the_dead
 from proxycore.verdict import Verdict
 
 _TARGET = "/v1beta/models?pageSize=1"
-_LOOK = 60.0  # seconds between two looks, give or take a half: several processes look at different times
+_LOOK = 5.0  # seconds between two looks, give or take a half: several processes look at different times
 
 
 class Retrial:
-    """Tries retired keys when their day has passed."""
+    """Tries retired keys when their time has come."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -41,9 +44,10 @@ class Retrial:
 
     async def _try(self, key: Key, retired: Bench) -> None:
         pool = self._pool
-        now = pool.clock()
+        key.deaths = retired.strikes + 1
+        until = pool.clock() + rest_of_the_dead(key.deaths)
         # First of all, so that no other process tries it, too.
-        pool.rotator.rest(key, "retired", Bench(retired.reason, now + RETRIAL, retired.strikes + 1))
+        pool.rotator.rest(key, "retired", Bench(retired.reason, until, key.deaths, words=retired.words))
         try:
             await ask_for_a_model(pool, key)
         except UpstreamError as error:

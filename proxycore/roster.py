@@ -8,7 +8,7 @@ Times are the clock's moments, in seconds.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush, heapreplace
 
 from proxycore.key import Project
@@ -42,7 +42,7 @@ class Roster:
         """
         self._wake(now)
         # Each is taken as likely as its weight says; when none was, the choice is among those seen.
-        seen: dict[Project, int] = {}
+        seen: dict[Project, float] = {}
         for _ in range(_GLANCES):
             if not self._ready:
                 return None
@@ -55,8 +55,13 @@ class Roster:
         if len(self._ready) <= _FEW or not seen:
             fit = [project for project in self._ready[:] if self._is_ready(project, now) and usable(project)]
             seen = {project: self._weight(project, now) for project in fit}
-        self._most = max(*seen.values(), self._most // 2, 1)
+        self._most = max(*map(int, seen.values()), self._most // 2, 1)
         return source.choices(list(seen), list(seen.values()))[0] if seen else None
+
+    def ready(self, now: float) -> Iterator[Project]:
+        """All that are ready."""
+        self._wake(now)
+        return (project for project in self._ready[:] if self._is_ready(project, now))
 
     def first(self, now: float, usable: Usable) -> tuple[Project, float] | None:
         """The usable project that is the first to be ready, and when that is."""
@@ -85,12 +90,14 @@ class Roster:
         if project not in self._places:
             self._file(project, now)
 
-    def _weight(self, project: Project, now: float) -> int:
-        left = project.left(self._model, now)
-        if left is None:
+    def _weight(self, project: Project, now: float) -> float:
+        if not project.allowances:
             return self._most
+        left, reliability = project.left(self._model, now), project.reliability(self._model, now)
+        if left is None:
+            return self._most * reliability
         self._most = max(self._most, left)
-        return max(left, 1)
+        return max(left, 1) * reliability
 
     def _is_ready(self, project: Project, now: float) -> bool:
         until = project.free_at(self._model)

@@ -1,67 +1,79 @@
 """The keys and their health: random choice among those that are ready, benches, retirement.
 
 A key's story. It is *ready* until an answer says otherwise. A refusal *benches* it until a moment, for a
-reason, either for one model (a quota, which is its whole project's) or as a whole (a permission). When that
-moment has passed it is ready again, for one call at a time until one succeeds; if it is refused again, that
-is one more *strike*, and where answers give no time the bench doubles with every strike in a row. A success
-clears the strikes. A key that is dead is *retired*: it is tried once a day, with a call of our own.
+reason: for one lane (a quota, which is its whole project's), or as a whole (a permission). When that moment
+has passed it is ready again, for one call at a time until one succeeds; if it is refused again, that is one
+more *strike*, and where answers give no time the bench doubles with every strike in a row. A success clears
+the strikes.
 
-A quota that a refusal told is *learned*: from then on the key rests before it would be refused. When many
-keys are refused alike, that is an *outage*, and no key is benched for it.
+A refusal without a reason is at first a *suspicion*: a second's rest. What other keys do with the same
+request, and what the same keys do with others, tells whom it is about (`attribution`). A key that is called
+dead rests for seconds; only if that is said again and again it is *retired*, for longer every time, and is
+tried with calls of our own.
+
+A quota that a refusal told is *learned*: from then on the key rests before it would be refused.
 
 Pure: the clock and the random source come in.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from proxycore.bench import Bench, Doubling, bench_after
-from proxycore.choice import Choice
+from proxycore.attribution import About, Case, Refusal
+from proxycore.bench import NO_MODEL, Bench, Doubling, bench_after
+from proxycore.benches import KeyEvent
+from proxycore.calls import Call, Calls
 from proxycore.clock import Clock
 from proxycore.key import Key, Project
-from proxycore.verdict import DAY, Backoff, Rest, Verdict
+from proxycore.lane import counted_as, model_of
+from proxycore.search import Search
+from proxycore.verdict import (
+    DAY,
+    FOREIGN,
+    KEYLESS,
+    PLACE,
+    SILENCE,
+    Backoff,
+    Rest,
+    Then,
+    Verdict,
+)
 
-RETRIAL = DAY
-"""Seconds after which a retired key is tried once more."""
-
-_KINDS = {Rest.MODEL: "model", Rest.KEY: "whole", Rest.RETIRED: "retired"}
-
-APART = 0.002
-"""Seconds by which a reserved call may be later than it could be."""
+_DEAD = (2.0, 10.0, 60.0, 600.0, 3600.0, DAY)  # seconds of rest, each time that a key is called dead
+_PROVED = 3  # times in a row, from which on a key is retired
+_KNOWN = 600.0  # seconds after a success, in which a project is thought to serve still
+_PROVED_IN_SEARCH = 60.0  # seconds for which it is called so when all others are, too
+_MANY_UNKNOWN = 8  # projects that are asked for a model that is said not to be there
 
 
 @dataclass(frozen=True, slots=True)
-class KeyEvent:
-    """A bench or retirement that begins or ends here: of a key, by its kind as listeners hear it.
+class Judgement:
+    """A request that was found to be at fault for what keys refused: when, for which lane, what, and why.
 
-    `model` is empty when the kind is not `model`, or when the requests that it is about name none. `request`
-    is the id of the request whose answer caused it; empty when none did.
+    `request` is its id.
     """
 
-    key: Key
-    kind: str
-    model: str
-    bench: Bench
-    request: str = ""
-
-
-Reporter = Callable[[KeyEvent], None]
-"""Is told of a bench or retirement that begins or ends here."""
-
-
-@dataclass(eq=False, slots=True)
-class Call:
-    """A call with a key: for a model, sent at a moment. `spends` is whether it spends a quota."""
-
-    key: Key
-    model: str
     at: float
-    spends: bool
+    model: str
+    reason: str
+    why: str
+    request: str
+
+    def snapshot(self, clock: Clock) -> dict[str, Any]:
+        """What there is to know, as JSON has it, the time by the wall clock."""
+        return {
+            "time": clock.to_wall(self.at),
+            "model": self.model or NO_MODEL,
+            "reason": self.reason,
+            "why": self.why,
+            "id": self.request,
+        }
 
 
-class Rotator(Choice):
-    """Extends the choice among keys: remembers the calls made with them, and what answers said of them."""
+class Rotator(Calls):
+    """Extends the calls: what their answers say of the keys is put into effect."""
 
     def __init__(
         self,
@@ -70,13 +82,10 @@ class Rotator(Choice):
         *,
         clock: Clock,
         source: random.Random,
+        patience: float = 10.0,
     ) -> None:
-        super().__init__(keys, clock=clock, source=source)
-        self._doublings = doublings
-        self.on_bench: list[Reporter] = []
-        self.on_recovery: list[Reporter] = []
-        self.alone = True  # whether nobody else uses these keys, as far as is known
-        self.since = clock()  # when it began to know of calls
+        super().__init__(keys, doublings, clock=clock, source=source, patience=patience)
+        self.on_judgement: list[Callable[[Judgement], None]] = []
 
     def __repr__(self) -> str:
         now = self._clock()
@@ -92,6 +101,7 @@ class Rotator(Choice):
         self.changed("keys", None)
         for key in self.keys:
             if key.retired:
+                key.deaths = 0
                 self.release(key, "retired")
 
     def reckon_days(self) -> None:
@@ -105,192 +115,257 @@ class Rotator(Choice):
         self.reconsider_all()
         self.changed("day", None)
 
-    # Calls.
-
-    def call(self, key: Key, model: str, *, spends: bool) -> Call:
-        """A call is made with this key, now."""
-        call = Call(key, model, self._clock(), spends and bool(model))
-        key.tried_at = call.at
-        if call.spends:
-            self.count(key, model, call.at, mine=True)
-        return call
-
-    def reserve(self, key: Key, model: str, at: float) -> float:
-        """A call is reserved on this key, for about this moment; returns which it is."""
-        # Never quite the same as another's who reserves it in this moment: the later one has to move.
-        at += self._random.uniform(0.0, APART)
-        self.count(key, model, at)
-        return at
-
-    def redeem(self, key: Key, model: str, at: float, *, spends: bool) -> Call:
-        """The call that was reserved for this moment is made now."""
-        key.tried_at = self._clock()
-        if spends:
-            key.project.allowance(model).begin(at)
-        return Call(key, model, at, spends)
-
-    def count(self, key: Key, model: str, at: float, *, mine: bool = False) -> None:
-        """A call counts from `at` on, which may be later than now. `mine`: its answer will be told."""
-        now = self._clock()
-        allowance = key.project.allowance(model)
-        if allowance.today:
-            allowance.today.roll(self._clock)
-        allowance.add(at, now, mine=mine)
-        if not mine and allowance.learn_again(now):
-            self.changed("lesson", key, model)
-        if allowance.counted:
-            self.changed("call", key, model, at)
-
-    def uncount(self, key: Key, model: str, at: float) -> None:
-        """A call was not made after all, or was refused: it does not count."""
-        if allowance := key.project.allowances.get(model):
-            allowance.remove(at)
-            if allowance.learn_again(self._clock()):
-                self.changed("lesson", key, model)
-            self.reconsider(key.project, model)
-            if allowance.counted:
-                self.changed("uncall", key, model, at)
-
     # Verdicts.
 
-    def apply(self, call: Call, verdict: Verdict, request: str = "") -> Bench | None:
+    def apply(self, call: Call, verdict: Verdict, case: Case | None = None) -> Bench | None:
         """Puts a verdict into effect; returns the bench or retirement when it is a new one.
 
-        `request` is the id of the request that the call was made for.
+        `case` is what the request that the call was made for came to so far.
         """
-        key, model = call.key, call.model
-        for ended in self.outages.ended(model, verdict, call.at):
+        case, key, lane = case or Case(), call.key, call.model
+        self.attribution.over(call, lane)
+        for ended in self.outages.ended(lane, verdict, call.at):
             self.changed("outage", None, ended.model or "")
         if verdict.healthy:
-            self._clear(call, request)
+            self._serve(call, case)
             return None
         if verdict.project:
             self.assign(key, verdict.project)
+        if (search := self.searches.get(None)) and _is_accepted(verdict):
+            self.end_search(search)
         if verdict.rest is Rest.NOTHING:
             self.settle(call)
         elif call.spends:
-            self.uncount(key, model, call.at)
-        if outage := self.outages.begun(key.project, model, verdict, self._clock()):
-            self._acquit(outage.failed, model, verdict)
+            self.uncount(key, lane, call.at)
+        if outage := self.outages.begun(lane, verdict, self._clock()):
             self.changed("outage", None, outage.model or "")
-        known = self.outages.of(model)
-        if verdict.rest is Rest.NOTHING or (known and known.covers(verdict)):
-            return None
-        bench = self._bench(call, verdict)
-        if bench:
-            kind = _KINDS[verdict.rest]
-            event = KeyEvent(key, kind, model if kind == "model" else "", bench, request)
-            self.report(self.on_bench, event)
+        known = call.search and (call.search.tries(key), call.search.outage)
+        bench = self._judge(call, verdict, case)
+        if search := call.search:
+            alike = (search.tries(key), search.outage) != known
+            if not alike:
+                search.note(key)
+            self._end_try(search, alike=alike or verdict.rest is Rest.NOTHING)
         return bench
 
-    def settle(self, call: Call) -> None:
-        """A call is over, with nothing to say about the key."""
-        allowance = call.key.project.allowances.get(call.model)
-        if not call.spends or not allowance:
-            return
-        if allowance.counted:
-            allowance.settled(call.at)  # Google may have counted it
-        else:
-            allowance.remove(call.at)
-            if allowance.idle(self._clock()):
-                del call.key.project.allowances[call.model]  # the model may well be invented
+    def exhausted(self, case: Case, lane: str) -> None:
+        """No key is left that could be tried for a request, and all that were have refused it."""
+        now = self._clock()
+        if case.refusals and case.about is not About.REQUEST:
+            if self.attribution.exhausted(case, lane, now):
+                self._blame(case, lane)
+            else:
+                self.acquit(case, lane)
+        elif case.unentitled:
+            self.attribution.none_is_entitled(lane, now)
 
-    def assign(self, key: Key, project: str) -> None:
-        """The key turned out to be of this project, and so to share what the others of it know."""
-        if key.project.name == project or key not in self._there:
-            return
-        known = next((one.project for one in self.keys if one.project.name == project), None)
-        if known is None and key.project.name.isdigit():
-            return  # Google names two for one key: the first stands
-        if known is None:
-            key.project.name = project
-        else:
-            known.absorb(key.project)
-            self.reconsider(known)
-        self.changed("project", key)
+    def seeks_entitled(self, case: Case, lane: str) -> bool:
+        """Whether to look for another project that is entitled to what those of this case are not."""
+        attribution, now = self.attribution, self._clock()
+        unknown = sum(refusal.verdict.unknown for refusal in case.unentitled)
+        if unknown >= _MANY_UNKNOWN and not attribution.served_within(lane, DAY, now):
+            attribution.none_is_entitled(lane, now)
+        return attribution.is_entitled(lane, now)
 
-    def rest(self, key: Key, kind: str, bench: Bench, model: str = "") -> None:
-        """A bench or retirement (by its kind, as listeners hear it) begins, or turned out to be this."""
-        if kind == "model":
-            key.project.allowance(model).bench = bench
-        else:
-            setattr(key, kind, bench)
-        self.changed(kind, key, model)
+    def witness(self, case: Case, lane: str) -> Project | None:
+        """The project to go to next, since what it says of the request decides whom a refusal is about."""
+        if not case.refusals:
+            return None
+        refused, now = case.projects, self._clock()
+        return self.attribution.witness(
+            lane, now, lambda project: project not in refused and self._is_ready(project, lane, now)
+        )
 
-    def release(self, key: Key, kind: str, model: str = "") -> None:
-        """A bench or retirement (by its kind, as listeners hear it) is over."""
-        if kind == "model":
-            if allowance := key.project.allowances.get(model):
-                allowance.relieve()
-            self.reconsider(key.project, model)
-        else:
-            setattr(key, kind, None)
-            self.reconsider(key.project)
-        self.changed(kind, key, model)
+    def _is_ready(self, project: Project, lane: str, now: float) -> bool:
+        # One that turned out to be another, or was removed, has no key here.
+        return not self._there.isdisjoint(project.keys) and project.free_at(lane) <= now
 
-    def recover(self, key: Key, kind: str, model: str = "", request: str = "") -> None:
-        """Releases a bench or retirement, since the key was found to work, or somebody said so."""
-        allowance = key.project.allowances.get(model)
-        bench = getattr(key, kind) if kind != "model" else allowance.bench if allowance else None
-        if bench:
-            self.release(key, kind, model)
-            self.report(self.on_recovery, KeyEvent(key, kind, model, bench, request))
+    def _serve(self, call: Call, case: Case) -> None:
+        """A call was served: what the same request was refused for elsewhere was the keys' fault."""
+        key, lane, now = call.key, call.model, self._clock()
+        served = self.attribution.served(key, lane, call.at, case, now, spends=call.spends)
+        for refusal in served:
+            self._confirm(refusal, lane, case.request)
+        for failed in case.failed:
+            if failed.project is not key.project:
+                failed.project.allowance(counted_as(lane)).fail(now)
+        if self.searches:
+            self._serve_in_searches(call, now)
+        self._clear(call, case.request)
 
-    def report(self, reporters: Iterable[Reporter], event: KeyEvent) -> None:
-        """Tells of a bench or a recovery."""
-        for reporter in reporters:
-            reporter(event)
+    def _serve_in_searches(self, call: Call, now: float) -> None:
+        """A call was served: searches for its lane, for ways to ask its model, and for all are over."""
+        for search in list(self.searches.values()):
+            if search.lane is not None and call.model not in {search.lane, model_of(search.lane)}:
+                continue
+            if call.at >= search.since:
+                self.end_search(search)
+            else:
+                search.doubt(call.key, now)
+                self._tell_search(search)
 
     def _clear(self, call: Call, request: str) -> None:
         # An answer to a call that was sent before the bench began says nothing about now, so a bench
         # that still runs is kept. A retirement is not: it was for good, and a success proves it wrong.
-        now, key = self._clock(), call.key
+        now, key, lane = self._clock(), call.key, call.model
         if key.retired:
             self.recover(key, "retired", request=request)
         if key.whole and key.whole.benched_until <= now:
             self.recover(key, "whole", request=request)
-        allowance = key.project.allowances.get(call.model)
-        if allowance is None:
-            return
-        if allowance.bench and allowance.bench.benched_until <= now:
-            self.recover(key, "model", call.model, request)
-        if call.spends and allowance.served(call.at):
-            self.reconsider(key.project, call.model)
-            self.changed("room", key, call.model)
+        if key.deaths and call.spends and call.at >= key.dead_at:
+            key.deaths = 0
+        if key.callers and (bench := key.callers.get(lane)) and bench.benched_until <= now:
+            self.recover(key, "caller", lane, request)
+        for about in (lane,) if "+" not in lane else (lane, counted_as(lane)):
+            allowance = key.project.allowances.get(about)
+            if allowance is None:
+                continue
+            if allowance.bench and allowance.bench.benched_until <= now:
+                self.recover(key, "model", about, request)
+            if allowance.failures:
+                allowance.succeed(now)
+            if call.spends and allowance.served(call.at):
+                self.reconsider(key.project, about)
+                self.changed("room", key, about)
 
-    def _bench(self, call: Call, verdict: Verdict) -> Bench | None:
-        now, key, model = self._clock(), call.key, call.model
-        doubling = self._doublings[verdict.backoff]
-        if verdict.rest is Rest.RETIRED:
-            if key.retired:
-                return None
-            self.rest(key, "retired", Bench(verdict.reason, now + RETRIAL))
-            return key.retired
-        if verdict.rest is Rest.KEY:
-            if fresh := bench_after(key.whole, verdict, doubling, now, self._random):
-                self.rest(key, "whole", fresh)
-            return fresh
-        allowance = key.project.allowance(model)
+    def _judge(self, call: Call, verdict: Verdict, case: Case) -> Bench | None:
+        """What a refusal or failure does to its key."""
+        key, lane = call.key, call.model
+        match verdict.then, verdict.rest:
+            case Then.RETRY, _:
+                case.failed.append(key)
+            case Then.COMPARE, _:
+                self._compare(call, verdict, case)
+            case Then.ENTITLED, _:
+                case.unentitled.append(Refusal(key, verdict, self._clock()))
+            case Then.TOKENS, _:
+                self._limit_size(key.project, counted_as(lane), case.size, verdict.seconds or self.patience)
+            case _, Rest.MODEL:
+                return self._bench_lane(call, verdict, case)
+            case _, Rest.KEY:
+                return self._bench_keys([key], verdict, case.request)
+            case _, Rest.PROJECT:
+                return self._bench_keys(key.project.keys, verdict, case.request)
+            case _, Rest.ACCOUNT:
+                return self._bench_keys(self._of_account(key), verdict, case.request)
+            case _, Rest.RETIRED:
+                return self._die(call, verdict, case)
+        return None
+
+    def _compare(self, call: Call, verdict: Verdict, case: Case) -> None:
+        """A refusal without a reason: a suspicion, unless it is known already whom it is about."""
+        key, lane, now = call.key, call.model, self._clock()
+        witness = self.attribution.is_witness(key.project, lane, now)
+        about = case.origin if verdict.rest is Rest.ORIGIN else None
+        search = call.search or (self.holding(lane) if self.searches else None)
+        refusal = Refusal(key, verdict, now, witness, about, searched=search is not None)
+        found = self.attribution.refused(
+            refusal,
+            lane,
+            now - call.at,
+            case,
+            lambda some: self._are_all(lane, some),
+        )
+        if found is About.REQUEST:
+            self._blame(case, lane)
+        elif search and verdict.rest is not Rest.ORIGIN:  # which says whose fault it is
+            self._refuse_in(search, call, case, witness=witness)
+        elif found is About.MANY:
+            self._search(lane, verdict.reason, self.attribution.refusers(lane), case)
+        elif not self.attribution.blamed_lately(case, lane, now):
+            self._suspect(refusal, lane)
+
+    def _blame(self, case: Case, lane: str) -> None:
+        case.about = About.REQUEST
+        self.acquit(case, lane)
+        search = self.searches.get(lane)
+        if search and search.requests <= {case.request}:
+            self.end_search(search)  # no other request was refused
+        last, now = case.refusals[-1], self._clock()
+        why = self.attribution.explain(case, lane, now)
+        judgement = Judgement(now, lane, last.verdict.reason, why, case.request)
+        for reporter in self.on_judgement:
+            reporter(judgement)
+
+    def _are_all(self, lane: str, keys: Collection[Key]) -> bool:
+        """Whether no other key than these could be asked now."""
+        return self._draw(lane, self._clock(), frozenset(keys)) is None
+
+    # Searches.
+
+    def _search(self, lane: str | None, reason: str, refused: Iterable[Key], case: Case) -> None:
+        now = self._clock()
+        search = Search(lane, reason, now, now, requests={case.request})
+        for key in refused:
+            search.note(key)
+        unknown = len({key.project for key in self._untried(search) if key.served_at < now - _KNOWN})
+        search.begin(unknown, self.patience)
+        if lane is not None and (witness := self.attribution.unasked_witness(lane, now)):
+            search.doubt(witness.keys[0], now)
+        self.begin_search(search)
+
+    def _refuse_in(self, search: Search, call: Call, case: Case, *, witness: bool = False) -> None:
+        """A project was refused as others were: when all were, for several requests, that is an outage."""
+        search.refuse(call.key, case.request, self._clock() - call.at, witness=witness)
+        if not search.outage and len(search.requests) > 1 and not self._untried(search):
+            search.become_outage()
+
+    # Benches.
+
+    def _bench_lane(self, call: Call, verdict: Verdict, case: Case) -> Bench | None:
+        now, key, lane = self._clock(), call.key, counted_as(call.model)
+        allowance = key.project.allowance(lane)
         for limit in verdict.limits if call.spends else ():
             allowance.refused(limit, verdict.seconds or 0.0, call.at, now, self.since, alone=self.alone)
         self._forget_old(key.project)
-        fresh = bench_after(allowance.bench, verdict, doubling, now, self._random)
-        self.rest(key, "model", fresh or allowance.bench or Bench(verdict.reason, now), model)
+        current = None if allowance.bench and allowance.bench.suspected else allowance.bench
+        fresh = bench_after(current, verdict, self._doublings[verdict.backoff], now, self._random)
+        self.rest(key, "model", fresh or current or Bench(verdict.reason, now), lane)
         if verdict.limits:
-            self.changed("quota", key, model)
+            self.changed("quota", key, lane)
+        if fresh:
+            self.report(self.on_bench, KeyEvent(key, "model", lane, fresh, case.request))
         return fresh
 
-    def _acquit(self, projects: Iterable[Project], model: str, verdict: Verdict) -> None:
-        """Takes back the benches that were not these projects' fault."""
-        for project in projects:
-            allowance = project.allowances.get(model)
-            if allowance and allowance.bench and allowance.bench.reason == verdict.reason:
-                self.release(project.keys[0], "model", model)
-            for key in project.keys:
-                if key.whole and key.whole.reason == verdict.reason:
-                    self.release(key, "whole")
-                if key.retired and key.retired.reason == verdict.reason:
-                    self.release(key, "retired")
+    def _die(self, call: Call, verdict: Verdict, case: Case) -> Bench | None:
+        """A key was called dead: it rests for seconds, and for longer when that is said again."""
+        now, key = self._clock(), call.key
+        rests = key.retired or (key.whole and key.whole.benched_until > now)
+        if rests or key not in self._there:
+            return None  # calls that were under way together are refused together
+        if not key.deaths:
+            key.died_at = now
+        if not key.deaths or now >= key.dead_at + rest_of_the_dead(key.deaths):
+            key.deaths, key.dead_at = key.deaths + 1, now  # sooner, it is still the same death
+        if not self._is_dead_for_long(key, now) and self._is_of_many(call, verdict, case):
+            return None
+        until = now + rest_of_the_dead(key.deaths)
+        bench = Bench(verdict.reason, until, key.deaths, words=verdict.words)
+        return self._begin(key, "retired" if key.deaths >= _PROVED else "whole", bench, "", case.request)
+
+    @staticmethod
+    def _is_dead_for_long(key: Key, now: float) -> bool:
+        return key.deaths >= _PROVED and now >= key.died_at + _PROVED_IN_SEARCH
+
+    def _is_of_many(self, call: Call, verdict: Verdict, case: Case) -> bool:
+        """Whether so many keys are called dead that it is thought to be a mistake: that is searched."""
+        if search := self.searches.get(None):
+            self._refuse_in(search, call, case)
+            return True
+        if not self.attribution.died(call.key, self._clock(), lambda some: self._are_all("", some)):
+            return False
+        self._search(None, verdict.reason, self.attribution.dead, case)
+        self._revive(self.attribution.dead)
+        return True
+
+    def _revive(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.release(key, "whole")
+
+    def _of_account(self, key: Key) -> list[Key]:
+        if not key.account:
+            return list(key.project.keys)
+        return [one for one in self.keys if one.account == key.account or one.project is key.project]
 
     def _forget_old(self, project: Project) -> None:
         # Strikes are worth remembering for as long as the longest doubling; after that the model's
@@ -302,3 +377,14 @@ class Rotator(Choice):
                 allowance.bench = None
                 if allowance.idle(now):
                     del project.allowances[model]
+
+
+def _is_accepted(verdict: Verdict) -> bool:
+    """Whether an answer shows that its key was accepted, whatever else it says."""
+    says_nothing = verdict.then is Then.RETRY or verdict in {SILENCE, FOREIGN, PLACE, KEYLESS}
+    return not says_nothing and verdict.rest is not Rest.RETIRED
+
+
+def rest_of_the_dead(times: int) -> float:
+    """Seconds that a key rests which was called dead so many times in a row."""
+    return _DEAD[min(times, len(_DEAD)) - 1]

@@ -3,6 +3,8 @@
 AsyncHTTPClient has no WebSockets, and Tornado's own client knows no outbound proxies.
 """
 
+import asyncio
+import contextlib
 import socket
 import ssl
 from dataclasses import replace
@@ -12,19 +14,29 @@ from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidProxy, InvalidStatus, ProxyError
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+)
 from websockets.typing import Subprotocol
 
 from proxycore.attempt import UpstreamError, broken_off, malformed
 from proxycore.head import Head, MalformedError, check_framing
 from proxycore.headers import Fields
 from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.key import Key
+from proxycore.replay import Message, Replay
 from proxycore.upstream import Upstream
 
 LARGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, in either direction."""
 
 _KEEPALIVE = 60  # seconds; a session may be silent for long, and a NAT forgets
+_AT_ONCE = 16 * 1024  # bytes that a connection takes before who sends has to wait
 _GOODBYE = 2.0  # seconds that the upstream gets to answer a close
 _NO_CODE = 1005  # of a close frame without a code; never sent (RFC 6455 §7.4.1)
 # What a close frame may have (RFC 6455 §7.4, and the registry that §11.7 began).
@@ -44,6 +56,53 @@ class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Exception:
         """Redirects are the client's to follow: they would take the key to another address."""
         return exc
+
+
+class UpstreamSession:
+    """A session that the upstream has opened: it may still refuse it, and say why, before its first message.
+
+    `key` is None where the client's own token is its credential.
+    """
+
+    def __init__(self, connection: ClientConnection, key: Key | None) -> None:
+        self.connection = connection
+        self.key = key
+        self.answer = asyncio.create_task(self._receive())
+        self._sending: asyncio.Task[None] | None = None
+
+    async def _receive(self) -> Message | None:
+        """The upstream's first message; None if it ended the session instead."""
+        try:
+            return await self.connection.recv()
+        except ConnectionClosed:
+            return None
+
+    def send(self, replay: Replay) -> None:
+        """Begins to send what the client has said and will say, as long as that is kept."""
+        self._sending = self._sending or asyncio.create_task(self._send(replay))
+
+    async def _send(self, replay: Replay) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await replay.send_to(self.connection)
+
+    async def send_next(self, message: Message) -> None:
+        """Sends one more message after all that was kept; nothing, once the session is closed."""
+        if self._sending and not self._sending.done():
+            await asyncio.wait({self._sending})
+        with contextlib.suppress(ConnectionClosed):
+            await self.connection.send(message)
+
+    def takes_at_once(self, message: Message) -> bool:
+        """Whether nothing has to wait for the upstream to read on."""
+        idle = not self._sending or self._sending.done()
+        return idle and self.connection.transport.get_write_buffer_size() + len(message) < _AT_ONCE
+
+    async def drop(self, code: int | None, reason: str | None) -> None:
+        """Closes the session with this code and reason; without a code at once."""
+        self.answer.cancel()
+        if self._sending:
+            self._sending.cancel()
+        await close_session(self.connection, code, reason)
 
 
 async def open_session(

@@ -1,7 +1,7 @@
 """What is known at a moment, as JSON has it: the README has the table. Pure.
 
 Times are the wall clock's, in seconds since the epoch, durations seconds. A bench is a `reason`, `until`
-when, and how many `strikes` in a row.
+when, and how many `strikes` in a row. A suspicion is none: it lasts a second, and may be wrong.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,16 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-from proxycore.bench import NO_MODEL, Bench
+from proxycore.allowance import Allowance
+from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.census import Figures
 from proxycore.clock import Clock
 from proxycore.history import last_hour
 from proxycore.key import Key
-from proxycore.meter import MOST_STREAMS
-from proxycore.rotator import Rotator
+from proxycore.meter import MOST_JUDGEMENTS, MOST_STREAMS
+from proxycore.outage import Outage
+from proxycore.rotator import Judgement, Rotator
+from proxycore.search import Search
 from proxycore.tally import Tally
 
 Json = dict[str, Any]
@@ -32,7 +35,8 @@ def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[
         "workers": len(processes),
         "waiting": sum(one["waiting"] for one in processes),
         "running": sum(one["running"] for one in processes),
-        "outages": [_cleaned(outage.snapshot(clock), redact) for outage in rotator.outages],
+        "outages": [_cleaned(outage.snapshot(clock), redact) for outage in _outages(rotator)],
+        "judgements": _judgements(processes, clock, redact),
         "totals": _totals(tally),
         "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
         "keys": _keys(rotator, figures, clock, redact),
@@ -43,19 +47,43 @@ def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[
     }
 
 
+def _outages(rotator: Rotator) -> list[Outage | Search]:
+    return [*rotator.outages, *(search for search in rotator.searches.values() if search.outage)]
+
+
 def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> Json:
     """A key's health, for up to so many models that were used last."""
-    counted = (one for one in reversed(key.project.allowances.items()) if one[1].counted)
     return {
         "name": key.name,
         "project": redact(key.project.name) or None,
         "state": key.state(clock()),
         "bench": _bench(key.retired or key.whole, clock, redact),
         "models": {
-            redact(model) or NO_MODEL: _cleaned(known.snapshot(clock), redact)
-            for model, known in reversed(list(islice(counted, most)))
+            redact(lane) or NO_MODEL: _cleaned(known, redact)
+            for lane, known in _lanes(key, clock, most).items()
+        },
+        "origins": {
+            redact(origin) or NO_ORIGIN: _bench(bench, clock, redact)
+            for origin, bench in _certain(key.origins, most)
         },
     }
+
+
+def _lanes(key: Key, clock: Clock, most: int) -> dict[str, Json]:
+    """What is known of a key for each lane. Of a project's bench and the key's own, the longer one counts."""
+    allowances = key.project.allowances
+    known = ((lane, one.snapshot(clock)) for lane, one in reversed(allowances.items()) if one.counted)
+    told = list(islice(((lane, one) for lane, one in known if any(one.values())), most))
+    lanes = dict(reversed(told))
+    for lane, bench in _certain(key.callers, most):
+        mine, theirs = bench.snapshot(clock), lanes.setdefault(lane, Allowance().snapshot(clock))["bench"]
+        if theirs is None or theirs["until"] < mine["until"]:
+            lanes[lane]["bench"] = mine
+    return lanes
+
+
+def _certain(benches: dict[str, Bench], most: int) -> list[tuple[str, Bench]]:
+    return [(about, bench) for about, bench in benches.items() if not bench.suspected][-most:]
 
 
 def _totals(tally: Tally) -> dict[str, int]:
@@ -135,6 +163,13 @@ def _clients(figures: Figures, clock: Clock) -> list[Json]:
         }
         for name in sorted({*seen, *(labels[0] for labels in requests)})
     ]
+
+
+def _judgements(processes: list[Json], clock: Clock, redact: Callable[[str], str]) -> list[Json]:
+    """The latest of all processes, the newest last."""
+    judgements = [Judgement(**told) for one in processes for told in one["judgements"]]
+    latest = sorted(judgements, key=lambda judgement: judgement.at)[-MOST_JUDGEMENTS:]
+    return [_cleaned(judgement.snapshot(clock), redact) for judgement in latest]
 
 
 def _streams(processes: list[Json], clock: Clock, redact: Callable[[str], str]) -> list[Json]:

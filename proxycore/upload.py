@@ -33,6 +33,7 @@ class UploadHandler(RelayHandler):
         """Called by Tornado for every request."""
         super().initialize(pool)
         request = self.request
+        self.token = None  # tokens allow no uploads (ai.google.dev/gemini-api/docs/ephemeral-tokens)
         self._upload = upload_name(request.query)
         self._is_leg = is_leg(request.method or "", request.headers, request.query)
         self._starter = self.pool.owners.of(self._upload) if self._upload and self._is_leg else None

@@ -69,7 +69,12 @@ async def proxy(
     clock: Clock | None = None,
     **variables: str,
 ) -> AsyncIterator[Proxy]:
-    """The proxy on a free port, stopped at the end; it must not have anything under way then."""
+    """The proxy on a free port, stopped at the end; it must not have anything under way then.
+
+    In real time requests wait for a second at most, if nothing else is said.
+    """
+    if not isinstance(asyncio.get_running_loop(), TurnedLoop):
+        keys = {"MAX_WAIT": "1", **keys}
     app = make_app(settings(upstream_url, keys, **variables), clock)
     server = app.server()
     listener = Listener("127.0.0.1", 0)

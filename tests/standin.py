@@ -12,6 +12,9 @@ from tests.conftest import TurnedClock
 from tests.wire import Got, ask
 
 MINE, OTHER = "AQ.mine", "AQ.other"
+FLASH = "/v1beta/models/gemini-2.5-flash"
+GENERATE, STREAM = f"{FLASH}:generateContent", f"{FLASH}:streamGenerateContent"
+HELLO = {"contents": [{"parts": [{"text": "hi"}]}]}
 
 
 @dataclass
@@ -52,11 +55,28 @@ class Here(Served):
         got = await self.ask(method, target, body, key=key)
         return got.status, json.loads(got.body)["error"]["message"]
 
+    async def generate(self, *fields: tuple[str, str], model: str = "gemini-2.5-flash") -> Got:
+        return await self.ask("POST", f"/v1beta/models/{model}:generateContent", HELLO, *fields)
+
+    async def error(self, health: Health, target: str = GENERATE, body: object = HELLO) -> Any:  # noqa: ANN401
+        """Give the key a health, and return the error that a request gets then."""
+        self.standin.keys[MINE] = health
+        got = await self.ask("POST", target, body)
+        found = json.loads(got.body)["error"]
+        assert (got.status, got.one("content-type")) == (found["code"], "application/json; charset=UTF-8")
+        return found
+
     async def upload(self, content: bytes = b"content", key: str = MINE) -> Any:  # noqa: ANN401
         raw = ("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain")
         return json.loads((await self.ask("POST", "/upload/v1beta/files", content, *raw, key=key)).body)[
             "file"
         ]
+
+
+def details(error: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """The details of an error by their types, which are unlike."""
+    found = error.get("details", [])
+    return {detail["@type"].removeprefix("type.googleapis.com/google.rpc."): detail for detail in found}
 
 
 def started(io_loop: IOLoop) -> Iterator[Here]:

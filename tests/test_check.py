@@ -176,13 +176,13 @@ async def test_for_each_kind_of_failure_it_says_what_to_do(tmp_path: Path) -> No
         ),
         (
             429,
-            "Quota exceeded. Please retry in 30s.",
+            "Quota exceeded for metric: x, limit: 5. Please retry in 30s.",
             [],
             "benched",
             r"quota is back at \d{4}-\d\d-\d\d \d\d:",
         ),
-        (429, "limit: 0, model: gemini", [], "benched", "enable billing"),
-        (400, "Gemini API free tier is not available in your country.", [], "unknown", "enable billing"),
+        (429, "Quota exceeded for metric: x, limit: 0, model: gemini", [], "benched", "enable billing"),
+        (400, "Gemini API free tier is not available in your country.", [], "benched", "enable billing"),
         (400, "User location is not supported for the API use.", [], "unknown", "set UPSTREAM_PROXY"),
         (
             403,
@@ -191,14 +191,34 @@ async def test_for_each_kind_of_failure_it_says_what_to_do(tmp_path: Path) -> No
             "benched",
             "denied its project",
         ),
-        (403, "Access is restricted from your billing country.", [], "benched", "another account"),
+        (
+            403,
+            "Access to x is restricted from your billing country and was denied for project 12345.",
+            [],
+            "benched",
+            "another account",
+        ),
         (404, "models/gemini-9 is not found", [], "works", ""),
+        (
+            404,
+            "models/gemini-9 is not found for API version v1beta, or is not supported for countTokens.",
+            [],
+            "works",
+            "",
+        ),
+        (
+            404,
+            "This model models/gemini-9 is no longer available to new users.",
+            [],
+            "benched",
+            "a key of another project",
+        ),
     ],
 )
 async def test_what_counting_tokens_says_of_a_key_decides(
     status: int, message: str, details: list[object], state: str | None, told: str
 ) -> None:
-    error = {"code": status, "message": message, "details": details}
+    error = {"code": status, "message": message, "status": "UNKNOWN", "details": details}
     refusal = answer(status, json.dumps({"error": error}).encode())
 
     async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -344,7 +364,8 @@ async def test_nothing_that_an_answer_says_shows_a_key_or_works_the_terminal(
     flags: tuple[str, ...], tmp_path: Path
 ) -> None:
     reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "NO_AQ.refused\x1b[2J\nX"}
-    refusal = answer(403, json.dumps({"error": {"code": 403, "details": [reason]}}).encode())
+    error = {"code": 403, "status": "PERMISSION_DENIED", "details": [reason]}
+    refusal = answer(403, json.dumps({"error": error}).encode())
     models = [
         {"name": "models/AQ.odd\x1b[2J\ud800", "supportedGenerationMethods": ["generateContent"]},
         {"name": "models/null", "supportedGenerationMethods": None},
@@ -501,4 +522,4 @@ def test_json_alone_is_no_command() -> None:
 async def test_anyone_can_try_it_on_the_demo(tmp_path: Path) -> None:
     status, out, _ = await check(tmp_path, {}, "--demo")
     assert status == 0
-    assert out.endswith("5 of 7 keys work.\n")
+    assert out.endswith("7 of 10 keys work.\n")

@@ -63,13 +63,18 @@ async def test_a_spent_quota_is_routine_and_a_dead_key_is_not(caplog: pytest.Log
     caplog.set_level("INFO", "proxycore")
     standin = StandIn({"AQ.one": Health.quota(1), "AQ.dead": Health.suspended(), "AQ.fine": Health.healthy()})
     keys = {f"GOOGLE_API_KEY_{secret[3:]}": secret for secret in standin.keys}
-    async with proxy(standin.listen(), keys) as here:
+    clock = TurnedClock()
+    async with proxy(standin.listen(), keys, clock) as here:
         for _ in range(30):
             await ask(here.port, "POST", GENERATE, body=BODY)
+        benched = {entry["key"]: entry for entry in told(caplog, "benched")}
+        assert told(caplog, "retired") == []
+        while not told(caplog, "retired"):
+            clock.turn(1.0)
+            await ask(here.port, "POST", GENERATE, body=BODY)
     await standin.stop()
-    (benched,) = told(caplog, "benched")
-    assert (benched["key"], benched["model"], benched["reason"]) == ("one", MODEL, "quota spent")
-    assert benched["level"] == "INFO"
+    assert (benched["one"]["model"], benched["one"]["reason"]) == (MODEL, "quota spent")
+    assert (benched["one"]["level"], benched["dead"]["level"]) == ("INFO", "WARNING")
     (retired,) = told(caplog, "retired")
     assert (retired["key"], retired["reason"], retired["level"]) == ("dead", "suspended or leaked", "ERROR")
 

@@ -2,14 +2,18 @@
 
 import pytest
 
+from proxycore.attribution import About, Case
 from proxycore.failover import Failover, repeatable, spends
 from proxycore.key import Key
 from proxycore.verdict import (
     FOREIGN,
     HEALTHY,
+    KEYLESS,
     MISTAKE,
     PLACE,
+    SILENCE,
     STRANGER,
+    TIMED_OUT,
     TROUBLE,
     Backoff,
     Rest,
@@ -19,7 +23,10 @@ from proxycore.verdict import (
 
 QUOTA = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 5.0)
 DEAD = Verdict("suspended", Then.FAILOVER, Rest.RETIRED)
-REFUSED = Verdict("refused", Then.ADDRESS, Rest.MODEL, backoff=Backoff.ADDRESS)
+VAGUE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
+CALLER = Verdict("permission denied", Then.COMPARE, Rest.CALLER, backoff=Backoff.FORBIDDEN)
+NOT_ENTITLED = Verdict("not entitled", Then.ENTITLED, Rest.MODEL)
+TOO_LARGE = Verdict("token quota spent", Then.TOKENS, Rest.MODEL, 30.0)
 
 MODEL = "/v1beta/models/gemini-2.0-flash"
 COMPUTES = [
@@ -82,7 +89,7 @@ def keys(count: int) -> list[Key]:
 def attempts(failover: Failover, verdict: Verdict, most: int = 50, *, sent: bool = True) -> int:
     """How many attempts come out when every one ends in the same verdict."""
     for count, key in enumerate(keys(most), 1):
-        if not failover.note(key, verdict, sent=sent):
+        if not failover.note(key, verdict, Case(), sent=sent) or failover.spent:
             return count
     return most
 
@@ -114,80 +121,121 @@ def test_any_other_method_may_not_be_repeated(method: str) -> None:
 # What leads to another attempt.
 
 
-@pytest.mark.parametrize("verdict", [HEALTHY, MISTAKE, PLACE, FOREIGN], ids=lambda v: v.reason)
+@pytest.mark.parametrize("verdict", [HEALTHY, MISTAKE, PLACE, FOREIGN, SILENCE], ids=lambda v: v.reason)
 def test_an_answer_about_the_request_is_the_last(verdict: Verdict) -> None:
     assert attempts(Failover(0, repeatable=True), verdict) == 1
 
 
-@pytest.mark.parametrize("verdict", [QUOTA, DEAD, STRANGER], ids=lambda v: v.reason)
+ABOUT_KEYS = [QUOTA, DEAD, VAGUE, CALLER, NOT_ENTITLED, STRANGER, KEYLESS]
+
+
+@pytest.mark.parametrize("verdict", ABOUT_KEYS, ids=lambda v: v.reason)
 @pytest.mark.parametrize("may_repeat", [True, False], ids=["repeatable", "creates"])
 def test_an_answer_about_the_key_leads_to_every_other_key(verdict: Verdict, may_repeat: bool) -> None:
     assert attempts(Failover(0, may_repeat), verdict, most=30) == 30
 
 
-def test_googles_trouble_costs_three_attempts_at_most() -> None:
-    assert attempts(Failover(0, repeatable=True), TROUBLE) == 3
+def test_after_googles_trouble_a_request_goes_on_for_as_long_as_it_may_be_repeated() -> None:
+    failover = Failover(0, repeatable=True)
+    assert attempts(failover, TROUBLE, most=30) == 30
+    assert failover.troubles == 30
 
 
 def test_googles_trouble_is_counted_among_other_answers() -> None:
     failover = Failover(0, repeatable=True)
     key = keys(1)[0]
-    verdicts = [TROUBLE, QUOTA, TROUBLE, QUOTA, STRANGER, TROUBLE]
-    assert [failover.note(key, verdict) for verdict in verdicts] == [True] * 5 + [False]
-    assert failover.troubles == 3
+    verdicts = [TROUBLE, QUOTA, TROUBLE, VAGUE, STRANGER, TROUBLE]
+    assert [failover.note(key, verdict, Case()) for verdict in verdicts] == [True] * 6
+    assert (failover.troubles, failover.attempts) == (3, 6)
 
 
-def test_after_trouble_what_creates_something_is_not_sent_again() -> None:
-    assert attempts(Failover(0, repeatable=False), TROUBLE) == 1
+def test_a_deadline_that_the_upstream_ran_into_is_tried_once_more() -> None:
+    assert attempts(Failover(0, repeatable=True), TIMED_OUT) == 2
+    assert attempts(Failover(0, repeatable=False), TIMED_OUT) == 1
+
+
+@pytest.mark.parametrize("verdict", [TROUBLE, TIMED_OUT], ids=lambda v: v.reason)
+def test_after_trouble_what_creates_something_is_not_sent_again(verdict: Verdict) -> None:
+    assert attempts(Failover(0, repeatable=False), verdict) == 1
 
 
 def test_what_never_reached_the_upstream_is_sent_again_whatever_it_is() -> None:
-    assert attempts(Failover(0, repeatable=False), TROUBLE, sent=False) == 3
+    assert attempts(Failover(0, repeatable=False), TROUBLE, most=30, sent=False) == 30
 
 
-def test_three_refusals_that_may_be_about_the_address_are_enough() -> None:
-    assert attempts(Failover(0, repeatable=True), REFUSED) == 3
-
-
-def test_refusals_of_the_address_and_trouble_are_counted_apart() -> None:
+def test_three_refusals_of_tokens_are_enough_whatever_comes_between() -> None:
+    assert attempts(Failover(0, repeatable=True), TOO_LARGE) == 3
     failover = Failover(0, repeatable=True)
-    key = keys(1)[0]
-    verdicts = [TROUBLE, REFUSED, TROUBLE, REFUSED, REFUSED]
-    assert [failover.note(key, verdict) for verdict in verdicts] == [True] * 4 + [False]
+    verdicts = [TOO_LARGE, TROUBLE, TOO_LARGE, QUOTA, VAGUE, TOO_LARGE]
+    noted = [failover.note(key, verdict, Case()) for key, verdict in zip(keys(6), verdicts, strict=True)]
+    assert noted == [True] * 5 + [False]
 
 
-@pytest.mark.parametrize("verdict", [QUOTA, DEAD, STRANGER], ids=lambda v: v.reason)
+@pytest.mark.parametrize("verdict", [VAGUE, CALLER], ids=lambda v: v.reason)
+def test_no_other_key_is_asked_once_the_request_is_known_to_be_at_fault(verdict: Verdict) -> None:
+    failover, case = Failover(0, repeatable=True), Case()
+    first, second = keys(2)
+    assert failover.note(first, verdict, case)
+    case.about = About.MANY
+    assert failover.note(first, verdict, case)
+    case.about = About.REQUEST
+    assert not failover.note(second, verdict, case)
+
+
+EVERY_OTHER = [*ABOUT_KEYS, TROUBLE]
+
+
+@pytest.mark.parametrize("verdict", EVERY_OTHER, ids=lambda v: v.reason)
 @pytest.mark.parametrize("most", [1, 2, 7])
 def test_max_attempts_is_the_limit_of_everything(verdict: Verdict, most: int) -> None:
     assert attempts(Failover(most, repeatable=True), verdict) == most
 
 
-@pytest.mark.parametrize("verdict", [TROUBLE, REFUSED], ids=lambda v: v.reason)
-@pytest.mark.parametrize(("most", "expected"), [(1, 1), (2, 2), (3, 3), (9, 3)])
-def test_max_attempts_does_not_loosen_the_limit_of_three(verdict: Verdict, most: int, expected: int) -> None:
-    assert attempts(Failover(most, repeatable=True), verdict) == expected
+@pytest.mark.parametrize(("verdict", "limit"), [(TIMED_OUT, 2), (TOO_LARGE, 3)])
+@pytest.mark.parametrize("most", [1, 2, 3, 9])
+def test_max_attempts_does_not_loosen_other_limits(verdict: Verdict, limit: int, most: int) -> None:
+    assert attempts(Failover(most, repeatable=True), verdict) == min(most, limit)
 
 
 def test_spent_says_whether_another_attempt_may_be_had() -> None:
     failover = Failover(2, repeatable=True)
     first, second = keys(2)
     assert not failover.spent
-    failover.note(first, QUOTA)
+    failover.note(first, QUOTA, Case())
     assert not failover.spent
-    failover.note(second, QUOTA)
+    failover.note(second, QUOTA, Case())
     assert failover.spent
     assert not Failover(0, repeatable=True, attempts=1000).spent
 
 
-def test_the_keys_that_were_used_are_known_and_those_that_did_not_own_the_resource() -> None:
+def test_the_keys_that_were_used_are_known_and_those_that_need_not_be_asked_again() -> None:
     failover = Failover(0, repeatable=True)
-    spent, stranger, troubled = keys(3)
-    failover.note(spent, QUOTA)
-    failover.note(stranger, STRANGER)
-    failover.note(troubled, TROUBLE)
-    assert failover.used == {spent, stranger, troubled}
-    assert failover.strangers == {stranger}
-    assert failover.attempts == 3
+    spent, stranger, troubled, vague, unentitled, small = asked = keys(6)
+    verdicts = [QUOTA, STRANGER, TROUBLE, VAGUE, NOT_ENTITLED, TOO_LARGE]
+    for key, verdict in zip(asked, verdicts, strict=True):
+        failover.note(key, verdict, Case())
+    assert failover.used == set(asked)
+    assert failover.refused == {stranger, vague, unentitled, small}
+    assert not failover.refused & {spent, troubled}  # these may serve later
+    assert failover.attempts == 6
+
+
+def test_a_key_that_is_called_dead_twice_is_not_asked_a_third_time() -> None:
+    failover, key = Failover(0, repeatable=True), keys(1)[0]
+    assert failover.note(key, DEAD, Case())
+    assert key not in failover.refused
+    assert failover.note(key, DEAD, Case())
+    assert key in failover.refused
+
+
+def test_after_a_search_a_key_that_refused_may_be_asked_again_once() -> None:
+    failover, key = Failover(0, repeatable=True), keys(1)[0]
+    failover.note(key, VAGUE, Case())
+    assert failover.pardon({key})
+    assert key not in failover.refused | failover.used
+    failover.note(key, VAGUE, Case())
+    assert not failover.pardon({key})
+    assert key in failover.refused & failover.used
 
 
 @pytest.mark.parametrize(
@@ -203,8 +251,3 @@ def test_the_keys_that_were_used_are_known_and_those_that_did_not_own_the_resour
 )
 def test_a_quota_of_requests_is_spent_by_what_asks_a_model(method: str, path: str, spent: bool) -> None:
     assert spends(method, path) is spent
-
-
-def test_while_the_upstream_is_known_to_be_in_trouble_each_request_is_tried_once() -> None:
-    failover = Failover(0, repeatable=True)
-    assert not failover.note(Key("1", "secret"), TROUBLE, outage=True)

@@ -4,11 +4,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxycore.app import ProxyApplication, make_app
+from proxycore.bench import Bench
 from proxycore.board import Board, Reader
 from proxycore.bulletin import Bulletin, HostLink
 from proxycore.clock import Clock
@@ -71,33 +73,53 @@ async def worker(
     return Worker(app, listener.port)
 
 
+def as_told(bench: Bench | None) -> Bench | None:
+    """As others hear of it: without Google's words, which may quote the key."""
+    return replace(bench, words="") if bench else None
+
+
 async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once() -> None:
     healths = {
         "AQ.spent": Health.quota(2),
         "AQ.dead": Health.suspended(),
         "AQ.disabled": Health.service_disabled(),
+        "AQ.fine": Health.healthy(),
     }
-    async with workers(StandIn(healths), Board(CLOCK), MAX_WAIT="0") as (one, other):
-        while (await one.ask()).status == 200:
-            pass
-        await until(lambda: other.key("AQ.disabled").whole is not None)
-        retired, whole = other.key("AQ.dead").retired, other.key("AQ.disabled").whole
-        assert retired == one.key("AQ.dead").retired
-        assert whole == one.key("AQ.disabled").whole
-        await until(lambda: MODEL in other.key("AQ.spent").project.allowances)
-        await until(lambda: other.key("AQ.spent").project.allowances[MODEL].quotas != {})
+    clock = TurnedClock()
+    standin = StandIn(healths, clock=clock)
+    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+        spent, dead, disabled = (one.key(f"AQ.{name}") for name in ("spent", "dead", "disabled"))
+        while not (disabled.whole and MODEL in spent.project.allowances and dead.whole):
+            await one.ask()
+        for seconds in (2, 10):
+            clock.turn(seconds)
+            deaths = dead.deaths
+            while dead.deaths == deaths:
+                await one.ask()
+        while not (spent.project.allowances[MODEL].bench and spent.project.allowances[MODEL].quotas):
+            await one.ask()
+        await until(lambda: other.key("AQ.dead").retired is not None)
+        assert dead.retired
+        assert other.key("AQ.dead").retired == as_told(dead.retired)
+        await until(lambda: other.key("AQ.disabled").whole == as_told(disabled.whole))
         allowance = other.key("AQ.spent").project.allowances[MODEL]
-        assert allowance.bench == one.key("AQ.spent").project.allowances[MODEL].bench
+        await until(lambda: allowance.bench == as_told(spent.project.allowances[MODEL].bench))
         assert [quota.requests for quota in allowance.quotas.values()] == [2]
-        assert (await other.ask()).status == 429
+        standin.calls.clear()
+        for _ in range(10):
+            assert (await other.ask()).status == 200
+        assert {call.key for call in standin.calls} == {"AQ.fine"}
 
 
 async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> None:
     gate = asyncio.Event()
+    refusal = b"""{"error": {"code": 403, "message": "It has been suspended.", "status": "PERMISSION_DENIED",
+        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "CONSUMER_SUSPENDED"}]}}"""
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         await gate.wait()
-        writer.write(answer(403, b'{"error": {"code": 403, "message": "It has been suspended."}}'))
+        writer.write(answer(403, refusal))
 
     async with RawUpstream(script) as upstream, AsyncExitStack() as stack:
         one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Board(CLOCK), MAX_WAIT="0")
@@ -105,7 +127,9 @@ async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> 
         await until(lambda: len(upstream.seen) == 1)
         one.app.take(settings(upstream.url, {"GOOGLE_API_KEY_1": "new"}, MAX_WAIT="0", MAX_ATTEMPTS="1"))
         gate.set()
-        assert (await running).status in {401, 429}
+        got = await running
+        assert (got.status, got.body) == (403, refusal)
+        assert one.key("new").state(CLOCK()) == "ready"
         await until(lambda: not one.app.site.running)
 
 
@@ -117,18 +141,36 @@ async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found
         while not other.key("AQ.off").whole:
             await other.ask()
         one.app.take(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine", "GOOGLE_API_KEY_1": "AQ.off"}))
-        assert one.key("AQ.off").whole == other.key("AQ.off").whole
+        assert one.key("AQ.off").whole == as_told(other.key("AQ.off").whole)
 
 
+@pytest.mark.turned
 async def test_a_clearing_is_known_to_the_other() -> None:
-    standin = StandIn({"AQ.key": Health.bare_429()})
-    async with workers(standin, Board(CLOCK), MAX_WAIT="3") as (one, other):
+    clock = loops_clock()
+    standin = StandIn({"AQ.key": Health.quota(1, window=2.0)}, clock=clock)
+    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="5") as (one, other):
+        assert (await one.ask()).status == 200
         asked = asyncio.ensure_future(one.ask())
-        await until(lambda: MODEL in other.key("AQ.key").project.allowances)
-        standin.keys["AQ.key"] = Health.healthy()
+        allowances = other.key("AQ.key").project.allowances
+        await until(lambda: MODEL in allowances and allowances[MODEL].bench is not None)
         assert (await asked).status == 200
-        await until(lambda: other.key("AQ.key").project.allowances[MODEL].bench is None)
-        assert (await other.ask()).status == 200
+        await until(lambda: allowances[MODEL].bench is None)
+
+
+@pytest.mark.parametrize("kind", ["caller", "origin", "model", "whole", "retired"])
+async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(kind: str) -> None:
+    clock = TurnedClock()
+    async with workers(StandIn({"AQ.key": Health.healthy()}), Board(clock), clock=clock) as (one, other):
+        mine, theirs = one.key("AQ.key"), other.key("AQ.key")
+        about = "" if kind in {"whole", "retired"} else "https://page" if kind == "origin" else MODEL
+        bench = Bench("refused", clock() + 1.0, 2, words="words that quote the key", suspected=True)
+        one.app.rotator.rest(mine, kind, bench, about)
+        await until(lambda: other.app.rotator.bench_of(theirs, kind, about) is not None)
+        assert other.app.rotator.bench_of(theirs, kind, about) == as_told(bench)
+        assert other.app.rotator.unfit(MODEL, 1, "https://page") == ({theirs} if kind == "origin" else set())
+        one.app.rotator.release(mine, kind, about)
+        await until(lambda: other.app.rotator.bench_of(theirs, kind, about) is None)
+        assert other.app.rotator.unfit(MODEL, 1, "https://page") == set()
 
 
 @pytest.mark.turned
@@ -198,24 +240,64 @@ async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in(
         assert (await ask(other.port, "POST", invented, *leg, body=b"content")).status == 401
 
 
-async def test_an_outage_that_one_finds_is_one_for_all() -> None:
-    standin = StandIn({f"AQ.key-{n}": Health.bare_429() for n in range(10)})
-    async with workers(standin, Board(CLOCK), MAX_WAIT="0") as (one, other):
+async def test_a_search_that_one_begins_is_one_for_all_and_so_is_its_end() -> None:
+    clock = TurnedClock()
+    standin = StandIn({f"AQ.key-{n}": Health.bare_429() for n in range(5)}, clock=clock)
+    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
         assert (await one.ask()).status == 429
-        await until(lambda: other.app.rotator.outages.of(MODEL) is not None)
+        assert len(standin.calls) == 3
+        await until(lambda: MODEL in other.app.rotator.searches)
+        mine, theirs = (here.app.rotator.searches[MODEL] for here in (one, other))
+        assert sorted(map(mine.tries, one.app.rotator.keys)) == [0, 0, 1, 1, 1]
+        assert [theirs.tries(other.key(key.secret)) for key in one.app.rotator.keys] == [
+            mine.tries(key) for key in one.app.rotator.keys
+        ]
         standin.calls.clear()
         assert (await other.ask()).status == 429
-        assert len(standin.calls) == 0
+        assert len(standin.calls) == 0  # it is not time for the next try
+        standin.keys = dict.fromkeys(standin.keys, Health.healthy())
+        clock.turn(0.1)
+        assert (await other.ask()).status == 200
+        await until(lambda: not one.app.rotator.searches)
+        assert (await one.ask()).status == 200
+
+
+async def test_trouble_of_the_upstream_that_one_sees_is_known_to_the_other() -> None:
+    clock = TurnedClock()
+    async with workers(StandIn({"AQ.key": Health.overloaded()}), Board(clock), clock=clock, MAX_WAIT="0") as (
+        one,
+        other,
+    ):
+        while one.app.rotator.outages.of(MODEL) is None:
+            assert (await one.ask()).status == 503
+        await until(lambda: other.app.rotator.outages.of(MODEL) is not None)
 
 
 async def test_a_newcomer_starts_with_what_the_others_know() -> None:
     board = Board(CLOCK)
-    async with workers(StandIn({"AQ.dead": Health.suspended()}), board, 1) as (one,):
-        assert (await one.ask()).status == 401
+    async with workers(StandIn({"AQ.off": Health.service_disabled()}), board, 1) as (one,):
+        assert (await one.ask()).status == 403
         await until(lambda: bool(board.notices()))
         async with AsyncExitStack() as stack:
-            new = await worker(stack, "http://127.0.0.1:9", {"GOOGLE_API_KEY_0": "AQ.dead"}, board)
-            assert new.key("AQ.dead").retired == one.key("AQ.dead").retired
+            new = await worker(stack, "http://127.0.0.1:9", {"GOOGLE_API_KEY_0": "AQ.off"}, board)
+            assert new.key("AQ.off").whole
+            assert new.key("AQ.off").whole == as_told(one.key("AQ.off").whole)
+
+
+async def test_a_newcomer_takes_part_in_a_search_that_is_on() -> None:
+    clock = TurnedClock()
+    board = Board(clock)
+    async with workers(StandIn({"AQ.dead": Health.suspended()}), board, 1, clock=clock, MAX_WAIT="0") as (
+        one,
+    ):
+        assert (await one.ask()).status == 403
+        assert None in one.app.rotator.searches
+        await until(lambda: bool(board.notices()))
+        async with AsyncExitStack() as stack:
+            keys = {"GOOGLE_API_KEY_0": "AQ.dead"}
+            new = await worker(stack, "http://127.0.0.1:9", keys, board, clock=clock)
+            assert None in new.app.rotator.searches
+            assert new.app.rotator.pick(MODEL) is None
 
 
 async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnight_at_the_latest() -> None:
@@ -223,8 +305,8 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
     async with workers(StandIn({"AQ.key": Health.healthy()}), board, 1) as (one,):
         now, name = CLOCK(), fingerprint("AQ.key")
         late, soon = now + 40 * 3600, now + 1
-        board.post([Notice("model", name, "late", ["day", 1], now, late, (late, now))])
-        board.post([Notice("model", name, "soon", ["day", 1], now, late, (soon, now))])
+        board.post([Notice("model", name, "late", ["day", 1, False], now, late, (late, now))])
+        board.post([Notice("model", name, "soon", ["day", 1, False], now, late, (soon, now))])
         midnight = now + until_google_midnight(CLOCK.wall())
         key = one.key("AQ.key")
         assert key.ready_at("late") == pytest.approx(midnight, abs=5)
@@ -233,7 +315,11 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], ["a"], {"quotas": 3}, {"quotas": {"q": [1]}}])
 @pytest.mark.parametrize(
-    "kind", ["model", "whole", "retired", "quota", "call", "owner", "project", "outage", "?"]
+    "kind",
+    [
+        *("model", "caller", "origin", "whole", "retired", "quota", "call", "owner", "project"),
+        *("outage", "search", "expect", "?"),
+    ],
 )
 async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
     board = Board(CLOCK)
@@ -323,7 +409,7 @@ async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path:
 async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
     path, reload, now = tmp_path / "board", asyncio.Event(), CLOCK()
     async with hall(path, reload), Host(path) as one, Host(path) as other:
-        one.bulletin.tell(Notice("whole", "off", "", ["disabled", 1], now, now + 99, (now + 9,)))
+        one.bulletin.tell(Notice("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
         await until(lambda: bool(other.heard))
         reload.set()
         await until(lambda: not reload.is_set())

@@ -11,10 +11,11 @@ import pytest
 
 from proxycore.allowance import HEAD_START
 from proxycore.bench import Bench, Doubling
+from proxycore.calls import Call
 from proxycore.key import Key
 from proxycore.line import Lines
 from proxycore.quota import Quota
-from proxycore.rotator import Call, Rotator
+from proxycore.rotator import Rotator
 from proxycore.verdict import HEALTHY, Backoff
 from tests.conftest import loops_clock, until
 

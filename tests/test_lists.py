@@ -88,11 +88,17 @@ async def test_a_key_that_fails_is_named_and_hides_nobody(health: Health) -> Non
         assert "X-Incomplete-Keys" in got.one("access-control-expose-headers")
 
 
+REFUSED = (
+    b'{"error": {"code": 403, "message": "The caller does not have permission",'
+    b' "status": "PERMISSION_DENIED"}}'
+)
+
+
 async def test_a_keys_name_may_be_in_any_alphabet() -> None:
     keys = {"GOOGLE_API_KEY_ключ": "secret-number-one", "GOOGLE_API_KEY_2": "secret-number-two"}
 
     async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer(200, b"{}") if seen.key.endswith("two") else answer(403, b"{}"))
+        writer.write(answer(200, b"{}") if seen.key.endswith("two") else answer(403, REFUSED))
 
     async with RawUpstream(script) as upstream, proxy(upstream.url, keys) as here:
         got = await ask(here.port, "GET", "/v1beta/files")
@@ -105,8 +111,9 @@ async def test_a_keys_name_may_be_in_any_alphabet() -> None:
 async def test_when_no_key_can_be_asked_the_answer_is_as_for_any_request() -> None:
     async with pool(2) as (standin, here):
         standin.keys = dict.fromkeys(standin.keys, Health.service_disabled())
-        for _ in range(2):
-            assert (await ask(here.port, "GET", "/v1beta/files")).status == 429
+        refused = await ask(here.port, "GET", "/v1beta/files")
+        assert (refused.status, b"SERVICE_DISABLED" in refused.body) == (403, True)
+        assert (await ask(here.port, "GET", "/v1beta/files")).status == 429
         standin.keys = dict.fromkeys(standin.keys, Health.overloaded())
         here.app.rotator.keys[0].whole = here.app.rotator.keys[1].whole = None
         assert (await ask(here.port, "GET", "/v1beta/files")).status == 503

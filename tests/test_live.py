@@ -270,6 +270,8 @@ async def test_refusals_are_plain_http_in_googles_shape() -> None:
 async def test_when_every_key_rests_the_handshake_says_when_to_come_again() -> None:
     async with pool({"A": Health.service_disabled()}, MAX_WAIT="0") as (_, here):
         response = await refused(here, f"{LIVE}?key={CLIENT}")
+        assert (response.status_code, b"SERVICE_DISABLED" in (response.body or b"")) == (403, True)
+        response = await refused(here, f"{LIVE}?key={CLIENT}")
         assert (response.status_code, response.headers["Retry-After"] > "0") == (429, True)
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from proxycore.affinity import scope_of
 from proxycore.error import read_error
 from proxycore.headers import credential_part, query_values, without_credentials
+from proxycore.judge import judge
 from proxycore.lesson import Lesson
 from proxycore.lists import _document_of
 from proxycore.pages import page_for, place_of, query_at
 from proxycore.resumable import upload_name
 from proxycore.usage import usage_in
-from proxycore.verdict import judge
 from tests.conftest import KEYS, Proxy, proxy
 from tests.wire import RawUpstream, Script, Seen, always, answer, ask
 

@@ -104,6 +104,27 @@ def test_what_can_be_no_error_goes_on_at_once(start: bytes) -> None:
     assert opening.decided
 
 
+def test_what_can_not_be_read_goes_on_at_once() -> None:
+    for coding in ("gzip", "deflate", "br"):
+        opening = Opening(REDACTOR, [("Content-Encoding", coding)])
+        assert opening.take(b"\xff\xfenothing of the kind") == b"\xff\xfenothing of the kind"
+        assert opening.decided
+
+
+@pytest.mark.parametrize(
+    "lead", [": c\n\n", "id: 7\n", "retry: 5\r\n", "event: message\n", "\n\n:\nid:\nretry:\n:\n"]
+)
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_what_comes_before_the_data_decides_nothing(lead: str, coding: str) -> None:
+    for body, decided in ((f'{lead}data: {{"error": 1', False), (f'{lead}data: {{"ok', True)):
+        opening = Opening(REDACTOR, [("Content-Encoding", coding)] if coding else [])
+        data = zlib.compressobj(wbits=31)
+        opening.take(
+            data.compress(body.encode()) + data.flush(zlib.Z_SYNC_FLUSH) if coding else body.encode()
+        )
+        assert (opening.decided, opening.erroneous) == (decided, not decided)
+
+
 def test_comments_and_empty_lines_go_on_at_once() -> None:
     opening = Opening(REDACTOR, [])
     assert opening.take(b": ping\n\n: p") == b": ping\n\n"
@@ -156,7 +177,8 @@ STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
 
 @pytest.mark.usefixtures("io_loop")
 async def test_an_error_in_two_packets_is_redacted_and_the_rest_goes_on() -> None:
-    text = ERRORS["an event"].encode()
+    event = ERRORS["an event"].replace("503", "400")  # the client's mistake, so that no other key is tried
+    text = event.encode()
     half = text.index(b"made-up")
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
@@ -168,7 +190,7 @@ async def test_an_error_in_two_packets_is_redacted_and_the_rest_goes_on() -> Non
     async with RawUpstream(script) as upstream, proxy(upstream.url, ONE_KEY) as here:
         got = await ask(here.port, "POST", STREAM, body=b"{}")
     assert (got.status, got.whole) == (200, True)
-    assert got.body.decode() == ERRORS["an event"].removesuffix(REST).replace(SECRET, NAME) + REST
+    assert got.body.decode() == event.removesuffix(REST).replace(SECRET, NAME) + REST
 
 
 @pytest.mark.usefixtures("io_loop")
@@ -196,11 +218,11 @@ async def test_an_error_with_a_length_gets_the_right_one(coding: str) -> None:
 
 
 @pytest.mark.usefixtures("io_loop")
-async def test_a_head_goes_out_though_no_byte_of_the_stream_is_there() -> None:
+async def test_a_head_goes_out_though_no_byte_of_the_body_is_there() -> None:
     go_on = asyncio.Event()
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED)
+        writer.write(CHUNKED.replace(b"text/event-stream", b"application/octet-stream"))
         await go_on.wait()
         writer.write(chunk(b"data: {}\n\n") + b"0\r\n\r\n")
 
@@ -209,7 +231,7 @@ async def test_a_head_goes_out_though_no_byte_of_the_stream_is_there() -> None:
         proxy(upstream.url, ONE_KEY) as here,
         connect(here.port) as client,
     ):
-        client.send("POST", STREAM, body=b"{}")
+        client.send("GET", "/v1beta/files/abc:download?alt=media")
         assert (await client.head()).status == 200
         go_on.set()
         assert [piece async for piece in client.chunks()] == [b"data: {}\n\n"]

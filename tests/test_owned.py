@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxycore.bench import Bench
 from proxycore.clock import Clock
 from proxycore.demo import Health, StandIn
 from tests.conftest import CLOCK, Proxy, TurnedClock, proxy, rests
@@ -201,7 +202,7 @@ async def test_an_owner_that_rests_is_waited_for_or_told_with_its_time() -> None
 
 
 async def test_a_request_waits_for_its_owner_to_come_off_the_bench() -> None:
-    async with pool() as (standin, here):
+    async with pool(MAX_WAIT="10") as (standin, here):
         name = await upload(here)
         owner = here.app.owners.of(name)
         assert owner
@@ -303,8 +304,13 @@ async def test_the_resources_of_a_retired_owner_are_looked_for_among_the_others(
         owner = here.app.owners.of(name)
         assert owner
         standin.keys[owner.secret] = Health.suspended()
-        assert (await ask(here.port, "GET", f"/v1beta/{name}")).status == 401
-        assert (await ask(here.port, "GET", f"/v1beta/{name}")).status == 403
+        refused = await ask(here.port, "GET", f"/v1beta/{name}")
+        assert (refused.status, b"suspended" in refused.body) == (403, True)
+        here.app.rotator.rest(owner, "retired", Bench("suspended or leaked", CLOCK() + 60.0, 3))
+        standin.calls.clear()
+        unknown = await ask(here.port, "GET", f"/v1beta/{name}")
+        assert (unknown.status, b"suspended" in unknown.body) == (403, False)
+        assert owner.secret not in {call.key for call in standin.calls}
 
 
 async def test_fifty_files_are_asked_about_at_once_and_only_their_owners_answer() -> None:

@@ -72,7 +72,7 @@ def test_the_installed_command_serves_the_page_from_another_folder(command: Path
         for path in ("", *(f"page/{name}" for name in PAGE)):
             with urllib.request.urlopen(f"{started.url}/{path}", timeout=PATIENCE) as answered:  # noqa: S310 - our own
                 assert answered.status == 200
-        assert "7 Gemini API keys" in started.log
+        assert "10 Gemini API keys" in started.log
     finally:
         started.end()
 

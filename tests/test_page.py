@@ -183,7 +183,8 @@ async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> N
         await expect(page.locator("#notice")).to_have_text(
             "Key bad was tried and is refused: suspended or leaked."
         )
-        await expect(row(page, "bad").locator(".badge")).to_have_text("retired")
+        # It rests by hand already, and that it is dead would have to be said again.
+        await expect(row(page, "bad").locator(".badge")).to_have_text("benched")
         standin.keys["AQ.bad"] = Health.healthy()
         await page.get_by_role("button", name="Release").press("Enter")
         await page.get_by_role("dialog").get_by_role("button", name="Release").press("Enter")
@@ -230,12 +231,13 @@ async def test_among_500_keys_one_is_found_and_those_that_rest_come_first() -> N
 
 async def test_it_speaks_chinese_and_remembers_what_it_was_told_to_speak() -> None:
     async with pool({"bad": Health.suspended(), "fine": Health.healthy()}) as (here, _):
-        await generate_until(here, rests)
+        dead = Bench("suspended or leaked", time.time() + 600)
+        here.app.rotator.rest(here.app.rotator.keys[0], "retired", dead)
         async with entered(here.url, locale="zh-CN") as there:
             page = there.page
             assert await page.locator("html").get_attribute("lang") == "zh-CN"
             bad = page.locator("#keys tbody tr").filter(has_text="bad")
-            await expect(bad).to_contain_text("退役")
+            await expect(bad).to_contain_text("已失效")
             await expect(bad).to_contain_text("已被暂停或泄露 · 连续 1 次")
             await expect(page.get_by_role("heading", name="最近一小时")).to_be_visible()
             assert not re.search(r"\{\w+\}", await page.inner_text("body"))

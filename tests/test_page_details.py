@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
+from proxycore import judge, verdict
 from proxycore.bench import Bench
+from proxycore.control import BY_HAND
 from proxycore.demo import Health
 from proxycore.key import Key
+from proxycore.rotator import Judgement
 from proxycore.status import page_files
+from proxycore.verdict import PLACE, TIMED_OUT, TROUBLE, Rest, Verdict
 from tests.browser import needs_chromium, visit
-from tests.conftest import PATIENCE, Proxy, rests
+from tests.conftest import CLOCK, PATIENCE, Proxy, rests
 from tests.status_page import (
     ADMIN,
     BODY,
@@ -209,6 +213,62 @@ async def test_nothing_scrolls_sideways_however_wide_the_window_is() -> None:
                 if await page.evaluate("document.scrollingElement.scrollWidth") > width:
                     too_wide.append(width)
             assert too_wide == []
+
+
+async def test_decisions_are_told_as_they_are_made_in_both_languages_whatever_clients_call_a_model() -> None:
+    model = "<img src=x onerror=alert(1)>__proto__"
+    async with pool({"one": Health.healthy()}) as (here, _), entered(here.url) as there:
+        page, place = there.page, there.page.locator("#judgements")
+        await expect(row(page, "one")).to_be_visible()
+        await expect(place).to_be_hidden()
+        for count, others in ((3, " while 12 others served"), (4, "")):
+            why = f"not benched: the same request was refused by {count} projects{others}"
+            judgement = Judgement(CLOCK(), model, "permission denied", why, "an-id")
+            for reporter in here.app.rotator.on_judgement:
+                reporter(judgement)
+        rows = place.locator("tbody tr")
+        await expect(rows).to_have_count(2)
+        await expect(rows.nth(1)).to_contain_text("refused by 3 projects while 12 others served (permission")
+        await expect(rows.nth(0)).to_contain_text(model)
+        await check(page)
+        await page.locator("#language").select_option("zh")
+        await expect(rows.nth(1)).to_contain_text(
+            re.compile("被 3 个项目拒绝.而其他 12 个项目正常响应.没有权限")
+        )
+        await expect(rows.nth(0)).to_contain_text(re.compile("被 4 个项目拒绝.没有权限"))
+
+
+async def test_pages_that_a_key_is_not_for_are_seen_and_released() -> None:
+    origin = "https://<b>mine</b>.example"
+    async with pool({"one": Health.healthy()}) as (here, _), entered(here.url) as there:
+        page, key = there.page, here.app.rotator.keys[0]
+        bench = Bench("API_KEY_HTTP_REFERRER_BLOCKED", CLOCK() + 600)
+        here.app.rotator.rest(key, "origin", bench, origin)
+        await expect(row(page, "one")).to_contain_text(f"rests for {origin}")
+        await row(page, "one").get_by_role("button").click()
+        await page.get_by_role("button", name=f"Release for {origin}").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Release").click()
+        await expect(page.locator("#notice")).to_have_text(f"Key one is released for {origin}.")
+        await expect(row(page, "one")).not_to_contain_text("rests for")
+        assert not key.origins
+
+
+def reasons() -> set[str]:
+    """Why a key can rest, or many are thought to be refused alike."""
+    known = [one for module in (verdict, judge) for one in vars(module).values()]
+    verdicts = [one for one in known if isinstance(one, Verdict)]
+    for table in (one for one in known if isinstance(one, dict)):
+        verdicts += [one for one in table.values() if isinstance(one, Verdict)]
+    return {one.reason for one in verdicts if one.rest is not Rest.NOTHING} | {
+        BY_HAND, PLACE.reason, TROUBLE.reason, TIMED_OUT.reason,
+    }  # fmt: skip
+
+
+def test_every_reason_has_a_chinese_text() -> None:
+    table = page_files()["words.js"].partition("const REASONS = ")[2].partition("\n};")[0]
+    translated = {quoted or bare for quoted, bare in re.findall(r'(?:"([^"]+)"|\b(\w+)): "', table)}
+    assert len(reasons()) > 15
+    assert reasons() - translated == set()
 
 
 def test_both_languages_have_the_same_words_and_every_word_is_used() -> None:

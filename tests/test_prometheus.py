@@ -143,7 +143,7 @@ async def test_a_real_prometheus_sums_what_four_workers_served_exactly(
             assert await prometheus.query("gemini_proxy_workers") == [4]
             assert sum(await prometheus.query('gemini_proxy_attempts_total{answer="2xx"}')) == REQUESTS
             await every_panel_shows_something(prometheus)
-            await only_the_dead_key_alerts(prometheus)
+            await only_the_dead_key_alerts(prometheus, running.port)
 
 
 async def every_panel_shows_something(prometheus: Prometheus) -> None:
@@ -156,8 +156,11 @@ async def every_panel_shows_something(prometheus: Prometheus) -> None:
             await asyncio.sleep(0.1)
 
 
-async def only_the_dead_key_alerts(prometheus: Prometheus) -> None:
-    """That alert begins to wait for its five minutes; no other has a reason to."""
+async def only_the_dead_key_alerts(prometheus: Prometheus, port: int) -> None:
+    """That alert begins to wait for its five minutes; no other has a reason to.
+
+    That the key is dead is proved by requests over some ten seconds.
+    """
     deadline = time.monotonic() + PATIENCE
     while True:
         (group,) = (await prometheus.get("rules"))["groups"]
@@ -166,4 +169,5 @@ async def only_the_dead_key_alerts(prometheus: Prometheus) -> None:
         if dead == ("ok", "pending") and set(states.values()) == {("ok", "inactive")}:
             return
         assert time.monotonic() < deadline, group
+        await send(port, 1)
         await asyncio.sleep(0.1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import loops_clock, proxy, rests, until
+from tests.conftest import TurnedClock, loops_clock, proxy, rests, until
 from tests.wire import CHUNKED, Got, RawUpstream, Script, Seen, always, answer, ask, chunk, connect
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
@@ -44,6 +44,13 @@ INVALID = error(
     "API key not valid. Please pass a valid API key.",
     "INVALID_ARGUMENT",
     {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"},
+)
+UNAUTHENTICATED = error(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED")
+DISABLED = error(
+    403,
+    "Generative Language API has not been used in project 70001 before or it is disabled.",
+    "PERMISSION_DENIED",
+    {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"},
 )
 FORBIDDEN = error(403, "The caller does not have permission", "PERMISSION_DENIED")
 BARE = error(429, "Resource has been exhausted (e.g. check quota).", "RESOURCE_EXHAUSTED")
@@ -81,13 +88,16 @@ def told(got: Got) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.turned
 @pytest.mark.parametrize(
-    "refusal", [spent("60s"), FORBIDDEN, INVALID, error(401), BARE], ids=lambda r: r[9:12].decode()
+    "refusal",
+    [spent("60s"), FORBIDDEN, DISABLED, INVALID, UNAUTHENTICATED, BARE],
+    ids=["spent", "forbidden", "disabled", "invalid", "unauthenticated", "bare"],
 )
 async def test_a_refused_key_is_replaced_before_the_client_notices(refusal: bytes) -> None:
     async with (
         RawUpstream(by_key({"1": refusal, "2": refusal})) as upstream,
-        proxy(upstream.url, keys(3)) as here,
+        proxy(upstream.url, keys(3), loops_clock()) as here,
     ):
         for _ in range(20):
             got = await generate(here.port)
@@ -129,14 +139,30 @@ async def test_the_same_model_is_meant_on_the_openai_path() -> None:
     assert not any(seen.all("x-goog-api-key") for seen in upstream.seen)
 
 
-async def test_a_forbidden_key_rests_for_all_models() -> None:
-    async with RawUpstream(always(FORBIDDEN)) as upstream, proxy(upstream.url, keys(1)) as here:
-        assert (await generate(here.port)).status == 429
+async def test_a_key_whose_project_is_disabled_rests_for_all_models() -> None:
+    async with RawUpstream(always(DISABLED)) as upstream, proxy(upstream.url, keys(1)) as here:
+        first = await generate(here.port)
+        assert (first.status, first.body) == (403, DISABLED.partition(b"\r\n\r\n")[2])
         got = await generate(here.port, "/v1/models/gemini-2.5-pro:generateContent")
         assert (got.status, told(got)["status"]) == (429, "RESOURCE_EXHAUSTED")
         assert 290 <= int(got.one("retry-after")) <= 302
+        assert "it is disabled." in told(got)["message"]
         assert (await ask(here.port, "GET", "/readyz")).status == 503
     assert len(upstream.seen) == 1
+
+
+async def test_a_caller_whom_every_key_refuses_sees_that_and_no_key_rests() -> None:
+    async with RawUpstream(always(FORBIDDEN)) as upstream, proxy(upstream.url, keys(1)) as here:
+        upstream.script = always(OK)
+        assert (await generate(here.port)).status == 200
+        upstream.script = always(FORBIDDEN)
+        got = await generate(here.port)
+        assert (got.status, told(got)["message"]) == (403, "The caller does not have permission")
+        assert (await ask(here.port, "GET", "/readyz")).status == 200
+        assert here.app.rotator.keys[0].callers == {}
+        upstream.script = always(OK)
+        assert (await generate(here.port)).status == 200
+    assert len(upstream.seen) == 3
 
 
 @pytest.mark.turned
@@ -149,9 +175,12 @@ async def test_when_all_keys_rest_longer_than_max_wait_the_client_is_told_at_onc
     assert (got.status, told(got)["code"], told(got)["status"]) == (429, 429, "RESOURCE_EXHAUSTED")
     seconds = int(got.one("retry-after"))
     assert 41 <= seconds <= 43
+    quota = {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "quotaValue": "15"}
     assert told(got)["details"] == [
-        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [quota]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"},
     ]
+    assert "You exceeded your current quota." in told(got)["message"]
     assert got.one("access-control-allow-origin") == "*"
     assert len(upstream.seen) == 3
 
@@ -222,21 +251,63 @@ async def test_waiting_ends_with_max_wait() -> None:
     assert len(upstream.seen) == 2
 
 
-async def test_refusals_without_a_reason_end_after_three() -> None:
-    async with RawUpstream(always(BARE)) as upstream, proxy(upstream.url, keys(10)) as here:
+@pytest.mark.turned
+async def test_refusals_without_a_reason_go_through_all_keys_one_at_a_time_and_are_no_keys_fault() -> None:
+    clock, sent = loops_clock(), []
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        sent.append(clock())
+        writer.write(BARE)
+
+    async with RawUpstream(script) as upstream, proxy(upstream.url, keys(10), clock) as here:
         got = await generate(here.port)
-        assert (got.status, int(got.one("retry-after"))) == (429, 1)
-        assert len(upstream.seen) == 3
-        assert here.app.rotator.usable
+        assert (got.status, got.body) == (429, BARE.partition(b"\r\n\r\n")[2])
+        assert not any(rests(key) for key in here.app.rotator.keys)
+    assert len(upstream.seen) == len({seen.key for seen in upstream.seen}) == 10
+    # Three find out; then a search begins, whose pauses grow from 50 ms.
+    assert sent[2] - sent[0] < 0.05
+    pauses = [later - earlier for earlier, later in itertools.pairwise(sent[2:])]
+    assert all(pause >= 0.05 for pause in pauses)
+    assert sum(pauses) < 10
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_googles_trouble_is_tried_three_times_and_then_passed_on(status: int) -> None:
+async def test_without_time_to_wait_googles_trouble_is_tried_three_times_and_passed_on(status: int) -> None:
     async with RawUpstream(always(error(status, "Internal error encountered."))) as upstream:
-        async with proxy(upstream.url, keys(10)) as here:
+        async with proxy(upstream.url, keys(10), MAX_WAIT="0") as here:
             got = await generate(here.port)
     assert (got.status, told(got)["message"]) == (status, "Internal error encountered.")
-    assert len(upstream.seen) == len({seen.key for seen in upstream.seen}) == 3
+    tries = 2 if status == 504 else 3  # a deadline that was run into was a long wait
+    assert len(upstream.seen) == len({seen.key for seen in upstream.seen}) == tries
+
+
+@pytest.mark.turned
+@pytest.mark.parametrize("script", [always(error(503)), drop], ids=["503", "reset"])
+async def test_trouble_is_tried_again_within_max_wait_after_pauses_that_grow(script: Script) -> None:
+    clock, sent = loops_clock(), []
+
+    async def noted(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        sent.append(clock())
+        await script(seen, writer)
+
+    async with RawUpstream(noted) as upstream, proxy(upstream.url, keys(20), clock, MAX_WAIT="10") as here:
+        began = clock()
+        assert (await generate(here.port)).status >= 500
+        assert clock() - began < 10.5
+        assert not any(rests(key) for key in here.app.rotator.keys)
+    assert len({seen.key for seen in upstream.seen}) == len(upstream.seen) >= 7
+    assert sent[-1] - sent[0] <= 10.1  # the last try is made when the time is over
+    for number, (earlier, later) in enumerate(itertools.pairwise(sent[:-1])):
+        assert min(0.05 * 2**number, 2.0) <= later - earlier < min(0.25 * 2**number, 2.0) + 0.1
+
+
+@pytest.mark.turned
+async def test_trouble_of_every_call_costs_no_more_than_the_retry_budget() -> None:
+    async with RawUpstream(always(error(503))) as upstream:
+        async with proxy(upstream.url, keys(5), TurnedClock(), MAX_WAIT="0") as here:
+            for _ in range(200):
+                assert (await generate(here.port)).status == 503
+    assert len(upstream.seen) == 200 + 50 + 199 // 5  # 50 are saved up, and each later request earns a fifth
 
 
 async def test_googles_trouble_costs_no_key_its_place() -> None:
@@ -272,8 +343,8 @@ async def test_what_creates_something_does_go_on_with_another_key() -> None:
                 assert (await generate(here.port, "/v1beta/cachedContents")).status == 200
 
 
-async def test_a_connection_that_breaks_before_the_answer_is_tried_three_times() -> None:
-    async with RawUpstream(drop) as upstream, proxy(upstream.url, keys(5)) as here:
+async def test_without_time_to_wait_a_connection_that_breaks_before_the_answer_is_tried_three_times() -> None:
+    async with RawUpstream(drop) as upstream, proxy(upstream.url, keys(5), MAX_WAIT="0") as here:
         got = await generate(here.port)
         assert (got.status, told(got)["status"]) == (500, "UNAVAILABLE")
         assert "broke off" in told(got)["message"]
@@ -282,7 +353,7 @@ async def test_a_connection_that_breaks_before_the_answer_is_tried_three_times()
 
 
 async def test_a_kept_connection_that_was_closed_meanwhile_costs_no_more_attempts() -> None:
-    async with RawUpstream(always(OK)) as upstream, proxy(upstream.url, keys(5)) as here:
+    async with RawUpstream(always(OK)) as upstream, proxy(upstream.url, keys(5), MAX_WAIT="0") as here:
         assert (await generate(here.port)).status == 200
         upstream.script = drop
         assert (await generate(here.port)).status == 500
@@ -369,12 +440,27 @@ async def test_without_any_key_the_answer_is_401() -> None:
         assert (await ask(here.port, "GET", "/readyz")).status == 503
 
 
-async def test_when_all_keys_are_dead_the_answer_is_401() -> None:
-    async with RawUpstream(always(INVALID)) as upstream, proxy(upstream.url, keys(2)) as here:
-        for _ in range(3):
+async def test_when_all_keys_are_called_dead_the_client_sees_that_and_401_once_it_is_proved() -> None:
+    clock = TurnedClock()
+    async with (
+        RawUpstream(always(INVALID)) as upstream,
+        proxy(upstream.url, keys(2), clock, MAX_WAIT="0") as here,
+    ):
+        got = await generate(here.port)
+        assert (got.status, got.body) == (400, INVALID.partition(b"\r\n\r\n")[2])
+        assert len(upstream.seen) == 2
+        for _ in range(120):
+            clock.turn(2)
             got = await generate(here.port)
-            assert (got.status, told(got)["status"]) == (401, "UNAUTHENTICATED")
-    assert len(upstream.seen) == 2
+            if got.status == 401:
+                break
+        assert all(key.retired for key in here.app.rotator.keys)
+        assert clock() >= here.app.rotator.keys[0].died_at + 60
+        upstream.seen.clear()
+        got = await generate(here.port)
+        assert (got.status, told(got)["status"]) == (401, "UNAUTHENTICATED")
+        assert "API key not valid" in told(got)["message"]
+    assert upstream.seen == []
 
 
 SUSPENDED = "Permission denied: Consumer 'api_key:secret-of-key-1' has been suspended."

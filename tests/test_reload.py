@@ -9,7 +9,7 @@ import pytest
 
 from proxycore.demo import Health, StandIn
 from proxycore.key import keys_of
-from tests.conftest import PATIENCE, proxy, rests, settings, until
+from tests.conftest import PATIENCE, TurnedClock, proxy, rests, settings, until
 from tests.process import TLS, Program, certify, program
 from tests.wire import HOME, RawUpstream, ask, connect, slow
 
@@ -111,19 +111,25 @@ async def test_what_needs_another_start_is_told(tmp_path: Path) -> None:
 
 async def test_benches_and_counts_stay_with_the_key_and_retired_ones_get_another_chance() -> None:
     healths = {"AQ.off": Health.service_disabled(), "AQ.bad": Health.suspended(), "AQ.fine": Health.healthy()}
-    standin = StandIn(healths)
+    clock = TurnedClock()
+    standin = StandIn(healths, clock=clock)
     keys = {f"GOOGLE_API_KEY_{secret[3:]}": secret for secret in healths}
     url = standin.listen()
-    async with proxy(url, keys) as here:
-        while sum(map(rests, here.app.rotator.keys)) < 2:
-            assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
+    async with proxy(url, keys, clock) as here:
+        for seconds in (0, 2, 10):
+            clock.turn(seconds)
+            for _ in range(40):
+                assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
+        states = {key.name: key.state(clock()) for key in here.app.rotator.keys}
+        assert states == {"off": "benched", "bad": "retired", "fine": "ready"}
         renamed = {
             "GOOGLE_API_KEY_other": "AQ.off",
             "GOOGLE_API_KEY_bad": "AQ.bad",
             "GOOGLE_API_KEY_new": "AQ.new",
         }
         here.app.take(settings(url, renamed))
-        states = {key.name: key.state(here.app.rotator._clock()) for key in here.app.rotator.keys}
+        clock.turn(1)
+        states = {key.name: key.state(clock()) for key in here.app.rotator.keys}
         assert states == {"other": "benched", "bad": "ready", "new": "ready"}
     await standin.stop()
 

@@ -89,7 +89,7 @@ async def test_the_line_of_a_request_says_what_it_cost_and_why_it_failed(
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(answers.pop(0))
 
-    async with RawUpstream(script) as upstream, proxy(upstream.url) as here:
+    async with RawUpstream(script) as upstream, proxy(upstream.url, MAX_WAIT="0") as here:
         for _ in range(3):
             await ask(here.port, "POST", GENERATE, body=BODY)
     (served,), (mistake,), (failed,) = (

@@ -1,54 +1,121 @@
-"""A retired key is tried once a day, with a call of our own that costs no quota."""
+"""A retired key is tried after a minute, and then less often, with a call of our own that costs no quota."""
+
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
+from proxycore.bench import Bench
 from proxycore.demo import Health, StandIn
-from tests.conftest import TurnedClock, proxy, rests
+from proxycore.key import Key
+from tests.conftest import Proxy, TurnedClock, proxy
 from tests.wire import ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
-DAY = 86_400.0
+HOUR, DAY = 3600.0, 86_400.0
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 QUESTION = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
 
 
-async def test_a_retired_key_is_tried_once_a_day_and_comes_back_when_it_is_accepted() -> None:
-    clock = TurnedClock()
-    standin = StandIn({"AQ.dead-key": Health.suspended()}, clock=clock)
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.dead-key"}, clock) as here:
-        assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 401
+@contextlib.asynccontextmanager
+async def retired(clock: TurnedClock) -> AsyncIterator[tuple[StandIn, Proxy, Key]]:
+    """A proxy with two keys, of which one is dead, and was just retired."""
+    standin = StandIn({"AQ.dead-key": Health.suspended(), "AQ.fine": Health.healthy()}, clock=clock)
+    keys = {"GOOGLE_API_KEY_1": "AQ.dead-key", "GOOGLE_API_KEY_2": "AQ.fine"}
+    async with proxy(standin.listen(), keys, clock) as here:
+        (key,) = (key for key in here.app.rotator.keys if key.name == "1")
+        for seconds in (0, 2, 10):
+            clock.turn(seconds)
+            deaths = key.deaths
+            while key.deaths == deaths:
+                assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
+        assert key.retired
         standin.calls.clear()
-        await here.app.retrial.look()
-        clock.turn(DAY - 1)
-        await here.app.retrial.look()
-        assert list(standin.calls) == []
-        clock.turn(1)
-        await here.app.retrial.look()
-        await here.app.retrial.look()
-        assert [(call.method, call.target) for call in standin.calls] == [
-            ("GET", "/v1beta/models?pageSize=1")
-        ]
-        assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 401
-        standin.keys["AQ.dead-key"] = Health.healthy()
-        clock.turn(DAY)
-        await here.app.retrial.look()
-        assert not rests(here.app.rotator.keys[0])
-        assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
+        yield standin, here, key
     await standin.stop()
 
 
-async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_another_day(
+async def trials(standin: StandIn, here: Proxy) -> list[tuple[str, str]]:
+    """What is sent when it looks, twice in a row."""
+    standin.calls.clear()
+    await here.app.retrial.look()
+    await here.app.retrial.look()
+    return [(call.method, call.target) for call in standin.calls]
+
+
+async def test_a_retired_key_is_tried_once_after_a_minute_ten_an_hour_and_each_day() -> None:
+    clock = TurnedClock()
+    async with retired(clock) as (standin, here, key):
+        assert await trials(standin, here) == []
+        for strikes, rest in enumerate((60.0, 600.0, HOUR, DAY, DAY), 3):
+            assert key.retired
+            assert (key.retired.strikes, key.retired.benched_until) == (strikes, clock() + rest)
+            clock.turn(rest - 1)
+            assert await trials(standin, here) == []
+            clock.turn(1)
+            assert await trials(standin, here) == [("GET", "/v1beta/models?pageSize=1")]
+            assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
+            assert standin.calls[-1].key == "AQ.fine"
+
+
+async def test_a_retired_key_that_may_list_models_is_tried_with_requests_and_kept_to_what_was_counted() -> (
+    None
+):
+    clock = TurnedClock()
+    async with retired(clock) as (standin, here, key):
+        standin.keys["AQ.dead-key"] = Health.only(lambda asked: asked.costs, Health.suspended())
+        clock.turn(60)
+        assert len(await trials(standin, here)) == 1
+        assert not key.retired
+        assert here.app.rotator.ready_at("", only=key) == clock()
+        deaths = key.deaths
+        clock.turn(600)
+        for _ in range(100):
+            assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
+        assert key.retired
+        assert key.deaths == deaths + 1
+        assert key.retired.benched_until == clock() + HOUR
+
+
+async def test_a_retired_key_that_a_model_serves_again_begins_anew() -> None:
+    clock = TurnedClock()
+    async with retired(clock) as (standin, here, key):
+        standin.keys["AQ.dead-key"] = Health.healthy()
+        clock.turn(60)
+        assert len(await trials(standin, here)) == 1
+        assert not key.retired
+        clock.turn(1)
+        while key.deaths:
+            assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
+        standin.keys["AQ.dead-key"] = Health.suspended()
+        while not key.deaths:
+            assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
+        assert (key.deaths, key.retired, key.rests_until) == (1, None, clock() + 2)
+
+
+async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_another_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = TurnedClock()
-    standin = StandIn({"AQ.dead-key": Health.suspended()}, clock=clock)
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.dead-key"}, clock) as here:
-        assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 401
+    async with retired(clock) as (standin, here, key):
         await standin.stop()
-        clock.turn(DAY)
+        clock.turn(60)
         await here.app.retrial.look()
-        retired = here.app.rotator.keys[0].retired
-        assert retired
-        assert retired.benched_until == clock() + DAY
+        assert key.retired
+        assert key.retired.benched_until == clock() + 600
     assert "key 1 could not be tried" in caplog.text
     assert "AQ.dead-key" not in caplog.text
+
+
+async def test_a_key_that_others_retired_is_tried_when_its_time_has_come() -> None:
+    clock = TurnedClock()
+    standin = StandIn({"AQ.key": Health.healthy()}, clock=clock)
+    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.key"}, clock) as here:
+        (key,) = here.app.rotator.keys
+        here.app.rotator.rest(key, "retired", Bench("suspended or leaked", clock() + 5, 4))
+        assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 401
+        clock.turn(5)
+        assert len(await trials(standin, here)) == 1
+        assert not key.retired
+        assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
+    await standin.stop()

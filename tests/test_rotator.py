@@ -30,12 +30,10 @@ DAY = 86_400.0
 FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
 DOUBLINGS = {
     Backoff.QUOTA: Doubling(10.0, 600.0),
-    Backoff.ADDRESS: Doubling(1.0, 600.0),
     Backoff.FORBIDDEN: Doubling(300.0, DAY),
 }
 FORBIDDEN = Verdict("not permitted", Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN)
 DEAD = Verdict("suspended", Then.FAILOVER, Rest.RETIRED)
-REFUSED = Verdict("refused", Then.ADDRESS, Rest.MODEL, backoff=Backoff.ADDRESS)
 
 
 def quota(seconds: float | None = None) -> Verdict:
@@ -203,10 +201,9 @@ def test_jitter_there_is_so_that_keys_do_not_come_back_in_step(clock: TurnedCloc
     ("verdict", "rests"),
     [
         (quota(), [10, 20, 40, 80, 160, 320, 600, 600]),
-        (REFUSED, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]),
         (FORBIDDEN, [300, 600, 1200, 2400, 4800, 9600, 19_200, 38_400, 76_800, 86_400, 86_400]),
     ],
-    ids=["quota", "address", "forbidden"],
+    ids=["quota", "forbidden"],
 )
 def test_a_bench_without_a_told_time_doubles_with_every_strike_up_to_the_longest(
     clock: TurnedClock, verdict: Verdict, rests: list[float]
@@ -226,7 +223,7 @@ def test_thousands_of_strikes_do_no_harm() -> None:
     assert [doubling.seconds(strikes) for strikes in (1, 2, 7, 2000, 10**9)] == [10, 20, 600, 600, 600]
 
 
-@pytest.mark.parametrize("verdict", [quota(), REFUSED, FORBIDDEN], ids=lambda v: v.backoff.value)
+@pytest.mark.parametrize("verdict", [quota(), FORBIDDEN], ids=lambda v: v.backoff.value)
 def test_twenty_refusals_at_once_are_one_strike(clock: TurnedClock, verdict: Verdict) -> None:
     here = rotator(clock)
     key = here.keys[0]
@@ -396,25 +393,122 @@ def test_memory_is_not_cleaned_of_a_bench_that_runs(clock: TurnedClock) -> None:
 # Retirement.
 
 
-def test_a_dead_key_is_out_of_the_rotation(clock: TurnedClock) -> None:
+def retire(here: Answered, key: Key, clock: TurnedClock) -> None:
+    """Answers so often that this key is dead that it is believed, whatever is said of others."""
+    for seconds in (0, 2, 10, 60):
+        clock.turn(seconds)
+        here.answer(key, FLASH, DEAD)
+    assert key.retired
+
+
+def test_a_key_that_is_called_dead_once_rests_two_seconds(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     dead, living = here.keys
     fresh = here.answer(dead, FLASH, DEAD)
     assert fresh is not None
-    assert fresh.reason == "suspended"
+    assert (fresh.reason, fresh.strikes, dead.state(clock())) == ("suspended", 1, "benched")
     assert {here.pick(FLASH) for _ in range(50)} == {living}
     assert {here.pick(PRO) for _ in range(50)} == {living}
+    clock.turn(1.999)
+    assert {here.pick(FLASH) for _ in range(50)} == {living}
+    clock.turn(0.001)
+    assert {here.pick(FLASH) for _ in range(50)} == {living, dead}
 
 
-def test_a_key_is_retired_once_however_many_calls_find_it_dead(clock: TurnedClock) -> None:
-    here = rotator(clock)
-    assert here.answer(here.keys[0], FLASH, DEAD) is not None
-    assert here.answer(here.keys[0], PRO, DEAD) is None
+def test_a_key_that_is_called_dead_again_and_again_rests_longer_every_time(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    dead = here.keys[0]
+    for strikes, rest in enumerate([2, 10, 60, 600, 3600, DAY, DAY], 1):
+        fresh = here.answer(dead, FLASH, DEAD)
+        assert fresh is not None
+        assert fresh.strikes == strikes
+        assert fresh.benched_until - clock() == rest
+        assert (dead.retired is fresh) is (strikes >= 3)
+        if dead.retired:  # as the trial does when it begins
+            here.rest(dead, "retired", replace(fresh, benched_until=clock()))
+            here.release(dead, "retired")
+        clock.turn(rest)
+
+
+def test_calls_that_find_a_key_dead_while_it_rests_find_nothing_new(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    dead = here.keys[0]
+    calls = [here.call(dead, model, spends=True) for model in (FLASH, PRO, FLASH)]
+    assert here.apply(calls[0], DEAD) is not None
+    assert here.apply(calls[1], DEAD) is None
+    clock.turn(1.999)
+    assert here.apply(calls[2], DEAD) is None
+    assert dead.deaths == 1
+    assert dead.rests_until == pytest.approx(clock() + 0.001)
+
+
+def test_a_death_that_was_undone_is_no_strike_when_it_is_said_again_at_once(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    dead = here.keys[0]
+    here.answer(dead, FLASH, DEAD)
+    here.release(dead, "whole")
+    clock.turn(1)
+    fresh = here.answer(dead, FLASH, DEAD)
+    assert fresh is not None
+    assert (fresh.strikes, fresh.benched_until - clock()) == (1, 2)
+
+
+def test_a_key_that_is_served_a_model_is_not_dead_and_the_next_death_is_the_first(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    key = here.keys[0]
+    for seconds in (2, 10):
+        here.answer(key, FLASH, DEAD)
+        clock.turn(seconds)
+    for served in here.keys:
+        here.answer(served, FLASH, HEALTHY)
+    fresh = here.answer(key, FLASH, DEAD)
+    assert fresh is not None
+    assert fresh.strikes == 1
+
+
+def test_a_served_call_that_was_sent_before_a_death_does_not_undo_it(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    key = here.keys[0]
+    early = here.call(key, FLASH, spends=True)
+    clock.turn(1)
+    here.answer(key, FLASH, DEAD)
+    here.apply(early, HEALTHY)
+    assert key.deaths == 1
+    assert key.state(clock()) == "benched"
+
+
+def test_a_list_that_is_served_frees_a_retired_key_and_keeps_what_was_counted(clock: TurnedClock) -> None:
+    here = rotator(clock, 2)
+    key = here.keys[0]
+    retire(here, key, clock)
+    deaths = key.deaths
+    here.apply(here.call(key, "", spends=False), HEALTHY)
+    assert not key.retired
+    assert key.deaths == deaths
+    clock.turn(3600)
+    fresh = here.answer(key, FLASH, DEAD)
+    assert fresh is not None
+    assert key.retired is fresh
+    assert fresh.strikes == deaths + 1
+
+
+@pytest.mark.parametrize("apart", [1.0, 5.0, 90.0, 1000.0])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_when_all_keys_are_called_dead_they_are_retired_after_a_minute_however_often_they_are_asked(
+    clock: TurnedClock, count: int, apart: float
+) -> None:
+    here = rotator(clock, count)
+    began = clock()
+    while not here.dead:
+        assert clock() < began + 60 + 12 * count + 6 * apart * count
+        if key := here.pick(FLASH):
+            here.answer(key, FLASH, DEAD)
+        clock.turn(apart)
 
 
 def test_no_request_is_sent_with_a_retired_key(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.answer(here.keys[0], FLASH, DEAD)
+    retire(here, here.keys[0], clock)
     clock.turn(10 * DAY)
     assert [here.pick(model) for model in (FLASH, PRO, "")] == [None, None, None]
     assert here.dead
@@ -423,7 +517,7 @@ def test_no_request_is_sent_with_a_retired_key(clock: TurnedClock) -> None:
 def test_a_retired_key_comes_back_when_it_is_served(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
-    here.answer(key, FLASH, DEAD)
+    retire(here, key, clock)
     here.answer(key, "", HEALTHY)
     assert [here.pick(model) for model in (FLASH, PRO, FLASH)] == [key, key, key]
     assert here.usable
@@ -432,7 +526,7 @@ def test_a_retired_key_comes_back_when_it_is_served(clock: TurnedClock) -> None:
 
 def test_a_trial_that_is_refused_for_another_reason_is_no_success(clock: TurnedClock) -> None:
     here = rotator(clock)
-    here.answer(here.keys[0], FLASH, DEAD)
+    retire(here, here.keys[0], clock)
     here.answer(here.keys[0], FLASH, quota(1))
     clock.turn(10)
     assert here.pick(FLASH) is None
@@ -442,10 +536,10 @@ def test_a_trial_that_is_refused_for_another_reason_is_no_success(clock: TurnedC
 def test_nobody_waits_for_a_retired_key(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     dead, tired = here.keys
-    here.answer(dead, FLASH, DEAD)
+    retire(here, dead, clock)
     here.answer(tired, FLASH, quota(90_000))
-    assert here.ready_at(FLASH) == pytest.approx(clock() + 90_000)
-    here.answer(tired, FLASH, DEAD)
+    assert here.ready_at(FLASH) == clock() + 90_000
+    retire(here, tired, clock)
     assert here.ready_at(FLASH) is None
 
 
@@ -486,15 +580,15 @@ def test_a_key_that_rests_for_one_model_is_usable(clock: TurnedClock) -> None:
 
 def test_one_living_key_keeps_the_rotator_alive(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
-    here.answer(here.keys[0], FLASH, DEAD)
+    retire(here, here.keys[0], clock)
     assert (here.usable, here.dead) == (True, False)
-    here.answer(here.keys[1], FLASH, DEAD)
+    retire(here, here.keys[1], clock)
     assert (here.usable, here.dead) == (False, True)
 
 
 def test_a_repr_tells_the_state_and_no_secret(clock: TurnedClock) -> None:
     here = rotator(clock, 4)
-    here.answer(here.keys[0], FLASH, DEAD)
+    retire(here, here.keys[0], clock)
     here.answer(here.keys[1], FLASH, FORBIDDEN)
     here.answer(here.keys[2], FLASH, quota(60))
     assert repr(here) == "<Rotator 4 keys, 1 benched, 1 retired>"

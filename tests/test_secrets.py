@@ -56,9 +56,14 @@ def refusal(key: str) -> bytes:
     failure = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [quota]}
     retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}
     details = [info, failure, retry]
-    status = 429 if key == SPENT else 403
+    status, word = (429, "RESOURCE_EXHAUSTED") if key == SPENT else (403, "PERMISSION_DENIED")
     error = {
-        "error": {"code": status, "message": f"Consumer 'api_key:{key}' is refused.", "details": details}
+        "error": {
+            "code": status,
+            "status": word,
+            "message": f"Consumer 'api_key:{key}' is refused.",
+            "details": details,
+        }
     }
     return answer(status, json.dumps(error).encode(), ("X-Echo", key))
 

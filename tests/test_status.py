@@ -9,9 +9,15 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from proxycore.access import Admin
+from proxycore.census import Figures
 from proxycore.demo import Health, StandIn
+from proxycore.meter import Meter
+from proxycore.rotator import Judgement
+from proxycore.snapshot import snapshot
+from tests.cases_support import pool, target
 from tests.conftest import CLOCK, KEYS, Proxy, TurnedClock, proxy, until
 from tests.process import ROOT
+from tests.scripted import BARE, CALLER, Answer, Call, error
 from tests.wire import HOME, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -81,7 +87,7 @@ def test_without_any_key_only_this_host_sees_it(address: str, fields: dict[str, 
 
 
 async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
-    clock = TurnedClock()
+    clock = TurnedClock(1_800_007_200.0)  # two hours after Google's midnight
     standin = StandIn(
         {
             "AQ.fine": Health.healthy(),
@@ -97,6 +103,10 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
         for _ in range(40):
             assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
             clock.turn(0.01)
+        dead = next(key for key in here.app.rotator.keys if key.name == "dead")
+        while not dead.retired:  # that it is dead is proved when it is said again and again
+            assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
+            clock.turn(0.2)
         content = await status(here)
     await standin.stop()
     shown = by_name(content)
@@ -108,7 +118,7 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
         "off": "benched",
     }
     assert shown["off"]["bench"]["reason"] == "SERVICE_DISABLED"
-    assert shown["off"]["bench"]["until"] > content["time"] + 290
+    assert shown["off"]["bench"]["until"] > content["time"] + 240
     assert shown["two"]["project"] == "70001"
     two = shown["two"]["models"][MODEL]
     (quota,) = two["quotas"].values()
@@ -128,14 +138,101 @@ async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:
     keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(standin.keys)}
     async with proxy(standin.listen(), keys, MAX_WAIT="30") as here:
         waiting = [asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY)) for _ in range(3)]
-        await until(lambda: here.app.lines.waiting > 0)
+        await until(lambda: any(search.outage for search in here.app.rotator.searches.values()))
         content = await status(here)
         assert content["waiting"] > 0
         (outage,) = content["outages"]
         assert outage["model"] == MODEL
-        assert outage["thought"].startswith(f"many keys are refused alike for {MODEL}")
+        assert outage["thought"].startswith(f"upstream outage suspected for {MODEL}")
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         await until(lambda: here.app.lines.waiting == 0)
     await standin.stop()
+
+
+async def test_a_suspicion_is_shown_as_no_bench() -> None:
+    async with pool(2, lambda call: BARE if call.key == "1" else None, MAX_ATTEMPTS="1") as here:
+        async with asyncio.timeout(60):
+            while not here.upstream.of("1"):
+                await here.plain()
+        keys = by_name(await here.status())
+        assert {key["state"] for key in keys.values()} == {"ready"}
+        assert keys["1"]["bench"] is None
+        assert all(known["bench"] is None for known in keys["1"]["models"].values())
+
+
+async def test_a_request_that_is_at_fault_is_told_as_a_judgement_and_benches_nothing() -> None:
+    text = "poison <img src=x onerror=alert(1)>"
+    async with pool(5, lambda call: CALLER if call.has("poison") else None) as here:
+        await here.at_once(30)
+        got = await here.plain("gemini-2.5-flash", text, ("X-Request-Id", "the-one"))
+        assert got.status == 403
+        shown = await here.status()
+        (judgement,) = shown["judgements"]
+        assert shown["time"] - 60 < judgement.pop("time") <= shown["time"]
+        assert re.fullmatch(
+            r"not benched: the same request was refused by [345] projects?( while \d others? served)?",
+            judgement.pop("why"),
+        )
+        assert judgement == {"model": MODEL, "reason": "permission denied", "id": "the-one"}
+        assert await here.rests() == {}
+
+
+async def test_what_only_a_key_may_not_is_shown_and_released_as_it_is_shown() -> None:
+    lane = f"{MODEL}+google_search"
+    search = {"contents": [{"parts": [{"text": "hi"}]}], "tools": [{"google_search": {}}]}
+    async with pool(
+        2, lambda call: CALLER if call.key == "1" and call.has("google_search") else None
+    ) as here:
+        async with asyncio.timeout(60):
+            while not here.upstream.of("1"):
+                assert (await here.ask("POST", target(), search)).status == 200
+        known = by_name(await here.status())["1"]["models"][lane]
+        assert known["bench"]["reason"] == "permission denied"
+        assert (known["quotas"], known["today"]) == ({}, None)
+        done = await here.act(action="release", key="1", model=lane)
+        assert json.loads(done.body)["message"] == f"Key 1 is released for {lane}."
+        assert await here.rests() == {}
+
+
+@pytest.mark.parametrize(
+    ("page", "origin"),
+    [
+        ("https://mine.example/a", "https://mine.example"),
+        ("", "(no origin)"),
+        ("<script>alert(1)</script>__proto__", "<script>alert(1)</script>__proto__"),
+    ],
+)
+async def test_pages_that_a_key_is_not_for_are_shown_and_released_as_they_are_shown(
+    page: str, origin: str
+) -> None:
+    words = "Requests from referer https://mine.example/ are blocked."
+    refused = error(403, "PERMISSION_DENIED", words)
+    fields = (("Content-Type", "application/json"), *((("Referer", page),) if page else ()))
+
+    def script(call: Call) -> Answer | None:
+        return refused if call.key == "1" else None
+
+    async with pool(2, script) as here:
+        async with asyncio.timeout(60):
+            while not here.upstream.of("1"):
+                assert (await here.plain(MODEL, "hi", *fields)).status == 200
+        key = by_name(await here.status())["1"]
+        assert (key["state"], key["bench"], key["models"]) == ("ready", None, {})
+        assert key["origins"][origin]["reason"] == "API_KEY_HTTP_REFERRER_BLOCKED"
+        assert (await here.act(action="release", key="1", origin=["a list"])).status == 400
+        done = await here.act(action="release", key="1", origin=origin)
+        assert json.loads(done.body)["message"] == f"Key 1 is released for {origin}."
+        assert by_name(await here.status())["1"]["origins"] == {}
+
+
+async def test_judgements_of_all_workers_are_told_in_their_order() -> None:
+    async with proxy(NOBODY, KEYS, CLOCK) as here:
+        mine, theirs, began = here.app.meter, Meter(CLOCK), CLOCK()
+        theirs.gauges = mine.gauges
+        for n in range(30):
+            (mine, theirs)[n % 2].judged(Judgement(began + n, MODEL, "permission denied", "why", str(n)))
+        processes = json.loads(json.dumps([theirs.now(), mine.now()]))
+        shown = snapshot(here.app.rotator, Figures(mine.tally, processes), CLOCK, str)["judgements"]
+        assert [one["id"] for one in shown] == [str(n) for n in range(10, 30)]

@@ -142,20 +142,19 @@ async def test_a_worker_that_is_killed_takes_only_its_own_streams_and_is_replace
 
 
 async def test_what_the_others_know_is_known_to_a_worker_that_takes_a_place(tmp_path: Path) -> None:
-    spent = (
-        b'{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "Consumer has been suspended."}}'
-    )
-    async with RawUpstream(always(answer(403, spent))) as upstream:
+    disabled = b"""{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "It is disabled.",
+        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"}]}}"""
+    async with RawUpstream(always(answer(403, disabled))) as upstream:
         with program(folder=tmp_path, environment=environment(upstream)) as started:
             port = await ready(started)
-            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 401
-            await all_know(port, b'"state": "retired"')
+            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 403
+            await all_know(port, b'"state": "benched"')
             assert len(upstream.seen) == 2
             before = workers(started)
             for pid in before:
                 os.kill(pid, signal.SIGKILL)
             await until(lambda: len(workers(started)) == 2 and not set(before) & set(workers(started)))
-            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 401
+            assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 429
             assert len(upstream.seen) == 2
 
 

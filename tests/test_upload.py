@@ -165,10 +165,13 @@ async def test_an_upload_address_allows_no_new_upload(fields: tuple[tuple[str, s
         assert (got.status, len(standin.calls)) == (401, 1)
 
 
+MISSING = b'{"error": {"code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND"}}'
+
+
 async def test_an_upload_of_before_a_restart_goes_on_with_a_credential() -> None:
     def strangers(seen: Seen, writer: asyncio.StreamWriter) -> Awaitable[None]:
         known = seen.key == KEYS["GOOGLE_API_KEY_2"]
-        return always(answer(200) if known else answer(404, b'{"error": {"code": 404}}'))(seen, writer)
+        return always(answer(200) if known else answer(404, MISSING))(seen, writer)
 
     query, target = ("X-Goog-Upload-Command", "query"), FILES + "?upload_id=from-before"
     async with RawUpstream(strangers) as upstream, proxy(upstream.url, KEYS | LOCKED) as here:

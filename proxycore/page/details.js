@@ -61,25 +61,32 @@ export class Details {
   }
 
   showModels() {
-    const models = this.key.models, names = Object.keys(models);
+    const known = new Map(Object.entries(this.key.models).map(([model, one]) => [`model ${model}`, { model, ...one }]));
+    for (const [origin, bench] of Object.entries(this.key.origins)) known.set(`origin ${origin}`, { origin, bench });
+    const names = [...known.keys()];
     this.table.hidden = !names.length;
     this.nothing.hidden = names.length > 0;
     put(this.nothing, say("nothingKnown"));
     MODEL_COLUMNS.forEach((name, at) => put(this.head[at], say(name)));
-    keep(this.rows, this.models, names, (model) => new Model(model, this.button("release", model)));
-    for (const [model, row] of this.models) row.show(models[model]);
+    keep(this.rows, this.models, names, (name) => this.row(known.get(name)));
+    for (const [name, row] of this.models) row.show(known.get(name));
   }
 
-  button(action, model = null) {
+  row({ model, origin }) {
+    return new Model(model ?? origin, this.button("release", model === undefined ? { origin } : { model }));
+  }
+
+  button(action, about = {}) {
+    const name = about.model ?? about.origin;
     const one = make("button");
     one.type = "button";
-    one.dataset.action = model ? `${action} ${model}` : action;
-    one.addEventListener("click", () => this.ask(action, this.key.name, model));
+    one.dataset.action = name ? `${action} ${name}` : action;
+    one.addEventListener("click", () => this.ask(action, this.key.name, about));
     return one;
   }
 }
 
-/** What is known of a key for one model: a row of the table in its details. */
+/** What is known of a key for one model, or one origin of pages: a row of the table in its details. */
 class Model {
   constructor(name, release) {
     this.name = name;
@@ -96,7 +103,7 @@ class Model {
     this.element = make("tr", "", head, state, this.quotas, make("td", "", this.today.element));
   }
 
-  show({ bench, quotas, today }) {
+  show({ bench, quotas = {}, today = null }) {
     const rests = runs(bench), state = rests ? "benched" : "ready";
     put(this.badge, say(state));
     this.badge.dataset.state = state;

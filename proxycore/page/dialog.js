@@ -29,9 +29,10 @@ export class Ask {
     this.minutes.addEventListener("input", () => { this.times.querySelector("[value=own]").checked = true; });
   }
 
-  /** Asks whether to do this to a key, or to a key and one of its models. */
-  open(action, key, model) {
-    this.order = { action, key, ...(model ? { model } : {}) };
+  /** Asks whether to do this to a key, or only for one `model` or `origin` of pages. */
+  open(action, key, about = {}) {
+    const model = about.model ?? about.origin;
+    this.order = { action, key, ...about };
     this.from = document.activeElement;
     const [title, text, yes] = TEXTS[action];
     put(document.getElementById("ask-title"), say(model ? "releaseModelTitle" : title, { name: key, model }));

@@ -12,10 +12,10 @@ export function stateOf(key) {
   return key.state === "benched" && runs(key.bench) ? "benched" : "ready";
 }
 
-/** The models for which it rests, the first to end first: pairs of name and bench. */
+/** What it rests for, models and origins of pages, the first to end first: pairs of name and bench. */
 export const restingModels = (key) =>
-  Object.entries(key.models).filter(([, known]) => runs(known.bench)).map(([model, known]) => [model, known.bench])
-    .sort((one, other) => one[1].until - other[1].until);
+  [...Object.entries(key.models).map(([model, known]) => [model, known.bench]), ...Object.entries(key.origins)]
+    .filter(([, bench]) => runs(bench)).sort((one, other) => one[1].until - other[1].until);
 
 /** What holds it back first of all: its own bench, else that of the model which ends first, else null. */
 export function holds(key) {
@@ -35,8 +35,8 @@ export function passes(key, filter) {
 /** Whether all words of a search are somewhere in it. */
 export function matches(key, words) {
   if (!words.length) return true;
-  const benches = [key.bench, ...Object.values(key.models).map((known) => known.bench)].filter(Boolean);
-  const texts = [key.name, key.project ?? "", stateOf(key), ...Object.keys(key.models)];
+  const benches = [key.bench, ...Object.values(key.models).map((known) => known.bench), ...Object.values(key.origins)].filter(Boolean);
+  const texts = [key.name, key.project ?? "", stateOf(key), ...Object.keys(key.models), ...Object.keys(key.origins)];
   for (const bench of benches) texts.push(bench.reason, reason(bench.reason));
   const text = texts.join("\n").toLowerCase();
   return words.every((word) => text.includes(word));

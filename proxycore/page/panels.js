@@ -1,7 +1,9 @@
-/** What is around the table of keys: figures, outages, open streams, clients. */
+/** What is around the table of keys: figures, outages, decisions, open streams, clients. */
 
-import { ago, bytes, clock, duration, make, now, number, percent, put } from "./format.js";
-import { say, thought } from "./words.js";
+import { ago, bytes, clock, duration, make, moment, now, number, percent, put } from "./format.js";
+import { say, thought, whyOf } from "./words.js";
+
+const DECISIONS = 5; // that are shown
 
 /** The figures of now and since the start. */
 export function tiles(list, status) {
@@ -39,6 +41,15 @@ export function outages(place, status) {
     if (!place.children[at]) place.append(make("p", "outage", make("strong"), make("span")));
     [say("outage"), text].forEach((said, part) => put(place.children[at].children[part], said));
   });
+}
+
+/** Requests that were found to be at fault for what keys refused, the newest first; nothing if there are none. */
+export function judgements(section, status) {
+  const rows = status.judgements.slice(-DECISIONS).reverse().map((one) => [
+    moment(one.time), one.model, [whyOf(one), one.model],
+  ]);
+  section.hidden = !rows.length;
+  fill(section.querySelector("table"), "judgements", ["time figure", "model middle", "decision"], rows, "");
 }
 
 /** The streams and Live sessions that are open. */

@@ -5,7 +5,7 @@ import { Ask } from "./dialog.js";
 import { Feed } from "./feed.js";
 import { moment, now, put, setClock } from "./format.js";
 import { Keys } from "./keys.js";
-import { clients, outages, streams, tiles } from "./panels.js";
+import { clients, judgements, outages, streams, tiles } from "./panels.js";
 import { say, speak, spoken, translate } from "./words.js";
 
 const here = (id) => document.getElementById(id);
@@ -39,6 +39,7 @@ function show(id, text) {
 function panels(status) {
   tiles(here("tiles"), status);
   outages(here("outages"), status);
+  judgements(here("judgements"), status);
   streams(here("streams"), status);
   clients(here("clients"), status);
   draw(here("chart"), status.history);

@@ -37,6 +37,7 @@ const ENGLISH = {
   shown: "{shown} of {total}, the oldest first", open: "Open", lastSeen: "Last seen", noClients: "Nobody has asked yet.",
   never: "never", justNow: "just now", openToAll: "(without a key)", keysShown: "{shown} of {total}",
   counts: "{ready} ready, {resting} resting, {retired} retired", outage: "Outage", nextTrial: "next try in {time}", sortBy: "Sort by {name}",
+  judgements: "Recent decisions", time: "Time", decision: "Decision",
 };
 
 const CHINESE = {
@@ -48,7 +49,7 @@ const CHINESE = {
   connecting: "正在连接…", live: "实时", lostShort: "连接已断开",
   lost: "与代理的连接已断开。以下为 {time} 时的数据；正在重新连接。", found: "已重新连接。",
   now: "当前", hour: "最近一小时", keys: "密钥", search: "搜索", searchHint: "搜索名称、项目、模型、原因",
-  show: "显示", all: "全部", ready: "可用", resting: "休息中", benched: "停用", retired: "退役",
+  show: "显示", all: "全部", ready: "可用", resting: "冷却中", benched: "冷却中", retired: "已失效",
   keysCaption: "各 Gemini API 密钥及其状态", noneFound: "没有符合条件的密钥。",
   streams: "打开的流", clients: "客户端", howLong: "多长时间？", minute1: "1 分钟", minutes10: "10 分钟",
   hour1: "1 小时", day1: "1 天", ownTime: "分钟数：", cancel: "取消",
@@ -60,20 +61,21 @@ const CHINESE = {
   chartNothing: "最近一小时没有请求。",
   chartMinute: "{time}：{requests} 个请求，{refusals} 次被拒绝，首字节 {first}",
   legendRequests: "每分钟请求（最多 {most}）", legendRefusals: "被 Google 拒绝的调用", legendFirst: "首字节中位数（最长 {most}）",
-  name: "密钥", project: "项目", state: "状态", why: "休息原因", ends: "剩余", successes: "成功",
+  name: "密钥", project: "项目", state: "状态", why: "冷却原因", ends: "剩余", successes: "成功",
   s429: "429", s403: "403", s5xx: "5xx", lastUsed: "最近使用", model: "模型", quotas: "剩余配额", today: "今日剩余",
   more: "密钥 {name} 的详情", strikes: "连续 {count} 次", at: "{time}",
-  modelsRest: "{count} 个模型休息中", modelRests: "{model} 休息中", nothingKnown: "没有模型休息，也尚未得知配额。",
+  modelsRest: "{count} 个模型冷却中", modelRests: "{model} 冷却中", nothingKnown: "没有模型在冷却，也尚未得知配额。",
   leftOf: "{left} / {total}", learning: "至多 {total}，学习中", per: "每 {time}", until: "至 {time}",
-  tryNow: "立即测试", restIt: "让其休息…", release: "解除", releaseFor: "解除 {model}",
+  tryNow: "立即测试", restIt: "冷却…", release: "解除", releaseFor: "解除 {model}",
   tryTitle: "立即测试密钥 {name}？", tryText: "将向 Google 查询一个模型的名称，不消耗配额，并按其应答处理。",
-  restTitle: "让密钥 {name} 休息？", restText: "在此期间不再分配新请求，进行中的请求继续。",
-  releaseTitle: "解除密钥 {name}？", releaseText: "立即重新分配请求。如果 Google 再次拒绝，它会再次休息。",
+  restTitle: "冷却密钥 {name}？", restText: "在此期间不再分配新请求，进行中的请求继续。",
+  releaseTitle: "解除密钥 {name}？", releaseText: "立即重新分配请求。如果 Google 再次拒绝，它会再次冷却。",
   releaseModelTitle: "为 {model} 解除密钥 {name}？", doing: "正在执行…", failedAction: "未能完成：{reason}",
   kind: "类型", stream: "流", liveKind: "Live", client: "客户端", key: "密钥", age: "时长", sent: "字节", noStreams: "没有打开的流。",
   shown: "{total} 个中的 {shown} 个，最早的在前", open: "进行中", lastSeen: "最近出现", noClients: "还没有请求。",
   never: "从未", justNow: "刚刚", openToAll: "（无密钥）", keysShown: "{shown} / {total}",
-  counts: "{ready} 可用，{resting} 休息中，{retired} 退役", outage: "故障", nextTrial: "{time} 后再试", sortBy: "按{name}排序",
+  counts: "{ready} 可用，{resting} 冷却中，{retired} 已失效", outage: "故障", nextTrial: "{time} 后再试", sortBy: "按{name}排序",
+  judgements: "最近的判断", time: "时间", decision: "判断",
 };
 
 const REASONS = {
@@ -81,8 +83,13 @@ const REASONS = {
   "refused without a reason": "被拒绝，未说明原因", "permission denied": "没有权限",
   "suspended or leaked": "已被暂停或泄露", "API key not valid or expired": "密钥无效或已过期",
   "the key is not accepted": "密钥不被接受", "no credit or spending cap reached": "余额不足或已达消费上限",
-  "by hand": "手动", SERVICE_DISABLED: "服务未启用", API_KEY_SERVICE_BLOCKED: "密钥不允许使用此服务",
+  "token quota spent": "token 配额已用完", "spending too fast": "消费过快",
+  "the project is denied access": "项目被拒绝访问", "not for this billing country": "结算国家或地区受限",
+  "this address is not served": "此地址所在地区不受支持", "the upstream's trouble": "上游出现故障",
+  "the upstream timed out": "上游超时", "by hand": "手动", SERVICE_DISABLED: "服务未启用", API_KEY_SERVICE_BLOCKED: "密钥不允许使用此服务",
   API_KEY_HTTP_REFERRER_BLOCKED: "来源网址受限", API_KEY_IP_ADDRESS_BLOCKED: "IP 地址受限",
+  API_KEY_ANDROID_APP_BLOCKED: "Android 应用受限", API_KEY_IOS_APP_BLOCKED: "iOS 应用受限",
+  ACCESS_TOKEN_TYPE_UNSUPPORTED: "不接受此类令牌", CONSUMER_INVALID: "密钥所属的项目无效",
 };
 
 let language = remembered();
@@ -110,16 +117,25 @@ export function thought(outage) {
   if (language !== "zh") return outage.thought;
   const where = outage.model ? `（${outage.model}）` : "";
   if (outage.reason === "this address is not served") return "Google 不为此服务器地址所在的地区提供服务：请设置 UPSTREAM_PROXY";
-  if (outage.reason === "the upstream's trouble") return `上游出现故障${where}：恢复之前，每个请求只尝试一次`;
-  return `许多密钥以同样的方式被拒绝${where}（${reason(outage.reason)}）：很可能是此服务器的地址或 Google 自身的问题，因此不让任何密钥休息，每次只用一个请求试探`;
+  if (outage.next_trial === null) return `上游出现故障${where}：只返回服务器错误，没有任何请求成功`;
+  return `疑似上游故障${where}：所有项目都以同样的方式被拒绝（${reason(outage.reason)}），没有一个成功；不因此冷却任何密钥，每次只用一个请求试探`;
+}
+
+/** Why a request was found to be at fault, and no key; the server's own words are English. */
+export function whyOf(judgement) {
+  const told = / refused by (\d+) projects?(?: while (\d+) others? served)?$/.exec(judgement.why);
+  if (language !== "zh" || !told) return `${judgement.why} (${reason(judgement.reason)})`;
+  const others = told[2] ? `，而其他 ${told[2]} 个项目正常响应` : "";
+  return `未冷却任何密钥：同一请求被 ${told[1]} 个项目拒绝${others}（${reason(judgement.reason)}）`;
 }
 
 /** What came of an action; the server's own words are English. */
 export function outcome(order, answer) {
   if (language !== "zh") return answer.message;
   const who = `密钥 ${order.key}`, why = answer.key?.bench ? `：${reason(answer.key.bench.reason)}` : "";
-  if (order.action === "rest") return `${who} 将休息 ${order.seconds} 秒。`;
-  if (order.action === "release") return order.model ? `${who} 已为 ${order.model} 解除。` : `${who} 已解除。`;
+  if (order.action === "rest") return `${who} 将冷却 ${order.seconds} 秒。`;
+  const about = order.model ?? order.origin;
+  if (order.action === "release") return about ? `${who} 已为 ${about} 解除。` : `${who} 已解除。`;
   return { true: `${who} 已测试，可以使用。`, false: `${who} 已测试，被拒绝${why}。`, null: `${who} 未能得出结果：${answer.message}` }[answer.accepted];
 }
 

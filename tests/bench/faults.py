@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from statistics import median
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Asked, Health, StandIn
 from tests.bench.machine import free_port, running
 from tests.redis_server import RedisServer, redis_server
 from tests.wire import Client, Got, ask, connect
@@ -61,7 +61,7 @@ async def rests(client: Client, name: str) -> bool:
 async def told(standin: StandIn, asked: int, others: list[Client]) -> float:
     """Seconds from a refusal of a key, got through the port `asked`, until all `others` rest it."""
     secrets = list(standin.keys)
-    name = next(n for n, secret in enumerate(secrets) if standin.keys[secret].refusal(secret, "", 0) is None)
+    name = next(n for n, secret in enumerate(secrets) if standin.keys[secret].refusal(Asked(secret)) is None)
     standin.keys[secrets[name]] = Health.service_disabled()
     standin.calls.clear()
     while not (refused := [call for call in standin.calls if call.status == 403]):

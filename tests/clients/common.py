@@ -90,7 +90,7 @@ async def pool(healths: Mapping[str, Health] = POOL) -> AsyncIterator[Pool]:
     """The proxy before a stand-in with these keys; what clients block in has to run in a thread."""
     standin = StandIn(healths)
     try:
-        async with proxy(standin.listen(), keys_of(standin)) as here:
+        async with proxy(standin.listen(), keys_of(standin), MAX_WAIT="10") as here:
             here.app.rotator._random = Unlucky()
             yield Pool(here.url, standin)
         assert any(call.status >= 400 for call in standin.calls), "no key failed, so nothing was shown"

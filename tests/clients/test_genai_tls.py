@@ -5,9 +5,12 @@ import contextlib
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.genai import types
+from google.genai.client import AsyncClient
+from google.genai.interactions import Interaction, InteractionWebSocketConnection
 from google.genai.live import AsyncSession
 
 from proxycore.demo import StandIn
@@ -20,6 +23,7 @@ TIMES = 5
 pytestmark = [
     pytest.mark.usefixtures("io_loop"),
     pytest.mark.filterwarnings("ignore::google.genai.errors.ExperimentalWarning"),  # tokens are, they say
+    pytest.mark.filterwarnings("ignore:Live Interactions usage"),  # so are these
 ]
 
 
@@ -110,3 +114,55 @@ async def test_uploads_go_on_at_an_address_with_tls(tmp_path: Path, monkeypatch:
             file = await client.files.upload(file=content, config={"mime_type": "text/plain"})
             answer = await client.models.generate_content(model=MODEL, contents=[file, PROMPT])
             assert PROMPT in known(answer.text)
+
+
+async def interaction(client: AsyncClient) -> str:
+    """The id of a new one."""
+    made = await client.interactions.create(model=MODEL, input=PROMPT)
+    assert isinstance(made, Interaction)
+    return known(made.id)
+
+
+async def hear_event(connection: InteractionWebSocketConnection, kind: str) -> Any:  # noqa: ANN401 - the SDK's
+    """The next event of this kind."""
+    async for event in connection.receive():
+        if event.event_type == kind:
+            return event
+    raise AssertionError(f"no {kind} came")
+
+
+async def talk(client: AsyncClient, number: str) -> None:
+    """Goes on with an interaction, says something, and hears it said back."""
+    async with client.interactions.connect(id=number) as connection:
+        assert (await hear_event(connection, "interaction.connected")).interaction_id == number
+        await connection.send(PROMPT)
+        assert PROMPT in (await hear_event(connection, "step.delta")).delta.text
+        await connection.complete()
+        assert await hear_event(connection, "interaction.completed")
+
+
+async def test_a_live_interaction_goes_on_with_the_key_that_owns_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
+        for _ in range(TIMES):
+            number = await interaction(client)
+            owner = here.standin.calls[-1].key
+            await talk(client, number)
+            assert here.standin.calls[-1].key == owner
+
+
+async def test_a_token_of_an_interaction_opens_it_and_nothing_of_ours_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
+        for _ in range(TIMES):
+            number = await interaction(client)
+            token = known((await client.interactions.auth_tokens.create(number)).auth_token)
+            async with async_client_of(here.url, key=token) as stranger:
+                await talk(stranger, number)
+            call = here.standin.calls[-1]
+            sent = call.target + str(call.headers)
+            assert token in sent
+            assert not any(key in sent for key in here.standin.keys)
+            await client.interactions.auth_tokens.delete(number, token)

@@ -1,0 +1,62 @@
+"""Lanes: what Google counts quotas for, apart from the project. Pure.
+
+    gemini-2.5-flash                      a model
+    gemini-2.5-flash:cachedContents       a method of it that has quotas of its own
+    gemini-2.5-flash+google_search        a tool: the model's quotas, and refusals of its own
+
+A lane is a string, so that it can be shown and told to other processes as it is.
+"""
+
+import re
+
+_METHODS = re.compile(
+    r":(countTokens|batchGenerateContent|asyncBatchEmbedContent)$|/(cachedContents)$", re.ASCII
+)
+# Tools that the model's free tier may be without (ai.google.dev/gemini-api/docs/pricing), as natives of
+# `tools` and as types of it (Interactions).
+_TOOL = re.compile(
+    rb'"(google_?search(?:_?retrieval)?|google_?maps|url_?context|code_?execution|file_?search|computer_?use)"'
+    rb"\s{0,16}(:|[,}\]])",
+    re.IGNORECASE,
+)
+_TOOLS = b'"tools"'
+_SEARCHED = 64 * 1024  # bytes after the member's name
+_WORDS = {
+    "googlesearch": "google_search",
+    "googlesearchretrieval": "google_search",
+    "googlemaps": "google_maps",
+    "urlcontext": "url_context",
+    "codeexecution": "code_execution",
+    "filesearch": "file_search",
+    "computeruse": "computer_use",
+}
+
+
+def lane_of(model: str, path: str, body: bytes | bytearray) -> str:
+    """The lane of a request for this model (empty: none) with this path and body."""
+    if not model:
+        return ""
+    if method := _METHODS.search(path):
+        return f"{model}:{method[1] or method[2]}"
+    tool = _tool_in(body)
+    return f"{model}+{tool}" if tool else model
+
+
+def model_of(lane: str) -> str:
+    """The model of a lane."""
+    return re.split(r"[:+]", lane, maxsplit=1)[0] if ":" in lane or "+" in lane else lane
+
+
+def counted_as(lane: str) -> str:
+    """The lane whose quotas a request of this one spends."""
+    return lane.partition("+")[0] if "+" in lane else lane
+
+
+def _tool_in(body: bytes | bytearray) -> str:
+    """The first tool of Google's own that a request has; empty if it has none."""
+    at = body.find(_TOOLS)
+    if at < 0:
+        return ""
+    # In a text the quotation mark at the end of a name would be escaped.
+    found = _TOOL.search(body, at, at + _SEARCHED)
+    return _WORDS[found[1].decode().lower().replace("_", "")] if found else ""

@@ -1,0 +1,84 @@
+"""What a request came to that no key served: which of the upstream's answers is for the client, if any. Pure.
+
+An answer that says something of the request itself is the client's. Where every key was refused alike, the
+upstream's last answer is. Where quotas are merely spent it is the proxy's own, since that knows when a key is
+back; so it is where keys were refused for different reasons.
+"""
+
+import json
+from typing import Any
+
+from proxycore.attempt import UpstreamError
+from proxycore.coding import decode
+from proxycore.headers import values_of
+from proxycore.kept import Kept
+from proxycore.verdict import STRANGER, Rest, Then, Verdict
+
+Answer = Kept | UpstreamError
+"""What an attempt came to that was not committed."""
+
+_ABOUT_REQUEST = frozenset({Then.COMPARE, Then.ENTITLED, Then.TOKENS})
+_MOST_DETAILS = 8
+_LONGEST_DETAILS = 4096  # characters
+_OUR_OWN = ("RetryInfo", "Help")  # details that the proxy's own answer has, or needs not
+
+
+class Outcome:
+    """Takes note of the answers to one request. `decided` says that the last one is for the client."""
+
+    def __init__(self) -> None:
+        self.last: Answer | None = None
+        self.decided = False
+        self.words = ""  # Google's last reason
+        self._about_request: Answer | None = None
+        self.disowned: Answer | None = None  # what a key said that does not know the resource
+        self._reasons: set[str] = set()
+        self._spent = False
+
+    def note(self, verdict: Verdict, answer: Answer) -> None:
+        """An attempt came to this."""
+        self.last = answer
+        self.words = verdict.words or self.words
+        self._reasons.add(verdict.reason)
+        self._spent |= verdict.then is Then.FAILOVER and verdict.rest is Rest.MODEL
+        if verdict.then in _ABOUT_REQUEST:
+            self._about_request = answer
+        if verdict is STRANGER:
+            self.disowned = answer
+        elif verdict.then is Then.RETRY:
+            self._about_request = answer
+
+    def end(self, owner_may_rest: bool) -> None:
+        """No other key can be asked. `owner_may_rest`: one that was not asked may own the resource."""
+        if self.disowned and not owner_may_rest:
+            self.last, self.decided = self.disowned, True
+
+    @property
+    def answer(self) -> Answer | None:
+        """The upstream's answer that is for the client; None if it is to be the proxy's own."""
+        if self.decided or self.last is None:
+            return self.last
+        if self._about_request:
+            return self._about_request
+        if self._spent or self.disowned:
+            return None
+        return self.last if len(self._reasons) == 1 else None
+
+    def details(self) -> list[dict[str, Any]]:
+        """The upstream's details of its last answer, less those that the proxy's own has. Not redacted."""
+        if not isinstance(self.last, Kept):
+            return []
+        plain = decode(self.last.body or b"", values_of(self.last.head.fields, "content-encoding"))
+        try:
+            document = json.loads(plain or b"")
+        except (ValueError, RecursionError):
+            return []
+        error = document[0] if isinstance(document, list) and document else document
+        error = error.get("error") if isinstance(error, dict) else None
+        told = error.get("details") if isinstance(error, dict) else None
+        details = [one for one in told[:_MOST_DETAILS] if _is_fit(one)] if isinstance(told, list) else []
+        return details if len(json.dumps(details)) <= _LONGEST_DETAILS else []
+
+
+def _is_fit(detail: object) -> bool:
+    return isinstance(detail, dict) and not str(detail.get("@type", "")).endswith(_OUR_OWN)

@@ -1,0 +1,75 @@
+"""A client's messages until its session has begun, kept so that another upstream session can have them, too.
+
+    kept     each new message goes to whichever session is being set up
+    over     the session has begun: what was kept goes to it, and what comes later is not kept
+
+Who puts messages in waits while it is full, so that a client can't make much be kept.
+"""
+
+import asyncio
+
+from websockets.asyncio.client import ClientConnection
+
+Message = str | bytes
+"""A WebSocket message: text, or binary data."""
+
+KEPT_BYTES = 1024 * 1024
+"""Bytes of messages that are kept before the next one has to wait; one message is kept whatever its size."""
+
+
+class Replay:
+    """The messages, in order.
+
+    `begun` is done with the first, `filled` when as much is kept as may be, `ended` when it is over.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[Message] = loop.create_future()
+        self.filled: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._messages: list[Message] = []
+        self._size = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether messages are not kept any more."""
+        return self.ended.done()
+
+    @property
+    def full(self) -> bool:
+        """Whether as much is kept as may be."""
+        return self.filled.done()
+
+    def put(self, message: Message) -> None:
+        """Keeps one more."""
+        self._messages.append(message)
+        self._size += len(message)
+        if not self.begun.done():
+            self.begun.set_result(message)
+        if self._size >= KEPT_BYTES and not self.filled.done():
+            self.filled.set_result(None)
+        self._changed.set()
+
+    def end(self) -> None:
+        """Keeps no more."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._changed.set()
+
+    async def send_to(self, connection: ClientConnection) -> None:
+        """Sends all messages, and those that are still to come until it is over.
+
+        Raises ConnectionClosed when the connection is.
+        """
+        sent = 0
+        while True:
+            while sent < len(self._messages):
+                await connection.send(self._messages[sent])
+                sent += 1
+            if self.over:
+                self._messages.clear()
+                return
+            self._changed.clear()
+            await self._changed.wait()

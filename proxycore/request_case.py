@@ -1,0 +1,21 @@
+"""Who asks, and for what: with which requests what keys say of one is compared. Pure."""
+
+from tornado.httputil import HTTPServerRequest
+
+from proxycore.attribution import Case
+from proxycore.record import Record
+
+_LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters; they are remembered
+
+
+def case_of(request: HTTPServerRequest, path: str, size: int, record: Record) -> Case:
+    """The case of a request with a body of so many bytes, for this path."""
+    name = path.rpartition(":")[2] if ":" in path else path.rpartition("/")[2]
+    page = request.headers.get("Referer") or request.headers.get("Origin") or ""
+    return Case(
+        client=record.client,
+        method=f"{request.method} {name[:_LONGEST_METHOD]}",
+        request=record.request_id,
+        size=size,
+        origin="/".join(page.split("/", 3)[:3])[:_LONGEST_ORIGIN],  # scheme, host and port (RFC 6454 §4)
+    )
