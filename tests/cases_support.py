@@ -209,6 +209,7 @@ async def _inside(
     url = settings.get("UPSTREAM_URL", upstream.url)
     others = {name: value for name, value in settings.items() if name != "UPSTREAM_URL"}
     async with proxy(url, secrets, Clock(now, lambda: now() + ahead), **others) as here:
+        here.app.rotator._random.seed(7)  # the same choices every time
         looks = asyncio.ensure_future(here.app.retrial.run())
         try:
             yield Pool(upstream, here.port)

@@ -137,7 +137,7 @@ def test_flags_go_to_the_program_and_anything_else_is_a_command(
 ) -> None:
     write_settings(tmp_path)
     with engine.run(*readme_commands()[1], *command.split(), folder=tmp_path) as container:
-        container.wait_for("The mock Gemini API has 7 keys")
+        container.wait_for("The mock Gemini API has 10 keys")
 
 
 def write_settings(folder: Path, **variables: str) -> None:
