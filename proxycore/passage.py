@@ -256,7 +256,7 @@ class Passage:
                 call := lines.take(self.lane, refused, self._only, spends=self._spends)
             ):
                 return call  # the trouble was no key's, so one that was used will do
-            if self.verdict.unknown:
+            if any(refusal.verdict.unknown for refusal in self._case.unentitled):
                 return None  # keys that rest would hardly know the model, either
             seconds = self._patience()
             call = await lines.wait(
