@@ -292,7 +292,7 @@ class Attribution:
         So it is when the same projects served other lanes meanwhile: then nothing is wrong with the way.
         """
         evidence = self.of(lane)
-        if not case.refusals or not self._alive_elsewhere(evidence, case):
+        if not self._alive_elsewhere(evidence, case):
             return False
         evidence.blame(case, now)
         return True

@@ -8,6 +8,7 @@ from proxycore.attribution import Attribution
 from proxycore.bench import Doubling
 from proxycore.benches import Benches
 from proxycore.clock import Clock
+from proxycore.judgement import JudgementReporter
 from proxycore.key import Key
 from proxycore.lane import counted_as
 from proxycore.search import Search
@@ -48,6 +49,7 @@ class Calls(Benches):
     ) -> None:
         super().__init__(keys, doublings, clock=clock, source=source)
         self.attribution = Attribution()
+        self.on_judgement: list[JudgementReporter] = []
         self.patience = patience
         self.alone = True  # whether nobody else uses these keys, as far as is known
         self.since = clock()  # when it began to know of calls

@@ -12,10 +12,11 @@ from proxycore.bench import NO_MODEL, NO_ORIGIN
 from proxycore.benches import KeyEvent
 from proxycore.choice import ALL
 from proxycore.clock import Clock
+from proxycore.judgement import Judgement
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.outage import Outage
-from proxycore.rotator import Judgement, Rotator
+from proxycore.rotator import Rotator
 from proxycore.search import Search
 
 _LEVELS = {

@@ -20,9 +20,9 @@ from typing import Any
 from proxycore.benches import KeyEvent
 from proxycore.family import NONE, OTHER, Families
 from proxycore.history import FIRST_BYTE_BOUNDS, History
+from proxycore.judgement import Judgement
 from proxycore.key import Key
 from proxycore.record import Record
-from proxycore.rotator import Judgement
 from proxycore.tally import Tally
 from proxycore.usage import Usage
 

@@ -16,16 +16,13 @@ A quota that a refusal told is *learned*: from then on the key rests before it w
 Pure: the clock and the random source come in.
 """
 
-import random
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable
 
 from proxycore.attribution import About, Case, Refusal
-from proxycore.bench import NO_MODEL, Bench, Doubling, bench_after
+from proxycore.bench import Bench, Doubling, bench_after
 from proxycore.benches import KeyEvent
 from proxycore.calls import Call, Calls
-from proxycore.clock import Clock
+from proxycore.judgement import Judgement
 from proxycore.key import Key, Project
 from proxycore.lane import counted_as, model_of
 from proxycore.search import Search
@@ -48,44 +45,8 @@ _PROVED_IN_SEARCH = 60.0  # seconds for which it is called so when all others ar
 _MANY_UNKNOWN = 8  # projects that are asked for a model that is said not to be there
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A request that was found to be at fault for what keys refused: when, for which lane, what, and why.
-
-    `request` is its id.
-    """
-
-    at: float
-    model: str
-    reason: str
-    why: str
-    request: str
-
-    def snapshot(self, clock: Clock) -> dict[str, Any]:
-        """What there is to know, as JSON has it, the time by the wall clock."""
-        return {
-            "time": clock.to_wall(self.at),
-            "model": self.model or NO_MODEL,
-            "reason": self.reason,
-            "why": self.why,
-            "id": self.request,
-        }
-
-
 class Rotator(Calls):
     """Extends the calls: what their answers say of the keys is put into effect."""
-
-    def __init__(
-        self,
-        keys: Iterable[Key],
-        doublings: dict[Backoff, Doubling],
-        *,
-        clock: Clock,
-        source: random.Random,
-        patience: float = 10.0,
-    ) -> None:
-        super().__init__(keys, doublings, clock=clock, source=source, patience=patience)
-        self.on_judgement: list[Callable[[Judgement], None]] = []
 
     def __repr__(self) -> str:
         now = self._clock()

@@ -14,10 +14,11 @@ from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.census import Figures
 from proxycore.clock import Clock
 from proxycore.history import last_hour
+from proxycore.judgement import Judgement
 from proxycore.key import Key
 from proxycore.meter import MOST_JUDGEMENTS, MOST_STREAMS
 from proxycore.outage import Outage
-from proxycore.rotator import Judgement, Rotator
+from proxycore.rotator import Rotator
 from proxycore.search import Search
 from proxycore.tally import Tally
 

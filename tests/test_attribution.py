@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from proxycore.attribution import About, Case
 from proxycore.bench import Doubling
+from proxycore.judgement import Judgement
 from proxycore.key import keys_of
-from proxycore.rotator import Judgement, Rotator
+from proxycore.rotator import Rotator
 from proxycore.verdict import HEALTHY, Backoff, Rest, Then, Verdict
 from tests.conftest import TurnedClock
 

@@ -12,8 +12,8 @@ from proxycore import judge, verdict
 from proxycore.bench import Bench
 from proxycore.control import BY_HAND
 from proxycore.demo import Health
+from proxycore.judgement import Judgement
 from proxycore.key import Key
-from proxycore.rotator import Judgement
 from proxycore.status import page_files
 from proxycore.verdict import PLACE, TIMED_OUT, TROUBLE, Rest, Verdict
 from tests.browser import needs_chromium, visit

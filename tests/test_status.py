@@ -11,8 +11,8 @@ from tornado.httputil import HTTPHeaders
 from proxycore.access import Admin
 from proxycore.census import Figures
 from proxycore.demo import Health, StandIn
+from proxycore.judgement import Judgement
 from proxycore.meter import Meter
-from proxycore.rotator import Judgement
 from proxycore.snapshot import snapshot
 from tests.cases_support import pool, target
 from tests.conftest import CLOCK, KEYS, Proxy, TurnedClock, proxy, until
