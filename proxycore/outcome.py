@@ -1,7 +1,7 @@
 """What a request came to that no key served: which of the upstream's answers is for the client, if any. Pure.
 
-An answer that says something of the request itself is the client's. Where every key was refused alike, the
-upstream's last answer is. Where quotas are merely spent it is the proxy's own, since that knows when a key is
+An answer that says something of the request itself is the client's, also if a key had a server error later.
+Where every key was refused alike, the upstream's last answer is. Where quotas are merely spent it is the proxy's own, since that knows when a key is
 back; so it is where keys were refused for different reasons.
 """
 
@@ -31,6 +31,7 @@ class Outcome:
         self.decided = False
         self.words = ""  # Google's last reason
         self._about_request: Answer | None = None
+        self._trouble: Answer | None = None  # the last server error
         self.disowned: Answer | None = None  # what a key said that does not know the resource
         self._reasons: set[str] = set()
         self._spent = False
@@ -46,7 +47,7 @@ class Outcome:
         if verdict is STRANGER:
             self.disowned = answer
         elif verdict.then is Then.RETRY:
-            self._about_request = answer
+            self._trouble = answer
 
     def end(self, owner_may_rest: bool) -> None:
         """No other key can be asked. `owner_may_rest`: one that was not asked may own the resource."""
@@ -58,8 +59,8 @@ class Outcome:
         """The upstream's answer that is for the client; None if it is to be the proxy's own."""
         if self.decided or self.last is None:
             return self.last
-        if self._about_request:
-            return self._about_request
+        if told := self._about_request or self._trouble:
+            return told
         if self._spent or self.disowned:
             return None
         return self.last if len(self._reasons) == 1 else None

@@ -48,6 +48,16 @@ def test_where_quotas_are_merely_spent_it_is_the_proxys_own() -> None:
     assert outcome(SPENT, DISABLED)[0].answer is None
 
 
+@pytest.mark.parametrize("verdict", [VAGUE, CALLER, NOT_ENTITLED, TOO_LARGE], ids=lambda v: v.reason)
+@pytest.mark.parametrize("trouble", [TROUBLE, TIMED_OUT], ids=lambda v: v.reason)
+def test_an_answer_about_the_request_is_shown_rather_than_a_server_error_before_or_after_it(
+    verdict: Verdict, trouble: Verdict
+) -> None:
+    for first, second, shown in ((verdict, trouble, 0), (trouble, verdict, 1)):
+        found, answers = outcome(first, second)
+        assert found.answer is answers[shown]
+
+
 def test_where_keys_were_refused_for_different_reasons_it_is_the_proxys_own() -> None:
     assert outcome(DISABLED, DEAD)[0].answer is None
 
