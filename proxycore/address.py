@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from proxycore.headers import Fields, without_credentials
+from proxycore.credentials import without_credentials
+from proxycore.fields import Fields
 
 ADDRESSES = frozenset({"location", "content-location"})
 """The fields that hold a URI reference (RFC 9110 §10.2.2, §8.7), in small letters."""

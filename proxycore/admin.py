@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client.exposition import choose_encoder
 from tornado.iostream import StreamClosedError
 
-from proxycore.access import AdminKey
+from proxycore.auth import AdminKey
 from proxycore.census import CensusError
 from proxycore.control import Control, ControlError
 from proxycore.metrics import Metrics

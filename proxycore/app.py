@@ -11,8 +11,8 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
-from proxycore.access import Admin, ClientKeys, Cors
 from proxycore.admin import Desk, MetricsHandler, SnapshotHandler
+from proxycore.auth import Admin, ClientKeys
 from proxycore.bench import Doubling
 from proxycore.body_budget import BodyBudget
 from proxycore.bulletin import Bulletin
@@ -20,10 +20,10 @@ from proxycore.census import Census
 from proxycore.chronicle import Chronicle
 from proxycore.clock import Clock
 from proxycore.control import Control
+from proxycore.cors import Cors
 from proxycore.credential_limiter import CredentialLimiter
 from proxycore.handler import CLIENT_SILENCE
 from proxycore.head_limit import LimitedConnection, LimitedServer
-from proxycore.headers import Redactor, with_former
 from proxycore.herald import Herald
 from proxycore.key import keys_of
 from proxycore.line import Lines
@@ -36,6 +36,7 @@ from proxycore.owners import Owners
 from proxycore.pages import LIST_PATHS
 from proxycore.passage import Pool
 from proxycore.paths import MISTAKEN, RELAYED
+from proxycore.redaction import Redactor, with_former
 from proxycore.relay import RelayHandler
 from proxycore.retrial import Retrial
 from proxycore.retry_budget import RetryBudget

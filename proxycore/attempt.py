@@ -22,8 +22,8 @@ from tornado.curl_httpclient import CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 
 from proxycore.feed import Feed
+from proxycore.fields import Field, Fields
 from proxycore.head import Head, HeadReader, MalformedError
-from proxycore.headers import Field, Fields
 from proxycore.held_body import HeldBody
 from proxycore.silence import Silence
 from proxycore.upstream import Upstream

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from tornado.httputil import HTTPHeaders
 
-from proxycore.headers import Field, query_values, without_credentials
+from proxycore.credentials import query_values, without_credentials
+from proxycore.fields import Field
 
 _PREFIX = "auth_tokens/"
 _PARAMETER = "access_token"

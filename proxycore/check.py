@@ -24,9 +24,10 @@ from proxycore.app import route_of
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.check_advice import UNREACHABLE, advice, is_known
 from proxycore.coding import decode
+from proxycore.credentials import credential
 from proxycore.error import GoogleError, read_error
-from proxycore.headers import Redactor, credential
 from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.redaction import Redactor
 from proxycore.settings import Settings
 from proxycore.upstream import Upstream
 from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Then, Verdict

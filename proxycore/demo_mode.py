@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from proxycore import log
 from proxycore.demo import StandIn, demo_keys
-from proxycore.headers import Redactor
 from proxycore.listener import reachable_host
+from proxycore.redaction import Redactor
 from proxycore.settings import Settings
 
 _LOOPBACK = {"127.0.0.1", "[::1]"}

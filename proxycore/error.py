@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from proxycore.coding import LARGEST
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 
 LONGEST_TOLD = 86400.0
 """Seconds that an answer can bench a key for: Google's longest quota window is a day."""

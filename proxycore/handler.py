@@ -15,8 +15,8 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from proxycore.credential_limiter import LONGEST_DELAY
+from proxycore.fields import Fields
 from proxycore.head_limit import fault_of
-from proxycore.headers import Fields
 from proxycore.log import logger
 from proxycore.record import Record
 from proxycore.silence import Silence

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxycore.headers import Fields, values_of
+from proxycore.fields import Fields, values_of
 
 # A name is a token (RFC 9110 §5.1). A proxy removes spaces before the colon (RFC 9112 §5.1). Only spaces
 # and tabs are space (RFC 9110 §5.6.3): Latin-1 has more, but they are the ends of UTF-8 characters.

@@ -19,7 +19,7 @@ from tornado import httputil
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from proxycore.connection import Connection, Server
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 from proxycore.log import logger
 
 LARGEST_HEAD = 64 * 1024

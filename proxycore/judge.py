@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 
 from proxycore.coding import decode
 from proxycore.error import GoogleError, Quota, read_error, read_opening, retry_after
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 from proxycore.sentences import Kind, Sentence, one_line, read_close, read_sentence
 from proxycore.verdict import (
     DAY,

@@ -7,8 +7,8 @@ from proxycore.affinity import Scope
 from proxycore.coding import LARGEST, Unfolding, decode
 from proxycore.error import read_opening
 from proxycore.head import Head
-from proxycore.headers import Redactor
 from proxycore.judge import judge, judge_error
+from proxycore.redaction import Redactor
 from proxycore.verdict import Verdict
 
 KEPT_BYTES = LARGEST

@@ -12,7 +12,7 @@ from itertools import islice
 from proxycore.affinity import COLLECTIONS, CONTINUATION, continuation_name
 from proxycore.coding import Unfolding
 from proxycore.failover import computes
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 
 # Calls that make something, or show it.
 _TEACHING = re.compile(

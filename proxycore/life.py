@@ -15,9 +15,9 @@ from proxycore.app import make_app
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
-from proxycore.headers import Redactor
 from proxycore.listener import Listener, ListenError, reachable_host
 from proxycore.log import logger
+from proxycore.redaction import Redactor
 from proxycore.replicas import Replicas
 from proxycore.settings import Settings, SettingsError
 from proxycore.settings_source import SettingsSource

@@ -13,8 +13,8 @@ from typing import Any
 
 from proxycore.affinity import Scope
 from proxycore.attempt import Attempt, Outgoing, UpstreamError, malformed
+from proxycore.credentials import credential
 from proxycore.failover import FEW
-from proxycore.headers import credential
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.lesson import Lesson, lesson_in

@@ -27,8 +27,9 @@ from proxycore.affinity import MOST_NAMES, Scope, session_steps
 from proxycore.attempt import UpstreamError
 from proxycore.auth_token import AuthToken
 from proxycore.closing import BROKEN_OFF, Closing, closing
+from proxycore.credentials import credential, without_credentials
+from proxycore.fields import upstream_fields
 from proxycore.handshake import handshake_fault, subprotocols_in
-from proxycore.headers import credential, upstream_fields, without_credentials
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.lesson import lesson_in

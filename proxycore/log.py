@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
-from proxycore.headers import Redactor
 from proxycore.log_writer import LogWriter
+from proxycore.redaction import Redactor
 
 logger = logging.getLogger("proxycore")
 

@@ -12,7 +12,8 @@ import json
 import re
 
 from proxycore.coding import Unfolding
-from proxycore.headers import Fields, Redactor, values_of
+from proxycore.fields import Fields, values_of
+from proxycore.redaction import Redactor
 
 LONGEST = 64 * 1024
 """Bytes that are held back at most; Google's errors have a few thousand."""

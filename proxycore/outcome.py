@@ -1,8 +1,8 @@
 """What a request came to that no key served: which of the upstream's answers is for the client, if any. Pure.
 
 An answer that says something of the request itself is the client's, also if a key had a server error later.
-Where every key was refused alike, the upstream's last answer is. Where quotas are merely spent it is the proxy's own, since that knows when a key is
-back; so it is where keys were refused for different reasons.
+Where every key was refused alike, the upstream's last answer is. Where quotas are merely spent it is the
+proxy's own, since that knows when a key is back; so it is where keys were refused for different reasons.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from proxycore.attempt import UpstreamError
 from proxycore.coding import decode
-from proxycore.headers import values_of
+from proxycore.fields import values_of
 from proxycore.kept import Kept
 from proxycore.verdict import STRANGER, Rest, Then, Verdict
 

@@ -18,27 +18,19 @@ from dataclasses import replace
 from functools import partial
 from http.client import responses
 
-from proxycore.access import offered_keys
 from proxycore.address import ADDRESSES, Places
 from proxycore.affinity import Scope, scope_of, scope_steps
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.auth import offered_keys
 from proxycore.auth_token import AuthToken, token_of
 from proxycore.body_handler import BodyHandler
+from proxycore.credentials import credential, credential_part, without_credentials
 from proxycore.downstream import Downstream
 from proxycore.failover import repeatable, spends
 from proxycore.feed import Feed
+from proxycore.fields import GROUP_FIELD, Fields, downstream_fields, upstream_fields, values_of
 from proxycore.first_event import FirstEvent
 from proxycore.head import Head
-from proxycore.headers import (
-    GROUP_FIELD,
-    Fields,
-    credential,
-    credential_part,
-    downstream_fields,
-    upstream_fields,
-    values_of,
-    without_credentials,
-)
 from proxycore.held_body import HeldBody
 from proxycore.kept import KEPT_BYTES, Kept, judge_first_event
 from proxycore.key import Key

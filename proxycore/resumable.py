@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from tornado.httputil import HTTPHeaders
 
 from proxycore.address import Places
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 
 _LEGS = frozenset({"upload", "finalize", "query", "cancel"})
 _ADDRESSES = frozenset({"x-goog-upload-url", "x-goog-upload-control-url", "location"})

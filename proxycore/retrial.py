@@ -12,7 +12,7 @@ from proxycore.affinity import Scope
 from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.bench import Bench
 from proxycore.calls import Call
-from proxycore.headers import credential
+from proxycore.credentials import credential
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.log import logger

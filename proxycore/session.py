@@ -25,8 +25,8 @@ from websockets.exceptions import (
 from websockets.typing import Subprotocol
 
 from proxycore.attempt import UpstreamError, broken_off, malformed
+from proxycore.fields import Fields
 from proxycore.head import Head, MalformedError, check_framing
-from proxycore.headers import Fields
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.replay import Message, Replay

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxycore.file_watch import FileWatch
-from proxycore.headers import with_former
 from proxycore.log import logger
+from proxycore.redaction import with_former
 from proxycore.regular_file import StillChangingError, TextFiles
 from proxycore.settings import Settings, SettingsError, merged, parse, read_env_file, without_keys
 from proxycore.tls import tls_context

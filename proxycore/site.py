@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxycore.access import Admin, ClientKeys, Cors
+from proxycore.auth import Admin, ClientKeys
+from proxycore.cors import Cors
 from proxycore.credential_limiter import CredentialLimiter
-from proxycore.headers import Redactor
+from proxycore.redaction import Redactor
 
 if TYPE_CHECKING:
     from proxycore.handler import ProxyHandler

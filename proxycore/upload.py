@@ -11,8 +11,8 @@ from dataclasses import replace
 from proxycore.affinity import Scope, scope_of
 from proxycore.attempt import Outgoing
 from proxycore.feed import Feed
+from proxycore.fields import Fields
 from proxycore.handler import ProxyHandler
-from proxycore.headers import Fields
 from proxycore.key import Key
 from proxycore.passage import Passage, Pool
 from proxycore.paths import VERSION

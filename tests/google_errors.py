@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 
 _TYPE = "type.googleapis.com/google.rpc."
 _SERVICE = {"service": "generativelanguage.googleapis.com"}

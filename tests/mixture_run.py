@@ -14,8 +14,8 @@ from proxycore.app import ProxyApplication
 from proxycore.attempt import Outgoing, UpstreamError
 from proxycore.clock import Clock
 from proxycore.failover import repeatable, spends
+from proxycore.fields import Field
 from proxycore.head import Head
-from proxycore.headers import Field
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.log import logger

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from proxycore.access import ClientKeys, Cors, offered_keys
+from proxycore.auth import ClientKeys, offered_keys
+from proxycore.cors import Cors
 
 KEYS = ClientKeys({"default": "right-secret", "phone": "other-secret", "odd": "se?cr?et"})
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxycore.affinity import continuation_name, scope_of
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 from proxycore.lesson import lesson_in
 from tests.conftest import proxy, rests
 from tests.wire import CHUNKED, RawUpstream, Seen, answer, ask, chunk

@@ -8,9 +8,9 @@ import pytest
 
 from proxycore.affinity import Scope
 from proxycore.first_event import FirstEvent
-from proxycore.headers import Redactor
 from proxycore.kept import judge_first_event
 from proxycore.opening import LONGEST, Opening
+from proxycore.redaction import Redactor
 from proxycore.verdict import FOREIGN, HEALTHY, Verdict
 from tests.openings import CODINGS, FORMS, ORDINARY, OVERLOADED, WHOLE, event
 

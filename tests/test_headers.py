@@ -7,14 +7,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from proxycore.headers import (
-    Fields,
-    Redactor,
-    downstream_fields,
-    query_values,
-    upstream_fields,
-    without_credentials,
-)
+from proxycore.credentials import query_values, without_credentials
+from proxycore.fields import Fields, downstream_fields, upstream_fields
+from proxycore.redaction import Redactor
 
 HOP_BY_HOP = [
     "Connection",

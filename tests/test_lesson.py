@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxycore.affinity import COLLECTIONS, resource_in
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 from proxycore.lesson import Lesson, lesson_in
 
 UPSTREAM = "https://generativelanguage.googleapis.com"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from proxycore import log
-from proxycore.headers import Redactor
 from proxycore.log import JsonFormatter, TextFormatter, configure, logger
+from proxycore.redaction import Redactor
 
 SECRET = "AQ.Ab8-made_up"
 REDACTOR = Redactor({SECRET: "key 1", 'pass"word\\': "client key a"})

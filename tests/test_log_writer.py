@@ -125,7 +125,7 @@ def test_a_forked_process_writes_its_own_lines_and_not_its_parents() -> None:
     script = """if True:
         import logging, os, sys
         from proxycore import log
-        from proxycore.headers import Redactor
+        from proxycore.redaction import Redactor
         log.configure("info", "text", Redactor({}))
         for number in range(50):
             log.logger.info("parent %d", number)

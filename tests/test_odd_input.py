@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxycore.affinity import scope_of
+from proxycore.credentials import credential_part, query_values, without_credentials
 from proxycore.error import read_error
-from proxycore.headers import credential_part, query_values, without_credentials
 from proxycore.judge import judge
 from proxycore.lesson import Lesson
 from proxycore.lists import _document_of

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.headers import Redactor
 from proxycore.opening import LONGEST, Opening
+from proxycore.redaction import Redactor
 from tests.conftest import proxy
 from tests.wire import CHUNKED, RawUpstream, Seen, answer, ask, chunk, connect
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
 from proxycore.address import Places
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 from proxycore.resumable import carries_content, is_leg, readdressed, upload_name
 
 UPSTREAM, PROXY = "https://generativelanguage.googleapis.com", "http://127.0.0.1:8080"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxycore.headers import Redactor
+from proxycore.redaction import Redactor
 from proxycore.secret_index import SecretIndex
 
 KEYS = [f"AIzaSy{number:033d}" for number in range(3000)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from proxycore.access import Admin
+from proxycore.auth import Admin
 from proxycore.census import Figures
 from proxycore.demo import Health, StandIn
 from proxycore.judgement import Judgement

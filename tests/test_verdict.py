@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxycore.headers import Fields
+from proxycore.fields import Fields
 from proxycore.judge import judge
 from proxycore.verdict import (
     DAY,

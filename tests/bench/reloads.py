@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxycore.demo import Health, StandIn
-from proxycore.headers import Field
+from proxycore.fields import Field
 from tests.bench.faults import GENERATE, QUESTION, SERVER, STREAM
 from tests.bench.machine import free_port, running
 from tests.rewrites import MANNERS, strangers

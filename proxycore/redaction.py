@@ -1,129 +1,10 @@
-"""What crosses the proxy and what does not: header fields, credentials in queries, secrets in texts.
-
-Two directions, two rules:
-
-- upstream go all of the client's end-to-end fields, less its credentials, its cookies, and what tells
-  about the way to us;
-- downstream go all of the upstream's end-to-end fields, less what speaks for its own origin (CORS,
-  `Alt-Svc`), since the client talks to ours.
-"""
+"""Redaction: no secret in texts, bytes and header fields that others read. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
-from urllib.parse import unquote
+from collections.abc import Mapping
 
+from proxycore.fields import Fields
 from proxycore.secret_index import SecretIndex
-
-Field = tuple[str, str]
-"""A header field: name and value."""
-
-Fields = list[Field]
-"""Header fields in order, repeated ones repeated."""
-
-GROUP_FIELD = "X-Resource-Group"
-"""The field of our own with which a client keeps what it makes together, with one key."""
-
-HOP_BY_HOP = frozenset(
-    {
-        # RFC 9110 §7.6.1, and two that predate it and are still sent.
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-authentication-info",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-
-_NOT_UPSTREAM = HOP_BY_HOP | {
-    # The HTTP client writes these itself.
-    "host",
-    "content-length",
-    "expect",
-    # Credentials: exactly one goes upstream, and it is ours.
-    "authorization",
-    "x-goog-api-key",
-    "x-api-key",
-    "cookie",
-    "cookie2",
-    # For us alone.
-    GROUP_FIELD.lower(),
-}
-
-# What the proxies before this one tell about the client and the way to here, which is nobody else's business.
-_ABOUT_THE_WAY = re.compile(
-    r"""(?ix)
-    via | cdn-loop | forwarded | x-(?:original-)?forwarded-.*
-    | x-(?:real|client|cluster-client|true-client|remote|originating|source|proxyuser)-?(?:ip|addr|host|port)
-    | true-client-ip | client-ip | (?:wl-)?proxy-client-ip | x-remote-user | x-scheme
-    | cf-.* | fastly-.* | fly-.* | akamai-.* | x-(?:envoy|azure|appengine|vercel|nf|middleton)-.*
-    """
-)
-
-_NOT_DOWNSTREAM = HOP_BY_HOP | {"alt-svc"}
-
-_OPENAI = re.compile(r"/v\d[A-Za-z0-9]*/openai(?:/|$)")
-
-CREDENTIAL_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
-"""Query parameters that Google's front end takes as a credential (its discovery documents list them)."""
-
-
-def upstream_fields(fields: Iterable[Field]) -> Fields:
-    """The client's header fields that go on to the upstream."""
-    fields = list(fields)
-    dropped = _NOT_UPSTREAM | _named_by_connection(fields)
-    return [
-        (name, value)
-        for name, value in fields
-        if name.lower() not in dropped and not _ABOUT_THE_WAY.fullmatch(name)
-    ]
-
-
-def downstream_fields(fields: Fields) -> Fields:
-    """The upstream's header fields that go on to the client."""
-    dropped = _NOT_DOWNSTREAM | _named_by_connection(fields)
-    return [
-        (name, value)
-        for name, value in fields
-        if (lower := name.lower()) not in dropped and not lower.startswith("access-control-")
-    ]
-
-
-def values_of(fields: Fields, name: str) -> list[str]:
-    """The values of the fields of this name, which is in small letters."""
-    return [value for known, value in fields if known.lower() == name]
-
-
-def _named_by_connection(fields: Fields) -> frozenset[str]:
-    named = values_of(fields, "connection")
-    return frozenset(token.strip().lower() for value in named for token in value.split(","))
-
-
-def without_credentials(query: str, kept: str = "") -> str:
-    """The query string less its credential parameters but `kept`, every other byte as it was."""
-    dropped = CREDENTIAL_PARAMETERS - {kept}
-    return "&".join(part for part in query.split("&") if _parameter(part) not in dropped)
-
-
-def query_values(query: str, name: str) -> list[str]:
-    """The values of a credential parameter, percent-decoded."""
-    return [unquote(part.partition("=")[2]) for part in query.split("&") if _parameter(part) == name]
-
-
-def credential_part(query: str) -> str:
-    """The part of a query (`key=…`) with which a client presents its key; empty if there is none."""
-    return next((part for part in query.split("&") if _parameter(part) == "key"), "")
-
-
-def _parameter(part: str) -> str:
-    # Google reads its system parameters with and without a leading `$`.
-    name = part.partition("=")[0]
-    return (unquote(name) if "%" in name else name).removeprefix("$")
-
 
 _FORMER = 200  # secrets that are remembered though they are not used any more
 
@@ -223,10 +104,3 @@ def _any_form(secret: str) -> str:
 def _any_form_of(char: str) -> str:
     plain, code = re.escape(char), f"{ord(char):02x}"
     return rf"(?:\\?{plain}|(?i:%{code})|(?i:\\u00{code}))"
-
-
-def credential(secret: str, target: str) -> Field:
-    """The one credential that goes upstream on a request for this target: Google takes no second."""
-    if _OPENAI.match(target):
-        return ("Authorization", f"Bearer {secret}")
-    return ("x-goog-api-key", secret)

@@ -1,4 +1,4 @@
-"""Who may call: client keys, the admin, and browsers of other origins (CORS, https://fetch.spec.whatwg.org)."""
+"""Who may call: client keys, and the admin."""
 
 import hmac
 from collections.abc import Iterable, Mapping
@@ -8,32 +8,9 @@ from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPHeaders
 
-from proxycore.headers import Fields, query_values
+from proxycore.credentials import query_values
 
-_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _MOST_OFFERS = 32  # of a request that are compared, with every key that there is
-_PREFLIGHT_AGE = "7200"  # seconds; the most that Chromium honours
-_EXPOSED = ", ".join(
-    (
-        # Google's browser SDK reads the upload protocol's fields; the others tell when to come back, how
-        # much there is, and which request it was.
-        "X-Goog-Upload-URL",
-        "X-Goog-Upload-Control-URL",
-        "X-Goog-Upload-Status",
-        "X-Goog-Upload-Chunk-Granularity",
-        "X-Goog-Upload-Size-Received",
-        "X-Goog-Upload-Header-Content-Length",
-        "X-Gemini-Service-Tier",
-        "X-Incomplete-Keys",
-        "Content-Disposition",
-        "Content-Length",
-        "Content-Range",
-        "Date",
-        "Retry-After",
-        "Server-Timing",
-        "X-Request-Id",
-    )
-)
 
 
 class ClientKeys:
@@ -124,37 +101,3 @@ def _is_loopback(address: str) -> bool:
         return False
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return (mapped or found).is_loopback
-
-
-class Cors:
-    """Which origins' pages may read answers: all (`*`), or those of a list."""
-
-    def __init__(self, origins: Iterable[str]) -> None:
-        self._origins = frozenset(origins)
-
-    def allows(self, origin: str) -> bool:
-        """Whether a page at `origin` may open a WebSocket; programs that are no browser name none."""
-        return not origin or bool({"*", origin} & self._origins)
-
-    def fields(self, origin: str | None) -> Fields:
-        """The header fields that let the page at `origin` read an answer."""
-        if "*" in self._origins:
-            return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", _EXPOSED)]
-        fields = [("Vary", "Origin")]
-        if origin in self._origins:
-            fields.append(("Access-Control-Allow-Origin", origin or ""))
-            fields.append(("Access-Control-Expose-Headers", _EXPOSED))
-        return fields
-
-    @staticmethod
-    def is_preflight(method: str | None, headers: HTTPHeaders) -> bool:
-        """Whether this is a browser's question before the request itself."""
-        return method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
-
-    @staticmethod
-    def preflight_fields(headers: HTTPHeaders) -> Fields:
-        """What the answer to a preflight carries beside `fields`."""
-        fields = [("Access-Control-Allow-Methods", _METHODS), ("Access-Control-Max-Age", _PREFLIGHT_AGE)]
-        if requested := headers.get("Access-Control-Request-Headers"):
-            fields.append(("Access-Control-Allow-Headers", requested))
-        return fields
