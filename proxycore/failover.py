@@ -12,56 +12,6 @@ FEW = 3
 
 _DEADLINES = 2  # that a request may run into: each is a long wait
 
-# Methods that may be sent twice (RFC 9110 §9.2.2), and the calls that only compute an answer: to repeat
-# one costs tokens, but makes nothing twice. Any other POST may create something.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-_COMPUTES = (
-    ":generateContent",
-    ":streamGenerateContent",
-    ":countTokens",
-    ":computeTokens",
-    ":countTextTokens",
-    ":countMessageTokens",
-    ":embedContent",
-    ":batchEmbedContents",
-    ":embedText",
-    ":batchEmbedText",
-    ":generateText",
-    ":generateMessage",
-    ":generateAnswer",
-    ":predict",
-    ":query",
-    "/openai/chat/completions",
-    "/openai/completions",
-    "/openai/embeddings",
-    "/openai/images/generations",
-    "/openai/images/edits",
-    "/openai/images/variations",
-    "/openai/audio/speech",
-    "/openai/audio/transcriptions",
-    "/openai/audio/translations",
-    "/openai/moderations",
-    # Its answer may be stored (`store`), and that of a call that failed on the way then is twice: no harm.
-    "/openai/responses",
-)
-# They have quotas of their own, or none.
-_FREE = (":countTokens", ":computeTokens", ":countTextTokens", ":countMessageTokens")
-
-
-def repeatable(method: str, path: str) -> bool:
-    """Whether a request may be sent again when it is not known what became of it."""
-    return method in _IDEMPOTENT or (method == "POST" and computes(path))
-
-
-def spends(method: str, path: str) -> bool:
-    """Whether a request asks a model for something, and so spends its quota of requests."""
-    return method == "POST" and not path.endswith(_FREE)
-
-
-def computes(path: str) -> bool:
-    """Whether a path is that of a call that computes an answer and makes nothing."""
-    return path.endswith(_COMPUTES)
-
 
 @dataclass(slots=True)
 class Failover:

@@ -11,8 +11,8 @@ from itertools import islice
 
 from proxycore.affinity import COLLECTIONS, CONTINUATION, continuation_name
 from proxycore.coding import Unfolding
-from proxycore.failover import computes
 from proxycore.fields import Fields
+from proxycore.methods import computes
 
 # Calls that make something, or show it.
 _TEACHING = re.compile(

@@ -26,7 +26,6 @@ from proxycore.auth_token import AuthToken, token_of
 from proxycore.body_handler import BodyHandler
 from proxycore.credentials import credential, credential_part, without_credentials
 from proxycore.downstream import Downstream
-from proxycore.failover import repeatable, spends
 from proxycore.feed import Feed
 from proxycore.fields import GROUP_FIELD, Fields, downstream_fields, upstream_fields, values_of
 from proxycore.first_event import FirstEvent
@@ -36,6 +35,7 @@ from proxycore.kept import KEPT_BYTES, Kept, judge_first_event
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.log import logger
+from proxycore.methods import repeatable, spends
 from proxycore.opening import Opening
 from proxycore.outcome import Answer
 from proxycore.owners import OwnersDifferError

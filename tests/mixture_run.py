@@ -13,12 +13,12 @@ from unittest import mock
 from proxycore.app import ProxyApplication
 from proxycore.attempt import Outgoing, UpstreamError
 from proxycore.clock import Clock
-from proxycore.failover import repeatable, spends
 from proxycore.fields import Field
 from proxycore.head import Head
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.log import logger
+from proxycore.methods import repeatable, spends
 from proxycore.outcome import Answer
 from proxycore.passage import Passage, Pool
 from proxycore.record import Record

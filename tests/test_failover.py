@@ -3,8 +3,9 @@
 import pytest
 
 from proxycore.attribution import About, Case
-from proxycore.failover import Failover, repeatable, spends
+from proxycore.failover import Failover
 from proxycore.key import Key
+from proxycore.methods import repeatable, spends
 from proxycore.verdict import (
     FOREIGN,
     HEALTHY,
