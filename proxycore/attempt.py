@@ -14,17 +14,16 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import pycurl
-from tornado.curl_httpclient import CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 
 from proxycore.feed import Feed
 from proxycore.fields import Field, Fields
 from proxycore.head import Head, HeadReader, MalformedError
 from proxycore.held_body import HeldBody
+from proxycore.messages import Outgoing, UpstreamError, broken_off, from_curl, malformed, timed_out
 from proxycore.silence import Silence
 from proxycore.upstream import Upstream
 
@@ -37,65 +36,6 @@ _NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
 _EXPECT_BODY = frozenset({"POST", "PUT", "PATCH"})  # sent with Content-Length: 0 when empty (RFC 9110 §8.6)
 
 Sink = Callable[[bytes], "asyncio.Future[None] | None"]
-
-_CURL_REASONS = {
-    pycurl.E_COULDNT_RESOLVE_PROXY: "the outbound proxy's name can't be resolved",
-    pycurl.E_COULDNT_RESOLVE_HOST: "its name can't be resolved",
-    pycurl.E_COULDNT_CONNECT: "nothing answers at its address",
-    pycurl.E_OPERATION_TIMEDOUT: "no connection within CONNECT_TIMEOUT",
-    pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed",
-    pycurl.E_PEER_FAILED_VERIFICATION: "its TLS certificate is not trusted",
-    pycurl.E_SSL_CACERT_BADFILE: "the file of certificate authorities can't be read",
-    97: "the outbound proxy refused",  # CURLE_PROXY, which pycurl does not name
-}
-_MALFORMED = {
-    pycurl.E_UNSUPPORTED_PROTOCOL: "it is not HTTP/1.1",
-    8: "its head is not valid HTTP",  # CURLE_WEIRD_SERVER_REPLY, which pycurl does not name
-    pycurl.E_BAD_CONTENT_ENCODING: "its Transfer-Encoding is unknown",
-    100: "its head is too large",  # CURLE_TOO_LARGE, the same
-}
-
-
-class UpstreamError(Exception):
-    """No whole answer came. The message says what happened, for a client to read.
-
-    `sent` is whether the upstream may have got the request, `silent` whether it just said nothing, and
-    `detail` what libcurl said, for the log.
-    """
-
-    def __init__(self, message: str, *, sent: bool, silent: bool = False, detail: str = "") -> None:
-        super().__init__(message)
-        self.sent = sent
-        self.silent = silent
-        self.detail = detail
-
-    @property
-    def word(self) -> str:
-        """What the answer was instead."""
-        return "silent" if self.silent else "unreachable"
-
-
-def malformed(reason: str, detail: str = "") -> UpstreamError:
-    """The error for a response that is not valid HTTP; `reason` is a clause about "it"."""
-    return UpstreamError(f"The upstream's response is malformed: {reason}.", sent=True, detail=detail)
-
-
-def broken_off(detail: str = "") -> UpstreamError:
-    """The error for a response that ended too early."""
-    return UpstreamError("The upstream broke off before its answer was whole.", sent=True, detail=detail)
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A request as it goes upstream, but for the key: target is path and query, byte for byte.
-
-    The body is held, or passes through.
-    """
-
-    method: str
-    target: str
-    fields: Fields
-    body: bytes | HeldBody | Feed
 
 
 class Attempt:
@@ -235,24 +175,13 @@ class Attempt:
         self._silence.stop()
         error = fetch.exception()
         if error is not None and self._error is None:
-            self._error = self._explain(error)
+            self._error = from_curl(error, sent=self._sent)
         for event in (self._head_came, self._over):
             if not event.done():
                 event.set_result(None)
 
-    def _explain(self, error: BaseException) -> UpstreamError:
-        number, detail = (error.errno, error.message) if isinstance(error, CurlError) else (0, str(error))
-        detail = f"({detail})"
-        if number in _MALFORMED and self._sent:
-            return malformed(_MALFORMED[number], detail)
-        if self._sent:
-            return broken_off(detail)
-        reason = f": {_CURL_REASONS[number]}" if number in _CURL_REASONS else ""
-        return UpstreamError(f"The upstream could not be reached{reason}.", sent=False, detail=detail)
-
     def _fall_silent(self, seconds: float) -> None:
-        message = f"The upstream said nothing for {seconds:g} seconds."
-        self._error = UpstreamError(message, sent=self._sent, silent=True)
+        self._error = timed_out(seconds, sent=self._sent)
         self.end()
 
     def _still_busy(self) -> bool:

@@ -21,12 +21,13 @@ from urllib.parse import quote
 
 from proxycore.affinity import Scope
 from proxycore.app import route_of
-from proxycore.attempt import Attempt, Outgoing, UpstreamError
 from proxycore.check_advice import UNREACHABLE, advice, is_known
 from proxycore.coding import decode
 from proxycore.credentials import credential
 from proxycore.error import GoogleError, read_error
+from proxycore.fetch import fetch_whole
 from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.messages import Outgoing, UpstreamError
 from proxycore.redaction import Redactor
 from proxycore.settings import Settings
 from proxycore.upstream import Upstream
@@ -229,11 +230,8 @@ class Check:
         return reply.finding(name, f"{'may list models, but not generate: ' * says_why}{reply.reason}")
 
     async def _ask(self, secret: str, outgoing: Outgoing) -> _Reply:
-        attempt = Attempt(self._upstream, outgoing, credential(secret, outgoing.target), fresh=False)
-        try:
-            return _judged(Kept(await attempt.head(), await attempt.read(KEPT_BYTES)))
-        finally:
-            attempt.end()
+        field = credential(secret, outgoing.target)
+        return _judged(await fetch_whole(self._upstream, outgoing, field, KEPT_BYTES))
 
 
 def _judged(answer: Kept) -> _Reply:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from proxycore.attempt import UpstreamError
 from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.benches import KeyEvent
 from proxycore.key import Key
 from proxycore.log import logger
+from proxycore.messages import UpstreamError
 from proxycore.passage import Pool
 from proxycore.retrial import ask_for_a_model
 from proxycore.verdict import Rest

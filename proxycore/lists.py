@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from proxycore.affinity import Scope
-from proxycore.attempt import Attempt, Outgoing, UpstreamError, malformed
+from proxycore.attempt import Attempt
 from proxycore.credentials import credential
 from proxycore.failover import FEW
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.lesson import Lesson, lesson_in
+from proxycore.messages import Outgoing, UpstreamError, malformed
 from proxycore.outcome import Answer
 from proxycore.pages import Page, Place, page_for, place_of, query_at
 from proxycore.passage import Passage

@@ -24,7 +24,6 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from proxycore.affinity import MOST_NAMES, Scope, session_steps
-from proxycore.attempt import UpstreamError
 from proxycore.auth_token import AuthToken
 from proxycore.closing import BROKEN_OFF, Closing, closing
 from proxycore.credentials import credential, without_credentials
@@ -34,6 +33,7 @@ from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.live_client import LiveClient
+from proxycore.messages import UpstreamError
 from proxycore.outcome import Answer
 from proxycore.passage import Passage, Pool
 from proxycore.paths import VERSION

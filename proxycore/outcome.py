@@ -8,10 +8,10 @@ proxy's own, since that knows when a key is back; so it is where keys were refus
 import json
 from typing import Any
 
-from proxycore.attempt import UpstreamError
 from proxycore.coding import decode
 from proxycore.fields import values_of
 from proxycore.kept import Kept
+from proxycore.messages import UpstreamError
 from proxycore.verdict import STRANGER, Rest, Then, Verdict
 
 Answer = Kept | UpstreamError

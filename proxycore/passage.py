@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxycore.affinity import Scope
-from proxycore.attempt import UpstreamError
 from proxycore.attribution import Case
 from proxycore.body_budget import BodyBudget
 from proxycore.calls import Call
@@ -28,6 +27,7 @@ from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.line import Lines
 from proxycore.log import logger
+from proxycore.messages import UpstreamError
 from proxycore.meter import Meter
 from proxycore.outcome import Answer, Outcome
 from proxycore.owners import Owners

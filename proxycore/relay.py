@@ -20,7 +20,7 @@ from http.client import responses
 
 from proxycore.address import ADDRESSES, Places
 from proxycore.affinity import Scope, scope_of, scope_steps
-from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.attempt import Attempt
 from proxycore.auth import offered_keys
 from proxycore.auth_token import AuthToken, token_of
 from proxycore.body_handler import BodyHandler
@@ -35,6 +35,7 @@ from proxycore.kept import KEPT_BYTES, Kept, judge_first_event
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.log import logger
+from proxycore.messages import Outgoing, UpstreamError
 from proxycore.methods import repeatable, spends
 from proxycore.opening import Opening
 from proxycore.outcome import Answer

@@ -9,13 +9,14 @@ import asyncio
 import random
 
 from proxycore.affinity import Scope
-from proxycore.attempt import Attempt, Outgoing, UpstreamError
+from proxycore.attempt import Attempt
 from proxycore.bench import Bench
 from proxycore.calls import Call
 from proxycore.credentials import credential
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.log import logger
+from proxycore.messages import Outgoing, UpstreamError
 from proxycore.passage import Pool
 from proxycore.rotator import rest_of_the_dead
 from proxycore.verdict import Verdict

@@ -24,11 +24,11 @@ from websockets.exceptions import (
 )
 from websockets.typing import Subprotocol
 
-from proxycore.attempt import UpstreamError, broken_off, malformed
 from proxycore.fields import Fields
 from proxycore.head import Head, MalformedError, check_framing
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
+from proxycore.messages import UpstreamError, broken_off, malformed, unreachable
 from proxycore.replay import Message, Replay
 from proxycore.upstream import Upstream
 
@@ -168,7 +168,7 @@ def _trusting(upstream: Upstream) -> ssl.SSLContext:
 def _explained(error: Exception) -> UpstreamError:
     detail = f"({type(error).__name__}: {error})"
     if isinstance(error, OSError | InvalidProxy | ProxyError):
-        return UpstreamError("The upstream could not be reached.", sent=False, detail=detail)
+        return unreachable(detail=detail)
     if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
         return broken_off(detail)
     return malformed("it neither opens the session nor refuses it as HTTP does", detail)

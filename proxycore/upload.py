@@ -9,11 +9,11 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from proxycore.affinity import Scope, scope_of
-from proxycore.attempt import Outgoing
 from proxycore.feed import Feed
 from proxycore.fields import Fields
 from proxycore.handler import ProxyHandler
 from proxycore.key import Key
+from proxycore.messages import Outgoing
 from proxycore.passage import Passage, Pool
 from proxycore.paths import VERSION
 from proxycore.relay import RelayHandler

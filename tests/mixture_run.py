@@ -11,13 +11,13 @@ from functools import partial
 from unittest import mock
 
 from proxycore.app import ProxyApplication
-from proxycore.attempt import Outgoing, UpstreamError
 from proxycore.clock import Clock
 from proxycore.fields import Field
 from proxycore.head import Head
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.log import logger
+from proxycore.messages import Outgoing, UpstreamError
 from proxycore.methods import repeatable, spends
 from proxycore.outcome import Answer
 from proxycore.passage import Passage, Pool

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from proxycore.attempt import Attempt, Outgoing
+from proxycore.attempt import Attempt
 from proxycore.kept import KEPT_BYTES
+from proxycore.messages import Outgoing
 from tests.conftest import Proxy, proxy, rests
 from tests.wire import RawUpstream, Seen, always, answer, ask
 

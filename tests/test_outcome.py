@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxycore.attempt import UpstreamError
 from proxycore.head import Head
 from proxycore.kept import Kept
+from proxycore.messages import UpstreamError
 from proxycore.outcome import Outcome
 from proxycore.verdict import KEYLESS, STRANGER, TIMED_OUT, TROUBLE, Rest, Then, Verdict
 

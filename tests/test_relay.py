@@ -10,8 +10,9 @@ import socket
 import pytest
 
 from proxycore import app, handler
-from proxycore.attempt import Attempt, Outgoing
+from proxycore.attempt import Attempt
 from proxycore.downstream import Downstream
+from proxycore.messages import Outgoing
 from proxycore.relay import RelayHandler
 from proxycore.silence import Silence
 from tests.conftest import KEYS, at_once, proxy, until
