@@ -19,13 +19,12 @@ from time import monotonic, time
 from typing import Any
 from urllib.parse import quote
 
-from proxycore.affinity import Scope
 from proxycore.app import route_of
 from proxycore.check_advice import UNREACHABLE, advice, is_known
-from proxycore.coding import decode
 from proxycore.credentials import credential
 from proxycore.error import GoogleError, read_error
 from proxycore.fetch import fetch_whole
+from proxycore.judge import judge
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.messages import Outgoing, UpstreamError
 from proxycore.redaction import Redactor
@@ -235,9 +234,9 @@ class Check:
 
 
 def _judged(answer: Kept) -> _Reply:
-    status, verdict = answer.head.status, answer.verdict(time(), Scope(""))
-    encodings = [value for field, value in answer.head.fields if field.lower() == "content-encoding"]
-    body = decode(answer.body or b"", encodings) or b""
+    status = answer.head.status
+    verdict = judge(status, answer.head.fields, answer.body or b"", now=time())
+    body = answer.plain or b""
     document = _document(body)
     if verdict is HEALTHY and (status >= 300 or document is None):
         verdict = FOREIGN

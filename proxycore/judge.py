@@ -31,12 +31,13 @@ Words count only where the whole message is Google's sentence (`sentences`): cli
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxycore.coding import decode
 from proxycore.error import GoogleError, Quota, read_error, read_opening, retry_after
 from proxycore.fields import Fields
-from proxycore.sentences import Kind, Sentence, one_line, read_close, read_sentence
+from proxycore.refusal import Refusal
+from proxycore.sentences import Kind, one_line, read_close, read_sentence
 from proxycore.verdict import (
     DAY,
     FOREIGN,
@@ -116,12 +117,23 @@ _NOT_ABOUT_KEYS = frozenset({401, 402, 403, 429})  # when they are not Google's
 _CLOSES = frozenset({1007, 1008, 1011})
 
 
-def judge(status: int, headers: Fields, body: bytes, *, now: float, names_resource: bool = False) -> Verdict:
-    """What this answer says about the key it was got with.
+def judge(
+    status: int,
+    headers: Fields,
+    body: bytes,
+    *,
+    now: float,
+    names_resource: bool = False,
+    opening_error: bytes = b"",
+) -> Verdict:
+    """What a response says about the key that it was requested with.
 
     `now` is the wall clock, in seconds since the epoch; `names_resource` says whether the request named a
     resource that belongs to one key's project (a file, a cached content, an operation, ...).
+    `opening_error` is the text of the error that a 2xx stream began with (`judge_error`).
     """
+    if opening_error and (verdict := judge_error(opening_error, now=now, names_resource=names_resource)):
+        return verdict
     if status < 400:
         return HEALTHY
     if status == 504:
@@ -158,7 +170,7 @@ def judge_close(code: int, reason: str, *, now: float) -> Verdict | None:
         return None
     # As if it had come as an answer, with the status that goes with its words.
     status = 403 if said.kind in {Kind.OWNER, Kind.FORBIDDEN} else 429
-    refusal = _Refusal(status, GoogleError(status, words), said)
+    refusal = Refusal(status, GoogleError(status, words), said)
     return _told(_of_key(refusal) or _of_status(refusal, now), words, said.project)
 
 
@@ -172,39 +184,6 @@ def _foreign(status: int, text: bytes | None, names_resource: bool) -> Verdict:
     return MISTAKE
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """An error in Google's shape, with this HTTP status; `after` are the seconds of Retry-After."""
-
-    status: int
-    error: GoogleError
-    said: Sentence | None
-    after: float | None = None
-    names_resource: bool = False
-
-    @property
-    def reason(self) -> str:
-        """The first of Google's reasons, empty where there is none."""
-        return min(self.error.reasons, default="")
-
-    @property
-    def kind(self) -> Kind | None:
-        """What its sentence speaks of."""
-        return self.said.kind if self.said else None
-
-    @property
-    def told(self) -> float | None:
-        """Seconds after which to come again, as the details say, else the sentence."""
-        typed, said = self.error.told, self.said.told if self.said else None
-        is_rounded = typed is not None and said is not None and abs(said - typed) < 1
-        return said if typed is None or is_rounded else typed
-
-    @property
-    def seconds(self) -> float | None:
-        """The same, else those of Retry-After."""
-        return self.after if self.told is None else self.told
-
-
 def _judged(
     status: int, error: GoogleError, after: float | None, now: float, *, names_resource: bool
 ) -> Verdict:
@@ -215,7 +194,7 @@ def _judged(
         return TIMED_OUT if status == 504 or (said and said.kind is Kind.DEADLINE) else TROUBLE
     if error.bad_request:
         return MISTAKE
-    refusal = _Refusal(status, error, said, after, names_resource)
+    refusal = Refusal(status, error, said, after, names_resource)
     verdict = _of_key(refusal) or _of_status(refusal, now)
     # What a client names as its project (X-Goog-User-Project) is not the key's.
     named = "" if "USER_PROJECT_DENIED" in error.reasons else error.project or (said.project if said else "")
@@ -229,7 +208,7 @@ def _told(verdict: Verdict, words: str, project: str) -> Verdict:
     return replace(verdict, words=words[:_LONGEST_WORDS], project=project)
 
 
-def _of_key(refusal: _Refusal) -> Verdict | None:
+def _of_key(refusal: Refusal) -> Verdict | None:
     """What the reasons, else the sentence, say by themselves; None when more has to be looked at."""
     known = (verdict for reason, verdict in _BY_REASON.items() if reason in refusal.error.reasons)
     found = next(known, None) or (_BY_SENTENCE.get(refusal.kind) if refusal.kind else None)
@@ -240,7 +219,7 @@ def _of_key(refusal: _Refusal) -> Verdict | None:
     return found
 
 
-def _of_status(refusal: _Refusal, now: float) -> Verdict:
+def _of_status(refusal: Refusal, now: float) -> Verdict:
     if refusal.status == 402 or refusal.error.word == "payment_required":
         return _MONEY
     match refusal.status:
@@ -255,14 +234,14 @@ def _of_status(refusal: _Refusal, now: float) -> Verdict:
     return MISTAKE
 
 
-def _forbidden(refusal: _Refusal) -> Verdict:
+def _forbidden(refusal: Refusal) -> Verdict:
     generic = not refusal.error.message or refusal.kind is Kind.FORBIDDEN
     if not refusal.reason and (refusal.kind is Kind.OWNER or (refusal.names_resource and generic)):
         return STRANGER
     return replace(_FORBIDDEN, reason=refusal.reason or _FORBIDDEN.reason)
 
 
-def _quota(refusal: _Refusal, now: float) -> Verdict:
+def _quota(refusal: Refusal, now: float) -> Verdict:
     """What a 429 says: by its typed quotas, else those of its sentence, else the Interactions API's word."""
     typed, said = refusal.error.quotas, refusal.said.quotas if refusal.said else ()
     named = list(dict.fromkeys(typed or said))

@@ -6,6 +6,7 @@ proxy's own, since that knows when a key is back; so it is where keys were refus
 """
 
 import json
+import re
 from typing import Any
 
 from proxycore.coding import decode
@@ -13,6 +14,9 @@ from proxycore.fields import values_of
 from proxycore.kept import Kept
 from proxycore.messages import UpstreamError
 from proxycore.verdict import STRANGER, Rest, Then, Verdict
+
+# google.rpc.Code, as AIP-193 writes it.
+_STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')
 
 Answer = Kept | UpstreamError
 """What an attempt came to that was not committed."""
@@ -83,3 +87,11 @@ class Outcome:
 
 def _is_fit(detail: object) -> bool:
     return isinstance(detail, dict) and not str(detail.get("@type", "")).endswith(_OUR_OWN)
+
+
+def reason_of(answer: Kept, verdict: Verdict) -> str:
+    """Why a request was not served, for the log: the verdict, and Google's status word if there is one."""
+    if answer.head.status < 400 and not answer.error:
+        return ""
+    found = _STATUS.search(answer.error or answer.plain or b"")
+    return f"{verdict.reason} ({found[1].decode()})" if found else verdict.reason

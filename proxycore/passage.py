@@ -22,7 +22,9 @@ from proxycore.attribution import Case
 from proxycore.body_budget import BodyBudget
 from proxycore.calls import Call
 from proxycore.clock import Clock
+from proxycore.closing import Closing
 from proxycore.failover import FEW, Failover
+from proxycore.judge import judge
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.line import Lines
@@ -296,10 +298,23 @@ class Passage:
             verdict = SILENCE if answer.silent else TROUBLE
             self._log(logging.WARNING, verdict, reason=str(answer), detail=answer.detail or None)
             return verdict
-        verdict = answer.verdict(self._pool.clock.wall(), self.scope)
+        verdict = self._verdict(answer)
         if verdict.then is not Then.RELAY:
             self._log(logging.INFO, verdict, status=answer.status)
         return verdict
+
+    def _verdict(self, answer: Kept) -> Verdict:
+        now, scope = self._pool.clock.wall(), self.scope
+        if isinstance(answer, Closing):
+            return answer.verdict(now, scope)
+        return judge(
+            answer.head.status,
+            answer.head.fields,
+            answer.body or b"",
+            now=now,
+            names_resource=scope.names_resource,
+            opening_error=answer.error,
+        )
 
     def _log(self, level: int, verdict: Verdict, **fields: object) -> None:
         record = self._record

@@ -31,14 +31,15 @@ from proxycore.fields import GROUP_FIELD, Fields, downstream_fields, upstream_fi
 from proxycore.first_event import FirstEvent
 from proxycore.head import Head
 from proxycore.held_body import HeldBody
-from proxycore.kept import KEPT_BYTES, Kept, judge_first_event
+from proxycore.judge import judge_error
+from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.lesson import lesson_in
 from proxycore.log import logger
 from proxycore.messages import Outgoing, UpstreamError
 from proxycore.methods import repeatable, spends
 from proxycore.opening import Opening
-from proxycore.outcome import Answer
+from proxycore.outcome import Answer, reason_of
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Passage, Pool
 from proxycore.paths import canonical
@@ -251,7 +252,7 @@ class RelayHandler(BodyHandler):
         """
         if not spends(self.request.method or "", self.path):
             return None
-        return judge_first_event(error, self.pool.clock.wall(), scope)
+        return judge_error(error, now=self.pool.clock.wall(), names_resource=scope.names_resource)
 
     def _commit(self, head: Head, key: Key | None) -> None:
         """The answer is this one: from here on there is no way back."""
@@ -340,7 +341,7 @@ class RelayHandler(BodyHandler):
         elif isinstance(answer, UpstreamError):
             self.refuse(500, str(answer), status="UNAVAILABLE")
         else:
-            self.record.reason = answer.reason(passage.verdict)
+            self.record.reason = reason_of(answer, passage.verdict)
             self.send_kept(answer)
 
     def refuse_for_want_of_keys(self, passage: Passage) -> None:

@@ -8,11 +8,11 @@ refusal goes on where it was: only what a model answers clears it.
 import asyncio
 import random
 
-from proxycore.affinity import Scope
 from proxycore.attempt import Attempt
 from proxycore.bench import Bench
 from proxycore.calls import Call
 from proxycore.credentials import credential
+from proxycore.judge import judge
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.log import logger
@@ -73,7 +73,7 @@ async def ask_for_a_model(pool: Pool, key: Key) -> Verdict:
         raise
     finally:
         attempt.end()
-    verdict = answer.verdict(pool.clock.wall(), Scope(""))
+    verdict = judge(answer.head.status, answer.head.fields, answer.body or b"", now=pool.clock.wall())
     pool.meter.attempted(key, answer.head.status)
     pool.rotator.apply(call, verdict)
     return verdict

@@ -3,12 +3,12 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from proxycore.affinity import Scope
 from proxycore.first_event import FirstEvent
-from proxycore.kept import judge_first_event
+from proxycore.judge import judge_error
 from proxycore.opening import LONGEST, Opening
 from proxycore.redaction import Redactor
 from proxycore.verdict import FOREIGN, HEALTHY, Verdict
@@ -27,7 +27,7 @@ class Watched:
         fields = [("Content-Encoding", coding)] if coding else []
         self.first = FirstEvent(
             Opening(Redactor({"upstream-secret": "1"}), fields),
-            lambda text: judge_first_event(text, 0.0, Scope("")),
+            partial(judge_error, now=0.0),
             lambda verdict: self.commits.append((verdict, self.passed)),
             self.ended.set,
         )
