@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from proxycore import log
-from proxycore.demo import StandIn, demo_keys
+from proxycore.demo import Call, MockServer, demo_keys
 from proxycore.listener import reachable_host
 from proxycore.redaction import Redactor
 from proxycore.settings import Settings
@@ -68,8 +68,8 @@ class Demo:
 async def demo_upstream() -> AsyncIterator[Demo]:
     """A mock of the Gemini API, for as long as the context lasts."""
     keys = demo_keys()
-    mock = StandIn(dict(keys.values()), pace=_PACE)
-    mock.calls = deque(maxlen=1)  # nobody looks at them here
+    calls = deque[Call](maxlen=1)  # nobody looks at them here
+    mock = MockServer(dict(keys.values()), pace=_PACE, calls=calls)
     try:
         yield Demo(mock.listen(), {name: secret for name, (secret, _) in keys.items()})
     finally:

@@ -1,4 +1,4 @@
-"""The stand-in for the Gemini API with two keys, and a client that says what it wants in JSON."""
+"""The mock of the Gemini API with two keys, and a client that says what it wants in JSON."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
-from proxycore.demo import Call, Health, StandIn
+from proxycore.demo import Call, Health, MockServer
 from tests.conftest import TurnedClock
 from tests.wire import Got, ask
 
@@ -19,9 +19,9 @@ HELLO = {"contents": [{"parts": [{"text": "hi"}]}]}
 
 @dataclass
 class Served:
-    """A stand-in under test."""
+    """A mock under test."""
 
-    standin: StandIn
+    mock: MockServer
     url: str
 
     @property
@@ -30,12 +30,12 @@ class Served:
 
     @property
     def last(self) -> Call:
-        return self.standin.calls[-1]
+        return self.mock.calls[-1]
 
 
 @dataclass
 class Here(Served):
-    """A stand-in whose clock is turned, and a client of it."""
+    """A mock whose clock is turned, and a client of it."""
 
     clock: TurnedClock
 
@@ -60,7 +60,7 @@ class Here(Served):
 
     async def error(self, health: Health, target: str = GENERATE, body: object = HELLO) -> Any:  # noqa: ANN401
         """Give the key a health, and return the error that a request gets then."""
-        self.standin.keys[MINE] = health
+        self.mock.keys[MINE] = health
         got = await self.ask("POST", target, body)
         found = json.loads(got.body)["error"]
         assert (got.status, got.one("content-type")) == (found["code"], "application/json; charset=UTF-8")
@@ -80,8 +80,8 @@ def details(error: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 def started(io_loop: IOLoop) -> Iterator[Here]:
-    """What a fixture yields: a stand-in that is stopped at the end."""
+    """What a fixture yields: a mock that is stopped at the end."""
     clock = TurnedClock()
-    standin = StandIn({MINE: Health.healthy(), OTHER: Health.healthy()}, clock=clock)
-    yield Here(standin, standin.listen(), clock)
-    io_loop.run_sync(standin.stop)
+    mock = MockServer({MINE: Health.healthy(), OTHER: Health.healthy()}, clock=clock)
+    yield Here(mock, mock.listen(), clock)
+    io_loop.run_sync(mock.stop)

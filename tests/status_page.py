@@ -10,7 +10,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from proxycore import updates
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.key import Key
 from tests.browser import Visit, visit
 from tests.conftest import CLOCK, Proxy, proxy
@@ -27,18 +27,18 @@ PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch":
 
 
 @contextlib.asynccontextmanager
-async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator[tuple[Proxy, StandIn]]:
-    """A proxy before a stand-in, with a key of each health under this name.
+async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator[tuple[Proxy, MockServer]]:
+    """A proxy before a mock, with a key of each health under this name.
 
     Its updates come ten times as often as in life.
     """
-    standin = StandIn({f"AQ.{name}": health for name, health in healths.items()})
+    mock = MockServer({f"AQ.{name}": health for name, health in healths.items()})
     keys = {f"GOOGLE_API_KEY_{name}": f"AQ.{name}" for name in healths}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(updates, "_EVERY", 0.1)
-        async with proxy(standin.listen(), keys, CLOCK, **(SETTINGS | variables)) as here:
-            yield here, standin
-    await standin.stop()
+        async with proxy(mock.listen(), keys, CLOCK, **(SETTINGS | variables)) as here:
+            yield here, mock
+    await mock.stop()
 
 
 @contextlib.asynccontextmanager

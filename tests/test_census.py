@@ -15,7 +15,7 @@ import pytest
 
 from proxycore import census
 from proxycore.census import CensusError, CensusHall, HostCensus
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.key import Key
 from proxycore.meter import Meter
 from tests.conftest import KEYS, TurnedClock, until
@@ -63,16 +63,16 @@ def children(started: Program) -> list[int]:
 
 
 async def test_the_sum_is_exact_whichever_worker_answers_and_stays_when_one_is_killed(tmp_path: Path) -> None:
-    standin = StandIn(dict.fromkeys(KEYS.values(), Health.healthy()), pace=0.0)
-    environment = {**KEYS, "UPSTREAM_URL": standin.listen(), "WORKERS": "3", "ADMIN_API_KEY": ADMIN[1]}
+    mock = MockServer(dict.fromkeys(KEYS.values(), Health.healthy()), pace=0.0)
+    environment = {**KEYS, "UPSTREAM_URL": mock.listen(), "WORKERS": "3", "ADMIN_API_KEY": ADMIN[1]}
     with program(folder=tmp_path, environment=environment) as started:
         port = await asyncio.to_thread(lambda: started.port)
         await asyncio.gather(*(ask(port, "POST", GENERATE, body=BODY) for _ in range(60)))
         assert {await figure(port, "requests_total") for _ in range(12)} == {60}
         assert await figure(port, "workers") == 3
-        standin.pace = 30
+        mock.pace = 30
         running = [asyncio.ensure_future(ask(port, "POST", STREAM, body=BODY)) for _ in range(9)]
-        await until(lambda: len(standin.calls) == 69)
+        await until(lambda: len(mock.calls) == 69)
         while await figure(port, "open_streams") < 9:
             pass
         shown = json.loads((await ask(port, "GET", "/status.json", ADMIN)).body)
@@ -86,7 +86,7 @@ async def test_the_sum_is_exact_whichever_worker_answers_and_stays_when_one_is_k
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_a_worker_that_ends_leaves_its_figures_to_the_others() -> None:

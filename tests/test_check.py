@@ -16,7 +16,7 @@ import pytest
 
 import proxycore.check
 from proxycore.check import Check, Finding
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import PATIENCE, settings, until
 from tests.process import ROOT
 from tests.wire import RawUpstream, Seen, always, answer
@@ -75,16 +75,16 @@ async def found(url: str) -> list[Finding]:
     return await Check(settings(url, {"GOOGLE_API_KEY_1": "AQ.one"})).run(lambda _: None)
 
 
-def named(healths: Mapping[str, Health]) -> tuple[StandIn, dict[str, str]]:
-    """A stand-in with these keys, and their secrets by name."""
+def named(healths: Mapping[str, Health]) -> tuple[MockServer, dict[str, str]]:
+    """A mock with these keys, and their secrets by name."""
     keys = {name: f"AQ.secret-of-{name}" for name in healths}
-    return StandIn({keys[name]: health for name, health in healths.items()}), keys
+    return MockServer({keys[name]: health for name, health in healths.items()}), keys
 
 
 async def test_a_table_tells_of_every_key_and_no_secret_is_in_it(tmp_path: Path) -> None:
-    standin, keys = named(HEALTHS)
-    status, out, err = await check(tmp_path, keys, UPSTREAM_URL=standin.listen())
-    await standin.stop()
+    mock, keys = named(HEALTHS)
+    status, out, err = await check(tmp_path, keys, UPSTREAM_URL=mock.listen())
+    await mock.stop()
     assert status == 0
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert rows["name"].split() == ["name", "state", "reason", "project", "models", "time"]
@@ -114,12 +114,12 @@ async def test_each_key_is_asked_for_its_models_and_then_to_count_tokens_which_n
     tmp_path: Path,
 ) -> None:
     healths = HEALTHS | {"one": Health.quota(1)}
-    standin, keys = named(healths)
+    mock, keys = named(healths)
     for _ in range(3):
-        status, _, _ = await check(tmp_path, keys, UPSTREAM_URL=standin.listen())
-    await standin.stop()
+        status, _, _ = await check(tmp_path, keys, UPSTREAM_URL=mock.listen())
+    await mock.stop()
     assert status == 0
-    calls = {name: [call for call in standin.calls if call.key == secret] for name, secret in keys.items()}
+    calls = {name: [call for call in mock.calls if call.key == secret] for name, secret in keys.items()}
     for name in ("fine", "spent", "one", "fresh"):
         assert [(call.method, call.target, call.status) for call in calls[name]] == 3 * [
             LIST,
@@ -148,12 +148,12 @@ ADVICE = {
 
 
 async def test_for_each_kind_of_failure_it_says_what_to_do(tmp_path: Path) -> None:
-    standin, keys = named({name: getattr(Health, name)() for name in ADVICE})
-    url = standin.listen()
+    mock, keys = named({name: getattr(Health, name)() for name in ADVICE})
+    url = mock.listen()
     (_, table, _), (status, out, _) = await asyncio.gather(
         check(tmp_path, keys, UPSTREAM_URL=url), check(tmp_path, keys, "--json", UPSTREAM_URL=url)
     )
-    await standin.stop()
+    await mock.stop()
     told = {key["name"]: key["advice"] for key in json.loads(out)["keys"]}
     assert status == 0
     assert [name for name, advice in told.items() if not re.search(ADVICE[name], advice)] == []
@@ -247,11 +247,11 @@ async def test_a_model_that_fails_does_not_speak_for_the_key_while_another_serve
 
 
 async def test_names_in_wide_characters_leave_the_table_aligned(tmp_path: Path) -> None:
-    standin, keys = named({"a": Health.healthy(), "b": Health.suspended()})
+    mock, keys = named({"a": Health.healthy(), "b": Health.suspended()})
     _, out, _ = await check(
-        tmp_path, {"备用": keys["a"], "b": keys["b"]}, UPSTREAM_URL=standin.listen(), PYTHONIOENCODING="utf-8"
+        tmp_path, {"备用": keys["a"], "b": keys["b"]}, UPSTREAM_URL=mock.listen(), PYTHONIOENCODING="utf-8"
     )
-    await standin.stop()
+    await mock.stop()
     rows = out.splitlines()[:3]
     assert rows[0].startswith("name  state")
     assert sorted(row.split()[0:2] for row in rows[1:]) == [["b", "retired"], ["备用", "works"]]
@@ -260,41 +260,41 @@ async def test_names_in_wide_characters_leave_the_table_aligned(tmp_path: Path) 
 
 
 async def test_a_terminal_that_lacks_characters_gets_others_and_no_traceback(tmp_path: Path) -> None:
-    standin, keys = named({"a": Health.healthy()})
+    mock, keys = named({"a": Health.healthy()})
     status, out, err = await check(
-        tmp_path, {"备用": keys["a"]}, UPSTREAM_URL=standin.listen(), PYTHONIOENCODING="ascii"
+        tmp_path, {"备用": keys["a"]}, UPSTREAM_URL=mock.listen(), PYTHONIOENCODING="ascii"
     )
-    await standin.stop()
+    await mock.stop()
     assert status == 0
     assert "\\u5907\\u7528  works" in out
     assert "Traceback" not in err
 
 
 async def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
-    standin, keys = named({"fine": Health.healthy()})
+    mock, keys = named({"fine": Health.healthy()})
     ours, theirs = os.pipe()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(ROOT / "server.py"),
         "--check",
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "GOOGLE_API_KEY_1": keys["fine"], "UPSTREAM_URL": standin.listen()},
+        env={"PATH": os.environ["PATH"], "GOOGLE_API_KEY_1": keys["fine"], "UPSTREAM_URL": mock.listen()},
         stdout=theirs,
         stderr=subprocess.PIPE,
     )
     os.close(ours)
     os.close(theirs)
     _, err = await process.communicate()
-    await standin.stop()
+    await mock.stop()
     assert err == b"key 1: works\n"
 
 
 async def test_json_is_all_that_scripts_get(tmp_path: Path) -> None:
-    standin, keys = named(HEALTHS)
+    mock, keys = named(HEALTHS)
     status, out, _ = await check(
-        tmp_path, {"fine": keys["fine"], "off__shop": keys["off"]}, "--json", UPSTREAM_URL=standin.listen()
+        tmp_path, {"fine": keys["fine"], "off__shop": keys["off"]}, "--json", UPSTREAM_URL=mock.listen()
     )
-    await standin.stop()
+    await mock.stop()
     content = json.loads(out)
     assert (status, content["checked"], content["working"]) == (0, 2, 1)
     fine, off = content["keys"]
@@ -305,9 +305,9 @@ async def test_json_is_all_that_scripts_get(tmp_path: Path) -> None:
 
 
 async def test_it_fails_when_no_key_works(tmp_path: Path) -> None:
-    standin, keys = named({"dead": Health.suspended(), "off": Health.service_disabled()})
-    status, out, _ = await check(tmp_path, keys, UPSTREAM_URL=standin.listen())
-    await standin.stop()
+    mock, keys = named({"dead": Health.suspended(), "off": Health.service_disabled()})
+    status, out, _ = await check(tmp_path, keys, UPSTREAM_URL=mock.listen())
+    await mock.stop()
     assert status == 1
     assert out.endswith("0 of 2 keys work.\n")
 
@@ -324,9 +324,9 @@ async def test_trouble_on_the_way_is_no_keys_fault_and_says_what_to_change(tmp_p
 
 
 async def test_a_region_that_is_not_served_is_told_with_the_way_round_it(tmp_path: Path) -> None:
-    standin, keys = named({"one": Health.bad_region(), "two": Health.bad_region()})
-    status, out, _ = await check(tmp_path, keys, UPSTREAM_URL=standin.listen())
-    await standin.stop()
+    mock, keys = named({"one": Health.bad_region(), "two": Health.bad_region()})
+    status, out, _ = await check(tmp_path, keys, UPSTREAM_URL=mock.listen())
+    await mock.stop()
     assert status == 1
     assert out.count("unknown  this address is not served (status 400)") == 2
     assert "set UPSTREAM_PROXY" in out.splitlines()[-1]
@@ -445,10 +445,10 @@ async def test_many_keys_are_tried_eight_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_on_a_terminal_a_bar_shows_how_far_it_is_and_the_table_goes_elsewhere(tmp_path: Path) -> None:
-    standin, keys = named({"fine": Health.healthy(), "dead": Health.suspended()})
+    mock, keys = named({"fine": Health.healthy(), "dead": Health.suspended()})
     ours, theirs = pty.openpty()
     environment = {f"GOOGLE_API_KEY_{name}": secret for name, secret in keys.items()}
-    environment |= {"PATH": os.environ["PATH"], "TERM": "xterm", "UPSTREAM_URL": standin.listen()}
+    environment |= {"PATH": os.environ["PATH"], "TERM": "xterm", "UPSTREAM_URL": mock.listen()}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(ROOT / "server.py"),
@@ -463,7 +463,7 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is_and_the_table_goes_elsewh
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
-    await standin.stop()
+    await mock.stop()
     assert process.returncode == 0
     assert "Trying the keys" in shown
     assert "2/2" in shown

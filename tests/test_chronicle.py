@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import TurnedClock, proxy, until
 from tests.process import program
 from tests.wire import ask
@@ -32,9 +32,9 @@ def told(caplog: pytest.LogCaptureFixture, message: str) -> list[dict[str, Any]]
 async def test_a_bench_and_its_end_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "proxycore")
     clock = TurnedClock()
-    standin = StandIn({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()}, clock=clock)
+    mock = MockServer({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()}, clock=clock)
     keys = {"GOOGLE_API_KEY_off": "AQ.off", "GOOGLE_API_KEY_fine": "AQ.fine"}
-    async with proxy(standin.listen(), keys, clock, FORBIDDEN_BENCH_SECONDS="60") as here:
+    async with proxy(mock.listen(), keys, clock, FORBIDDEN_BENCH_SECONDS="60") as here:
         for _ in range(20):
             await ask(here.port, "POST", GENERATE, body=BODY)
         (benched,) = told(caplog, "benched")
@@ -47,11 +47,11 @@ async def test_a_bench_and_its_end_are_logged_once_each(caplog: pytest.LogCaptur
         assert (failed["id"], failed["key"], failed["status"]) == (benched["id"], "off", 403)
         assert (failed["verdict"], failed["model"], failed["level"]) == ("SERVICE_DISABLED", MODEL, "INFO")
         assert [entry["attempts"] for entry in told(caplog, "served") if entry["id"] == benched["id"]] == [2]
-        standin.keys["AQ.off"] = Health.healthy()
+        mock.keys["AQ.off"] = Health.healthy()
         clock.turn(70)
         for _ in range(20):
             await ask(here.port, "POST", GENERATE, body=BODY)
-    await standin.stop()
+    await mock.stop()
     (recovered,) = told(caplog, "recovered")
     served = {entry["id"]: entry["key"] for entry in told(caplog, "served")}
     assert served[recovered.pop("id")] == "off"
@@ -61,10 +61,10 @@ async def test_a_bench_and_its_end_are_logged_once_each(caplog: pytest.LogCaptur
 
 async def test_a_spent_quota_is_routine_and_a_dead_key_is_not(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "proxycore")
-    standin = StandIn({"AQ.one": Health.quota(1), "AQ.dead": Health.suspended(), "AQ.fine": Health.healthy()})
-    keys = {f"GOOGLE_API_KEY_{secret[3:]}": secret for secret in standin.keys}
+    mock = MockServer({"AQ.one": Health.quota(1), "AQ.dead": Health.suspended(), "AQ.fine": Health.healthy()})
+    keys = {f"GOOGLE_API_KEY_{secret[3:]}": secret for secret in mock.keys}
     clock = TurnedClock()
-    async with proxy(standin.listen(), keys, clock) as here:
+    async with proxy(mock.listen(), keys, clock) as here:
         for _ in range(30):
             await ask(here.port, "POST", GENERATE, body=BODY)
         benched = {entry["key"]: entry for entry in told(caplog, "benched")}
@@ -72,7 +72,7 @@ async def test_a_spent_quota_is_routine_and_a_dead_key_is_not(caplog: pytest.Log
         while not told(caplog, "retired"):
             clock.turn(1.0)
             await ask(here.port, "POST", GENERATE, body=BODY)
-    await standin.stop()
+    await mock.stop()
     assert (benched["one"]["model"], benched["one"]["reason"]) == (MODEL, "quota spent")
     assert (benched["one"]["level"], benched["dead"]["level"]) == ("INFO", "WARNING")
     (retired,) = told(caplog, "retired")
@@ -80,9 +80,9 @@ async def test_a_spent_quota_is_routine_and_a_dead_key_is_not(caplog: pytest.Log
 
 
 async def test_of_several_workers_the_one_that_found_out_says_so(tmp_path: Path) -> None:
-    standin = StandIn({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
+    mock = MockServer({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
     environment = {
-        "UPSTREAM_URL": standin.listen(),
+        "UPSTREAM_URL": mock.listen(),
         "WORKERS": "3",
         "GOOGLE_API_KEY_off": "AQ.off",
         "GOOGLE_API_KEY_fine": "AQ.fine",
@@ -95,7 +95,7 @@ async def test_of_several_workers_the_one_that_found_out_says_so(tmp_path: Path)
         for _ in range(30):
             await ask(port, "POST", GENERATE, body=BODY)
         entries = [json.loads(line) for line in started.lines]
-    await standin.stop()
+    await mock.stop()
     (benched,) = [entry for entry in entries if entry["message"] == "benched"]
     assert (benched["key"], benched["level"]) == ("off", "warning")
 

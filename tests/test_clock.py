@@ -14,7 +14,7 @@ import pytest
 
 from proxycore.bench import Doubling
 from proxycore.clock import Clock
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.history import History, last_hour
 from proxycore.key import Key
 from proxycore.rotator import Rotator
@@ -220,9 +220,9 @@ def until_of(shown: dict[str, Any]) -> float:
 
 async def test_the_status_tells_times_by_the_wall_clock_as_it_is_set_and_the_proxy_waits_by_its_own() -> None:
     clock = TurnedClock(NOON)
-    standin = StandIn({"AQ.key": Health.quota(1, 30)}, clock=clock)
+    mock = MockServer({"AQ.key": Health.quota(1, 30)}, clock=clock)
     keys = {"GOOGLE_API_KEY_1": "AQ.key"}
-    async with proxy(standin.listen(), keys, clock, MAX_WAIT="0") as here:
+    async with proxy(mock.listen(), keys, clock, MAX_WAIT="0") as here:
         assert (await generate(here.port)).status == 200
         assert (await generate(here.port)).one("retry-after") in {"30", "31"}
         clock.turn(10)
@@ -234,28 +234,28 @@ async def test_the_status_tells_times_by_the_wall_clock_as_it_is_set_and_the_pro
         assert (await generate(here.port)).one("retry-after") in {"20", "21"}
         clock.turn(21.1)
         assert (await generate(here.port)).status == 200
-    await standin.stop()
+    await mock.stop()
 
 
 @asynccontextmanager
-async def started(standin: StandIn, wall: Wall, folder: Path, workers: str) -> AsyncIterator[int]:
+async def started(mock: MockServer, wall: Wall, folder: Path, workers: str) -> AsyncIterator[int]:
     environment = {
         **wall.environment,
-        "UPSTREAM_URL": standin.listen(),
+        "UPSTREAM_URL": mock.listen(),
         "GOOGLE_API_KEY_1": "AQ.key",
         "WORKERS": workers,
         "MAX_WAIT": "0",
     }
     with program(folder=folder, environment=environment) as running:
         yield await asyncio.to_thread(lambda: running.port)
-    await standin.stop()
+    await mock.stop()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_wall_clock_that_is_set_back_a_day_lengthens_no_bench(workers: str, tmp_path: Path) -> None:
     wall = Wall(tmp_path)
-    standin = StandIn({"AQ.key": Health.quota(1, 3)})
-    async with started(standin, wall, tmp_path, workers) as port, asyncio.timeout(2 * PATIENCE):
+    mock = MockServer({"AQ.key": Health.quota(1, 3)})
+    async with started(mock, wall, tmp_path, workers) as port, asyncio.timeout(2 * PATIENCE):
         while (refused := await generate(port)).status == 200:
             pass
         assert refused.status == 429
@@ -266,15 +266,15 @@ async def test_a_wall_clock_that_is_set_back_a_day_lengthens_no_bench(workers: s
             assert until_of(shown) - shown["time"] < 4.5
         while (await generate(port)).status == 429:
             pass
-        assert len(standin.calls) >= 3
+        assert len(mock.calls) >= 3
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_day_ends_by_the_wall_clock_once_it_is_set_right(workers: str, tmp_path: Path) -> None:
     wall = Wall(tmp_path)
     wall.set(60 - time.time())  # as a computer without a battery starts
-    standin = StandIn({"AQ.key": Health.day_spent()})
-    async with started(standin, wall, tmp_path, workers) as port, asyncio.timeout(2 * PATIENCE):
+    mock = MockServer({"AQ.key": Health.day_spent()})
+    async with started(mock, wall, tmp_path, workers) as port, asyncio.timeout(2 * PATIENCE):
         assert (await generate(port)).status == 429
         assert until_of(await status(port)) == pytest.approx(8 * HOUR, abs=1.1)
         wall.set(0.0)
@@ -284,4 +284,4 @@ async def test_a_day_ends_by_the_wall_clock_once_it_is_set_right(workers: str, t
             assert until_of(shown) == pytest.approx(midnight, abs=1.1)
         left = int((await generate(port)).one("retry-after"))
         assert left == pytest.approx(until_google_midnight(time.time()), abs=30)
-        assert len(standin.calls) == 1
+        assert len(mock.calls) == 1

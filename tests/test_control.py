@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxycore import updates
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import CLOCK, Proxy, proxy, settings, until
 from tests.wire import HOME, Client, Got, RawUpstream, Seen, always, answer, ask, connect
 
@@ -29,12 +29,12 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watched(first: Health, second: Health) -> AsyncIterator[tuple[Proxy, StandIn]]:
-    """A proxy before a stand-in with two keys."""
-    standin = StandIn({"AQ.first": first, "AQ.second": second})
-    async with proxy(standin.listen(), KEYS) as here:
-        yield here, standin
-    await standin.stop()
+async def watched(first: Health, second: Health) -> AsyncIterator[tuple[Proxy, MockServer]]:
+    """A proxy before a mock with two keys."""
+    mock = MockServer({"AQ.first": first, "AQ.second": second})
+    async with proxy(mock.listen(), KEYS) as here:
+        yield here, mock
+    await mock.stop()
 
 
 async def act(here: Proxy, *fields: tuple[str, str], **asked: object) -> Got:
@@ -104,14 +104,14 @@ async def watching(here: Proxy) -> AsyncIterator[Watcher]:
 
 async def test_a_bench_is_seen_by_those_who_watch_and_released_by_hand() -> None:
     async with (
-        watched(Health.healthy(), Health.service_disabled()) as (here, standin),
+        watched(Health.healthy(), Health.service_disabled()) as (here, mock),
         watching(here) as watcher,
     ):
         assert (await watcher.next())["totals"]["requests"] == 0
         await generate(here, 20)
         benched = await watcher.key("two", "benched")
         assert benched["bench"]["reason"] == "SERVICE_DISABLED"
-        standin.keys["AQ.second"] = Health.healthy()
+        mock.keys["AQ.second"] = Health.healthy()
         told = await done(here, action="release", key="two")
         assert (told["message"], told["accepted"]) == ("Key two is released.", None)
         assert (told["key"]["state"], told["key"]["bench"]) == ("ready", None)
@@ -120,7 +120,7 @@ async def test_a_bench_is_seen_by_those_who_watch_and_released_by_hand() -> None
         assert watcher.kinds.count("change") > 1
         assert watcher.document["totals"]["requests"] == 20
         await generate(here, 20)
-        assert {call.status for call in list(standin.calls)[-5:]} == {200}
+        assert {call.status for call in list(mock.calls)[-5:]} == {200}
 
 
 async def test_what_a_watcher_keeps_is_what_others_get_at_once() -> None:
@@ -146,33 +146,33 @@ async def test_a_bench_for_a_model_is_released_for_that_model() -> None:
 
 
 async def test_a_key_rests_by_hand_for_as_long_as_is_said() -> None:
-    async with watched(Health.healthy(), Health.healthy()) as (here, standin):
+    async with watched(Health.healthy(), Health.healthy()) as (here, mock):
         before = time.time()
         told = await done(here, action="rest", key="one", seconds=90)
         assert told["key"]["state"] == "benched"
         assert told["key"]["bench"]["reason"] == "by hand"
         assert before + 89 <= told["key"]["bench"]["until"] <= time.time() + 91
         await generate(here, 20)
-        assert {call.key for call in standin.calls} == {"AQ.second"}
+        assert {call.key for call in mock.calls} == {"AQ.second"}
 
 
 async def test_a_key_is_tried_without_spending_quota() -> None:
-    async with watched(Health.suspended(), Health.healthy()) as (here, standin):
+    async with watched(Health.suspended(), Health.healthy()) as (here, mock):
         told = await done(here, action="try", key="one")
         assert (told["accepted"], told["key"]["state"]) == (False, "benched")
         assert "suspended or leaked" in told["message"]
-        standin.keys["AQ.first"] = Health.healthy()
+        mock.keys["AQ.first"] = Health.healthy()
         told = await done(here, action="try", key="one")
         assert (told["accepted"], told["key"]["state"]) == (True, "ready")
-        assert {(call.method, call.target.partition("?")[0]) for call in standin.calls} == {
+        assert {(call.method, call.target.partition("?")[0]) for call in mock.calls} == {
             ("GET", "/v1beta/models")
         }
 
 
 async def test_a_trial_ends_a_forbidden_keys_bench_but_not_a_rest_by_hand() -> None:
-    async with watched(Health.service_disabled(), Health.healthy()) as (here, standin):
+    async with watched(Health.service_disabled(), Health.healthy()) as (here, mock):
         assert (await done(here, action="try", key="one"))["key"]["state"] == "benched"
-        standin.keys["AQ.first"] = Health.healthy()
+        mock.keys["AQ.first"] = Health.healthy()
         assert (await done(here, action="try", key="one"))["key"]["state"] == "ready"
         await done(here, action="rest", key="one", seconds=60)
         told = await done(here, action="try", key="one")
@@ -253,9 +253,9 @@ async def test_only_the_admin_acts() -> None:
 
 
 async def test_watchers_come_again_after_a_reload_and_hold_up_no_end() -> None:
-    async with watched(Health.healthy(), Health.healthy()) as (here, standin), watching(here) as watcher:
+    async with watched(Health.healthy(), Health.healthy()) as (here, mock), watching(here) as watcher:
         await watcher.next()
-        here.app.take(settings(standin.listen(), {"GOOGLE_API_KEY_three": "AQ.first"}))
+        here.app.take(settings(mock.listen(), {"GOOGLE_API_KEY_three": "AQ.first"}))
         await watcher.end()
         async with watching(here) as again:
             assert [key["name"] for key in (await again.next())["keys"]] == ["three"]

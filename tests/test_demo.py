@@ -1,4 +1,4 @@
-"""The stand-in for the Gemini API, as clients see it and as tests script it."""
+"""The mock of the Gemini API, as clients see it and as tests script it."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from google import genai
 from google.genai import errors
 from tornado.ioloop import IOLoop
 
-from proxycore.demo import Asked, Health, Refusal, StandIn, demo_keys
+from proxycore.demo import Asked, Health, MockServer, Refusal, demo_keys
 from tests.conftest import TurnedClock, at_once, until
 from tests.standin import Served
 from tests.wire import Got, ask, connect
@@ -37,7 +37,7 @@ class Here(Served):
         return await ask(self.port, "GET" if body is None else "POST", target, *fields, body=body)
 
     async def refusal(self, health: Health, target: str = GENERATE) -> Any:  # noqa: ANN401 - JSON
-        self.standin.keys[KEY] = health
+        self.mock.keys[KEY] = health
         got = await self.ask(target, WITH_KEY)
         error = json.loads(got.body)["error"]
         assert error["code"] == got.status
@@ -51,9 +51,9 @@ def clock() -> TurnedClock:
 
 @pytest.fixture
 def here(io_loop: IOLoop, clock: TurnedClock) -> Iterator[Here]:
-    standin = StandIn({KEY: Health.healthy()}, clock=clock)
-    yield Here(standin, standin.listen())
-    io_loop.run_sync(standin.stop)
+    mock = MockServer({KEY: Health.healthy()}, clock=clock)
+    yield Here(mock, mock.listen())
+    io_loop.run_sync(mock.stop)
 
 
 def details(error: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -137,7 +137,7 @@ async def test_documents_are_compressed_when_asked_and_streams_never(here: Here,
     "query", ["?alt=sse", "?%24alt=sse", "?$alt=sse;enum-encoding=int", "?a=b&alt=sse&c"]
 )
 async def test_sse_is_framed_as_google_frames_it(here: Here, query: str) -> None:
-    here.standin.chunks = 5
+    here.mock.chunks = 5
     got = await here.ask(STREAM + query, WITH_KEY)
     assert got.one("content-type") == "text/event-stream"
     assert got.one("content-disposition") == "attachment"
@@ -153,7 +153,7 @@ async def test_sse_is_framed_as_google_frames_it(here: Here, query: str) -> None
 
 
 async def test_without_sse_one_array_grows_element_by_element(here: Here) -> None:
-    here.standin.chunks = 4
+    here.mock.chunks = 4
     got = await here.ask(STREAM + "?%24alt=json%3Benum-encoding%3Dint", WITH_KEY)
     assert got.one("content-type") == "application/json; charset=UTF-8"
     *growing, end = got.chunks
@@ -169,7 +169,7 @@ async def test_without_sse_one_array_grows_element_by_element(here: Here) -> Non
 async def test_an_answer_has_as_many_pieces_of_such_a_size_as_asked(
     here: Here, chunks: int, chunk_bytes: int
 ) -> None:
-    here.standin.chunks, here.standin.chunk_bytes = chunks, chunk_bytes
+    here.mock.chunks, here.mock.chunk_bytes = chunks, chunk_bytes
     got = await here.ask(f"{STREAM}?alt=sse", WITH_KEY)
     events = [json.loads(chunk.removeprefix(b"data: ")) for chunk in got.chunks]
     texts = [event["candidates"][0]["content"]["parts"][0]["text"] for event in events]
@@ -180,7 +180,7 @@ async def test_an_answer_has_as_many_pieces_of_such_a_size_as_asked(
 
 @pytest.mark.turned
 async def test_it_thinks_before_the_head_and_paces_what_follows(here: Here) -> None:
-    here.standin.chunks, here.standin.think, here.standin.pace = 4, 0.1, 0.05
+    here.mock.chunks, here.mock.think, here.mock.pace = 4, 0.1, 0.05
     async with connect(here.port) as client:
         now = asyncio.get_running_loop().time
         started = now()
@@ -287,7 +287,7 @@ async def test_embeddings_depend_on_the_text_and_the_size_alone(here: Here) -> N
 
 
 async def test_chat_streams_in_openais_framing(here: Here) -> None:
-    here.standin.chunks = 3
+    here.mock.chunks = 3
     body = {"model": "gemini-2.0-flash", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     got = await here.ask(CHAT, BEARER, body=json.dumps(body).encode())
     *frames, done = got.body.decode().removesuffix("\n\n").split("\n\n")
@@ -457,10 +457,10 @@ async def test_a_suspended_key_is_quoted_wherever_google_can_quote_it(here: Here
 
 
 async def test_each_key_has_a_project_of_its_own(here: Here) -> None:
-    here.standin.keys["AQ.other"] = Health.forbidden()
+    here.mock.keys["AQ.other"] = Health.forbidden()
     projects = set()
     for key in (KEY, "AQ.other"):
-        here.standin.keys[key] = Health.ip_blocked()
+        here.mock.keys[key] = Health.ip_blocked()
         error = json.loads((await here.ask(GENERATE, ("X-Goog-Api-Key", key))).body)["error"]
         projects.add(details(error)["ErrorInfo"]["metadata"]["consumer"])
     assert len(projects) == 2
@@ -468,7 +468,7 @@ async def test_each_key_has_a_project_of_its_own(here: Here) -> None:
 
 
 async def test_a_quota_is_counted_in_a_sliding_window(here: Here, clock: TurnedClock) -> None:
-    here.standin.keys[KEY] = Health.quota(2)
+    here.mock.keys[KEY] = Health.quota(2)
     statuses = []
     for _ in range(3):
         statuses.append((await here.ask(GENERATE, WITH_KEY)).status)
@@ -493,7 +493,7 @@ async def test_a_quota_is_counted_in_a_sliding_window(here: Here, clock: TurnedC
         }
     ]
     clock.turn(22.25)
-    assert (await here.refusal(here.standin.keys[KEY]))["message"].endswith("Please retry in 250ms.")
+    assert (await here.refusal(here.mock.keys[KEY]))["message"].endswith("Please retry in 250ms.")
     clock.turn(0.25)
     assert (await here.ask(GENERATE, WITH_KEY)).status == 200
     assert (await here.ask(GENERATE, WITH_KEY)).status == 429  # the second still counts, for 12.5 seconds
@@ -502,7 +502,7 @@ async def test_a_quota_is_counted_in_a_sliding_window(here: Here, clock: TurnedC
 
 
 async def test_a_quota_is_of_one_key_and_one_model(here: Here, clock: TurnedClock) -> None:
-    here.standin.keys[KEY] = here.standin.keys["AQ.two"] = Health.quota(1, window=1.0)
+    here.mock.keys[KEY] = here.mock.keys["AQ.two"] = Health.quota(1, window=1.0)
     pro = GENERATE.replace("2.0-flash", "2.5-pro")
     for target, field in ((GENERATE, WITH_KEY), (pro, WITH_KEY), (GENERATE, ("X-Goog-Api-Key", "AQ.two"))):
         assert [(await here.ask(target, field)).status for _ in range(2)] == [200, 429]
@@ -535,20 +535,20 @@ async def test_a_quota_of_zero_says_so_in_its_message_alone(here: Here) -> None:
 
 
 async def test_a_health_may_be_that_of_some_models_only(here: Here) -> None:
-    here.standin.keys[KEY] = Health(models={"gemini-2.5-pro": Health.day_spent()})
+    here.mock.keys[KEY] = Health(models={"gemini-2.5-pro": Health.day_spent()})
     assert (await here.ask(GENERATE, WITH_KEY)).status == 200
     assert (await here.ask(GENERATE.replace("2.0-flash", "2.5-pro"), WITH_KEY)).status == 429
     rest = Health(Health.overloaded().refusal, models={"gemini-2.0-flash": Health.healthy()})
-    here.standin.keys[KEY] = rest
+    here.mock.keys[KEY] = rest
     assert (await here.ask(GENERATE, WITH_KEY)).status == 200
     assert (await here.ask(GENERATE.replace("2.0-flash", "2.5-pro"), WITH_KEY)).status == 503
 
 
 async def test_healths_may_take_turns_once_or_again_and_again(here: Here) -> None:
     turns = [Health.overloaded(), Health.overloaded(), Health.healthy()]
-    here.standin.keys[KEY] = Health.in_turn(*turns)
+    here.mock.keys[KEY] = Health.in_turn(*turns)
     assert [(await here.ask(GENERATE, WITH_KEY)).status for _ in range(5)] == [503, 503, 200, 200, 200]
-    here.standin.keys[KEY] = Health.in_turn(*turns, repeat=True)
+    here.mock.keys[KEY] = Health.in_turn(*turns, repeat=True)
     assert [(await here.ask(GENERATE, WITH_KEY)).status for _ in range(5)] == [503, 503, 200, 503, 503]
 
 
@@ -561,7 +561,7 @@ async def test_a_health_may_be_made_up(here: Here) -> None:
 
 
 async def test_a_stream_is_refused_in_the_framing_it_would_have_had(here: Here) -> None:
-    here.standin.keys[KEY] = Health.overloaded()
+    here.mock.keys[KEY] = Health.overloaded()
     sse = await here.ask(f"{STREAM}?alt=sse", WITH_KEY)
     assert (sse.status, sse.one("content-type")) == (503, "text/event-stream")
     assert sse.body.startswith(b'{\n  "error": {\n    "code": 503,\n')
@@ -593,21 +593,21 @@ async def test_the_demo_keys_do_as_their_names_say(
     here: Here, name: str, model: str, statuses: list[int]
 ) -> None:
     secret, health = demo_keys()[name]
-    here.standin.keys = {secret: health}
+    here.mock.keys = {secret: health}
     target = GENERATE.replace("gemini-2.0-flash", model)
     assert [(await here.ask(target, ("X-Goog-Api-Key", secret))).status for _ in statuses] == statuses
 
 
 async def test_a_demo_key_may_not_search(here: Here) -> None:
     secret, health = demo_keys()["FREE_TIER_NO_SEARCH"]
-    here.standin.keys = {secret: health}
+    here.mock.keys = {secret: health}
     searching = json.dumps(json.loads(HELLO) | {"tools": [{"google_search": {}}]}).encode()
     assert (await here.ask(GENERATE, ("X-Goog-Api-Key", secret), body=searching)).status == 429
 
 
 async def test_half_the_streams_of_a_demo_key_begin_with_an_error(here: Here) -> None:
     secret, health = demo_keys()["ERROR_IN_STREAM"]
-    here.standin.keys = {secret: health}
+    here.mock.keys = {secret: health}
     got = [await here.ask(f"{STREAM}?alt=sse", ("X-Goog-Api-Key", secret)) for _ in range(4)]
     assert [each.status for each in got] == [200] * 4
     assert [each.body.startswith(b'data: {"error": ') for each in got] == [False, True] * 2
@@ -617,7 +617,7 @@ async def test_half_the_streams_of_a_demo_key_begin_with_an_error(here: Here) ->
 
 
 async def test_a_call_is_kept_as_it_came(here: Here, clock: TurnedClock) -> None:
-    here.standin.think = 0.02
+    here.mock.think = 0.02
     target = f"{FLASH}%3AgenerateContent?b=&a=1&a=%20&&c"
     body = b'{"prompt": "a=b&c"}' + b"&x" * 2000
     kind = ("Content-Type", "application/x-www-form-urlencoded")
@@ -627,37 +627,37 @@ async def test_a_call_is_kept_as_it_came(here: Here, clock: TurnedClock) -> None
     assert call.headers.get_list("x-twice") == ["a", "b"]
     assert (call.key, call.model, call.status, got.status) == (KEY, "gemini-2.0-flash", 400, 400)
     assert (call.arrived, call.ended, call.cut) == (clock.now, clock.now, False)
-    assert here.standin.open == 0
+    assert here.mock.open == 0
 
 
 @pytest.mark.parametrize("phase", ["uploading", "thinking", "pacing", "stalled"])
 async def test_a_client_that_leaves_is_noticed_at_once(here: Here, phase: str) -> None:
-    standin = here.standin
-    standin.think = 30 * (phase == "thinking")
-    standin.pace = 30 * (phase == "pacing")
-    standin.chunk_bytes = 2**23 * (phase == "stalled")
+    mock = here.mock
+    mock.think = 30 * (phase == "thinking")
+    mock.pace = 30 * (phase == "pacing")
+    mock.chunk_bytes = 2**23 * (phase == "stalled")
     idle = len(asyncio.all_tasks())
     async with connect(here.port) as client:
         length = ("Content-Length", str(len(HELLO) + (phase == "uploading")))
         client.send("POST", f"{STREAM}?alt=sse", WITH_KEY, length)
         client.writer.write(HELLO)
         status = 200 if phase in {"pacing", "stalled"} else 0
-        await until(lambda: standin.open == 1 and here.last.body == HELLO and here.last.status == status)
+        await until(lambda: mock.open == 1 and here.last.body == HELLO and here.last.status == status)
         await asyncio.sleep(0.05)
-        assert standin.open == 1
+        assert mock.open == 1
         assert here.last.status == status
-    await at_once(lambda: standin.open == 0, 0.5)  # and not after the 30 seconds
+    await at_once(lambda: mock.open == 0, 0.5)  # and not after the 30 seconds
     assert here.last.cut
     await until(lambda: len(asyncio.all_tasks()) == idle)  # nothing goes on being made
 
 
 async def test_a_client_that_reads_slowly_slows_it_down(here: Here) -> None:
-    here.standin.chunks, here.standin.chunk_bytes = 40, 2**20
+    here.mock.chunks, here.mock.chunk_bytes = 40, 2**20
     async with connect(here.port) as client:
         client.send("POST", f"{STREAM}?alt=sse", WITH_KEY, body=HELLO)
         await client.head()
         await asyncio.sleep(0.2)
-        assert here.standin.open == 1  # most of it is not even made yet
+        assert here.mock.open == 1  # most of it is not even made yet
         sizes = [len(chunk) async for chunk in client.chunks()]
     assert sum(sizes) > 40 * 2**20
     assert (here.last.status, here.last.cut) == (200, False)
@@ -665,24 +665,24 @@ async def test_a_client_that_reads_slowly_slows_it_down(here: Here) -> None:
 
 @pytest.mark.parametrize("target", [GENERATE, STREAM, f"{STREAM}?alt=sse"])
 async def test_it_can_break_off_before_its_head(here: Here, target: str) -> None:
-    here.standin.break_after = 0
+    here.mock.break_after = 0
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await here.ask(target, WITH_KEY)
-    assert (here.last.status, here.last.cut, here.standin.open) == (0, False, 0)
+    assert (here.last.status, here.last.cut, here.mock.open) == (0, False, 0)
 
 
 async def test_it_can_break_off_in_the_middle_of_a_stream(here: Here) -> None:
-    here.standin.break_after = 3
+    here.mock.break_after = 3
     got = await here.ask(f"{STREAM}?alt=sse", WITH_KEY)
     assert (got.status, len(got.chunks), got.whole) == (200, 3, False)
-    assert (here.last.status, here.last.cut, here.standin.open) == (200, False, 0)
+    assert (here.last.status, here.last.cut, here.mock.open) == (200, False, 0)
 
 
 async def test_a_body_of_200_megabytes_is_accepted(here: Here) -> None:
     async with connect(here.port) as client:
         client.send("POST", GENERATE, WITH_KEY, ("Content-Length", "200000000"))
         client.writer.write(HELLO)
-        await until(lambda: here.standin.open == 1 and here.last.body == HELLO)
+        await until(lambda: here.mock.open == 1 and here.last.body == HELLO)
         assert here.last.status == 0
 
 
@@ -691,15 +691,15 @@ async def test_a_connection_serves_many_requests(here: Here) -> None:
         for field in (WITH_KEY, OTHER_KEY, WITH_KEY):
             client.send("POST", GENERATE, field, body=HELLO)
             await client.got()
-    assert [call.status for call in here.standin.calls] == [200, 400, 200]
+    assert [call.status for call in here.mock.calls] == [200, 400, 200]
 
 
 async def test_stopping_cuts_what_is_open_and_frees_the_port(here: Here) -> None:
-    here.standin.think = 30
+    here.mock.think = 30
     async with connect(here.port) as client:
         client.send("POST", GENERATE, WITH_KEY, body=HELLO)
-        await until(lambda: here.standin.open == 1)
-        await here.standin.stop()
+        await until(lambda: here.mock.open == 1)
+        await here.mock.stop()
         assert await client.reader.read() == b""
     with pytest.raises(ConnectionRefusedError):
         await here.ask(GENERATE, WITH_KEY)
@@ -717,7 +717,7 @@ async def test_google_genai_async_understands_it(here: Here) -> None:
         chunks = [chunk async for chunk in stream]
         assert "".join(chunk.text or "" for chunk in chunks) == answer.text
         assert chunks[-1].usage_metadata == answer.usage_metadata
-        here.standin.keys[KEY] = Health.suspended()
+        here.mock.keys[KEY] = Health.suspended()
         with pytest.raises(errors.ClientError, match="has been suspended") as caught:
             async for _ in await client.models.generate_content_stream(
                 model="gemini-2.0-flash", contents="x"
@@ -745,7 +745,7 @@ async def test_google_genai_sync_understands_it(here: Here) -> None:
             assert [len(vector.values or []) for vector in vectors or []] == [3072, 3072]
             with pytest.raises(errors.ClientError, match="is not found for API version v1beta"):
                 client.models.generate_content(model="gemini-9", contents="x")
-            here.standin.keys[KEY] = Health.overloaded()
+            here.mock.keys[KEY] = Health.overloaded()
             with pytest.raises(errors.ServerError, match="high demand"):
                 client.models.generate_content(model=model, contents="x")
 
@@ -774,7 +774,7 @@ async def test_openai_understands_it(here: Here) -> None:
         assert len(vectors.data[0].embedding) == 3072
         assert f"models/{model}" in [each.id async for each in client.models.list()]
         assert (await client.models.retrieve(model)).id == f"models/{model}"
-        here.standin.keys[KEY] = Health.day_spent()
+        here.mock.keys[KEY] = Health.day_spent()
         with pytest.raises(openai.RateLimitError) as caught:
             await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}])
         assert "PerDay" in str(

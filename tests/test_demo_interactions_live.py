@@ -1,4 +1,4 @@
-"""Live interactions with the stand-in, and the tokens for one of them."""
+"""Live interactions with the mock, and the tokens for one of them."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 @pytest.fixture
 def here(io_loop: IOLoop) -> Iterator[Here]:
-    """A stand-in whose clock is turned."""
+    """A mock whose clock is turned."""
     yield from started(io_loop)
 
 

@@ -1,4 +1,4 @@
-"""Live sessions with the stand-in for the Gemini API, over WebSockets."""
+"""Live sessions with the mock of the Gemini API, over WebSockets."""
 
 import asyncio
 import base64
@@ -95,7 +95,7 @@ async def test_its_json_comes_in_frames_of_either_kind(here: Here) -> None:
     async with session(here) as client:
         await tell(client, {"setup": {"model": MODEL}})
         assert isinstance(await client.read_message(), bytes)
-        here.standin.live_binary = False
+        here.mock.live_binary = False
         await tell(client, {"realtimeInput": {"text": "Hi"}})
         assert isinstance(await client.read_message(), str)
 
@@ -126,9 +126,9 @@ async def test_a_bad_credential_is_refused_before_the_upgrade(here: Here) -> Non
     assert await refused(here, f"{PATH}?key={MINE}", **{"X-Goog-Api-Key": MINE}) == (401, two)
     assert await refused(here, f"{PATH}?access_token=auth_tokens/x") == (401, unsupported)
     assert await refused(here, PATH, Authorization=f"Bearer {MINE}") == (401, unsupported)
-    here.standin.keys[MINE] = Health.leaked()
+    here.mock.keys[MINE] = Health.leaked()
     assert await refused(here, f"{PATH}?key={MINE}") == (403, "Your API key was reported as leaked")
-    assert (here.standin.open, here.standin.sessions) == (0, set())
+    assert (here.mock.open, here.mock.sessions) == (0, set())
 
 
 async def test_a_token_that_was_made_here_is_a_credential(here: Here) -> None:
@@ -138,7 +138,7 @@ async def test_a_token_that_was_made_here_is_a_credential(here: Here) -> None:
     assert here.last.key == MINE  # whose token it is
     async with session(here, CONSTRAINED, {"Authorization": f"Token {token}"}) as client:
         await set_up(client)
-    here.standin.keys[MINE] = Health.suspended()
+    here.mock.keys[MINE] = Health.suspended()
     assert (await refused(here, f"{CONSTRAINED}?access_token={token}"))[0] == 403
 
 
@@ -184,9 +184,9 @@ async def test_the_first_subprotocol_that_is_offered_is_taken(here: Here) -> Non
 async def test_a_session_is_a_call_that_ends_with_what_the_client_closed_with(here: Here) -> None:
     async with session(here) as client:
         await until(lambda: here.last.status == 101)
-        assert here.standin.open == 1
+        assert here.mock.open == 1
         client.close(4001, "enough")
-        await until(lambda: here.standin.open == 0)
+        await until(lambda: here.mock.open == 0)
         call = here.last
         assert (call.close_code, call.close_reason, call.cut, call.ended) == (
             4001,
@@ -199,25 +199,25 @@ async def test_a_session_is_a_call_that_ends_with_what_the_client_closed_with(he
 async def test_a_client_that_just_leaves_has_cut_the_session(here: Here) -> None:
     async with session(here) as client:
         client.protocol.stream.close()  # type: ignore[union-attr] # there is one while it is open
-        await until(lambda: here.standin.open == 0)
+        await until(lambda: here.mock.open == 0)
         assert (here.last.close_code, here.last.cut) == (None, True)
 
 
 async def test_it_can_be_made_to_close(here: Here) -> None:
     async with session(here) as client:
         await set_up(client)
-        here.standin.live_close = (1011, "Internal error encountered.")
+        here.mock.live_close = (1011, "Internal error encountered.")
         await tell(client, {"realtimeInput": {"text": "Hi"}})
         assert await client.read_message() is None
-        assert (client.close_code, client.close_reason) == here.standin.live_close
-        await until(lambda: here.standin.open == 0)
+        assert (client.close_code, client.close_reason) == here.mock.live_close
+        await until(lambda: here.mock.open == 0)
 
 
 async def test_stopping_cuts_sessions(here: Here) -> None:
     async with session(here) as client:
         await set_up(client)
-        await here.standin.stop()
-        assert here.standin.open == 0
+        await here.mock.stop()
+        assert here.mock.open == 0
         async with asyncio.timeout(PATIENCE):
             assert await client.read_message() is None
 
@@ -242,22 +242,22 @@ CLOSES = {
 
 @pytest.mark.parametrize("name", CLOSES)
 async def test_a_session_can_be_refused_after_its_setup_message(here: Here, name: str) -> None:
-    here.standin.keys[MINE] = Health.at_setup(getattr(Health, name)())
+    here.mock.keys[MINE] = Health.at_setup(getattr(Health, name)())
     async with session(here) as client:
         await tell(client, {"setup": {"model": MODEL}})
         assert await client.read_message() is None
         assert (client.close_code, client.close_reason) == CLOSES[name]
-    await until(lambda: here.standin.open == 0)
+    await until(lambda: here.mock.open == 0)
 
 
 @pytest.mark.parametrize(("name", "status"), [("denied", 403), ("expired", 400), ("day_spent", 429)])
 async def test_a_session_can_be_refused_at_its_handshake(here: Here, name: str, status: int) -> None:
-    here.standin.keys[MINE] = Health.at_handshake(getattr(Health, name)())
+    here.mock.keys[MINE] = Health.at_handshake(getattr(Health, name)())
     assert (await refused(here, f"{PATH}?key={MINE}"))[0] == status
 
 
 async def test_sessions_are_counted_in_the_quota_of_their_model(here: Here) -> None:
-    here.standin.keys[MINE] = Health.quota(1)
+    here.mock.keys[MINE] = Health.quota(1)
     async with session(here) as client:
         await set_up(client)
     async with session(here) as client:
@@ -271,7 +271,7 @@ async def test_sessions_are_counted_in_the_quota_of_their_model(here: Here) -> N
 
 @pytest.mark.parametrize("tool", ["googleSearch", "google_search"])
 async def test_a_session_that_searches_is_refused_on_the_free_tier(here: Here, tool: str) -> None:
-    here.standin.keys[MINE] = Health.free_tier()
+    here.mock.keys[MINE] = Health.free_tier()
     async with session(here) as client:
         await set_up(client, tools=[{"functionDeclarations": []}])
     async with session(here) as client:

@@ -25,11 +25,11 @@ def sized(tokens: int) -> bytes:
 
 
 async def test_tokens_are_counted_by_the_size_of_the_body_in_a_sliding_window(here: Here) -> None:
-    here.standin.keys[MINE] = Health.tokens(1000)
+    here.mock.keys[MINE] = Health.tokens(1000)
     for tokens, seconds, status in ((400, 10, 200), (500, 10, 200), (200, 0, 429), (100, 0, 200)):
         assert (await here.ask("POST", GENERATE, sized(tokens))).status == status
         here.clock.turn(seconds)
-    found = await here.error(here.standin.keys[MINE], GENERATE, sized(600))
+    found = await here.error(here.mock.keys[MINE], GENERATE, sized(600))
     about = details(found)
     assert list(about) == ["Help", "QuotaFailure", "RetryInfo"]
     assert about["QuotaFailure"]["violations"] == [
@@ -72,7 +72,7 @@ async def test_a_delay_can_be_wrong_or_in_another_form(here: Here) -> None:
 async def test_a_day_begins_at_midnight_in_california_or_a_second_later(here: Here) -> None:
     midnight = datetime(2027, 3, 1, tzinfo=ZoneInfo("America/Los_Angeles")).timestamp()
     here.clock.now = midnight - 10
-    here.standin.keys = {MINE: Health.day_quota(2, late=1.0), OTHER: Health.day_quota(2)}
+    here.mock.keys = {MINE: Health.day_quota(2, late=1.0), OTHER: Health.day_quota(2)}
 
     async def asked() -> list[int]:
         return [(await here.ask("POST", GENERATE, HELLO, key=key)).status for key in (MINE, OTHER)]

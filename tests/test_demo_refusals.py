@@ -118,7 +118,7 @@ WORDS = {
 @pytest.mark.parametrize("name", WORDS)
 async def test_interactions_have_words_of_their_own(here: Here, name: str) -> None:
     code, word, message = WORDS[name]
-    here.standin.keys[MINE] = getattr(Health, name)()
+    here.mock.keys[MINE] = getattr(Health, name)()
     got = await here.ask("POST", INTERACTIONS, {"model": "gemini-2.5-flash", "input": "hi"})
     found = json.loads(got.body)["error"]
     assert (got.status, found["code"], set(found)) == (code, word, {"code", "message"})
@@ -126,7 +126,7 @@ async def test_interactions_have_words_of_their_own(here: Here, name: str) -> No
 
 
 async def test_interactions_are_counted_in_the_quota_of_their_model(here: Here) -> None:
-    here.standin.keys[MINE] = Health.quota(1)
+    here.mock.keys[MINE] = Health.quota(1)
     asked = {"model": "gemini-2.5-flash", "input": "hi"}
     assert (await here.ask("POST", INTERACTIONS, asked)).status == 200
     got = await here.ask("POST", INTERACTIONS, asked)
@@ -141,7 +141,7 @@ async def test_interactions_are_counted_in_the_quota_of_their_model(here: Here) 
 async def test_a_gateway_answers_as_nobody_would_take_for_google(
     here: Here, kind: Gateway, code: int
 ) -> None:
-    here.standin.keys[MINE] = Health.gateway(kind, code)
+    here.mock.keys[MINE] = Health.gateway(kind, code)
     content_type, body = kind.value
     for target, method in ((GENERATE, "POST"), (f"{STREAM}?alt=sse", "POST"), ("/v1beta/models", "GET")):
         got = await here.ask(method, target, HELLO if method == "POST" else None)
@@ -154,7 +154,7 @@ async def test_a_gateway_answers_as_nobody_would_take_for_google(
 
 
 async def test_a_key_may_be_for_one_site_alone(here: Here) -> None:
-    here.standin.keys[MINE] = Health.for_referrers("https://shop.example/*")
+    here.mock.keys[MINE] = Health.for_referrers("https://shop.example/*")
     for fields in ([("Referer", "https://shop.example/cart")], [("Origin", "https://shop.example")]):
         assert (await here.generate(*fields)).status == 200
     for fields, seen in (
@@ -171,7 +171,7 @@ async def test_a_key_may_be_for_one_site_alone(here: Here) -> None:
 
 
 async def test_a_key_may_be_for_one_address_alone(here: Here) -> None:
-    here.standin.keys[MINE] = Health.for_addresses("127.0.0.1")
+    here.mock.keys[MINE] = Health.for_addresses("127.0.0.1")
     assert (await here.generate()).status == 200
     found = await here.error(Health.for_addresses("203.0.113.7"))
     assert "originating IP address of the call (127.0.0.1) violates" in found["message"]
@@ -179,7 +179,7 @@ async def test_a_key_may_be_for_one_address_alone(here: Here) -> None:
 
 
 async def test_permission_can_be_missing_for_one_model(here: Here) -> None:
-    here.standin.keys[MINE] = Health(models={"gemini-2.5-pro": Health.forbidden()})
+    here.mock.keys[MINE] = Health(models={"gemini-2.5-pro": Health.forbidden()})
     assert (await here.generate()).status == 200
     got = await here.generate(model="gemini-2.5-pro")
     assert (got.status, json.loads(got.body)["error"]["message"]) == (

@@ -1,4 +1,4 @@
-"""What projects own at the stand-in for the Gemini API: nobody else sees it, and it is as Google has it."""
+"""What projects own at the mock of the Gemini API: nobody else sees it, and it is as Google has it."""
 
 import asyncio
 import json
@@ -157,7 +157,7 @@ async def test_a_cancelled_batch_never_ends_well(here: Here) -> None:
 
 
 async def test_a_new_interaction_may_be_unknown_for_a_while_and_to_others_for_ever(here: Here) -> None:
-    here.standin.interaction_delay = 60
+    here.mock.interaction_delay = 60
     body = {"model": "gemini-2.5-flash", "input": "Hello there"}
     number = (await here.json("POST", "/v1/interactions", body))["id"]
     unknown = {"error": {"message": NOT_FOUND, "code": "not_found"}}
@@ -205,7 +205,7 @@ async def test_a_search_store_is_its_projects_own(here: Here) -> None:
 
 
 async def test_a_tuned_model_answers_its_project_alone(here: Here) -> None:
-    here.standin.give(MINE, "tunedModels/x")
+    here.mock.give(MINE, "tunedModels/x")
     assert (await here.json("GET", "/v1/tunedModels"))["tunedModels"][0]["name"] == "tunedModels/x"
     target = "/v1/tunedModels/x:generateContent"
     assert (await here.ask("POST", target, HELLO)).status == 200
@@ -215,7 +215,7 @@ async def test_a_tuned_model_answers_its_project_alone(here: Here) -> None:
 
 
 async def test_a_key_in_bad_health_gets_nowhere(here: Here) -> None:
-    here.standin.keys[MINE] = Health.suspended()
+    here.mock.keys[MINE] = Health.suspended()
     for kind in (
         "files",
         "cachedContents",
@@ -281,8 +281,8 @@ async def test_a_download_can_be_at_another_path_where_the_key_is_needed_again(h
     (sample,) = operation["response"]["generateVideoResponse"]["generatedSamples"]
     path = sample["video"]["uri"].partition("googleapis.com")[2]
     whole = await here.ask("GET", path)
-    assert (whole.status, len(whole.body)) == (200, here.standin.download_bytes)
-    here.standin.redirects = True
+    assert (whole.status, len(whole.body)) == (200, here.mock.download_bytes)
+    here.mock.redirects = True
     got = await here.ask("GET", path, None, ("Host", f"127.0.0.1:{here.port}"))
     assert (got.status, got.one("location")) == (302, f"{here.url}/download{path}")
     target = got.one("location").removeprefix(here.url)

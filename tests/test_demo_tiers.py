@@ -58,7 +58,7 @@ async def test_the_free_tier_does_not_search(here: Here, case: str) -> None:
 
 @pytest.mark.parametrize("case", SIMPLE)
 async def test_the_free_tier_serves_what_searches_for_nothing(here: Here, case: str) -> None:
-    here.standin.keys[MINE] = Health.free_tier()
+    here.mock.keys[MINE] = Health.free_tier()
     target, body = SIMPLE[case]
     assert (await here.ask("POST", target, body)).status == 200
 
@@ -94,11 +94,11 @@ async def test_the_free_tier_has_no_batches(here: Here, method: str) -> None:
 
 async def test_caching_and_batches_are_not_in_the_models_quotas(here: Here) -> None:
     for health in (Health.day_spent(), Health.quota(0), Health.tokens(0), Health.day_quota(0)):
-        here.standin.keys[MINE] = health
+        here.mock.keys[MINE] = health
         assert (await here.ask("POST", "/v1beta/cachedContents", CACHE)).status == 200
         assert (await here.ask("POST", f"{FLASH}:batchGenerateContent", BATCH)).status == 200
         assert (await here.generate()).status == 429
-    here.standin.keys[MINE] = Health.payment_required()  # but they cost money
+    here.mock.keys[MINE] = Health.payment_required()  # but they cost money
     assert (await here.ask("POST", f"{FLASH}:batchGenerateContent", BATCH)).status == 402
 
 

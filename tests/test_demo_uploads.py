@@ -1,4 +1,4 @@
-"""Uploads to the stand-in for the Gemini API, by every protocol that clients use."""
+"""Uploads to the mock of the Gemini API, by every protocol that clients use."""
 
 import asyncio
 import base64
@@ -70,7 +70,7 @@ async def test_a_resumable_upload_takes_a_key_at_its_start_alone(here: Here, ver
         "2027-01-17T08:00:00.000000Z",
     )
     assert await here.json("GET", f"/v1/{file['name']}") == file
-    assert not any(call.body for call in here.standin.calls[1:])  # content is never held
+    assert not any(call.body for call in here.mock.calls[1:])  # content is never held
 
 
 async def test_a_name_may_be_chosen(here: Here) -> None:
@@ -82,18 +82,18 @@ async def test_the_start_alone_is_refused_for_its_key(here: Here) -> None:
     refused = await here.ask("POST", START, {}, *RESUMABLE, key="")
     assert (refused.status, refused.all("x-goog-upload-status")) == (403, [])
     url = await start(here)
-    here.standin.keys[MINE] = Health.suspended()
+    here.mock.keys[MINE] = Health.suspended()
     assert (await here.ask("POST", START, {}, *RESUMABLE)).status == 403
     finalize = ("X-Goog-Upload-Command", "finalize")
     assert (await here.ask("POST", f"{url}&key=b", b"", finalize, key=OTHER)).status == 401
     assert (await here.ask("POST", url, b"", finalize, key=OTHER)).status == 200
     assert here.last.key == OTHER
-    here.standin.keys[MINE] = Health.healthy()
+    here.mock.keys[MINE] = Health.healthy()
     assert len((await here.json("GET", "/v1/files"))["files"]) == 1  # whose the start was
 
 
 async def test_the_key_may_be_in_the_url_that_google_gives(here: Here) -> None:
-    here.standin.echo_key = True
+    here.mock.echo_key = True
     query = parse_qs(urlsplit(await start(here)).query)
     assert list(query) == ["upload_id", "key", "upload_protocol"]
     assert query["key"] == [MINE]
@@ -115,9 +115,9 @@ async def test_a_leg_that_is_cut_can_be_sent_again(here: Here) -> None:
         command = ("X-Goog-Upload-Command", "upload, finalize"), ("X-Goog-Upload-Offset", "0")
         client.send("POST", url, *command, ("Content-Length", "100000"))
         client.writer.write(b"a" * 70_000)
-        await until(lambda: here.standin.open == 1)
+        await until(lambda: here.mock.open == 1)
         await asyncio.sleep(0.05)
-    await until(lambda: here.standin.open == 0)
+    await until(lambda: here.mock.open == 0)
     assert here.last.cut
     assert progress(await leg(here, url, "query", 0)) == (200, "active", 0)
     assert progress(await leg(here, url, "upload, finalize", 0, b"a" * 100_000)) == (200, "final", 100_000)
@@ -188,19 +188,19 @@ async def test_an_upload_to_a_store_makes_a_document(here: Here) -> None:
     document = await here.json("GET", f"/v1/{operation['response']['documentName']}")
     assert (document["displayName"], document["sizeBytes"]) == ("Doc", "4")
     foreign = await here.ask("POST", target, {}, *RESUMABLE, key=OTHER)
-    assert (foreign.status, here.standin.open) == (403, 0)
+    assert (foreign.status, here.mock.open) == (403, 0)
 
 
 async def test_an_upload_can_be_made_to_stall(here: Here) -> None:
-    here.standin.upload_delay = 0.05
+    here.mock.upload_delay = 0.05
     started_at = asyncio.get_running_loop().time()
     await here.upload(b"a" * 200_000)
     assert asyncio.get_running_loop().time() - started_at > 0.15  # pieces are of 64 KiB
-    here.standin.upload_delay = 30
+    here.mock.upload_delay = 30
     async with connect(here.port) as client:
         client.send("POST", f"{START}?uploadType=media&key={MINE}", body=b"a")
-        await until(lambda: here.standin.open == 1)
-    await until(lambda: here.standin.open == 0)  # it does not wait for one who has left
+        await until(lambda: here.mock.open == 1)
+    await until(lambda: here.mock.open == 0)  # it does not wait for one who has left
 
 
 async def test_google_genai_uploads(here: Here, tmp_path: Path) -> None:
@@ -217,5 +217,5 @@ async def test_google_genai_uploads(here: Here, tmp_path: Path) -> None:
             assert operation.done
 
     await asyncio.to_thread(use)
-    legs = [call for call in here.standin.calls if "upload_id" in call.target]
+    legs = [call for call in here.mock.calls if "upload_id" in call.target]
     assert [(call.method, call.key, call.status) for call in legs] == [("POST", "", 200)] * 6

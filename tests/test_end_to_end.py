@@ -1,4 +1,4 @@
-"""The whole program under load: `python server.py` in front of the stand-in for the Gemini API."""
+"""The whole program under load: `python server.py` in front of the mock of the Gemini API."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import PATIENCE
 from tests.process import Program, program
 from tests.wire import CHUNKED, Client, Got, RawUpstream, Script, Seen, ask, chunk, connect
@@ -47,8 +47,8 @@ async def in_parallel(port: int, count: int, at_once: int, body: bytes = BODY) -
 
 
 async def test_the_first_example_of_the_readme(tmp_path: Path) -> None:
-    standin = StandIn({secret(0): Health.healthy()})
-    with started(tmp_path, standin.listen(), 1) as running:
+    mock = MockServer({secret(0): Health.healthy()})
+    with started(tmp_path, mock.listen(), 1) as running:
         got = await ask(
             running.port,
             "POST",
@@ -59,8 +59,8 @@ async def test_the_first_example_of_the_readme(tmp_path: Path) -> None:
     assert got.status == 200
     assert "Write a short story" in json.loads(got.body)["candidates"][0]["content"]["parts"][0]["text"]
     assert got.one("access-control-allow-origin") == "*"
-    assert standin.calls[0].target == GENERATE + "?temperature=0.2"
-    await standin.stop()
+    assert mock.calls[0].target == GENERATE + "?temperature=0.2"
+    await mock.stop()
 
 
 BAD = {
@@ -86,22 +86,22 @@ async def test_with_nine_of_ten_keys_bad_no_request_fails_and_none_of_them_is_as
     good = len(str(mix)) % 10
     words = {secret(number): mix[number % len(mix)] for number in range(10) if number != good}
     keys = {key: BAD[word]() for key, word in words.items()} | {secret(good): Health.healthy()}
-    standin = StandIn(keys)
-    with started(tmp_path, standin.listen(), 10) as running:
+    mock = MockServer(keys)
+    with started(tmp_path, mock.listen(), 10) as running:
         answers = await in_parallel(running.port, 100, 20)
-        known = {call.key for call in standin.calls} - {secret(good)}
-        before = len(standin.calls)
+        known = {call.key for call in mock.calls} - {secret(good)}
+        before = len(mock.calls)
         answers += await in_parallel(running.port, 900, 20)
     assert Counter(got.status for got in answers) == {200: 1000}
-    asked = Counter(call.key for call in standin.calls)
+    asked = Counter(call.key for call in mock.calls)
     assert asked.pop(secret(good)) == 1000
     # The first twenty requests are under way before the first refusal is known.
     assert max(asked.values()) <= 20
-    late = Counter(call.key for call in list(standin.calls)[before:] if call.key in known)
+    late = Counter(call.key for call in list(mock.calls)[before:] if call.key in known)
     assert {words[key] for key in late} <= {"invalid"}, "a key was asked again after it was known to be bad"
     # A key that is called dead is asked again after two seconds, and after ten, before it is believed.
     assert max(late.values(), default=0) <= 2
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_three_hundred_streams_at_once_are_whole_and_not_delayed(tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ async def test_clients_that_stop_reading_cost_little_and_disturb_nobody(tmp_path
 
 
 async def test_a_suspended_key_is_quoted_to_nobody(tmp_path: Path) -> None:
-    standin = StandIn({secret(0): Health.suspended()})
-    with started(tmp_path, standin.listen(), 1, LOG_LEVEL="debug") as running:
+    mock = MockServer({secret(0): Health.suspended()})
+    with started(tmp_path, mock.listen(), 1, LOG_LEVEL="debug") as running:
         answers = [await ask(running.port, "POST", GENERATE, JSON, body=BODY) for _ in range(3)]
         assert {got.status for got in answers} == {403}
         assert all(b"suspended" in got.body for got in answers)
@@ -189,5 +189,5 @@ async def test_a_suspended_key_is_quoted_to_nobody(tmp_path: Path) -> None:
         log = running.log
     for text in (log, *(str(got.fields) + got.body.decode() for got in answers)):
         assert secret(0) not in text
-    assert len(standin.calls) <= 6  # each asks once more, and no more than that
-    await standin.stop()
+    assert len(mock.calls) <= 6  # each asks once more, and no more than that
+    await mock.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.bench.machine import free_port
 from tests.conftest import KEYS, PATIENCE, proxy, until
 from tests.process import certify
@@ -134,8 +134,8 @@ async def test_a_client_that_leaves_is_noticed_upstream(front: Written, tmp_path
 
 @both
 async def test_an_upload_goes_to_the_public_address_and_arrives(front: Written, tmp_path: Path) -> None:
-    standin = StandIn({secret: Health.healthy() for secret in KEYS.values()})
-    async with behind(front, tmp_path, standin.listen()) as found:
+    mock = MockServer({secret: Health.healthy() for secret in KEYS.values()})
+    async with behind(front, tmp_path, mock.listen()) as found:
         async with found.connect() as client:
             client.send("POST", FILES, *START, body=b"{}")
             started = await client.got()
@@ -144,7 +144,7 @@ async def test_an_upload_goes_to_the_public_address_and_arrives(front: Written, 
             client.send("POST", target_of(started), *UPLOAD, body=b"hello world!")
             ended = await client.got()
     assert json.loads(ended.body)["file"]["sizeBytes"] == "12"
-    await standin.stop()
+    await mock.stop()
 
 
 @both

@@ -14,7 +14,7 @@ from proxycore.bench import Bench
 from proxycore.board import Board, Reader
 from proxycore.bulletin import Bulletin, HostLink
 from proxycore.clock import Clock
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.hall import keep_hall
 from proxycore.key import Key
 from proxycore.listener import Listener
@@ -44,13 +44,13 @@ class Worker:
 
 @asynccontextmanager
 async def workers(
-    standin: StandIn, board: Board, count: int = 2, *, clock: Clock = CLOCK, **variables: str
+    mock: MockServer, board: Board, count: int = 2, *, clock: Clock = CLOCK, **variables: str
 ) -> AsyncIterator[list[Worker]]:
-    url = standin.listen()
-    keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(standin.keys)}
+    url = mock.listen()
+    keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(mock.keys)}
     async with AsyncExitStack() as stack:
         yield [await worker(stack, url, keys, board, clock=clock, **variables) for _ in range(count)]
-    await standin.stop()
+    await mock.stop()
 
 
 async def worker(
@@ -86,8 +86,8 @@ async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once()
         "AQ.fine": Health.healthy(),
     }
     clock = TurnedClock()
-    standin = StandIn(healths, clock=clock)
-    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+    mock = MockServer(healths, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
         spent, dead, disabled = (one.key(f"AQ.{name}") for name in ("spent", "dead", "disabled"))
         while not (disabled.whole and MODEL in spent.project.allowances and dead.whole):
             await one.ask()
@@ -105,10 +105,10 @@ async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once()
         allowance = other.key("AQ.spent").project.allowances[MODEL]
         await until(lambda: allowance.bench == as_told(spent.project.allowances[MODEL].bench))
         assert [quota.requests for quota in allowance.quotas.values()] == [2]
-        standin.calls.clear()
+        mock.calls.clear()
         for _ in range(10):
             assert (await other.ask()).status == 200
-        assert {call.key for call in standin.calls} == {"AQ.fine"}
+        assert {call.key for call in mock.calls} == {"AQ.fine"}
 
 
 async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> None:
@@ -134,9 +134,9 @@ async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> 
 
 
 async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found() -> None:
-    standin = StandIn({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()})
-    url = standin.listen()
-    async with workers(standin, Board(CLOCK)) as (one, other):
+    mock = MockServer({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()})
+    url = mock.listen()
+    async with workers(mock, Board(CLOCK)) as (one, other):
         one.app.take(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine"}))
         while not other.key("AQ.off").whole:
             await other.ask()
@@ -147,8 +147,8 @@ async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found
 @pytest.mark.turned
 async def test_a_clearing_is_known_to_the_other() -> None:
     clock = loops_clock()
-    standin = StandIn({"AQ.key": Health.quota(1, window=2.0)}, clock=clock)
-    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="5") as (one, other):
+    mock = MockServer({"AQ.key": Health.quota(1, window=2.0)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="5") as (one, other):
         assert (await one.ask()).status == 200
         asked = asyncio.ensure_future(one.ask())
         allowances = other.key("AQ.key").project.allowances
@@ -160,7 +160,7 @@ async def test_a_clearing_is_known_to_the_other() -> None:
 @pytest.mark.parametrize("kind", ["caller", "origin", "model", "whole", "retired"])
 async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(kind: str) -> None:
     clock = TurnedClock()
-    async with workers(StandIn({"AQ.key": Health.healthy()}), Board(clock), clock=clock) as (one, other):
+    async with workers(MockServer({"AQ.key": Health.healthy()}), Board(clock), clock=clock) as (one, other):
         mine, theirs = one.key("AQ.key"), other.key("AQ.key")
         about = "" if kind in {"whole", "retired"} else "https://page" if kind == "origin" else MODEL
         bench = Bench("refused", clock() + 1.0, 2, words="words that quote the key", suspected=True)
@@ -176,24 +176,24 @@ async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(kind: str)
 @pytest.mark.turned
 async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> None:
     clock = loops_clock()
-    standin = StandIn({"AQ.key": Health.quota(6, window=1.0)}, clock=clock)
-    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="10") as (one, other):
+    mock = MockServer({"AQ.key": Health.quota(6, window=1.0)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="10") as (one, other):
         for _ in range(3):
             await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(3)))
-        standin.calls.clear()
+        mock.calls.clear()
         asked = []
         for each in (one, other) * 6:
             asked.append(asyncio.ensure_future(each.ask()))
             await asyncio.sleep(0.01)  # at the very same moment, neither could know of the other
         statuses = [got.status for got in await asyncio.gather(*asked)]
         assert statuses == [200] * 12
-        assert sum(call.status == 429 for call in standin.calls) <= 2  # alone, each would be refused six
+        assert sum(call.status == 429 for call in mock.calls) <= 2  # alone, each would be refused six
 
 
 async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None:
     clock = TurnedClock()
-    standin = StandIn({"AQ.key": Health.quota(6, window=30.0)}, clock=clock)
-    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+    mock = MockServer({"AQ.key": Health.quota(6, window=30.0)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
         for each in (one, other, one, other, other, one):
             assert (await each.ask()).status == 200
             clock.turn(0.1)
@@ -209,15 +209,15 @@ async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None
 
 
 async def test_an_owner_is_known_to_the_other() -> None:
-    standin = StandIn({f"AQ.key-{n}": Health.healthy() for n in range(5)})
-    async with workers(standin, Board(CLOCK)) as (one, other):
+    mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(5)})
+    async with workers(mock, Board(CLOCK)) as (one, other):
         fields = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
         assert (await ask(one.port, "POST", "/upload/v1beta/files", *fields, body=b"content")).status == 200
         await until(lambda: len(other.app.owners) == len(one.app.owners) > 0)
         name = next(iter(vars(one.app.owners)["_entries"]))
-        standin.calls.clear()
+        mock.calls.clear()
         assert (await ask(other.port, "GET", f"/v1beta/{name}")).status == 200
-        assert len(standin.calls) == 1
+        assert len(mock.calls) == 1
 
 
 async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in() -> None:
@@ -228,8 +228,8 @@ async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in(
         asyncio.get_running_loop().call_later(0.02, post, list(notices), source)
 
     board.post = late  # type: ignore[method-assign]
-    standin = StandIn({f"AQ.key-{n}": Health.healthy() for n in range(5)})
-    async with workers(standin, board, OUTPUT_API_KEY="the-client") as (one, other):
+    mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(5)})
+    async with workers(mock, board, OUTPUT_API_KEY="the-client") as (one, other):
         client = ("x-goog-api-key", "the-client")
         resumable = (("X-Goog-Upload-Protocol", "resumable"), ("X-Goog-Upload-Command", "start"))
         started = await ask(one.port, "POST", "/upload/v1beta/files", client, *resumable, body=b"{}")
@@ -242,20 +242,20 @@ async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in(
 
 async def test_a_search_that_one_begins_is_one_for_all_and_so_is_its_end() -> None:
     clock = TurnedClock()
-    standin = StandIn({f"AQ.key-{n}": Health.bare_429() for n in range(5)}, clock=clock)
-    async with workers(standin, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+    mock = MockServer({f"AQ.key-{n}": Health.bare_429() for n in range(5)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
         assert (await one.ask()).status == 429
-        assert len(standin.calls) == 3
+        assert len(mock.calls) == 3
         await until(lambda: MODEL in other.app.rotator.searches)
         mine, theirs = (here.app.rotator.searches[MODEL] for here in (one, other))
         assert sorted(map(mine.tries, one.app.rotator.keys)) == [0, 0, 1, 1, 1]
         assert [theirs.tries(other.key(key.secret)) for key in one.app.rotator.keys] == [
             mine.tries(key) for key in one.app.rotator.keys
         ]
-        standin.calls.clear()
+        mock.calls.clear()
         assert (await other.ask()).status == 429
-        assert len(standin.calls) == 0  # it is not time for the next try
-        standin.keys = dict.fromkeys(standin.keys, Health.healthy())
+        assert len(mock.calls) == 0  # it is not time for the next try
+        mock.keys = dict.fromkeys(mock.keys, Health.healthy())
         clock.turn(0.1)
         assert (await other.ask()).status == 200
         await until(lambda: not one.app.rotator.searches)
@@ -264,7 +264,9 @@ async def test_a_search_that_one_begins_is_one_for_all_and_so_is_its_end() -> No
 
 async def test_trouble_of_the_upstream_that_one_sees_is_known_to_the_other() -> None:
     clock = TurnedClock()
-    async with workers(StandIn({"AQ.key": Health.overloaded()}), Board(clock), clock=clock, MAX_WAIT="0") as (
+    async with workers(
+        MockServer({"AQ.key": Health.overloaded()}), Board(clock), clock=clock, MAX_WAIT="0"
+    ) as (
         one,
         other,
     ):
@@ -275,7 +277,7 @@ async def test_trouble_of_the_upstream_that_one_sees_is_known_to_the_other() -> 
 
 async def test_a_newcomer_starts_with_what_the_others_know() -> None:
     board = Board(CLOCK)
-    async with workers(StandIn({"AQ.off": Health.service_disabled()}), board, 1) as (one,):
+    async with workers(MockServer({"AQ.off": Health.service_disabled()}), board, 1) as (one,):
         assert (await one.ask()).status == 403
         await until(lambda: bool(board.notices()))
         async with AsyncExitStack() as stack:
@@ -287,7 +289,7 @@ async def test_a_newcomer_starts_with_what_the_others_know() -> None:
 async def test_a_newcomer_takes_part_in_a_search_that_is_on() -> None:
     clock = TurnedClock()
     board = Board(clock)
-    async with workers(StandIn({"AQ.dead": Health.suspended()}), board, 1, clock=clock, MAX_WAIT="0") as (
+    async with workers(MockServer({"AQ.dead": Health.suspended()}), board, 1, clock=clock, MAX_WAIT="0") as (
         one,
     ):
         assert (await one.ask()).status == 403
@@ -302,7 +304,7 @@ async def test_a_newcomer_takes_part_in_a_search_that_is_on() -> None:
 
 async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnight_at_the_latest() -> None:
     board = Board(CLOCK)
-    async with workers(StandIn({"AQ.key": Health.healthy()}), board, 1) as (one,):
+    async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
         now, name = CLOCK(), fingerprint("AQ.key")
         late, soon = now + 40 * 3600, now + 1
         board.post([Notice("model", name, "late", ["day", 1, False], now, late, (late, now))])
@@ -323,7 +325,7 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
 )
 async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
     board = Board(CLOCK)
-    async with workers(StandIn({"AQ.key": Health.healthy()}), board, 1) as (one,):
+    async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
         for key in (fingerprint("AQ.key"), "", "unknown"):
             board.post([Notice(kind, key, "some model", value, 1.0, 1e12)])
         assert (await one.ask()).status == 200

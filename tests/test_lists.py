@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import Proxy, proxy
 from tests.wire import Got, RawUpstream, Seen, always, answer, ask
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 @contextlib.asynccontextmanager
-async def pool(count: int = 5) -> AsyncIterator[tuple[StandIn, Proxy]]:
-    standin = StandIn({f"AQ.secret-key-{number}": Health.healthy() for number in range(count)})
-    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(standin.keys)}
+async def pool(count: int = 5) -> AsyncIterator[tuple[MockServer, Proxy]]:
+    mock = MockServer({f"AQ.secret-key-{number}": Health.healthy() for number in range(count)})
+    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(mock.keys)}
     try:
-        async with proxy(standin.listen(), keys, MAX_WAIT="0") as here:
-            yield standin, here
+        async with proxy(mock.listen(), keys, MAX_WAIT="0") as here:
+            yield mock, here
     finally:
-        await standin.stop()
+        await mock.stop()
 
 
 async def upload(here: Proxy, count: int) -> set[str]:
@@ -58,16 +58,16 @@ async def test_paging_shows_everything_once_and_never_an_empty_page(size: int) -
 
 
 async def test_a_pool_that_holds_nothing_lists_nothing() -> None:
-    async with pool(20) as (standin, here):
+    async with pool(20) as (mock, here):
         assert await pages(here, "/v1/files", 10) == [{}]
-        assert sorted(call.key for call in standin.calls) == sorted(standin.keys)
+        assert sorted(call.key for call in mock.calls) == sorted(mock.keys)
 
 
 async def test_what_a_list_shows_has_an_owner() -> None:
-    async with pool() as (standin, here):
+    async with pool() as (mock, here):
         names = await upload(here, 10)
         owners = {name: (here.app.owners.of(name) or here.app.rotator.keys[0]).name for name in names}
-        keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(standin.keys)}
+        keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(mock.keys)}
         async with proxy(here.app.upstream.origin, keys) as restarted:
             await pages(restarted, "/v1beta/files", 4)
             known = {name: restarted.app.owners.of(name) for name in names}
@@ -76,10 +76,10 @@ async def test_what_a_list_shows_has_an_owner() -> None:
 
 @pytest.mark.parametrize("health", [Health.suspended(), Health.service_disabled(), Health.overloaded()])
 async def test_a_key_that_fails_is_named_and_hides_nobody(health: Health) -> None:
-    async with pool() as (standin, here):
+    async with pool() as (mock, here):
         names = await upload(here, 20)
         owners = {name: here.app.owners.of(name) for name in names}
-        standin.keys["AQ.secret-key-2"] = health
+        mock.keys["AQ.secret-key-2"] = health
         for _ in range(2):  # the second time, it rests
             got = await ask(here.port, "GET", "/v1beta/files?pageSize=100")
             listed = {file["name"] for file in json.loads(got.body)["files"]}
@@ -109,12 +109,12 @@ async def test_a_keys_name_may_be_in_any_alphabet() -> None:
 
 
 async def test_when_no_key_can_be_asked_the_answer_is_as_for_any_request() -> None:
-    async with pool(2) as (standin, here):
-        standin.keys = dict.fromkeys(standin.keys, Health.service_disabled())
+    async with pool(2) as (mock, here):
+        mock.keys = dict.fromkeys(mock.keys, Health.service_disabled())
         refused = await ask(here.port, "GET", "/v1beta/files")
         assert (refused.status, b"SERVICE_DISABLED" in refused.body) == (403, True)
         assert (await ask(here.port, "GET", "/v1beta/files")).status == 429
-        standin.keys = dict.fromkeys(standin.keys, Health.overloaded())
+        mock.keys = dict.fromkeys(mock.keys, Health.overloaded())
         here.app.rotator.keys[0].whole = here.app.rotator.keys[1].whole = None
         assert (await ask(here.port, "GET", "/v1beta/files")).status == 503
 
@@ -130,9 +130,9 @@ async def test_a_mistake_of_the_clients_is_answered_by_the_first_key() -> None:
 
 @pytest.mark.parametrize("token", ["invented", "bm90IGpzb24", "WyJub2JvZHkiLCAiIl0", "%00"])
 async def test_a_token_that_is_not_ours_is_refused(token: str) -> None:
-    async with pool() as (standin, here):
+    async with pool() as (mock, here):
         got = await ask(here.port, "GET", f"/v1beta/files?pageToken={token}")
-        assert (got.status, len(standin.calls)) == (400, 0)
+        assert (got.status, len(mock.calls)) == (400, 0)
 
 
 async def test_other_parameters_go_on_and_each_key_gets_its_own_token() -> None:
@@ -152,12 +152,12 @@ async def test_other_parameters_go_on_and_each_key_gets_its_own_token() -> None:
 
 
 async def test_models_are_listed_by_one_key() -> None:
-    async with pool() as (standin, here):
+    async with pool() as (mock, here):
         assert (await ask(here.port, "GET", "/v1beta/models?pageSize=2")).status == 200
-        assert len(standin.calls) == 1
+        assert len(mock.calls) == 1
 
 
 async def test_what_is_made_in_a_collection_is_made_once() -> None:
-    async with pool() as (standin, here):
+    async with pool() as (mock, here):
         got: Got = await ask(here.port, "POST", "/v1beta/fileSearchStores", body=b"{}")
-        assert (got.status, len(standin.calls)) == (200, 1)
+        assert (got.status, len(mock.calls)) == (200, 1)

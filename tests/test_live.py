@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import KEYS, PATIENCE, Proxy, proxy, until
 from tests.process import TLS, certify, program
 from tests.test_attempt import outbound, socks
@@ -230,24 +230,24 @@ async def test_a_session_ends_with_1001_when_the_program_does(tmp_path: Path) ->
 
 
 @contextlib.asynccontextmanager
-async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator[tuple[StandIn, Proxy]]:
-    standin = StandIn({f"AQ.secret-of-{name}": health for name, health in healths.items()})
+async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator[tuple[MockServer, Proxy]]:
+    mock = MockServer({f"AQ.secret-of-{name}": health for name, health in healths.items()})
     keys = {f"GOOGLE_API_KEY_{name}": f"AQ.secret-of-{name}" for name in healths}
     try:
-        async with proxy(standin.listen(), keys | LOCKED | variables) as here:
-            yield standin, here
+        async with proxy(mock.listen(), keys | LOCKED | variables) as here:
+            yield mock, here
     finally:
-        await standin.stop()
+        await mock.stop()
 
 
 async def test_a_refused_handshake_goes_on_with_another_key_unseen() -> None:
     healths = {"A": Health.suspended(), "B": Health.service_disabled(), "C": Health.invalid(), "D": Health()}
-    async with pool(healths) as (standin, here):
+    async with pool(healths) as (mock, here):
         while sum(bool(key.retired or key.whole) for key in here.app.rotator.keys) < 3:
             async with session(here, f"{LIVE}?key={CLIENT}") as client:
                 await client.send(json.dumps(SETUP))
                 assert json.loads(await client.recv()) == {"setupComplete": {}}
-        assert {call.key for call in standin.calls if call.status == 101} == {"AQ.secret-of-D"}
+        assert {call.key for call in mock.calls if call.status == 101} == {"AQ.secret-of-D"}
 
 
 async def refused(here: Proxy, path: str, **options: Any) -> Response:  # noqa: ANN401 - websockets' options
@@ -258,13 +258,13 @@ async def refused(here: Proxy, path: str, **options: Any) -> Response:  # noqa: 
 
 
 async def test_refusals_are_plain_http_in_googles_shape() -> None:
-    async with pool({"A": Health()}) as (standin, here):
+    async with pool({"A": Health()}) as (mock, here):
         for path in (LIVE, f"{LIVE}?key=wrong"):
             response = await refused(here, path)
             assert (response.status_code, json.loads(response.body or b"")["error"]["code"]) == (401, 401)
         assert (await ask(here.port, "GET", f"{LIVE}?key={CLIENT}")).status == 400
         assert (await ask(here.port, "POST", f"{LIVE}?key={CLIENT}", body=b"{}")).status == 405
-        assert not standin.calls
+        assert not mock.calls
 
 
 async def test_when_every_key_rests_the_handshake_says_when_to_come_again() -> None:
@@ -326,7 +326,7 @@ async def test_exactly_one_credential_goes_upstream_and_nothing_of_ours_comes_do
 
 @pytest.mark.parametrize("place", ["query", "header"])
 async def test_a_token_goes_on_as_it_is_and_no_key_with_it(place: str) -> None:
-    async with pool({"A": Health(), "B": Health()}) as (standin, here):
+    async with pool({"A": Health(), "B": Health()}) as (mock, here):
         made = await ask(
             here.port, "POST", "/v1alpha/auth_tokens", ("x-goog-api-key", CLIENT), body=b'{"uses": 1}'
         )
@@ -339,7 +339,7 @@ async def test_a_token_goes_on_as_it_is_and_no_key_with_it(place: str) -> None:
         async with opened as client:
             await client.send(json.dumps(SETUP))
             assert json.loads(await client.recv()) == {"setupComplete": {}}
-        call = standin.calls[-1]
+        call = mock.calls[-1]
         assert token in call.target + str(call.headers)
         assert "AQ.secret" not in call.target + str(call.headers)
 
@@ -352,18 +352,18 @@ async def test_an_invented_token_is_the_upstreams_to_refuse() -> None:
 
 
 async def test_a_session_is_resumed_with_the_key_that_it_began_with() -> None:
-    async with pool({name: Health() for name in "ABCDE"}) as (standin, here):
+    async with pool({name: Health() for name in "ABCDE"}) as (mock, here):
         for _ in range(5):
             async with session(here, f"{LIVE}?key={CLIENT}") as client:
                 await client.send(json.dumps({"setup": SETUP["setup"] | {"sessionResumption": {}}}))
                 await client.recv()
                 handle = json.loads(await client.recv())["sessionResumptionUpdate"]["newHandle"]
-            owner = standin.calls[-1].key
+            owner = mock.calls[-1].key
             async with session(here, f"{LIVE}?key={CLIENT}") as client:
                 resumed = {"setup": SETUP["setup"] | {"sessionResumption": {"handle": handle}}}
                 await client.send(json.dumps(resumed))
                 assert json.loads(await client.recv()) == {"setupComplete": {}}
-            assert standin.calls[-1].key == owner
+            assert mock.calls[-1].key == owner
 
 
 # Ways there.

@@ -8,7 +8,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import KEYS, Proxy, TurnedClock, proxy, settings, until
 from tests.test_live import SETUP, echo, session
 from tests.test_live import upstream as live_upstream
@@ -42,14 +42,14 @@ async def generate(here: Proxy, count: int = 1, target: str = GENERATE) -> set[i
 
 
 async def test_requests_attempts_failovers_and_benches_add_up() -> None:
-    standin = StandIn(
+    mock = MockServer(
         {"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled(), "AQ.bad": Health.suspended()}
     )
     keys = {"GOOGLE_API_KEY_fine": "AQ.fine", "GOOGLE_API_KEY_off": "AQ.off", "GOOGLE_API_KEY_bad": "AQ.bad"}
-    async with proxy(standin.listen(), keys, TurnedClock()) as here:  # on which no rest ends
+    async with proxy(mock.listen(), keys, TurnedClock()) as here:  # on which no rest ends
         assert await generate(here, 50) == {200}
         found = await scrape(here)
-    await standin.stop()
+    await mock.stop()
     assert found["requests_total"] == {("fine", MODEL, "served"): 50}
     assert found["attempts_total"] == {("2xx", "fine"): 50, ("403", "off"): 1, ("403", "bad"): 1}
     assert found["failovers_total"] == {("off",): 1, ("bad",): 1}
@@ -83,8 +83,8 @@ async def test_every_outcome_has_its_word(status: int, target: str, outcome: str
 
 
 async def test_want_of_keys_is_a_refusal_and_want_of_a_client_key_the_clients_error() -> None:
-    standin = StandIn({"AQ.spent": Health.day_spent()})
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.spent"}, OUTPUT_API_KEY="ours") as here:
+    mock = MockServer({"AQ.spent": Health.day_spent()})
+    async with proxy(mock.listen(), {"GOOGLE_API_KEY_1": "AQ.spent"}, OUTPUT_API_KEY="ours") as here:
         got = await ask(here.port, "POST", GENERATE, ("x-goog-api-key", "ours"), body=BODY)
         assert got.status == 429
         assert await generate(here) == {401}
@@ -92,7 +92,7 @@ async def test_want_of_keys_is_a_refusal_and_want_of_a_client_key_the_clients_er
         lines = [
             line for line in got.body.decode().splitlines() if line.startswith("gemini_proxy_requests_total")
         ]
-    await standin.stop()
+    await mock.stop()
     assert sorted(lines) == [
         f'gemini_proxy_requests_total{{key="1",model="{MODEL}",outcome="refused"}} 1.0',
         'gemini_proxy_requests_total{key="none",model="none",outcome="client_error"} 1.0',
@@ -100,8 +100,8 @@ async def test_want_of_keys_is_a_refusal_and_want_of_a_client_key_the_clients_er
 
 
 async def test_a_client_that_leaves_and_an_upstream_that_breaks_off_are_told_apart() -> None:
-    standin = StandIn({"AQ.fine": Health.healthy()}, pace=0.05)
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.fine"}) as here:
+    mock = MockServer({"AQ.fine": Health.healthy()}, pace=0.05)
+    async with proxy(mock.listen(), {"GOOGLE_API_KEY_1": "AQ.fine"}) as here:
         async with connect(here.port) as client:
             client.send("POST", STREAM, body=BODY)
             await client.head()
@@ -110,33 +110,33 @@ async def test_a_client_that_leaves_and_an_upstream_that_breaks_off_are_told_apa
             assert found["running_requests"] == {(): 1}
             assert found["sent_bytes_total"][()] >= 0
         await until(lambda: not here.app.site.running)
-        standin.break_after = 2
+        mock.break_after = 2
         assert not (await ask(here.port, "POST", STREAM, body=BODY)).whole
         found = await scrape(here)
-    await standin.stop()
+    await mock.stop()
     assert found["requests_total"] == {("1", MODEL, "left"): 1, ("1", MODEL, "cut"): 1}
     assert found["open_streams"] == {("stream",): 0, ("live",): 0}
 
 
 async def test_bytes_of_a_stream_are_counted_while_it_runs() -> None:
-    standin = StandIn({"AQ.fine": Health.healthy()}, pace=30)
-    standin.chunk_bytes = 5000
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.fine"}) as here, connect(here.port) as client:
+    mock = MockServer({"AQ.fine": Health.healthy()}, pace=30)
+    mock.chunk_bytes = 5000
+    async with proxy(mock.listen(), {"GOOGLE_API_KEY_1": "AQ.fine"}) as here, connect(here.port) as client:
         client.send("POST", STREAM, body=BODY)
         await client.head()
         await anext(client.chunks())
         assert (await scrape(here))["sent_bytes_total"][()] >= 5000
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_tokens_are_read_in_passing_from_answers_and_streams() -> None:
-    standin = StandIn({"AQ.fine": Health.healthy()})
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.fine"}) as here:
+    mock = MockServer({"AQ.fine": Health.healthy()})
+    async with proxy(mock.listen(), {"GOOGLE_API_KEY_1": "AQ.fine"}) as here:
         whole = json.loads((await ask(here.port, "POST", GENERATE, body=BODY)).body)["usageMetadata"]
         events = (await ask(here.port, "POST", STREAM, body=BODY)).body
         last = json.loads(re.findall(rb"^data: (.*?)\r?$", events, re.MULTILINE)[-1])["usageMetadata"]
         found = await scrape(here)
-    await standin.stop()
+    await mock.stop()
     assert found["tokens_total"] == {
         ("input", MODEL): whole["promptTokenCount"] + last["promptTokenCount"],
         ("output", MODEL): whole["candidatesTokenCount"] + last["candidatesTokenCount"],
@@ -198,14 +198,14 @@ async def test_connections_to_the_upstream_are_counted_while_they_are_open() -> 
 
 
 async def test_a_key_that_was_removed_goes_on_under_one_name() -> None:
-    standin = StandIn({"AQ.one": Health.healthy(), "AQ.two": Health.healthy()})
-    url = standin.listen()
+    mock = MockServer({"AQ.one": Health.healthy(), "AQ.two": Health.healthy()})
+    url = mock.listen()
     async with proxy(url, {"GOOGLE_API_KEY_one": "AQ.one"}) as here:
         await generate(here, 3)
         here.app.take(settings(url, {"GOOGLE_API_KEY_two": "AQ.two"}))
         await generate(here, 2)
         found = await scrape(here)
-    await standin.stop()
+    await mock.stop()
     assert found["requests_total"] == {("removed", MODEL, "served"): 3, ("two", MODEL, "served"): 2}
 
 
@@ -219,15 +219,15 @@ async def test_only_the_admin_reads_them() -> None:
 
 async def test_the_status_has_the_same_figures_key_by_key_and_client_by_client() -> None:
     clock = TurnedClock()
-    standin = StandIn({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()}, clock=clock)
+    mock = MockServer({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()}, clock=clock)
     keys = {"GOOGLE_API_KEY_fine": "AQ.fine", "GOOGLE_API_KEY_off": "AQ.off"}
     clients = {"OUTPUT_API_KEY": "boss", "OUTPUT_API_KEY_ALICE": "alices"}
-    async with proxy(standin.listen(), keys, clock, **clients) as here:
+    async with proxy(mock.listen(), keys, clock, **clients) as here:
         for _ in range(20):
             await ask(here.port, "POST", GENERATE, ("x-goog-api-key", "alices"), body=BODY)
         clock.turn(60)
         async with connect(here.port) as client:
-            standin.pace = 30
+            mock.pace = 30
             client.send("POST", STREAM, ("x-goog-api-key", "boss"), body=BODY)
             await client.head()
             await until(lambda: bool(here.app.meter.now()["streams"]))
@@ -235,7 +235,7 @@ async def test_the_status_has_the_same_figures_key_by_key_and_client_by_client()
                 (await ask(here.port, "GET", "/status.json", ("x-goog-api-key", "boss"))).body
             )
         await until(lambda: not here.app.site.running)
-    await standin.stop()
+    await mock.stop()
     fine, off = sorted(content["keys"], key=lambda key: str(key["name"]))
     assert (fine["requests"], fine["successes"], fine["last_used"]) == (21, 21, clock())
     assert fine["first_byte"] >= 0

@@ -8,7 +8,7 @@ import pytest
 from proxycore.attribution import Case
 from proxycore.bench import Doubling
 from proxycore.chronicle import Chronicle
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.key import Key, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, PLACE, TROUBLE, Backoff, Rest, Then, Verdict
@@ -163,24 +163,24 @@ async def test_an_outage_of_ten_seconds_costs_few_calls_and_then_all_is_well_at_
     healthy, bare = Health.healthy(), Health.bare_429()
     secrets = [f"AQ.key-{n}" for n in range(50)]
     clock = loops_clock()
-    standin = StandIn(dict.fromkeys(secrets, healthy), clock=clock)
+    mock = MockServer(dict.fromkeys(secrets, healthy), clock=clock)
     keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(secrets)}
     body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
-    async with proxy(standin.listen(), keys, clock, MAX_WAIT="15") as here:
+    async with proxy(mock.listen(), keys, clock, MAX_WAIT="15") as here:
 
         async def request() -> int:
             return (await ask(here.port, "POST", f"/v1beta/models/{FLASH}:generateContent", body=body)).status
 
         for _ in range(300):
             assert await request() == 200
-        standin.keys = dict.fromkeys(secrets, bare)
-        standin.calls.clear()
+        mock.keys = dict.fromkeys(secrets, bare)
+        mock.calls.clear()
         waiting = []
         for _ in range(100):
             waiting.append(asyncio.ensure_future(request()))
             await asyncio.sleep(0.1)
-        assert len(standin.calls) <= 20
-        standin.keys = dict.fromkeys(secrets, healthy)
+        assert len(mock.calls) <= 20
+        mock.keys = dict.fromkeys(secrets, healthy)
         ended = clock()
         assert await request() == 200
         assert clock() - ended < 2.0
@@ -191,4 +191,4 @@ async def test_an_outage_of_ten_seconds_costs_few_calls_and_then_all_is_well_at_
         assert statuses.count(200) >= 97
         assert not any(key.whole or key.retired for key in here.app.rotator.keys)
         assert [await request() for _ in range(10)] == [200] * 10
-    await standin.stop()
+    await mock.stop()

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from proxycore.bench import Bench
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.browser import needs_chromium, visit
 from tests.conftest import PATIENCE, proxy, rests, settings
 from tests.process import program
@@ -79,21 +79,21 @@ async def test_on_the_proxys_own_host_no_key_is_asked_for_when_there_is_none() -
 async def test_from_elsewhere_the_page_says_which_key_to_set_where_there_is_none(
     locale: str, told: str
 ) -> None:
-    standin = StandIn({"AQ.one": Health.healthy()})
+    mock = MockServer({"AQ.one": Health.healthy()})
     elsewhere = {"X-Forwarded-For": "203.0.113.7"}
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_one": "AQ.one"}) as here:
+    async with proxy(mock.listen(), {"GOOGLE_API_KEY_one": "AQ.one"}) as here:
         async with visit(f"{here.url}/", locale=locale, extra_http_headers=elsewhere) as there:
             await expect(there.page.locator("#no-admin-key")).to_have_text(re.compile(told))
             await expect(there.page.locator("#login")).to_be_hidden()
             await check(there.page)
             assert there.complaints == []
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> None:
     async with pool({"off": Health.service_disabled()}, FORBIDDEN_BENCH_SECONDS="5", MAX_WAIT="0") as (
         here,
-        standin,
+        mock,
     ):
         async with entered(here.url) as there:
             page, badge = there.page, row(there.page, "off").locator(".badge")
@@ -103,7 +103,7 @@ async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> N
             await expect(badge).to_have_text("benched")
             await expect(row(page, "off")).to_contain_text("SERVICE_DISABLED · strike 1")
             await check(page)
-            standin.keys["AQ.off"] = Health.healthy()
+            mock.keys["AQ.off"] = Health.healthy()
             await expect(badge).to_have_text("ready")
             await generate(here)
             await expect(page.locator("#tiles")).to_contain_text("50% served")
@@ -168,7 +168,7 @@ async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
 
 
 async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> None:
-    async with pool({"bad": Health.suspended()}) as (here, standin), entered(here.url) as there:
+    async with pool({"bad": Health.suspended()}) as (here, mock), entered(here.url) as there:
         page = there.page
         await row(page, "bad").get_by_role("button").press("Enter")
         await page.get_by_role("button", name="Let it rest…").press("Enter")
@@ -185,16 +185,16 @@ async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> N
         )
         # It rests by hand already, and that it is dead would have to be said again.
         await expect(row(page, "bad").locator(".badge")).to_have_text("benched")
-        standin.keys["AQ.bad"] = Health.healthy()
+        mock.keys["AQ.bad"] = Health.healthy()
         await page.get_by_role("button", name="Release").press("Enter")
         await page.get_by_role("dialog").get_by_role("button", name="Release").press("Enter")
         await expect(row(page, "bad").locator(".badge")).to_have_text("ready")
 
 
 async def test_who_is_served_and_what_is_open_is_seen() -> None:
-    async with pool({"fine": Health.healthy()}) as (here, standin):
+    async with pool({"fine": Health.healthy()}) as (here, mock):
         await generate(here, 5)
-        standin.pace = 30
+        mock.pace = 30
         running = asyncio.ensure_future(ask(here.port, "POST", STREAM, CLIENT, body=BODY))
         async with entered(here.url) as there:
             page = there.page
@@ -294,10 +294,10 @@ async def test_it_says_when_the_connection_is_lost_and_when_it_is_found(tmp_path
 
 
 async def test_a_key_that_is_not_taken_any_more_is_asked_for_again() -> None:
-    async with pool({"one": Health.healthy()}) as (here, standin), visit(f"{here.url}/") as there:
+    async with pool({"one": Health.healthy()}) as (here, mock), visit(f"{here.url}/") as there:
         await enter(there.page, ADMIN)
         changed = {**SETTINGS, "ADMIN_API_KEY": "another-admin-key"}
-        here.app.take(settings(standin.listen(), {"GOOGLE_API_KEY_two": "AQ.one"}, **changed))
+        here.app.take(settings(mock.listen(), {"GOOGLE_API_KEY_two": "AQ.one"}, **changed))
         await expect(there.page.get_by_role("alert")).to_contain_text("The admin key is not taken any more.")
         await enter(there.page, "another-admin-key")
         await expect(row(there.page, "two")).to_be_visible()

@@ -107,8 +107,8 @@ async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over()
 
 
 async def test_a_phone_shows_below_and_in_the_details_what_it_has_no_columns_for() -> None:
-    async with pool({"fine": Health.healthy()}) as (here, standin):
-        standin.pace = 30
+    async with pool({"fine": Health.healthy()}) as (here, mock):
+        mock.pace = 30
         running = asyncio.ensure_future(ask(here.port, "POST", STREAM, CLIENT, body=BODY))
         async with entered(here.url, **PHONE) as there:
             page = there.page

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from tornado.ioloop import IOLoop
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.bench.machine import free_port
 from tests.conftest import PATIENCE, proxy
 from tests.process import Program, program
@@ -31,10 +31,10 @@ REQUESTS, AT_ONCE = 300, 30
 
 
 @pytest.fixture
-def standin(io_loop: IOLoop) -> Iterator[tuple[StandIn, dict[str, str]]]:
+def mock(io_loop: IOLoop) -> Iterator[tuple[MockServer, dict[str, str]]]:
     """An upstream, and the settings of a proxy that has keys for it, one of them dead."""
     healths = [Health.healthy(), Health.healthy(), Health.suspended()]
-    upstream = StandIn({f"AQ.{n}": health for n, health in enumerate(healths)})
+    upstream = MockServer({f"AQ.{n}": health for n, health in enumerate(healths)})
     keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(upstream.keys)}
     yield upstream, {"UPSTREAM_URL": upstream.listen(), "ADMIN_API_KEY": ADMIN} | keys
     io_loop.run_sync(upstream.stop)
@@ -46,8 +46,8 @@ async def send(port: int, count: int) -> None:
     assert {one.status for one in got} == {200}
 
 
-async def test_docs_ask_for_metrics_that_there_are(standin: tuple[StandIn, dict[str, str]]) -> None:
-    _, variables = standin
+async def test_docs_ask_for_metrics_that_there_are(mock: tuple[MockServer, dict[str, str]]) -> None:
+    _, variables = mock
     keys = {name: value for name, value in variables.items() if name.startswith("GOOGLE")}
     async with proxy(variables["UPSTREAM_URL"], keys, ADMIN_API_KEY=ADMIN) as here:
         await send(here.port, 20)
@@ -77,9 +77,9 @@ def checked(text: bytes) -> tuple[int, bytes]:
 
 @needs("promtool")
 async def test_promtool_has_nothing_to_say_of_the_metrics(
-    standin: tuple[StandIn, dict[str, str]], tmp_path: Path
+    mock: tuple[MockServer, dict[str, str]], tmp_path: Path
 ) -> None:
-    with program(folder=tmp_path, environment=standin[1]) as running:
+    with program(folder=tmp_path, environment=mock[1]) as running:
         await send(running.port, 20)
         got = await ask(running.port, "GET", "/metrics", BEARER)
     assert checked(got.body) == (0, b"")
@@ -119,9 +119,9 @@ def configured(folder: Path, running: Program) -> Path:
 
 @needs("prometheus")
 async def test_a_real_prometheus_sums_what_four_workers_served_exactly(
-    standin: tuple[StandIn, dict[str, str]], tmp_path: Path
+    mock: tuple[MockServer, dict[str, str]], tmp_path: Path
 ) -> None:
-    with program(folder=tmp_path, environment=standin[1] | {"WORKERS": "4"}) as running:
+    with program(folder=tmp_path, environment=mock[1] | {"WORKERS": "4"}) as running:
         port = free_port()
         command = (
             "prometheus",

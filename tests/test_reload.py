@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.key import keys_of
 from tests.conftest import PATIENCE, TurnedClock, proxy, rests, settings, until
 from tests.process import TLS, Program, certify, program
@@ -112,9 +112,9 @@ async def test_what_needs_another_start_is_told(tmp_path: Path) -> None:
 async def test_benches_and_counts_stay_with_the_key_and_retired_ones_get_another_chance() -> None:
     healths = {"AQ.off": Health.service_disabled(), "AQ.bad": Health.suspended(), "AQ.fine": Health.healthy()}
     clock = TurnedClock()
-    standin = StandIn(healths, clock=clock)
+    mock = MockServer(healths, clock=clock)
     keys = {f"GOOGLE_API_KEY_{secret[3:]}": secret for secret in healths}
-    url = standin.listen()
+    url = mock.listen()
     async with proxy(url, keys, clock) as here:
         for seconds in (0, 2, 10):
             clock.turn(seconds)
@@ -131,12 +131,12 @@ async def test_benches_and_counts_stay_with_the_key_and_retired_ones_get_another
         clock.turn(1)
         states = {key.name: key.state(clock()) for key in here.app.rotator.keys}
         assert states == {"other": "benched", "bad": "ready", "new": "ready"}
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_who_waits_for_a_key_gets_one_that_was_added() -> None:
-    standin = StandIn({"AQ.spent": Health.quota(1, window=3600.0), "AQ.new": Health.healthy()})
-    url, patient = standin.listen(), {"MAX_WAIT": "7200"}
+    mock = MockServer({"AQ.spent": Health.quota(1, window=3600.0), "AQ.new": Health.healthy()})
+    url, patient = mock.listen(), {"MAX_WAIT": "7200"}
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.spent"} | patient) as here:
         assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
         waiting = asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY))
@@ -144,12 +144,12 @@ async def test_who_waits_for_a_key_gets_one_that_was_added() -> None:
         both = {"GOOGLE_API_KEY_1": "AQ.spent", "GOOGLE_API_KEY_2": "AQ.new"}
         here.app.take(settings(url, both, **patient))
         assert (await asyncio.wait_for(waiting, PATIENCE)).status == 200
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_what_a_removed_key_owned_is_looked_for_elsewhere() -> None:
-    standin = StandIn({"AQ.one": Health.healthy(), "AQ.two": Health.healthy()})
-    url = standin.listen()
+    mock = MockServer({"AQ.one": Health.healthy(), "AQ.two": Health.healthy()})
+    url = mock.listen()
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.one"}) as here:
         (former,) = here.app.rotator.keys
         here.app.owners.learn(["files/abc"], former)
@@ -158,8 +158,8 @@ async def test_what_a_removed_key_owned_is_looked_for_elsewhere() -> None:
         here.app.owners.learn(["files/late"], former)  # from an answer that came just now
         assert here.app.owners.of("files/late") is None
         await ask(here.port, "GET", "/v1beta/files/abc")
-        assert {call.key for call in standin.calls} == {"AQ.two"}
-    await standin.stop()
+        assert {call.key for call in mock.calls} == {"AQ.two"}
+    await mock.stop()
 
 
 async def test_limits_change_for_requests_that_come_later() -> None:
@@ -172,17 +172,17 @@ async def test_limits_change_for_requests_that_come_later() -> None:
 
 async def test_a_removed_keys_secret_does_not_come_out_of_a_request_that_still_runs() -> None:
     # The suspended key's answer quotes it whole; by then it is none of the proxy's keys any more.
-    standin = StandIn({"AQ.quoted": Health.suspended()})
-    standin.think = 0.3
-    url = standin.listen()
+    mock = MockServer({"AQ.quoted": Health.suspended()})
+    mock.think = 0.3
+    url = mock.listen()
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.quoted"}) as here:
         running = asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY))
-        await until(lambda: len(standin.calls) == 1)
+        await until(lambda: len(mock.calls) == 1)
         here.app.take(settings(url, {"GOOGLE_API_KEY_2": "AQ.another-key"}, MAX_ATTEMPTS="1"))
         assert b"AQ.quoted" not in (await running).body
         shown = await ask(here.port, "GET", "/status.json", HOME)
         assert b"AQ.quoted" not in shown.body
-    await standin.stop()
+    await mock.stop()
 
 
 def test_a_key_goes_to_the_project_that_is_told_now_and_keeps_what_is_known_of_it() -> None:

@@ -14,7 +14,7 @@ from redis import Redis
 
 from proxycore import replicas
 from proxycore.board import Board
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.notice import Notice, fingerprint
 from proxycore.replicas import Replicas
 from tests.conftest import CLOCK, PATIENCE, until
@@ -248,8 +248,8 @@ async def test_a_wrong_password_is_told_and_not_shown(
 
 
 async def test_what_one_program_is_refused_another_does_not_try(redis: RedisServer, tmp_path: Path) -> None:
-    standin = StandIn({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
-    environment = {"UPSTREAM_URL": standin.listen(), "REDIS_URL": redis.url}
+    mock = MockServer({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
+    environment = {"UPSTREAM_URL": mock.listen(), "REDIS_URL": redis.url}
     keys = [{"GOOGLE_API_KEY_1": "AQ.off", "GOOGLE_API_KEY_2": "AQ.fine"}, {"GOOGLE_API_KEY_X": "AQ.off"}]
 
     async def benched(port: int) -> bool:
@@ -269,17 +269,17 @@ async def test_what_one_program_is_refused_another_does_not_try(redis: RedisServ
         async with asyncio.timeout(PATIENCE):
             while not await benched(other):
                 pass
-        asked = len(standin.calls)
+        asked = len(mock.calls)
         assert await generate(other) == 429
-        assert len(standin.calls) == asked
-    await standin.stop()
+        assert len(mock.calls) == asked
+    await mock.stop()
 
 
 async def test_a_program_whose_wall_clock_is_wrong_lets_no_key_of_another_rest_for_longer(
     redis: RedisServer, tmp_path: Path
 ) -> None:
-    standin = StandIn({"AQ.off": Health.service_disabled()})
-    environment = {"UPSTREAM_URL": standin.listen(), "REDIS_URL": redis.url, "GOOGLE_API_KEY_1": "AQ.off"}
+    mock = MockServer({"AQ.off": Health.service_disabled()})
+    environment = {"UPSTREAM_URL": mock.listen(), "REDIS_URL": redis.url, "GOOGLE_API_KEY_1": "AQ.off"}
     wall = Wall(tmp_path)
     wall.set(7200.0)
 
@@ -300,18 +300,18 @@ async def test_a_program_whose_wall_clock_is_wrong_lets_no_key_of_another_rest_f
                 pass
         assert seconds == pytest.approx(await rests(one), abs=5)
         assert 280 < seconds < 305
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_a_reload_joins_the_others_and_leaves_them(redis: RedisServer, tmp_path: Path) -> None:
-    standin = StandIn({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
+    mock = MockServer({"AQ.off": Health.service_disabled(), "AQ.fine": Health.healthy()})
     body = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
     keys = "GOOGLE_API_KEY_1=AQ.off\nGOOGLE_API_KEY_2=AQ.fine\n"
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
         folder.mkdir()
         (folder / ".env").write_text(keys)
-    environment = {"UPSTREAM_URL": standin.listen(), "WATCH_ENV_FILE": "off"}
+    environment = {"UPSTREAM_URL": mock.listen(), "WATCH_ENV_FILE": "off"}
 
     async def benched(port: int) -> bool:
         return b'"state": "benched"' in (await ask(port, "GET", "/status.json", HOME)).body
@@ -339,7 +339,7 @@ async def test_a_reload_joins_the_others_and_leaves_them(redis: RedisServer, tmp
         await ask(one, "POST", "/status.json", HOME, kind, body=order)
         await asyncio.sleep(0.2)
         assert await benched(other)
-    await standin.stop()
+    await mock.stop()
 
 
 def _stored(redis: RedisServer) -> list[bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import KEYS, proxy, until
 from tests.process import program
 from tests.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
@@ -159,9 +159,9 @@ async def test_a_client_that_left_before_the_first_byte_has_no_time_to_it(
 
 
 async def test_every_line_is_json_with_numbers_and_times_that_have_a_zone(tmp_path: Path) -> None:
-    standin = StandIn({"AQ.spent": Health.day_spent(), "AQ.off": Health.service_disabled()})
+    mock = MockServer({"AQ.spent": Health.day_spent(), "AQ.off": Health.service_disabled()})
     environment = {
-        "UPSTREAM_URL": standin.listen(),
+        "UPSTREAM_URL": mock.listen(),
         "GOOGLE_API_KEY_1": "AQ.spent",
         "GOOGLE_API_KEY_2": "AQ.off",
         "OUTPUT_API_KEY": "200",
@@ -181,7 +181,7 @@ async def test_every_line_is_json_with_numbers_and_times_that_have_a_zone(tmp_pa
         assert (await ask(port, "GET", "/nowhere/200/and-back")).status == 404
         await asyncio.to_thread(started.wait_for, re.compile("and-back"))
         entries = [json.loads(line) for line in started.lines]
-    await standin.stop()
+    await mock.stop()
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)", entry["time"]) for entry in entries)
     ended = [entry for entry in entries if "total" in entry]
     assert [entry["status"] for entry in ended] == [429, 200, 401, 404]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxycore.bench import Bench
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.key import Key
 from tests.conftest import Proxy, TurnedClock, proxy
 from tests.wire import ask
@@ -18,11 +18,11 @@ QUESTION = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
 
 
 @contextlib.asynccontextmanager
-async def retired(clock: TurnedClock) -> AsyncIterator[tuple[StandIn, Proxy, Key]]:
+async def retired(clock: TurnedClock) -> AsyncIterator[tuple[MockServer, Proxy, Key]]:
     """A proxy with two keys, of which one is dead, and was just retired."""
-    standin = StandIn({"AQ.dead-key": Health.suspended(), "AQ.fine": Health.healthy()}, clock=clock)
+    mock = MockServer({"AQ.dead-key": Health.suspended(), "AQ.fine": Health.healthy()}, clock=clock)
     keys = {"GOOGLE_API_KEY_1": "AQ.dead-key", "GOOGLE_API_KEY_2": "AQ.fine"}
-    async with proxy(standin.listen(), keys, clock) as here:
+    async with proxy(mock.listen(), keys, clock) as here:
         (key,) = (key for key in here.app.rotator.keys if key.name == "1")
         for seconds in (0, 2, 10):
             clock.turn(seconds)
@@ -30,42 +30,42 @@ async def retired(clock: TurnedClock) -> AsyncIterator[tuple[StandIn, Proxy, Key
             while key.deaths == deaths:
                 assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
         assert key.retired
-        standin.calls.clear()
-        yield standin, here, key
-    await standin.stop()
+        mock.calls.clear()
+        yield mock, here, key
+    await mock.stop()
 
 
-async def trials(standin: StandIn, here: Proxy) -> list[tuple[str, str]]:
+async def trials(mock: MockServer, here: Proxy) -> list[tuple[str, str]]:
     """What is sent when it looks, twice in a row."""
-    standin.calls.clear()
+    mock.calls.clear()
     await here.app.retrial.look()
     await here.app.retrial.look()
-    return [(call.method, call.target) for call in standin.calls]
+    return [(call.method, call.target) for call in mock.calls]
 
 
 async def test_a_retired_key_is_tried_once_after_a_minute_ten_an_hour_and_each_day() -> None:
     clock = TurnedClock()
-    async with retired(clock) as (standin, here, key):
-        assert await trials(standin, here) == []
+    async with retired(clock) as (mock, here, key):
+        assert await trials(mock, here) == []
         for strikes, rest in enumerate((60.0, 600.0, HOUR, DAY, DAY), 3):
             assert key.retired
             assert (key.retired.strikes, key.retired.benched_until) == (strikes, clock() + rest)
             clock.turn(rest - 1)
-            assert await trials(standin, here) == []
+            assert await trials(mock, here) == []
             clock.turn(1)
-            assert await trials(standin, here) == [("GET", "/v1beta/models?pageSize=1")]
+            assert await trials(mock, here) == [("GET", "/v1beta/models?pageSize=1")]
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
-            assert standin.calls[-1].key == "AQ.fine"
+            assert mock.calls[-1].key == "AQ.fine"
 
 
 async def test_a_retired_key_that_may_list_models_is_tried_with_requests_and_kept_to_what_was_counted() -> (
     None
 ):
     clock = TurnedClock()
-    async with retired(clock) as (standin, here, key):
-        standin.keys["AQ.dead-key"] = Health.only(lambda asked: asked.costs, Health.suspended())
+    async with retired(clock) as (mock, here, key):
+        mock.keys["AQ.dead-key"] = Health.only(lambda asked: asked.costs, Health.suspended())
         clock.turn(60)
-        assert len(await trials(standin, here)) == 1
+        assert len(await trials(mock, here)) == 1
         assert not key.retired
         assert here.app.rotator.ready_at("", only=key) == clock()
         deaths = key.deaths
@@ -79,15 +79,15 @@ async def test_a_retired_key_that_may_list_models_is_tried_with_requests_and_kep
 
 async def test_a_retired_key_that_a_model_serves_again_begins_anew() -> None:
     clock = TurnedClock()
-    async with retired(clock) as (standin, here, key):
-        standin.keys["AQ.dead-key"] = Health.healthy()
+    async with retired(clock) as (mock, here, key):
+        mock.keys["AQ.dead-key"] = Health.healthy()
         clock.turn(60)
-        assert len(await trials(standin, here)) == 1
+        assert len(await trials(mock, here)) == 1
         assert not key.retired
         clock.turn(1)
         while key.deaths or standin.calls[-1].key != "AQ.fine":  # which serves, so one death is no outage
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
-        standin.keys["AQ.dead-key"] = Health.suspended()
+        mock.keys["AQ.dead-key"] = Health.suspended()
         while not key.deaths:
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
         assert (key.deaths, key.retired, key.rests_until) == (1, None, clock() + 2)
@@ -97,8 +97,8 @@ async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_an
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = TurnedClock()
-    async with retired(clock) as (standin, here, key):
-        await standin.stop()
+    async with retired(clock) as (mock, here, key):
+        await mock.stop()
         clock.turn(60)
         await here.app.retrial.look()
         assert key.retired
@@ -109,13 +109,13 @@ async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_an
 
 async def test_a_key_that_others_retired_is_tried_when_its_time_has_come() -> None:
     clock = TurnedClock()
-    standin = StandIn({"AQ.key": Health.healthy()}, clock=clock)
-    async with proxy(standin.listen(), {"GOOGLE_API_KEY_1": "AQ.key"}, clock) as here:
+    mock = MockServer({"AQ.key": Health.healthy()}, clock=clock)
+    async with proxy(mock.listen(), {"GOOGLE_API_KEY_1": "AQ.key"}, clock) as here:
         (key,) = here.app.rotator.keys
         here.app.rotator.rest(key, "retired", Bench("suspended or leaked", clock() + 5, 4))
         assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 401
         clock.turn(5)
-        assert len(await trials(standin, here)) == 1
+        assert len(await trials(mock, here)) == 1
         assert not key.retired
         assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
-    await standin.stop()
+    await mock.stop()

@@ -10,7 +10,7 @@ from tornado.httputil import HTTPHeaders
 
 from proxycore.auth import Admin
 from proxycore.census import Figures
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.judgement import Judgement
 from proxycore.meter import Meter
 from proxycore.snapshot import snapshot
@@ -88,7 +88,7 @@ def test_without_any_key_only_this_host_sees_it(address: str, fields: dict[str, 
 
 async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
     clock = TurnedClock(1_800_007_200.0)  # two hours after Google's midnight
-    standin = StandIn(
+    mock = MockServer(
         {
             "AQ.fine": Health.healthy(),
             "AQ.two": Health.quota(2, project="70001"),
@@ -98,8 +98,8 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
         },
         clock=clock,
     )
-    keys = {f"GOOGLE_API_KEY_{secret.removeprefix('AQ.')}": secret for secret in standin.keys}
-    async with proxy(standin.listen(), keys, clock) as here:
+    keys = {f"GOOGLE_API_KEY_{secret.removeprefix('AQ.')}": secret for secret in mock.keys}
+    async with proxy(mock.listen(), keys, clock) as here:
         for _ in range(40):
             assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
             clock.turn(0.01)
@@ -108,7 +108,7 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
             assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
             clock.turn(0.2)
         content = await status(here)
-    await standin.stop()
+    await mock.stop()
     shown = by_name(content)
     assert {name: key["state"] for name, key in shown.items()} == {
         "fine": "ready",
@@ -134,9 +134,9 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
 
 
 async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:
-    standin = StandIn({f"AQ.{n}": Health.bare_429() for n in range(5)})
-    keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(standin.keys)}
-    async with proxy(standin.listen(), keys, MAX_WAIT="30") as here:
+    mock = MockServer({f"AQ.{n}": Health.bare_429() for n in range(5)})
+    keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(mock.keys)}
+    async with proxy(mock.listen(), keys, MAX_WAIT="30") as here:
         waiting = [asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY)) for _ in range(3)]
         await until(lambda: any(search.outage for search in here.app.rotator.searches.values()))
         content = await status(here)
@@ -148,7 +148,7 @@ async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         await until(lambda: here.app.lines.waiting == 0)
-    await standin.stop()
+    await mock.stop()
 
 
 async def test_a_suspicion_is_shown_as_no_bench() -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from proxycore import handler
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.conftest import KEYS, PATIENCE, Proxy, at_once, proxy, until
 from tests.wire import Client, Got, RawUpstream, Seen, always, answer, ask, connect
 
@@ -36,16 +36,16 @@ def target_of(started: Got) -> str:
 
 
 @contextlib.asynccontextmanager
-async def standing_in(**healths: Health) -> AsyncIterator[tuple[StandIn, Proxy]]:
-    """The proxy before a stand-in with these keys, or five healthy ones; clients need a key."""
+async def mocked(**healths: Health) -> AsyncIterator[tuple[MockServer, Proxy]]:
+    """The proxy before a mock with these keys, or five healthy ones; clients need a key."""
     secrets = {f"AQ.key-{name}": health for name, health in healths.items()}
-    standin = StandIn(secrets or {f"AQ.key-{number}": Health.healthy() for number in range(5)})
-    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(standin.keys)}
+    mock = MockServer(secrets or {f"AQ.key-{number}": Health.healthy() for number in range(5)})
+    keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(mock.keys)}
     try:
-        async with proxy(standin.listen(), keys | LOCKED) as here:
-            yield standin, here
+        async with proxy(mock.listen(), keys | LOCKED) as here:
+            yield mock, here
     finally:
-        await standin.stop()
+        await mock.stop()
 
 
 # Addresses.
@@ -97,9 +97,9 @@ async def test_the_older_protocols_location_is_readdressed_too() -> None:
 
 async def test_every_leg_goes_to_the_key_that_started_it_and_needs_no_credential() -> None:
     chunk = b"x" * 8388608
-    async with standing_in() as (standin, here):
+    async with mocked() as (mock, here):
         for _ in range(8):
-            standin.calls.clear()
+            mock.calls.clear()
             start = await ask(here.port, "POST", FILES, CLIENT, *START, body=b"{}")
             target = target_of(start)
             first = await ask(
@@ -121,7 +121,7 @@ async def test_every_leg_goes_to_the_key_that_started_it_and_needs_no_credential
             )
             name = json.loads(last.body)["file"]["name"]
             assert (await ask(here.port, "GET", f"/v1beta/{name}", CLIENT)).status == 200
-            assert len({call.key for call in standin.calls}) == 1
+            assert len({call.key for call in mock.calls}) == 1
             assert (first.one("x-goog-upload-status"), query.one("x-goog-upload-size-received")) == (
                 "active",
                 "8388608",
@@ -133,7 +133,7 @@ async def test_every_leg_goes_to_the_key_that_started_it_and_needs_no_credential
 
 
 async def test_an_upload_can_be_cancelled() -> None:
-    async with standing_in() as (_, here):
+    async with mocked() as (_, here):
         target = target_of(await ask(here.port, "POST", FILES, CLIENT, *START, body=b"{}"))
         cancelled = await ask(here.port, "POST", target, ("X-Goog-Upload-Command", "cancel"), body=b"")
         after = await ask(here.port, "POST", target, ("X-Goog-Upload-Command", "query"), body=b"")
@@ -148,9 +148,9 @@ async def test_an_upload_can_be_cancelled() -> None:
 async def test_an_invented_upload_without_a_credential_reaches_nobody(
     fields: tuple[tuple[str, str], ...],
 ) -> None:
-    async with standing_in() as (standin, here):
+    async with mocked() as (mock, here):
         got = await ask(here.port, "POST", FILES + "?upload_id=invented", *fields, body=b"content")
-        assert (got.status, len(standin.calls)) == (401, 0)
+        assert (got.status, len(mock.calls)) == (401, 0)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ async def test_an_invented_upload_without_a_credential_reaches_nobody(
     ids=["start", "one shot", "raw"],
 )
 async def test_an_upload_address_allows_no_new_upload(fields: tuple[tuple[str, str], ...]) -> None:
-    async with standing_in() as (standin, here):
+    async with mocked() as (mock, here):
         target = target_of(await ask(here.port, "POST", FILES, CLIENT, *START, body=b"{}"))
         got = await ask(here.port, "POST", target, *fields, body=b"content")
-        assert (got.status, len(standin.calls)) == (401, 1)
+        assert (got.status, len(mock.calls)) == (401, 1)
 
 
 MISSING = b'{"error": {"code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND"}}'
@@ -184,7 +184,7 @@ async def test_an_upload_of_before_a_restart_goes_on_with_a_credential() -> None
 
 
 async def test_the_start_of_an_upload_fails_over() -> None:
-    async with standing_in(a=Health.suspended(), b=Health.service_disabled(), c=Health.healthy()) as (
+    async with mocked(a=Health.suspended(), b=Health.service_disabled(), c=Health.healthy()) as (
         _,
         here,
     ):
@@ -193,10 +193,10 @@ async def test_the_start_of_an_upload_fails_over() -> None:
 
 
 async def test_content_goes_to_one_key_only_and_a_refusal_says_what_to_do() -> None:
-    async with standing_in(a=Health.service_disabled(), b=Health.service_disabled()) as (standin, here):
+    async with mocked(a=Health.service_disabled(), b=Health.service_disabled()) as (mock, here):
         one_shot = ("X-Goog-Upload-Command", "start, upload, finalize")
         got = await ask(here.port, "POST", FILES, CLIENT, RESUMABLE, one_shot, body=b"content")
-        assert (got.status, got.one("retry-after"), len(standin.calls)) == (429, "1", 1)
+        assert (got.status, got.one("retry-after"), len(mock.calls)) == (429, "1", 1)
         message = json.loads(got.body)["error"]["message"]
         assert "send it again" in message
         assert "SERVICE_DISABLED" in message
@@ -228,7 +228,7 @@ async def test_uploads_in_one_piece_arrive(target: str, fields: tuple[tuple[str,
     if "multipart" in str(fields):
         body = b'--b\r\nContent-Type: application/json\r\n\r\n{"file": {}}\r\n'
         body += b"--b\r\nContent-Type: text/plain\r\n\r\nthe content\r\n--b--\r\n"
-    async with standing_in() as (_, here):
+    async with mocked() as (_, here):
         got = await ask(here.port, "POST", target, CLIENT, *fields, body=body)
         file = json.loads(got.body)["file"]
         assert (got.status, file["sizeBytes"]) == (200, "11")

@@ -1,4 +1,4 @@
-"""The stand-in's models at work: lists, generation in every framing, embeddings, and OpenAI's surface."""
+"""Requests to models: lists, generation in every framing, embeddings, and the OpenAI surface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Models(Handler):
 
 
 class _Ask(Handler):
-    """A question to a model, or to one that the project has tuned."""
+    """A request to a model, or to one that the project has tuned."""
 
     async def post(self, version: str, collection: str, model: str, method: str) -> None:
         name, tuned = f"{collection}/{model}", collection == "tunedModels"
@@ -27,16 +27,16 @@ class _Ask(Handler):
         await self.admit(name if tuned else model, method, is_free=method == "countTokens")
         if not tuned:
             models.find(model, method, version)
-        if method not in models.ANSWERED or (tuned and not self.standin.store.get(self.call.key, name)):
+        if method not in models.ANSWERED or (tuned and not self.mock.store.get(self.call.key, name)):
             raise models.unknown(name, method, version)
         body = self.document()
         if method in models.UNARY:
             return await self.answer(models.UNARY[method](body))
         prompt = models.prompt_of(body)
-        pieces = models.answer_to(prompt, self.standin.chunks, self.standin.chunk_bytes)
+        pieces = models.answer_to(prompt, self.mock.chunks, self.mock.chunk_bytes)
         if self.framing == "document":
             return await self.answer(models.whole(model, prompt, "".join(pieces)))
-        await self.pause(self.standin.think, 0)
+        await self.pause(self.mock.think, 0)
         events = models.events_of(model, prompt, pieces)
         if self.framing == "array":
             return await self.stream(models.array(events), JSON, "]")
@@ -77,11 +77,11 @@ class _Chat(_OpenAi):
     async def post(self, _version: str) -> None:
         model, body = await self.question("generateContent")
         prompt = models.prompt_of(body)
-        pieces = models.answer_to(prompt, self.standin.chunks, self.standin.chunk_bytes)
-        completion = models.Completion(model, prompt, pieces, self.standin.clock())
+        pieces = models.answer_to(prompt, self.mock.chunks, self.mock.chunk_bytes)
+        completion = models.Completion(model, prompt, pieces, self.mock.clock())
         if not body.get("stream"):
             return await self.answer(completion.whole())
-        await self.pause(self.standin.think, 0)
+        await self.pause(self.mock.think, 0)
         options = body.get("stream_options") or {}
         closing = models.openai_sse(completion.usage_chunk()) if options.get("include_usage") else ""
         frames = map(models.openai_sse, completion.chunks())

@@ -1,4 +1,4 @@
-"""Batches of the stand-in's projects: many requests that are answered later, here at the second look."""
+"""Batches of the mock's projects: many requests that are answered later, here at the second look."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxycore.demo.store import Owned, identifier, stamp
 
 _TYPE = "type.googleapis.com/google.ai.generativelanguage.v1main."
 _KINDS = {"batchGenerateContent": "GenerateContentBatch", "asyncBatchEmbedContent": "EmbedContentBatch"}
-_ANY = {"contents": [{"parts": [{"text": "a line of the file"}]}]}  # nobody has kept what it was
+_ANY = {"contents": [{"parts": [{"text": "a line of the file"}]}]}  # the file's content is not kept
 
 
 class _Batch(Handler):
@@ -27,7 +27,7 @@ class _Batch(Handler):
         batch = self.document().get("batch") or {}
         source = batch.get("inputConfig") or batch.get("input_config") or {}
         answer = self.answering(model, method)
-        name, now = f"batches/{identifier()}", stamp(self.standin.clock())
+        name, now = f"batches/{identifier()}", stamp(self.mock.clock())
         if file := stores.file_name(source.get("fileName") or source.get("file_name")):
             count = self.owned(file).lines
             output: Json = {"responsesFile": self.results(name, (answer(_ANY) for _ in range(count)))}
@@ -44,7 +44,7 @@ class _Batch(Handler):
         metadata |= {"state": "BATCH_STATE_PENDING", "batchStats": pending}
         first = {"name": name, "metadata": metadata}
         last = {"name": name, "metadata": metadata | later, "done": True, "response": response}
-        self.standin.store.put(self.call.key, Owned(first, self.standin.clock(), next=last))
+        self.mock.store.put(self.call.key, Owned(first, self.mock.clock(), next=last))
         await self.answer(first)
 
     def answering(self, model: str, method: str) -> Callable[[Json], Json]:
@@ -54,7 +54,7 @@ class _Batch(Handler):
 
         def generate(request: Json) -> Json:
             prompt = models.prompt_of(request)
-            pieces = models.answer_to(prompt, self.standin.chunks, self.standin.chunk_bytes)
+            pieces = models.answer_to(prompt, self.mock.chunks, self.mock.chunk_bytes)
             return models.whole(model, prompt, "".join(pieces))
 
         return generate
@@ -65,8 +65,8 @@ class _Batch(Handler):
         lines = [json.dumps({"key": f"request-{n}", "response": each}) + "\n" for n, each in numbered]
         name = f"files/{batch.replace('/', '-').replace('batches', 'batch')}"
         content = "".join(lines).encode()
-        file = stores.generated(name, "application/jsonl", self.standin.clock(), content)
-        self.standin.store.put(self.call.key, file)
+        file = stores.generated(name, "application/jsonl", self.mock.clock(), content)
+        self.mock.store.put(self.call.key, file)
         return name
 
 
@@ -80,7 +80,7 @@ class _Batches(Collection):
     async def get(self, _version: str, name: str = "") -> None:
         await self.admit()
         if not name:
-            mine = self.standin.store.collection(self.call.key, "batches")
+            mine = self.mock.store.collection(self.call.key, "batches")
             return self.page("operations", mine, 10, self.call.key)
         batch = self.owned(name)
         seen, batch.document, batch.next = batch.document, batch.next or batch.document, None

@@ -1,4 +1,4 @@
-"""What is uploaded: counted and hashed as it comes, and never held."""
+"""What is uploaded: counted and hashed as it arrives, never kept in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Content:
     """The bytes of one upload so far."""
 
     def __init__(self, mime_type: str = "") -> None:
-        self.about: Json = {}  # what the client's JSON says of it
+        self.about: Json = {}  # the client's JSON about it
         self.mime_type = mime_type
         self.size = 0
         self.lines = 0
@@ -27,14 +27,14 @@ class Content:
         self.hash = hashlib.sha256()
 
     def copy(self) -> Content:
-        """Return one that goes on from here."""
+        """Return a copy that more bytes can be added to."""
         other = Content(self.mime_type)
         other.about, other.size, other.hash = self.about, self.size, self.hash.copy()
         other.lines, other.in_line = self.lines, self.in_line
         return other
 
-    def take(self, data: bytes) -> None:
-        """Take the bytes that come next."""
+    def add(self, data: bytes) -> None:
+        """Add the bytes that come next."""
         self.size += len(data)
         self.lines += data.count(b"\n")
         self.in_line = not data.endswith(b"\n") if data else self.in_line
@@ -64,8 +64,8 @@ class Multipart(Content):
         self._rest = b"\r\n"  # no content yet, but maybe a boundary once more of it comes
         self._heads = 0
 
-    def take(self, data: bytes) -> None:
-        """Take the bytes of the body that come next."""
+    def add(self, data: bytes) -> None:
+        """Add the bytes of the body that come next."""
         self._rest += data
         while self._heads < 2 and _HEAD_END in self._rest:
             part, _, self._rest = self._rest.partition(_HEAD_END)
@@ -76,7 +76,7 @@ class Multipart(Content):
         if self._heads == 2:
             content, mark, _ = self._rest.partition(self._mark)
             kept = 0 if mark else len(self._mark) - 1
-            super().take(content[: max(0, len(content) - kept)])
+            super().add(content[: max(0, len(content) - kept)])
             self._rest = self._rest[max(0, len(content) - kept) :]
 
 
@@ -90,7 +90,7 @@ def _content_type(head: bytes) -> str:
 
 @dataclass
 class Upload:
-    """A file on its way, across all legs of a resumable upload."""
+    """A file that is being uploaded, across all requests of a resumable upload."""
 
     key: str
     content: Content

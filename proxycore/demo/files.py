@@ -1,4 +1,4 @@
-"""Files of the stand-in's projects: their list, each of them, and the content of those that Google made."""
+"""Files of the mock's projects: their list, each of them, and the content of those that Google made."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Collection(Handler):
         await self.admit()
         if name:
             return self.send(pretty(self.owned(name).document))
-        mine = self.standin.store.collection(self.call.key, self.kind)
+        mine = self.mock.store.collection(self.call.key, self.kind)
         return self.page(self.kind, mine, self.page_size, self.call.key)
 
     async def delete(self, _version: str, name: str = "") -> None:
-        """Forget one of them."""
+        """Delete one of them."""
         await self.admit()
-        self.standin.store.drop(self.call.key, self.owned(name).name)
+        self.mock.store.drop(self.call.key, self.owned(name).name)
         self.send(pretty({}))
 
 
@@ -46,25 +46,25 @@ class _Files(Collection):
 
 
 class Download(Handler):
-    """The content of a file, or a range of it. It is made as it is sent."""
+    """The content of a file, or a range of it, generated as it is sent."""
 
     async def get(self, _version: str, name: str) -> None:
-        """Send what is asked for, as fast as it is taken."""
+        """Send what is asked for, as fast as the other side reads."""
         await self.admit()
         file = self.owned(name)
         if file.document["source"] == "UPLOADED":
             raise RefusedError(Refusal(400, f"File {name} is not downloadable."))
-        if self.standin.redirects and not self.request.path.startswith("/download/"):
+        if self.mock.redirects and not self.request.path.startswith("/download/"):
             return self.redirect(f"{self.request.protocol}://{self.request.host}/download{self.request.uri}")
-        self.size = self.standin.download_bytes if file.content is None else len(file.content)
+        self.size = self.mock.download_bytes if file.content is None else len(file.content)
         start, end = self.wanted()
         self.set_header("Accept-Ranges", "bytes")
         self.set_header("Content-Length", str(end - start))
-        await self.pause(self.standin.think, 0)
+        await self.pause(self.mock.think, 0)
         return await self.stream(pieces(file, start, end), file.document["mimeType"])
 
     def wanted(self) -> tuple[int, int]:
-        """Return where to begin and where to end; a range that makes no sense does not count."""
+        """Return where to begin and where to end; an invalid range is ignored."""
         asked = _RANGE.fullmatch(self.request.headers.get("Range", ""))
         first, last = asked.groups() if asked else ("", "")
         if not (first or last) or (first and last and int(last) < int(first)):
@@ -78,7 +78,7 @@ class Download(Handler):
         return start, end
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
-        """Say how much there is to whoever wants more than that."""
+        """Name the size in the answer to a range beyond it."""
         if status_code == _UNSATISFIABLE.code:
             self.set_header("Content-Range", f"bytes */{self.size}")
         super().write_error(status_code, **kwargs)

@@ -1,4 +1,4 @@
-"""What all requests to the stand-in have in common: credentials, errors, and how answers are framed.
+"""What the handlers of all requests have in common: credentials, errors, and how answers are framed.
 
 Headers are those of recorded traffic (googleapis/js-genai, test/system/recordings).
 """
@@ -10,10 +10,8 @@ import contextlib
 import gzip
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 from tornado.web import Finish, RequestHandler, stream_request_body
 
@@ -22,10 +20,8 @@ from proxycore.demo import store as stores
 from proxycore.demo.asked import Asked, tools_of
 from proxycore.demo.model import parse, pretty, sse
 from proxycore.demo.refusal import Foreign, Json, Refusal, RefusedError
+from proxycore.demo.state import Call, State
 from proxycore.demo.store import Owned
-
-if TYPE_CHECKING:
-    from proxycore.demo.standin import StandIn
 
 COLON = "(?::|%3[Aa])"
 JSON = "application/json; charset=UTF-8"
@@ -42,24 +38,6 @@ _HEADERS = (
 )
 
 
-@dataclass
-class Call:
-    """One request as it arrived, for tests to look at. Times are the stand-in's clock, in seconds."""
-
-    method: str
-    target: str  # path and query as they came
-    headers: HTTPHeaders
-    arrived: float
-    body: bytearray = field(default_factory=bytearray)  # without what is uploaded
-    key: str = ""  # the credential, if it was the only one and in its place; whose it is, if a token
-    model: str = ""
-    status: int = 0  # 0 until there is an answer
-    ended: float | None = None  # None while it is open
-    cut: bool = False  # the other side went away before the end
-    close_code: int | None = None  # what the other side closed a WebSocket with
-    close_reason: str | None = None
-
-
 @stream_request_body  # Google goes by no content type, whereas Tornado would take forms apart
 class Handler(RequestHandler):
     """What the whole surface has in common; by itself, the answer to a path that does not exist."""
@@ -67,18 +45,18 @@ class Handler(RequestHandler):
     openai = False
     interactions = False
 
-    def initialize(self, standin: StandIn) -> None:
+    def initialize(self, mock: State) -> None:
         """Called by Tornado for every request."""
         request, query = self.request, self.request.query_arguments
-        self.standin = standin
-        self.call = Call(request.method or "", request.uri or "", request.headers, standin.clock())
-        standin.calls.append(self.call)
+        self.mock = mock
+        self.call = Call(request.method or "", request.uri or "", request.headers, mock.clock())
+        mock.calls.append(self.call)
         self.gone = asyncio.Event()
         alt = (query.get("alt") or query.get("$alt") or [b""])[0]
         streams = "sse" if alt.startswith(b"sse") else "array"
         self.framing = streams if request.path.endswith("streamGenerateContent") else "document"
         self.streams = self.framing != "document"
-        self.fault: Refusal | None = None  # to be told of in the stream
+        self.stream_error: Refusal | None = None  # the last event of the stream
 
     def set_default_headers(self) -> None:
         """Set what every answer carries, errors included."""
@@ -94,17 +72,17 @@ class Handler(RequestHandler):
         self.call.body += chunk
 
     def on_connection_close(self) -> None:
-        """Note that the other side has left."""
+        """Note that the other side has disconnected."""
         super().on_connection_close()
         self.call.cut = True
-        self.call.ended = self.standin.clock()
+        self.call.ended = self.mock.clock()
         self.gone.set()
 
     def on_finish(self) -> None:
         """Note that the answer was written."""
         if self.call.ended is None:
             self.call.status = self.get_status()
-            self.call.ended = self.standin.clock()
+            self.call.ended = self.mock.clock()
 
     def credentials(self) -> tuple[list[str], list[str]]:
         """Return all credentials there are: keys, and the values of Authorization."""
@@ -133,7 +111,7 @@ class Handler(RequestHandler):
         return Asked(
             self.call.key,
             model,
-            self.standin.clock(),
+            self.mock.clock(),
             method,
             version=self.path_args[0] if self.path_args else "",
             is_free=is_free,
@@ -153,24 +131,24 @@ class Handler(RequestHandler):
         await self.judge(self.asked(model, method, is_free=is_free))
 
     async def judge(self, asked: Asked) -> None:
-        """Refuse what the state of the key refuses, or keep that for the stream, if it is told of there."""
-        refusal = self.standin.refusal(asked)
+        """Refuse what the state of the key refuses, or keep that for the stream, if it belongs there."""
+        refusal = self.mock.refusal(asked)
         if refusal is None:
             return
-        await self.rest(refusal.after)
+        await self.wait(refusal.after)
         if self.gone.is_set():
             raise Finish
         if refusal.pieces is None or not self.streams:
             raise RefusedError(refusal)
-        self.fault = refusal
+        self.stream_error = refusal
 
-    def spoken(self, refusal: Refusal) -> Refusal:
-        """Return a refusal as this surface has it."""
+    def on_this_surface(self, refusal: Refusal) -> Refusal:
+        """Return a refusal as this surface words it."""
         return (refusal.interactions or refusal) if self.interactions else refusal
 
     def event(self, refusal: Refusal) -> str:
         """Write a refusal as what comes next in a stream that has begun."""
-        body = self.spoken(refusal).body()
+        body = self.on_this_surface(refusal).body()
         if refusal.raw:
             return pretty(body)
         if self.framing == "sse":
@@ -189,14 +167,14 @@ class Handler(RequestHandler):
 
     def owned(self, name: str) -> Owned:
         """Return a resource, which has to be of the project that asks."""
-        owned = self.standin.store.get(self.call.key, name)
+        owned = self.mock.store.get(self.call.key, name)
         if owned is None:
             raise RefusedError(refusals.denial(name))
         return owned
 
     def keep(self, document: Json) -> Json:
         """Give the project that asks a resource; return its document."""
-        self.standin.store.put(self.call.key, Owned(document, self.standin.clock()))
+        self.mock.store.put(self.call.key, Owned(document, self.mock.clock()))
         return document
 
     def page(self, kind: str, items: Sequence[Json], default: int, owner: str = "") -> None:
@@ -204,18 +182,18 @@ class Handler(RequestHandler):
         size, token = self.get_query_argument("pageSize", ""), self.get_query_argument("pageToken", "")
         self.send(pretty(stores.page(kind, items, size, token, default, owner=owner)))
 
-    async def rest(self, seconds: float) -> None:
-        """Let time pass, but no longer than the other side stays."""
+    async def wait(self, seconds: float) -> None:
+        """Wait, but no longer than the other side is connected."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.gone.wait()
 
     async def pause(self, seconds: float, sent: int) -> None:
-        """Let time pass while the other side stays; then break off, if that is due now."""
-        await self.rest(seconds)
-        if sent == self.standin.break_after and not self.gone.is_set():
+        """Wait while the other side is connected; then close the connection, if that is due now."""
+        await self.wait(seconds)
+        if sent == self.mock.break_after and not self.gone.is_set():
             self.detach().close()
-            self.call.ended = self.standin.clock()
+            self.call.ended = self.mock.clock()
             self.gone.set()
         if self.gone.is_set():
             raise Finish
@@ -226,8 +204,8 @@ class Handler(RequestHandler):
         self.set_header("Server-Timing", f"gfet4t7; dur={self.request.request_time() * 1000:.0f}")
 
     async def answer(self, document: Json) -> None:
-        """Answer with a document, after a time to think."""
-        await self.pause(self.standin.think, 0)
+        """Answer with a document, after ``think`` seconds."""
+        await self.pause(self.mock.think, 0)
         self.send(pretty(document))
 
     def send(self, text: str) -> None:
@@ -244,12 +222,14 @@ class Handler(RequestHandler):
         self.head(content_type)
         self.set_header("Content-Disposition", "attachment")
         self.call.status = self.get_status()
-        if self.fault:
-            frames = itertools.chain(itertools.islice(frames, self.fault.pieces), [self.event(self.fault)])
+        if self.stream_error:
+            frames = itertools.chain(
+                itertools.islice(frames, self.stream_error.pieces), [self.event(self.stream_error)]
+            )
             closing = ""
         for sent, frame in enumerate(frames):
             if sent:
-                await self.pause(self.standin.pace, sent)
+                await self.pause(self.mock.pace, sent)
             self.write(frame)
             try:
                 await self.flush()
@@ -263,7 +243,7 @@ class Handler(RequestHandler):
         error = kwargs.get("exc_info", (None, None))[1]
         refusal = refusals.NOT_FOUND if status_code in {404, 405} else Refusal(status_code, self._reason)
         if isinstance(error, RefusedError):
-            refusal = self.spoken(error.refusal)
+            refusal = self.on_this_surface(error.refusal)
         self.set_status(refusal.code)
         if isinstance(refusal, Foreign):
             return self.send_foreign(refusal)
@@ -271,7 +251,7 @@ class Handler(RequestHandler):
         return self.send(f"[{text}]\n" if self.openai or self.framing == "array" else text)
 
     def send_foreign(self, refusal: Foreign) -> None:
-        """Answer as something that stands before Google."""
+        """Answer as a gateway in front of Google would."""
         for name, _ in _HEADERS:
             self.clear_header(name)
         self.clear_header("Content-Type")

@@ -1,6 +1,6 @@
 """The states that a key of the mock can be in, and how they are put together.
 
-What Google says in each is in `denials`, `quotas`, `tiers` and `trouble`.
+Google's errors for each are in `denials`, `quotas`, `tiers` and `server_errors`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import cycle
 
-from proxycore.demo import denials, quotas, tiers, trouble
+from proxycore.demo import denials, quotas, server_errors, tiers
 from proxycore.demo.asked import Asked, Stage
 from proxycore.demo.quotas import Wording
 from proxycore.demo.refusal import FORBIDDEN, UNSUPPORTED_TOKEN, Refusal
-from proxycore.demo.trouble import Gateway
+from proxycore.demo.server_errors import Gateway
 
 Rule = Callable[[Asked], Refusal | None]
 Condition = Callable[[Asked], bool]
 
-_LIVE_MODEL = "gemini-2.5-flash-live-preview"  # what a session is taken to be for, before it says
+_LIVE_MODEL = "gemini-2.5-flash-live-preview"  # what a session is taken to be for before its setup
 
 
 def _always(refusal: Refusal, when: Condition | None = None) -> staticmethod[[], Health]:
@@ -33,7 +33,7 @@ def _always(refusal: Refusal, when: Condition | None = None) -> staticmethod[[],
 
 
 class Health:
-    """The state that a key is in: says of each request whether Google refuses it, and how.
+    """The state of a key: decides for each request whether Google refuses it, and how.
 
     ``Health()`` is a healthy key. ``models`` gives single models a health of their own. A ``rule`` takes what
     is asked; the `refusal` method of another health is one, so healths can be put together. With ``is_quota``
@@ -97,7 +97,7 @@ class Health:
         return cls(lambda asked: (health if asked.now < moment else later).refusal(asked))
 
     @classmethod
-    def _told(cls, health: Health, change: Callable[[Refusal], Refusal]) -> Health:
+    def _changed(cls, health: Health, change: Callable[[Refusal], Refusal]) -> Health:
         def rule(asked: Asked) -> Refusal | None:
             refusal = health.refusal(asked)
             return refusal and change(refusal)
@@ -107,25 +107,25 @@ class Health:
     @classmethod
     def slow(cls, seconds: float, health: Health) -> Health:
         """Return a key with this health, whose refusals take so many seconds."""
-        return cls._told(health, lambda refusal: replace(refusal, after=seconds))
+        return cls._changed(health, lambda refusal: replace(refusal, after=seconds))
 
     @classmethod
     def in_stream(cls, health: Health, pieces: int = 0, *, raw: bool = False) -> Health:
-        """Return a key with this health, that is told of in a stream whose status is 200.
+        """Return a key with this health, that is an error in a stream whose status is 200.
 
         After so many pieces of content comes an event (ankit373/hydra#869), or with ``raw`` bare JSON over
         many lines (theopenco/llmgateway#3616). What is not streamed is refused by its status.
         """
-        return cls._told(health, lambda refusal: replace(refusal, pieces=pieces, raw=raw))
+        return cls._changed(health, lambda refusal: replace(refusal, pieces=pieces, raw=raw))
 
     @classmethod
     def at_setup(cls, health: Health) -> Health:
-        """Return a key with this health, that Live tells of after its setup message, not at the handshake."""
+        """Return a key with this health, refused by Live after its setup message, not at the handshake."""
         return cls.only(lambda asked: asked.stage is not Stage.HANDSHAKE, health)
 
     @classmethod
     def at_handshake(cls, health: Health) -> Health:
-        """Return a key with this health, that Live tells of at the handshake, even where it is of a model.
+        """Return a key with this health, refused by Live at the handshake, even for a model.
 
         A 429 on the upgrade is in kazunori279/interpretab#13.
         """
@@ -142,10 +142,10 @@ class Health:
     def quota(
         cls, requests: int, window: float = 60.0, project: str = "", *, wording: Wording | None = None
     ) -> Health:
-        """Return a key with so many requests per model in any ``window`` seconds; Google says PerMinute.
+        """Return a key with so many requests per model in any ``window`` seconds; Google calls it PerMinute.
 
-        Keys that get the same health with a ``project`` (its number) share that, and refusals name it.
-        ``wording`` says how it is told, if not truly.
+        Keys that get the same health with a ``project`` (its number) share it, and refusals name it.
+        ``wording`` changes how refusals word it.
         """
         window_of_requests = quotas.Window(requests, window, project, wording=wording or Wording())
         return cls.only(quotas.of_the_model, cls(window_of_requests, is_quota=True))
@@ -230,13 +230,13 @@ class Health:
     lists_only = _always(UNSUPPORTED_TOKEN, tiers.asks_a_model)  # as fresh keys are at times
 
     # 5xx, and what is not Google's
-    internal_error = _always(trouble.INTERNAL)
-    overloaded = _always(trouble.HIGH_DEMAND)
-    model_overloaded = _always(trouble.OVERLOADED)
-    too_late = _always(trouble.TOO_LATE)
-    cancelled = _always(trouble.CANCELLED)
-    aborted = _always(trouble.ABORTED)
-    timed_out = _always(trouble.DEADLINE)
+    internal_error = _always(server_errors.INTERNAL)
+    overloaded = _always(server_errors.HIGH_DEMAND)
+    model_overloaded = _always(server_errors.OVERLOADED)
+    too_late = _always(server_errors.TOO_LATE)
+    cancelled = _always(server_errors.CANCELLED)
+    aborted = _always(server_errors.ABORTED)
+    timed_out = _always(server_errors.DEADLINE)
 
     @classmethod
     def gateway(cls, kind: Gateway, code: int = 401) -> Health:

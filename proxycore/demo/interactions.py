@@ -1,4 +1,4 @@
-"""Interactions with the stand-in: answers that a project keeps, for a later request to go on from."""
+"""Interactions with the mock: answers that a project keeps, and that a later request can continue."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class _Interaction(Handler):
     interactions = True
 
     def event(self, refusal: Refusal) -> str:
-        data = {"event_type": "error", **self.spoken(refusal).body()}
+        data = {"event_type": "error", **self.on_this_surface(refusal).body()}
         return f"event: error\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
     def known(self, number: str) -> Owned:
-        """Return an interaction of the project that asks; Google takes its time to know of a new one."""
-        owned = self.standin.store.get(self.call.key, f"interactions/{number}")
-        if owned is None or self.standin.clock() < owned.made + self.standin.interaction_delay:
+        """Return an interaction of the project that asks. A new one cannot be found at once."""
+        owned = self.mock.store.get(self.call.key, f"interactions/{number}")
+        if owned is None or self.mock.clock() < owned.made + self.mock.interaction_delay:
             raise RefusedError(refusals.NO_INTERACTION)
         return owned
 
@@ -37,8 +37,8 @@ class _Interaction(Handler):
         """Answer with an interaction, or with the events of it that come after one that is known."""
         if not streamed:
             return await self.answer({name: document[name] for name in document if name != "input"})
-        await self.pause(self.standin.think, 0)
-        frames = list(_events(document, self.standin.chunks))
+        await self.pause(self.mock.think, 0)
+        frames = list(_events(document, self.mock.chunks))
         start = int(after) + 1 if after.isdigit() else 0
         return await self.stream(frames[start:], SSE, "event: done\ndata: [DONE]\n\n")
 
@@ -50,7 +50,7 @@ class _Interaction(Handler):
 
     async def delete(self, _version: str, number: str = "") -> None:
         await self.admit()
-        self.standin.store.drop(self.call.key, self.known(number).name)
+        self.mock.store.drop(self.call.key, self.known(number).name)
         self.send(pretty({}))
 
 
@@ -71,17 +71,17 @@ class _Interactions(_Interaction):
         document = self.answered(body)
         if body.get("store", True):
             name = f"interactions/{document['id']}"
-            kept = Owned({"name": name, "interaction": document}, self.standin.clock())
-            self.standin.store.put(self.call.key, kept)
+            kept = Owned({"name": name, "interaction": document}, self.mock.clock())
+            self.mock.store.put(self.call.key, kept)
         await self.show(document, streamed=bool(body.get("stream")))
 
     def answered(self, body: Json) -> Json:
         """Return the interaction that a request makes."""
         prompt = models.text_of(body.get("input"))
-        text = "".join(models.answer_to(prompt, self.standin.chunks, self.standin.chunk_bytes))
+        text = "".join(models.answer_to(prompt, self.mock.chunks, self.mock.chunk_bytes))
         asked, answered = models.tokens(prompt), models.tokens(text)
         usage = {"total_input_tokens": asked, "total_output_tokens": answered}
-        now = stamp(self.standin.clock())
+        now = stamp(self.mock.clock())
         return {
             "id": f"v1_{secrets.token_urlsafe(32)}",
             "object": "interaction",

@@ -7,7 +7,7 @@ from proxycore.demo.health import Health
 
 
 def demo_keys() -> dict[str, tuple[str, Health]]:
-    """Return keys to try the proxy with, by a name that says how each does: its secret and its health."""
+    """Return keys to try the proxy with, by names that describe them: the secret and the health of each."""
     overloaded = Health.in_turn(*[Health.healthy()] * 3, Health.overloaded(), repeat=True)
     # Only a stream can fail once its status is told; what is not streamed is served.
     broken = Health.in_turn(Health.healthy(), Health.in_stream(Health.model_overloaded()), repeat=True)
@@ -32,5 +32,5 @@ def _streams(asked: Asked) -> bool:
 
 
 def _thinks(asked: Asked) -> bool:
-    """Tell whether a model is to think: what is to be made is not tried again with another key."""
+    """Tell whether a model is to generate: other requests that create something are not retried."""
     return asked.method in {"generateContent", "streamGenerateContent"}

@@ -1,6 +1,6 @@
-"""Live sessions with the stand-in, over WebSockets: it says back whatever it is told.
+"""Live sessions with the mock, over WebSockets: it echoes its input.
 
-Google sends its JSON in binary frames. What is no JSON comes back as it came, for tests of what lies between.
+Google sends its JSON in binary frames. What is no JSON is echoed unchanged, for tests of the proxy.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from proxycore.demo.store import identifier
 
 PATH = r"/+ws/google\.ai\.generativelanguage\.(v1|v1alpha|v1beta)\.GenerativeService\.BidiGenerateContent"
 _LONGEST_REASON = 123  # bytes: what a close frame has room for
-_INVALID, _VIOLATION = 1007, 1008  # what the WebSocket protocol calls a bad message, and any other fault
-_INTERNAL = 1011  # and trouble of the server's own, which quotas are to Google
+_INVALID, _VIOLATION = 1007, 1008  # RFC 6455: a malformed message, any other fault
+_INTERNAL = 1011  # the server's own errors; Google uses it for quotas as well
 _METHOD = "bidiGenerateContent"
 
 
@@ -42,13 +42,13 @@ class Live(Handler, WebSocketHandler):
         tokens += [field.partition(" ")[2] for field in fields if field.lower().startswith("token ")]
         if not tokens:
             return super().credential()
-        owner = self.standin.store.owner(tokens[0]) if tokens[0].startswith("auth_tokens/") else None
+        owner = self.mock.store.owner(tokens[0]) if tokens[0].startswith("auth_tokens/") else None
         if not owner:
             raise RefusedError(refusals.UNSUPPORTED_TOKEN)
         return owner
 
     def check_origin(self, _origin: str) -> bool:
-        """Let every page in."""
+        """Accept every origin."""
         return True
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
@@ -62,14 +62,14 @@ class Live(Handler, WebSocketHandler):
         await super().get(*args)
 
     def open(self, *args: str) -> None:
-        """Begin to listen."""
+        """Note that the session has begun."""
         self.version = args[0]
         self.socket = self.ws_connection
         self.call.status = 101
-        self.standin.sessions.add(self)
+        self.mock.sessions.add(self)
 
     def cut(self) -> None:
-        """End the session without a word."""
+        """End the session without a close frame."""
         if self.socket:
             self.socket.on_connection_close()
 
@@ -86,36 +86,36 @@ class Live(Handler, WebSocketHandler):
         """Note what the other side closed with."""
         self.call.close_code, self.call.close_reason = self.close_code, self.close_reason
         self.call.cut = self.close_code is None
-        self.call.ended = self.standin.clock()
-        self.standin.sessions.discard(self)
+        self.call.ended = self.mock.clock()
+        self.mock.sessions.discard(self)
         self.gone.set()
 
     async def on_message(self, message: str | bytes) -> None:
-        """Close when that is due; else answer, or give back what is no JSON."""
+        """Close when that is due; else answer, or echo what is no JSON."""
         with contextlib.suppress(WebSocketClosedError):
-            if self.standin.live_close:
-                self.close(*self.standin.live_close)
-            elif (said := _parsed(message)) is None:
+            if self.mock.live_close:
+                self.close(*self.mock.live_close)
+            elif (event := _parsed(message)) is None:
                 await self.write_message(message, binary=isinstance(message, bytes))
             else:
-                await self.hear(said)
+                await self.receive(event)
 
-    async def hear(self, said: Json) -> None:
+    async def receive(self, event: Json) -> None:
         """Answer a message."""
         if not self.model:
-            return await self.set_up(said.get("setup"))
+            return await self.set_up(event.get("setup"))
         turn: Json = {"parts": [{"text": "You said: "}]}
-        if "clientContent" in said:
+        if "clientContent" in event:
             turn["role"] = "model"
-            turn["parts"][0]["text"] += models.text_of(said["clientContent"].get("turns"))
-            return await self.say({"serverContent": {"modelTurn": turn, "turnComplete": True}})
-        if "realtimeInput" in said:
-            turn["parts"][0]["text"] += _heard(said["realtimeInput"])
-            return await self.say({"serverContent": {"modelTurn": turn}})
+            turn["parts"][0]["text"] += models.text_of(event["clientContent"].get("turns"))
+            return await self.send_json({"serverContent": {"modelTurn": turn, "turnComplete": True}})
+        if "realtimeInput" in event:
+            turn["parts"][0]["text"] += _input_text(event["realtimeInput"])
+            return await self.send_json({"serverContent": {"modelTurn": turn}})
         return None
 
     async def set_up(self, setup: Any) -> None:  # noqa: ANN401 - JSON
-        """Begin, if this is how a session begins, and the model and the session to resume are there."""
+        """Begin the session, if the setup is one, and its model and the session to resume exist."""
         if not isinstance(setup, dict):
             return self.refuse("The first message has to be a setup.", _INVALID)
         model = str(setup.get("model")).removeprefix("models/")
@@ -127,23 +127,23 @@ class Live(Handler, WebSocketHandler):
             return self.refuse(error.refusal.message, _code(error.refusal))
         resumption = setup.get("sessionResumption")
         handle = (resumption or {}).get("handle")
-        if handle and not self.standin.store.get(self.call.key, f"handles/{handle}"):
+        if handle and not self.mock.store.get(self.call.key, f"handles/{handle}"):
             return self.refuse("BidiGenerateContent session not found")
         self.model = self.call.model = model
-        await self.say({"setupComplete": {}})
+        await self.send_json({"setupComplete": {}})
         if resumption is not None:
             handle = identifier(64)
             self.keep({"name": f"handles/{handle}"})
-            await self.say({"sessionResumptionUpdate": {"newHandle": handle, "resumable": True}})
+            await self.send_json({"sessionResumptionUpdate": {"newHandle": handle, "resumable": True}})
         return None
 
     def refuse(self, reason: str, code: int = _VIOLATION) -> None:
         """Close, with as much of the reason as there is room for."""
         self.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
 
-    async def say(self, message: Json) -> None:
-        """Send a message in the kind of frame that is wanted."""
-        await self.write_message(json.dumps(message, ensure_ascii=False), binary=self.standin.live_binary)
+    async def send_json(self, message: Json) -> None:
+        """Send a message, in the kind of frame that ``live_binary`` asks for."""
+        await self.write_message(json.dumps(message, ensure_ascii=False), binary=self.mock.live_binary)
 
 
 def _code(refusal: Refusal) -> int:
@@ -155,10 +155,10 @@ def _code(refusal: Refusal) -> int:
 
 def _parsed(message: str | bytes) -> Json | None:
     try:
-        said = json.loads(message)
+        document = json.loads(message)
     except ValueError:
         return None
-    return _in_camel_case(said) if isinstance(said, dict) else None
+    return _in_camel_case(document) if isinstance(document, dict) else None
 
 
 def _in_camel_case(value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -173,8 +173,8 @@ def _in_camel_case(value: Any) -> Any:  # noqa: ANN401 - JSON
     return value
 
 
-def _heard(realtime: Json) -> str:
-    """Return the text that came in, or how many bytes of anything else."""
+def _input_text(realtime: Json) -> str:
+    """Return the text of the input, or how many bytes of anything else it has."""
     if "text" in realtime:
         return str(realtime["text"])
     blobs = [realtime.get("audio"), realtime.get("video"), *(realtime.get("mediaChunks") or [])]

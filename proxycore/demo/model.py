@@ -1,4 +1,4 @@
-"""What the models of the stand-in are and say: from a request's body to documents and events like Google's.
+"""The mock's models and their answers: from a request's body to documents and events like Google's.
 
 Shapes are those of recorded traffic (googleapis/js-genai, test/system/recordings) and of the API's reference.
 """

@@ -38,7 +38,7 @@ def exceeded(
 ) -> Refusal:
     """Return Google's 429 for quotas, each a metric and a quotaId (google-gemini/gemini-cli#8437).
 
-    Without a ``delay`` it does not say when to come again. ``known_as`` is the model that the quota is of,
+    Without a ``delay`` it has no RetryInfo. ``known_as`` is the model that the quota is of,
     which can be another than the one asked for.
     """
     lines = [f"\n* Quota exceeded for metric: {m}, limit: {limit}, model: {known_as}" for m, _ in quotas]
@@ -58,7 +58,7 @@ def exceeded(
 
 
 def _limited(consumer: str, **more: str) -> Json:
-    """Return the detail that says whose quota it is (continuedev/continue#10062 has one)."""
+    """Return the detail with the owner of the quota (continuedev/continue#10062 has one)."""
     about = {"service": SERVICE, "consumer": consumer, "quota_metric": _REQUESTS, **more}
     return {
         "@type": f"{TYPE}ErrorInfo",
@@ -124,11 +124,11 @@ def _digits(number: float) -> str:
 
 @dataclass(frozen=True)
 class Wording:
-    """How a spent quota is told.
+    """How the refusal of a spent quota is worded.
 
-    ``told`` is the delay in seconds, if not the true one; ``in_object`` writes it as seconds and nanos, and
-    ``without_delay`` leaves it out.
-    ``known_as`` is the model that the refusal names, and ``tier`` the end of the quotaId.
+    ``told`` is the delay in seconds that it names, if not the true one; ``in_object`` writes it as seconds
+    and nanos, and ``without_delay`` leaves it out. ``known_as`` is the model that the refusal names, and
+    ``tier`` the end of the quotaId.
     """
 
     told: float | None = None

@@ -43,10 +43,10 @@ class Refusal:
     Texts may hold ``$key``, ``$project``, ``$model``, ``$method``, ``$version``, ``$referrer``, ``$address``
     and, in details, ``$message``: `about` puts them in. ``status`` is needed only where the code does not
     imply it. ``openai`` is the message on the OpenAI surface, where it differs; no details come with it.
-    ``word`` is what interactions call the error, which then has that instead of a code and a status;
+    ``word`` is the interactions' name of the error, which then has that instead of a code and a status;
     ``interactions`` is the refusal that they have in its place, if it is another.
 
-    It is told ``after`` so many seconds. With ``pieces`` a request that is streamed gets a 200 and so many
+    It is sent ``after`` so many seconds. With ``pieces`` a request that is streamed gets a 200 and so many
     pieces of content before the error: as an event, or as bare JSON when it is ``raw``.
     """
 
@@ -100,7 +100,7 @@ def project(key: str) -> str:
 
 
 def because(reason: str, **metadata: str) -> tuple[Json, Json]:
-    """Return the two details that say why a key is refused."""
+    """Return the two details with the reason why a key is refused."""
     about = {"reason": reason, "domain": "googleapis.com", "metadata": {"service": SERVICE, **metadata}}
     return (
         {"@type": f"{TYPE}ErrorInfo", **about},
@@ -109,7 +109,7 @@ def because(reason: str, **metadata: str) -> tuple[Json, Json]:
 
 
 def help_link(description: str, url: str) -> Json:
-    """Return the detail that says where to read more."""
+    """Return the detail with a link to read more."""
     return {"@type": f"{TYPE}Help", "links": [{"description": description, "url": url}]}
 
 
@@ -124,7 +124,7 @@ def _fill(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON, 
 
 
 class RefusedError(HTTPError):
-    """Google refuses the request; ``refusal`` says how."""
+    """Google refuses the request, with ``refusal``."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.code)
@@ -161,7 +161,7 @@ NO_INTERACTION = Refusal(404, NOT_FOUND.message, word="not_found")
 
 
 def denial(name: str) -> Refusal:
-    """Return the refusal of a resource that is another project's or nobody's: Google tells no difference.
+    """Return the refusal of a resource that is another project's or nobody's: Google answers both alike.
 
     The texts are in snailyp/gemini-balance#401 for files.
     """

@@ -1,4 +1,4 @@
-"""Resources of the stand-in's projects that are little more than their documents, and operations on them."""
+"""Resources of the mock's projects that are little more than their documents, and operations on them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class _Caches(Collection):
         await self.admit(model, CACHING)
         body = self.document()
         models.find(model, "generateContent", version)
-        now = stamp(self.standin.clock())
+        now = stamp(self.mock.clock())
         cache = {"name": f"{self.kind}/{identifier(40)}", "model": body["model"], "createTime": now}
-        cache |= {"updateTime": now, "expireTime": _expiry(body, self.standin.clock())}
+        cache |= {"updateTime": now, "expireTime": _expiry(body, self.mock.clock())}
         cache |= {"displayName": body["displayName"]} if "displayName" in body else {}
         await self.answer(self.keep(cache | {"usageMetadata": {"totalTokenCount": 4096}}))
 
@@ -36,13 +36,13 @@ class _Cache(Collection):
 
     async def patch(self, _version: str, name: str) -> None:
         await self.admit()
-        cache, now = self.owned(name).document, self.standin.clock()
+        cache, now = self.owned(name).document, self.mock.clock()
         cache |= {"expireTime": _expiry(self.document(), now), "updateTime": stamp(now)}
         await self.answer(cache)
 
 
 def _expiry(body: Json, now: float) -> str:
-    """Return when cached content goes, by the body's ``ttl`` or ``expireTime``."""
+    """Return when cached content expires, by the body's ``ttl`` or ``expireTime``."""
     ttl = str(body.get("ttl") or f"{_CACHED}s").removesuffix("s")
     return str(body.get("expireTime") or stamp(now + float(ttl)))
 
@@ -69,7 +69,7 @@ class _SearchStores(Collection):
 
     async def post(self, _version: str) -> None:
         await self.admit()
-        body, now = self.document(b"{}"), stamp(self.standin.clock())
+        body, now = self.document(b"{}"), stamp(self.mock.clock())
         store = {"name": f"{self.kind}/{identifier()}", "createTime": now, "updateTime": now}
         await self.answer(self.keep(store | {"displayName": body.get("displayName", "")}))
 
@@ -83,30 +83,30 @@ class _Documents(Collection):
         self.owned(store)
         if number:
             return await super().get(_version, name)
-        mine = self.standin.store.collection(self.call.key, name)
+        mine = self.mock.store.collection(self.call.key, name)
         return self.page("documents", mine, 10, self.call.key)
 
 
 class _Import(Handler):
-    """A file's way into a store: an operation that is done as soon as anybody looks."""
+    """A file's import into a store: an operation that is done at the first look."""
 
     async def post(self, _version: str, store: str) -> None:
         await self.admit()
         self.owned(store)
         file = self.owned(stores.file_name(self.document().get("fileName")))
-        operation = self.standin.store.add_document(self.call.key, store, file, way="")
+        operation = self.mock.store.add_document(self.call.key, store, file, path="")
         await self.answer({"name": operation["name"]})
 
 
 class _Video(Handler):
-    """A video's making: an operation that is done as soon as anybody looks."""
+    """A video's generation: an operation that is done at the first look."""
 
     async def post(self, version: str, model: str) -> None:
         await self.admit(model, "predictLongRunning")
         models.find(model, "predictLongRunning", version)
         self.document()
-        video = stores.generated(f"files/{identifier()}", "video/mp4", self.standin.clock())
-        self.standin.store.put(self.call.key, video)
+        video = stores.generated(f"files/{identifier()}", "video/mp4", self.mock.clock())
+        self.mock.store.put(self.call.key, video)
         sample = {"video": {"uri": video.document["downloadUri"]}}
         kind = f"type.googleapis.com/{SERVICE}.v1main.PredictLongRunningResponse"
         response = {"@type": kind, "generateVideoResponse": {"generatedSamples": [sample]}}

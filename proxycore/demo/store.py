@@ -49,7 +49,7 @@ class Store:
         return self._projects[key].get(name)
 
     def drop(self, key: str, name: str) -> None:
-        """Forget a resource and all that belongs to it."""
+        """Delete a resource and all that belongs to it."""
         mine = self._projects[key]
         for known in [each for each in mine if each == name or each.startswith(f"{name}/")]:
             del mine[known]
@@ -59,13 +59,13 @@ class Store:
         direct = re.compile(rf"{re.escape(kind)}/[^/]+")
         return [owned.document for name, owned in self._projects[key].items() if direct.fullmatch(name)]
 
-    def add_document(self, key: str, store: str, file: Owned, way: str = "/upload") -> Json:
+    def add_document(self, key: str, store: str, file: Owned, path: str = "/upload") -> Json:
         """Make a file a document in a store to search in; return the operation that this was."""
         document = {"name": f"{store}/documents/{identifier()}", "state": "STATE_ACTIVE"}
         kept = ("displayName", "mimeType", "sizeBytes", "createTime", "updateTime")
         document |= {name: file.document[name] for name in kept if name in file.document}
         response = {"parent": store, "documentName": document["name"]}
-        operation = {"name": f"{store}{way}/operations/{identifier()}", "done": True, "response": response}
+        operation = {"name": f"{store}{path}/operations/{identifier()}", "done": True, "response": response}
         self.put(key, Owned(document))
         self.put(key, Owned(operation))
         return operation
@@ -88,7 +88,7 @@ def stamp(seconds: float) -> str:
 def page(kind: str, items: Sequence[Json], size: str, token: str, default: int, *, owner: str = "") -> Json:
     """Return one page of a list; size and token are the query's, empty when it has none.
 
-    A token is good for one owner only, so that nobody can go on with the list of somebody else.
+    A token is good for one owner only, so that nobody can continue the list of another project.
     """
     mark = f"{zlib.crc32(owner.encode()):08x}" if owner else ""
     try:

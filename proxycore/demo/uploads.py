@@ -1,7 +1,7 @@
-"""Uploads to the stand-in, by every protocol that Google has for them.
+"""Uploads to the mock, by every protocol that Google has for them.
 
 The one that counts is resumable: a start with a credential, and legs to the URL that it answers with, which
-need none. A leg counts once it is whole, so one that is cut can be sent again.
+need none. A leg counts once it is whole, so that one that is cut can be repeated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Uploads(Handler):
             await self.begin()
 
     async def begin(self) -> None:
-        """See which protocol this is, and refuse content before it comes."""
+        """Find out which protocol this is, and refuse content before it arrives."""
         headers, kind = self.request.headers, self.get_query_argument("uploadType", "")
         protocol = headers.get("X-Goog-Upload-Protocol", "raw" if kind == "media" else kind)
         mime_type = headers.get("X-Goog-Upload-Header-Content-Type", "")
@@ -56,7 +56,7 @@ class _Uploads(Handler):
             raise RefusedError(refusals.INVALID_ARGUMENT)
 
     async def permit(self) -> None:
-        """Refuse whom Google refuses; a store has to be the project's own."""
+        """Refuse what Google refuses; a store has to be the project's own."""
         await self.admit()
         for store in self.path_args[1:]:
             self.owned(store)
@@ -67,7 +67,7 @@ class _Uploads(Handler):
         if len(keys) + len(tokens) > 1:
             raise RefusedError(refusals.TWO_CREDENTIALS)
         self.call.key = "".join(keys + tokens)
-        self.upload = self.standin.uploads.get(number)
+        self.upload = self.mock.uploads.get(number)
         if self.upload is None:
             raise RefusedError(refusals.NOT_FOUND)
         if not self.commands <= {"upload", "finalize", "query", "cancel"}:
@@ -86,8 +86,8 @@ class _Uploads(Handler):
         if self.content is None:
             super().data_received(chunk)
         else:
-            await self.rest(self.standin.upload_delay)
-            self.content.take(chunk)
+            await self.wait(self.mock.upload_delay)
+            self.content.add(chunk)
 
     async def post(self, _version: str, _store: str = "") -> None:
         if self.upload is None:
@@ -96,7 +96,7 @@ class _Uploads(Handler):
             return await self.start(self.upload)
         if "cancel" in self.commands:
             self.upload.status = "cancelled"
-            del self.standin.uploads[self.get_query_argument("upload_id")]
+            del self.mock.uploads[self.get_query_argument("upload_id")]
         if self.content:
             chunk = self.content.size - self.upload.content.size
             if "finalize" not in self.commands and chunk % GRANULARITY:
@@ -113,21 +113,21 @@ class _Uploads(Handler):
         upload.key = self.call.key
         upload.content.about = parse(self.call.body) if self.call.body else {}
         number = secrets.token_urlsafe(48)
-        self.standin.uploads[number] = upload
+        self.mock.uploads[number] = upload
         address = f"{self.request.protocol}://{self.request.host}{self.request.path}?upload_id={number}"
-        echo = f"&key={upload.key}" if self.standin.echo_key else ""
+        echo = f"&key={upload.key}" if self.mock.echo_key else ""
         for name in ("X-Goog-Upload-URL", "X-Goog-Upload-Control-URL"):
             self.set_header(name, f"{address}{echo}&upload_protocol=resumable")
         self.report()
 
     def report(self) -> None:
-        """Answer with nothing but how far the upload is."""
-        self.mark()
+        """Answer with the upload's progress alone."""
+        self.set_progress()
         self.head("text/plain; charset=utf-8")
         self.finish()
 
-    def mark(self) -> None:
-        """Say in the head how far the upload is, if it has begun."""
+    def set_progress(self) -> None:
+        """Put the upload's progress into the head, if it has begun."""
         if self.upload and self.upload.key:
             self.set_header("X-Goog-Upload-Status", self.upload.status)
             self.set_header("X-Goog-Upload-Chunk-Granularity", str(GRANULARITY))
@@ -136,18 +136,18 @@ class _Uploads(Handler):
     async def finalize(self, key: str) -> None:
         """Make what the content was for, and answer with it."""
         content = self.content or Content()
-        file = content.file(self.standin.clock())
+        file = content.file(self.mock.clock())
         answer: Json = {"file": file.document}
         if len(self.path_args) > 1:
-            answer = self.standin.store.add_document(key, self.path_args[1], file)
+            answer = self.mock.store.add_document(key, self.path_args[1], file)
         else:
-            self.standin.store.put(key, file)
-        self.mark()
+            self.mock.store.put(key, file)
+        self.set_progress()
         self.set_header("X-Goog-Upload-Status", "final")
         await self.answer(answer)
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
-        self.mark()
+        self.set_progress()
         super().write_error(status_code, **kwargs)
 
 

@@ -19,7 +19,7 @@ from types import FrameType
 
 from proxycore import log
 from proxycore.app import ProxyApplication, make_app
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.listener import Listener
 from proxycore.redaction import Redactor
 from proxycore.settings import parse
@@ -109,7 +109,7 @@ class Rig:
     """The proxy in front of a mock with two keys, and one connection of a client."""
 
     app: ProxyApplication
-    mock: StandIn
+    mock: MockServer
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -142,7 +142,7 @@ class Rig:
 @contextlib.asynccontextmanager
 async def rig() -> AsyncIterator[Rig]:
     """Everything in this process, on sockets of 127.0.0.1; the log as the program has it, but to nowhere."""
-    mock = StandIn(dict.fromkeys(KEYS.values(), Health.healthy()))
+    mock = MockServer(dict.fromkeys(KEYS.values(), Health.healthy()))
     settings = parse({"UPSTREAM_URL": mock.listen(), "OUTPUT_API_KEY": CLIENT_KEY, **KEYS})
     with contextlib.redirect_stderr(io.StringIO()):
         log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from statistics import median
 
-from proxycore.demo import Asked, Health, StandIn
+from proxycore.demo import Asked, Health, MockServer
 from tests.bench.machine import free_port, running
 from tests.redis_server import RedisServer, redis_server
 from tests.wire import Client, Got, ask, connect
@@ -35,10 +35,10 @@ _NEWS = 20  # times that news is sent
 
 
 @contextlib.asynccontextmanager
-async def proxies(standin: StandIn, count: int = 1, **variables: str) -> AsyncIterator[list[tuple[int, int]]]:
-    """The proxy, once or several times, before a stand-in: process ids and ports."""
-    environment = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(standin.keys)}
-    environment |= {"HOST": "127.0.0.1", "UPSTREAM_URL": standin.listen(), "LOG_LEVEL": "warning"} | variables
+async def proxies(mock: MockServer, count: int = 1, **variables: str) -> AsyncIterator[list[tuple[int, int]]]:
+    """The proxy, once or several times, before a mock: process ids and ports."""
+    environment = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(mock.keys)}
+    environment |= {"HOST": "127.0.0.1", "UPSTREAM_URL": mock.listen(), "LOG_LEVEL": "warning"} | variables
     started = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
         for _ in range(count):
@@ -48,7 +48,7 @@ async def proxies(standin: StandIn, count: int = 1, **variables: str) -> AsyncIt
             started.append((await asyncio.to_thread(stack.enter_context, server), port))
         yield started
         await asyncio.to_thread(stack.close)
-    await standin.stop()
+    await mock.stop()
 
 
 async def rests(client: Client, name: str) -> bool:
@@ -58,16 +58,16 @@ async def rests(client: Client, name: str) -> bool:
     return any(key["name"] == name and key["state"] == "benched" for key in keys)
 
 
-async def told(standin: StandIn, asked: int, others: list[Client]) -> float:
+async def told(mock: MockServer, asked: int, others: list[Client]) -> float:
     """Seconds from a refusal of a key, got through the port `asked`, until all `others` rest it."""
-    secrets = list(standin.keys)
-    name = next(n for n, secret in enumerate(secrets) if standin.keys[secret].refusal(Asked(secret)) is None)
-    standin.keys[secrets[name]] = Health.service_disabled()
-    standin.calls.clear()
-    while not (refused := [call for call in standin.calls if call.status == 403]):
+    secrets = list(mock.keys)
+    name = next(n for n, secret in enumerate(secrets) if mock.keys[secret].refusal(Asked(secret)) is None)
+    mock.keys[secrets[name]] = Health.service_disabled()
+    mock.calls.clear()
+    while not (refused := [call for call in mock.calls if call.status == 403]):
         await ask(asked, "POST", GENERATE, body=QUESTION)
     loop = asyncio.get_running_loop()
-    offset = loop.time() - standin.clock()
+    offset = loop.time() - mock.clock()
     while not all(await asyncio.gather(*(rests(client, str(name)) for client in others))):
         pass
     return loop.time() - offset - (refused[0].ended or 0.0)
@@ -75,18 +75,18 @@ async def told(standin: StandIn, asked: int, others: list[Client]) -> float:
 
 async def news(what: str, count: int, others: int, **variables: str) -> str:
     """How soon what one process found is known to the others, through so many connections to the last."""
-    standin = StandIn({f"key-{n}": Health.healthy() for n in range(_NEWS + 1)})
-    async with proxies(standin, count, **variables) as started, contextlib.AsyncExitStack() as stack:
+    mock = MockServer({f"key-{n}": Health.healthy() for n in range(_NEWS + 1)})
+    async with proxies(mock, count, **variables) as started, contextlib.AsyncExitStack() as stack:
         (_, asked), (_, other) = started[0], started[-1]
         clients = [await stack.enter_async_context(connect(other)) for _ in range(others)]
-        times = [await told(standin, asked, clients) for _ in range(_NEWS)]
+        times = [await told(mock, asked, clients) for _ in range(_NEWS)]
     return f"{what}: known after {1000 * median(times):.1f} ms, at most {1000 * max(times):.1f} ms"
 
 
 async def killed() -> str:
     """A worker is killed under 200 streams."""
-    standin = StandIn({"key": Health.healthy()}, pace=0.5)
-    async with proxies(standin, WORKERS="4") as ((pid, port),), contextlib.AsyncExitStack() as stack:
+    mock = MockServer({"key": Health.healthy()}, pace=0.5)
+    async with proxies(mock, WORKERS="4") as ((pid, port),), contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connect(port)) for _ in range(200)]
         for client in clients:
             client.send("POST", STREAM, body=QUESTION)
@@ -114,13 +114,13 @@ async def news_by_redis() -> str:
 
 async def without_redis() -> str:
     """Redis is killed for ten seconds, under load on two replicas."""
-    standin = StandIn({f"key-{n}": Health.healthy() for n in range(10)})
+    mock = MockServer({f"key-{n}": Health.healthy() for n in range(10)})
     with redis_server() as redis:
-        return await _without(redis, standin)
+        return await _without(redis, mock)
 
 
-async def _without(redis: RedisServer, standin: StandIn) -> str:
-    async with proxies(standin, 2, REDIS_URL=redis.url) as started:
+async def _without(redis: RedisServer, mock: MockServer) -> str:
+    async with proxies(mock, 2, REDIS_URL=redis.url) as started:
         ports = [port for _, port in started]
         load = Load(lambda source: ask(source.choice(ports), "POST", GENERATE, body=QUESTION), 50.0)
         await load.go_on(5.0)
@@ -131,7 +131,7 @@ async def _without(redis: RedisServer, standin: StandIn) -> str:
         loop = asyncio.get_running_loop()
         back = loop.time()
         async with connect(ports[1]) as other:
-            await told(standin, ports[0], [other])
+            await told(mock, ports[0], [other])
         agreed = loop.time() - back
         await load.go_on(5.0)
         await load.end()
@@ -145,20 +145,20 @@ async def _without(redis: RedisServer, standin: StandIn) -> str:
 async def refused_address() -> str:
     """All of 50 keys are refused for ten seconds, for the address's sake."""
     secrets = [f"key-{n}" for n in range(50)]
-    standin = StandIn(dict.fromkeys(secrets, Health.healthy()))
-    async with proxies(standin, MAX_WAIT="20") as ((_, port),):
+    mock = MockServer(dict.fromkeys(secrets, Health.healthy()))
+    async with proxies(mock, MAX_WAIT="20") as ((_, port),):
         load = Load(lambda _: ask(port, "POST", GENERATE, body=QUESTION), 20.0)
         await load.go_on(3.0)
-        standin.calls.clear()
-        standin.keys = dict.fromkeys(secrets, Health.bare_429())
+        mock.calls.clear()
+        mock.keys = dict.fromkeys(secrets, Health.bare_429())
         await load.go_on(10.0)
-        refused = sum(call.status == 429 for call in standin.calls)
-        standin.keys = dict.fromkeys(secrets, Health.healthy())
-        over = standin.clock()
+        refused = sum(call.status == 429 for call in mock.calls)
+        mock.keys = dict.fromkeys(secrets, Health.healthy())
+        over = mock.clock()
         await load.go_on(5.0)
         await load.end()
-        waited = sum(call.arrived > over for call in standin.calls)
-        first = min(call.arrived for call in standin.calls if call.arrived > over) - over
+        waited = sum(call.arrived > over for call in mock.calls)
+        first = min(call.arrived for call in mock.calls if call.arrived > over) - over
     return (
         f"an address refused for ten seconds: {refused} refused calls, served again after {first:.2f} s"
         f" ({waited} calls since), {load.failed} of {len(load.took)} requests failed"

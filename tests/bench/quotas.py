@@ -4,7 +4,7 @@
     python -m tests.bench.quotas --quick         ten equal keys at 95 %, one process, about a minute
     python -m tests.bench.quotas --loads 95 130 --pools equal --deployments workers replicas
 
-The stand-in for the Gemini API counts really: so many requests in any "minute", which lasts a few seconds
+The mock of the Gemini API counts really: so many requests in any "minute", which lasts a few seconds
 here. Requests arrive at random (Poisson). Each row is one run: the share of requests that were served,
 upstream calls for each answer, 429s that clients saw, the share of the pool's quota that was used, the worst
 key's distance from its share, how long those who were served took, how many of those who waited were served
@@ -25,7 +25,7 @@ from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from tests.bench.machine import free_port, running
 from tests.redis_server import redis_server
 from tests.wire import Got, ask
@@ -62,7 +62,7 @@ class Pool:
         return cls({f"key-{n}": f"{n}" for n in range(10)}, {f"{n}": quota for n, quota in enumerate(quotas)})
 
     def healths(self, minute: float) -> dict[str, Health]:
-        """The keys as the stand-in has them."""
+        """The keys as the mock has them."""
         told = {name: name if int(name) >= 70_000 else "" for name in self.quotas}
         of = {name: Health.quota(quota, minute, told[name]) for name, quota in self.quotas.items()}
         return {secret: of[project] for secret, project in self.projects.items()}
@@ -218,17 +218,19 @@ def deployed(
 
 
 @contextlib.asynccontextmanager
-async def counted(pool: Pool, minute: float, run: Run, warm: float, seconds: float) -> AsyncIterator[StandIn]:
-    """A stand-in, whose calls in the measured time are counted at the end."""
-    standin = StandIn(pool.healths(minute))
-    standin.calls = deque(maxlen=1_000_000)
-    began = standin.clock()
-    yield standin
-    for call in standin.calls:
+async def counted(
+    pool: Pool, minute: float, run: Run, warm: float, seconds: float
+) -> AsyncIterator[MockServer]:
+    """A mock, whose calls in the measured time are counted at the end."""
+    mock = MockServer(pool.healths(minute))
+    mock.calls = deque(maxlen=1_000_000)
+    began = mock.clock()
+    yield mock
+    for call in mock.calls:
         if warm <= call.arrived - began < warm + seconds:
             run.calls += 1
             run.used[pool.projects[call.key]] += call.status == 200
-    await standin.stop()
+    await mock.stop()
 
 
 @dataclass(frozen=True)
@@ -246,16 +248,16 @@ class Plan:
         pool, run = Pool.named(pool_name), Run(f"{pool_name} {load} % {deployment}")
         warm, seconds = self.warm * self.minute, self.measured * self.minute
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            async with counted(pool, self.minute, run, warm, seconds) as standin:
+            async with counted(pool, self.minute, run, warm, seconds) as mock:
                 with contextlib.ExitStack() as stack:
-                    # Waits until the proxy is there, so not on the loop that serves the stand-in.
+                    # Waits until the proxy is there, so not on the loop that serves the mock.
                     ports = await asyncio.to_thread(
                         stack.enter_context,
-                        deployed(deployment, pool, standin.listen(), Path(folder), self.max_wait),
+                        deployed(deployment, pool, mock.listen(), Path(folder), self.max_wait),
                     )
                     source = random.Random(self.seed)  # noqa: S311 - the same load for all
                     credential = ("x-goog-api-key", CLIENT_KEY)
-                    standin.calls.clear()
+                    mock.calls.clear()
 
                     async def send(body: bytes) -> Got:
                         return await ask(source.choice(ports), "POST", TARGET, credential, body=body)
@@ -269,8 +271,8 @@ class Plan:
         pool, run = Pool.named(pool_name), Run(f"{pool_name} {load} % {name}")
         async with counted(
             pool, self.minute, run, self.warm * self.minute, self.measured * self.minute
-        ) as standin:
-            port = int(standin.listen().rpartition(":")[2])
+        ) as mock:
+            port = int(mock.listen().rpartition(":")[2])
             source = random.Random(self.seed)  # noqa: S311 - the same load for all
             peer = Peer(name, list(pool.projects), port, self.minute, source)
             await self._load(run, peer.ask, pool, load, source).drive()

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.fields import Field
 from tests.bench.faults import GENERATE, QUESTION, SERVER, STREAM
 from tests.bench.machine import free_port, running
@@ -123,13 +123,13 @@ async def rewrites(count: int, workers: int) -> tuple[str, bool]:
     """So many rewrites under so many workers: what is told of them, and whether all was well."""
     healths = [Health.healthy()] * _HEALTHY
     healths += [Health.quota(3, window=2.0), Health.service_disabled(), Health.suspended(), Health.bare_429()]
-    standin = StandIn({f"AQ.key-{n}": health for n, health in enumerate(healths)}, pace=0.02)
+    mock = MockServer({f"AQ.key-{n}": health for n, health in enumerate(healths)}, pace=0.02)
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name) / "run"
         folder.mkdir()
         source = random.Random(1)  # noqa: S311 - the same files every time
-        writer = Writer(folder / ".env", standin.listen(), list(standin.keys), source)
+        writer = Writer(folder / ".env", mock.listen(), list(mock.keys), source)
         writer.path.write_text(writer.text(0))
         environment = {"HOST": "127.0.0.1", "LOG_LEVEL": "info", "WORKERS": str(workers)}
         environment |= {"UPSTREAM_URL": writer.url, "GOOGLE_API_KEY_1": writer.secrets[0]}
@@ -147,7 +147,7 @@ async def rewrites(count: int, workers: int) -> tuple[str, bool]:
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             load.failed += [repr(one) for one in ended if isinstance(one, BaseException)]
         log = (folder / "output.log").read_text()
-    await standin.stop()
+    await mock.stop()
     for what in dict.fromkeys(load.failed[:5]):
         sys.stderr.write(f"{what}\n")
     seen = ", ".join(f"{number} with {kind}" for kind, number in sorted(load.seen.items()))

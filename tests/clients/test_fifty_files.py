@@ -41,12 +41,12 @@ async def test_every_file_is_asked_about_with_its_owner_only_and_listed_once() -
         await asyncio.gather(*questions, *others)
         names = [known(file.name) for file in files]
         for name in names:
-            owner = {key for key in KEYS if here.standin.store.get(key, name)}
-            asked = [call for call in here.standin.calls if f'/{name}"'.encode() in call.body]
+            owner = {key for key in KEYS if here.mock.store.get(key, name)}
+            asked = [call for call in here.mock.calls if f'/{name}"'.encode() in call.body]
             assert len(asked) == CLIENTS
             assert {call.key for call in asked} == owner
-        assert {call.status for call in here.standin.calls} == {200, 429}
-        assert {call.model for call in here.standin.calls if call.status == 429} == {SPENT}
+        assert {call.status for call in here.mock.calls} == {200, 429}
+        assert {call.model for call in here.mock.calls if call.status == 429} == {SPENT}
         listed = [each.name async for each in await clients[0].files.list(config={"page_size": 7})]
         assert sorted(map(known, listed)) == sorted(names)
-        assert len({key for key in KEYS for name in names if here.standin.store.get(key, name)}) > 2
+        assert len({key for key in KEYS for name in names if here.mock.store.get(key, name)}) > 2

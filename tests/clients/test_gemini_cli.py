@@ -36,6 +36,6 @@ async def test_gemini_cli_prints_the_answer(tmp_path: Path) -> None:
         for _ in range(2):
             said = await run(NODE, GEMINI, "-m", MODEL, "-p", PROMPT, **environment)
             assert said.strip().endswith(PROSE.strip())
-        answered = [call for call in here.standin.calls if call.status == 200]
+        answered = [call for call in here.mock.calls if call.status == 200]
         assert len(answered) == 2
         assert all(PROMPT.encode() in call.body for call in answered)

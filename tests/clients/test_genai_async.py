@@ -116,4 +116,4 @@ async def test_what_it_makes_is_found_again(family: Callable[[AsyncClient], Awai
     async with pool(KEYS) as here, async_client_of(here.url) as client:
         assert not [file async for file in await client.files.list()]  # asks every key, so all fail that can
         await asyncio.gather(*(family(client) for _ in range(AT_ONCE)))
-        assert {call.key for call in here.standin.calls if call.status >= 400} == DEAD
+        assert {call.key for call in here.mock.calls if call.status >= 400} == DEAD

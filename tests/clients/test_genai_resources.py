@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 def assert_only_owners_were_asked(here: Pool) -> None:
-    refused = {call.key for call in here.standin.calls if call.status >= 400 and call.status != 429}
+    refused = {call.key for call in here.mock.calls if call.status >= 400 and call.status != 429}
     assert refused <= DEAD
 
 
@@ -158,8 +158,8 @@ async def test_what_it_makes_in_one_group_can_be_used_together() -> None:
 
 async def test_a_video_is_waited_for_and_downloaded(tmp_path: Path) -> None:
     async with pool(SPREAD) as here:
-        here.standin.download_bytes = 1_000_000
-        whole = bytes(range(251)) * 4000  # the stand-in's pattern
+        here.mock.download_bytes = 1_000_000
+        whole = bytes(range(251)) * 4000  # the mock's pattern
 
         def work(client: genai.Client) -> None:
             for _ in range(TIMES):

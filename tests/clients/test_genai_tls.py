@@ -13,7 +13,7 @@ from google.genai.client import AsyncClient
 from google.genai.interactions import Interaction, InteractionWebSocketConnection
 from google.genai.live import AsyncSession
 
-from proxycore.demo import StandIn
+from proxycore.demo import MockServer
 from tests.clients.common import DEAD, LIVE_MODEL, MODEL, PROMPT, SPREAD, Pool, keys_of
 from tests.clients.genai import async_client_of, known
 from tests.process import TLS, certify, program
@@ -32,14 +32,14 @@ async def secure_pool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     """The proxy on TLS, with a certificate of an authority that the environment tells the SDK of."""
     certify(folder)
     monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
-    standin = StandIn(SPREAD)
-    environment = {"UPSTREAM_URL": standin.listen(), **keys_of(standin), **TLS}
+    mock = MockServer(SPREAD)
+    environment = {"UPSTREAM_URL": mock.listen(), **keys_of(mock), **TLS}
     try:
         with program(folder=folder, environment=environment) as running:
             port = await asyncio.to_thread(lambda: running.port)
-            yield Pool(f"https://127.0.0.1:{port}", standin)
+            yield Pool(f"https://127.0.0.1:{port}", mock)
     finally:
-        await standin.stop()
+        await mock.stop()
 
 
 async def hear(session: AsyncSession) -> str:
@@ -65,8 +65,8 @@ async def test_sessions_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                     break
 
         await asyncio.gather(*map(talk, range(10)))
-        assert {call.key for call in here.standin.calls if call.status >= 400} <= DEAD
-        assert len([call for call in here.standin.calls if call.status == 101]) == 10
+        assert {call.key for call in here.mock.calls if call.status >= 400} <= DEAD
+        assert len([call for call in here.mock.calls if call.status == 101]) == 10
 
 
 async def test_a_resumed_session_goes_on_with_the_key_that_it_began_with(
@@ -86,10 +86,10 @@ async def test_a_resumed_session_goes_on_with_the_key_that_it_began_with(
 
         for _ in range(TIMES):
             handle = await begin(None)
-            first = here.standin.calls[-1].key
+            first = here.mock.calls[-1].key
             for _ in range(2):
                 handle = await begin(handle)
-                assert here.standin.calls[-1].key == first
+                assert here.mock.calls[-1].key == first
 
 
 async def test_an_ephemeral_token_opens_a_session_and_nothing_else(
@@ -101,10 +101,10 @@ async def test_an_ephemeral_token_opens_a_session_and_nothing_else(
             async with async_client_of(here.url, "v1alpha", token) as stranger:
                 async with stranger.live.connect(model=LIVE_MODEL, config=TEXT) as session:
                     assert PROMPT in await say(session, PROMPT)
-            call = here.standin.calls[-1]
+            call = here.mock.calls[-1]
             sent = call.target + str(call.headers)
             assert token in sent
-            assert not any(key in sent for key in here.standin.keys)
+            assert not any(key in sent for key in here.mock.keys)
 
 
 async def test_uploads_go_on_at_an_address_with_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +147,9 @@ async def test_a_live_interaction_goes_on_with_the_key_that_owns_it(
     async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
         for _ in range(TIMES):
             number = await interaction(client)
-            owner = here.standin.calls[-1].key
+            owner = here.mock.calls[-1].key
             await talk(client, number)
-            assert here.standin.calls[-1].key == owner
+            assert here.mock.calls[-1].key == owner
 
 
 async def test_a_token_of_an_interaction_opens_it_and_nothing_of_ours_goes_with_it(
@@ -161,8 +161,8 @@ async def test_a_token_of_an_interaction_opens_it_and_nothing_of_ours_goes_with_
             token = known((await client.interactions.auth_tokens.create(number)).auth_token)
             async with async_client_of(here.url, key=token) as stranger:
                 await talk(stranger, number)
-            call = here.standin.calls[-1]
+            call = here.mock.calls[-1]
             sent = call.target + str(call.headers)
             assert token in sent
-            assert not any(key in sent for key in here.standin.keys)
+            assert not any(key in sent for key in here.mock.keys)
             await client.interactions.auth_tokens.delete(number, token)

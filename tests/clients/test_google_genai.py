@@ -30,7 +30,7 @@ async def test_generate(version: str | None) -> None:
             answer = await in_a_thread(lambda: client.models.generate_content(model=MODEL, contents=PROMPT))
             assert PROMPT in answer.text
             assert answer.usage_metadata.total_token_count
-        assert {call.target.split("/")[1] for call in here.standin.calls} == {version or "v1"}
+        assert {call.target.split("/")[1] for call in here.mock.calls} == {version or "v1"}
         client.close()
 
 

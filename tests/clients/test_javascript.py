@@ -15,7 +15,7 @@ async def test_googles_sdk_is_answered_right_in_both_versions() -> None:
         said = await outcomes(here, NODE, JAVASCRIPT / "genai.mjs")
         versions = [f"{version} {case}" for version in ("default", "v1beta") for case in GENAI]
         assert said == all_right(*versions, "wrong key")
-        assert {call.target.split("/")[1] for call in here.standin.calls} == {"v1", "v1beta"}
+        assert {call.target.split("/")[1] for call in here.mock.calls} == {"v1", "v1beta"}
 
 
 async def test_the_ai_sdk_is_answered_right() -> None:
@@ -29,7 +29,7 @@ async def test_openais_sdk_is_answered_right() -> None:
         said = await outcomes(here, NODE, JAVASCRIPT / "openai.mjs")
         cases = ("chat", "streamed chat", "models", "embeddings", "unknown model", "wrong key")
         assert said == all_right(*cases)
-        assert all(call.headers.get_list("Authorization") for call in here.standin.calls)
+        assert all(call.headers.get_list("Authorization") for call in here.mock.calls)
 
 
 async def test_what_googles_sdk_makes_is_found_again() -> None:
@@ -48,6 +48,6 @@ async def test_fifty_live_sessions_at_once_lose_and_reorder_nothing() -> None:
     refusing = {"AQ.suspended": SPREAD["AQ.suspended"], "AQ.overloaded": Health.overloaded()}
     async with pool({key: SPREAD[key] for key in ("AQ.healthy-1", "AQ.healthy-2")} | refusing) as here:
         assert await outcomes(here, NODE, JAVASCRIPT / "live_sessions.mjs") == all_right("sessions")
-        opened = [call.key for call in here.standin.calls if call.status == 101]
+        opened = [call.key for call in here.mock.calls if call.status == 101]
         assert (len(opened), set(opened) & set(refusing)) == (50, set())
-        assert [call for call in here.standin.calls if call.key == "AQ.overloaded"]
+        assert [call for call in here.mock.calls if call.key == "AQ.overloaded"]

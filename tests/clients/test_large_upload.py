@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from google import genai
 
-from proxycore.demo import StandIn
+from proxycore.demo import MockServer
 from tests.clients.common import CLIENT_KEY, MODEL, PROMPT, SPREAD, keys_of
 from tests.clients.genai import known, with_client
 from tests.process import Program, program
@@ -55,9 +55,9 @@ class Seen:
         response.read()
         self.text += f"{response.headers}\n{response.text}\n"
 
-    def check(self, url: str, standin: StandIn) -> None:
+    def check(self, url: str, mock: MockServer) -> None:
         assert self.hosts == {urlsplit(url).netloc}
-        assert not any(key in self.text for key in standin.keys)
+        assert not any(key in self.text for key in mock.keys)
 
 
 def peak_of(running: Program) -> int:
@@ -67,19 +67,19 @@ def peak_of(running: Program) -> int:
 
 
 @contextlib.asynccontextmanager
-async def started(folder: Path, standin: StandIn, upstream_url: str) -> AsyncIterator[Program]:
-    with program(folder=folder, environment={"UPSTREAM_URL": upstream_url, **keys_of(standin)}) as running:
+async def started(folder: Path, mock: MockServer, upstream_url: str) -> AsyncIterator[Program]:
+    with program(folder=folder, environment={"UPSTREAM_URL": upstream_url, **keys_of(mock)}) as running:
         await asyncio.to_thread(lambda: running.port)
         yield running
 
 
-async def watched(running: Program, standin: StandIn, work: Callable[[genai.Client], T]) -> T:
+async def watched(running: Program, mock: MockServer, work: Callable[[genai.Client], T]) -> T:
     """What this does with a client, whose every word is looked at."""
 
     def with_one(client: genai.Client) -> T:
         seen = Seen(client)
         done = work(client)
-        seen.check(running.url, standin)
+        seen.check(running.url, mock)
         return done
 
     return await with_client(running.url, with_one)
@@ -108,10 +108,10 @@ def use_and_delete(client: genai.Client, name: str) -> None:
     assert name not in [each.name for each in client.files.list()]
 
 
-def assert_came_from_the_sdk_by_way_of_the_proxy(standin: StandIn) -> None:
-    for call in standin.calls:
+def assert_came_from_the_sdk_by_way_of_the_proxy(mock: MockServer) -> None:
+    for call in mock.calls:
         is_leg = "upload_id" in call.target
-        assert call.key in standin.keys or (is_leg and not call.key)
+        assert call.key in mock.keys or (is_leg and not call.key)
         assert CLIENT_KEY not in call.target + str(call.headers)
         assert call.headers["User-Agent"].startswith("python-httpx" if is_leg else "google-genai-sdk/")
         assert is_leg or call.headers["X-Goog-Api-Client"].startswith("google-genai-sdk/")
@@ -120,20 +120,20 @@ def assert_came_from_the_sdk_by_way_of_the_proxy(standin: StandIn) -> None:
 async def test_a_large_file_is_uploaded_used_and_deleted_even_after_a_restart(
     tmp_path: Path, large_file: Path
 ) -> None:
-    standin = StandIn(KEYS)
-    standin.echo_key = True
-    url = standin.listen()
+    mock = MockServer(KEYS)
+    mock.echo_key = True
+    url = mock.listen()
     try:
-        async with started(tmp_path, standin, url) as running:
-            await watched(running, standin, lambda client: list(client.files.list()))
+        async with started(tmp_path, mock, url) as running:
+            await watched(running, mock, lambda client: list(client.files.list()))
             before = running.memory()
-            name = await watched(running, standin, lambda client: upload(client, large_file))
-            await watched(running, standin, lambda client: use(client, name))
+            name = await watched(running, mock, lambda client: upload(client, large_file))
+            await watched(running, mock, lambda client: use(client, name))
             assert peak_of(running) - before < 30e6
-        about_it = {call.key for call in standin.calls if name in call.target + call.body.decode()}
+        about_it = {call.key for call in mock.calls if name in call.target + call.body.decode()}
         assert len(about_it) == 1
-        async with started(tmp_path, standin, url) as running:  # it was killed, and knows nothing
-            await watched(running, standin, lambda client: use_and_delete(client, name))
-        assert_came_from_the_sdk_by_way_of_the_proxy(standin)
+        async with started(tmp_path, mock, url) as running:  # it was killed, and knows nothing
+            await watched(running, mock, lambda client: use_and_delete(client, name))
+        assert_came_from_the_sdk_by_way_of_the_proxy(mock)
     finally:
-        await standin.stop()
+        await mock.stop()

@@ -27,7 +27,7 @@ async def test_chat() -> None:
                 model=MODEL, messages=[{"role": "user", "content": PROMPT}]
             )
             assert PROMPT in (answer.choices[0].message.content or "")
-        assert all(call.headers.get_list("Authorization") for call in here.standin.calls)
+        assert all(call.headers.get_list("Authorization") for call in here.mock.calls)
 
 
 async def test_streamed_chat() -> None:
@@ -71,7 +71,7 @@ async def test_the_short_names_of_the_path(name: str) -> None:
             assert f"models/{MODEL}" in [model.id async for model in client.models.list()]
             stream = await client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
             assert len([piece async for piece in stream]) > 2
-        assert {call.target.rsplit("/openai/")[0] for call in here.standin.calls} == {"/v1beta"}
+        assert {call.target.rsplit("/openai/")[0] for call in here.mock.calls} == {"/v1beta"}
 
 
 async def test_a_wrong_path_is_told_with_the_right_one() -> None:
@@ -114,9 +114,9 @@ async def test_a_refusal_in_an_array_benches_the_key_for_the_model_of_the_body()
     async with pool(spent | {"AQ.healthy": Health.healthy()}) as here, client_of(here.url) as client:
         for model in [MODEL] * 40 + [OTHER_MODEL] * 60:
             await client.chat.completions.create(model=model, messages=QUESTION)
-        asked = Counter((call.model, call.key, call.status) for call in here.standin.calls)
+        asked = Counter((call.model, call.key, call.status) for call in here.mock.calls)
         assert asked.pop((MODEL, "AQ.healthy", 200)) == 40
         refused = {each: count for each, count in asked.items() if each[0] == MODEL}
         assert refused == {(MODEL, key, 429): 1 for key in spent}
         others = {key: status for model, key, status in asked if model == OTHER_MODEL}
-        assert others == dict.fromkeys(here.standin.keys, 200)
+        assert others == dict.fromkeys(here.mock.keys, 200)

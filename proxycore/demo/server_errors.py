@@ -1,4 +1,4 @@
-"""Errors that blame no key: Google's own trouble, and what others than Google answer."""
+"""Errors that blame no key: Google's own, and those of gateways and firewalls in between."""
 
 from __future__ import annotations
 
