@@ -12,6 +12,7 @@ from tornado.iostream import StreamClosedError
 from proxycore.auth import AdminKey
 from proxycore.census import CensusError
 from proxycore.control import Control, ControlError
+from proxycore.handler_state import HandlerState
 from proxycore.metrics import Metrics
 from proxycore.status import StatusHandler
 from proxycore.updates import Updates
@@ -60,7 +61,7 @@ class AdminHandler(StatusHandler):
     def prepare(self) -> Awaitable[None] | None:
         """Refuses all others."""
         super().prepare()
-        if self._answered or self._finished or self.is_admin:
+        if self.state is not HandlerState.PENDING or self.is_admin:
             return None
         return self.refuse_credential(_REFUSALS[self.site.admin.key])
 
@@ -89,6 +90,7 @@ class SnapshotHandler(AdminHandler):
         self.set_header("Content-Type", "text/event-stream; charset=UTF-8")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")  # nginx would hold it back
+        self._become(HandlerState.STREAMING)
         self.site.running.discard(self)  # nobody waits for its end
         with contextlib.suppress(StreamClosedError):
             async with contextlib.aclosing(self._desk.updates.watch()) as events:

@@ -9,8 +9,10 @@ from tornado.http1connection import HTTP1Connection
 from proxycore.body_budget import SMALL
 from proxycore.departure import has_left
 from proxycore.handler import ProxyHandler
+from proxycore.handler_state import HandlerState
 from proxycore.held_body import HeldBody
 from proxycore.passage import Pool
+from proxycore.record import RequestOutcome
 from proxycore.variables import MEGABYTE
 
 _LOOK = 0.25  # seconds between two looks whether a client that waits has left
@@ -47,7 +49,7 @@ class BodyHandler(ProxyHandler):
 
     @property
     def _over(self) -> bool:
-        return self._answered or self._finished
+        return self.state is not HandlerState.PENDING
 
     def check(self) -> Awaitable[None] | None:
         """Refuses the request, by its head, if it may not come in; an awaitable if that takes a while."""
@@ -60,13 +62,13 @@ class BodyHandler(ProxyHandler):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Holds the next piece of the body."""
         super().data_received(chunk)
-        if not self._answered:
+        if not self._over:
             self._check_size(len(self.body) + len(chunk))
-        if self._answered:
+        if self._over:
             return None
         return self._wait_for_room(room) if (room := self.body.add(chunk)) else None
 
-    def on_record_closed(self, outcome: str) -> None:  # noqa: ARG002 - what others need
+    def on_record_closed(self, outcome: RequestOutcome) -> None:  # noqa: ARG002 - what others need
         """The request is over, so the body is of no more use."""
         self.body.drop()
 
@@ -92,7 +94,7 @@ class BodyHandler(ProxyHandler):
         self.body.drop()
         if has_left(stream):
             stream.close()  # Tornado finds out when it reads on, and says so
-        elif not self._answered:
+        elif not self._over:
             self.set_header("Retry-After", min(max(1, math.ceil(seconds)), _LONGEST_TOLD))
             self.refuse(
                 503, "The proxy holds as many request bodies as it may (MAX_HELD_MB). Try again later."

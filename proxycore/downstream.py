@@ -63,7 +63,7 @@ class Downstream:
             self._pass_on(b"")
 
     def _pass_on(self, chunk: bytes) -> "asyncio.Future[None] | None":
-        if self._handler.finished:
+        if self._handler.state.over:
             return None  # cut a moment ago; the attempt will hear of it
         self._handler.record.sent_bytes += len(chunk)
         self.tail = (self.tail + chunk)[-TAIL:] if len(chunk) < TAIL else chunk[-TAIL:]

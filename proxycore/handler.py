@@ -16,9 +16,10 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from proxycore.credential_limiter import LONGEST_DELAY
 from proxycore.fields import Fields
+from proxycore.handler_state import BodyState, HandlerState, advance
 from proxycore.head_limit import fault_of
 from proxycore.log import logger
-from proxycore.record import Record
+from proxycore.record import Record, RequestOutcome
 from proxycore.silence import Silence
 from proxycore.site import Site
 
@@ -26,11 +27,11 @@ CLIENT_SILENCE = 75.0
 """Seconds that a client may take between two pieces of a request, or keep an idle connection."""
 
 _MESSAGES = {  # the log's words for outcomes, where they are others
-    "client_error": "client error",
-    "failed": "request failed",
-    "unauthenticated": "credential refused",
+    RequestOutcome.CLIENT_ERROR: "client error",
+    RequestOutcome.FAILED: "request failed",
 }
-_TROUBLED = {"failed", "cut"}  # outcomes that are the operator's business
+_TROUBLED = {RequestOutcome.FAILED, RequestOutcome.CUT}  # outcomes that are the operator's business
+_ENDINGS = {HandlerState.LEFT: RequestOutcome.LEFT, HandlerState.CUT: RequestOutcome.CUT}
 
 _LINGER = 30.0  # seconds in which a client that was refused may finish sending, and so read why
 
@@ -69,15 +70,9 @@ class ProxyHandler(RequestHandler):
         self.record.since = self.clock()
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._answered = False
-        self._closed = False
-        self._body_begun = self._body_read = False
+        self.state = HandlerState.PENDING
+        self._body_state = BodyState.EXPECTED
         self._silence: Silence | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the answer has been written, as far as we can."""
-        return self._finished
 
     @property
     def content_length(self) -> str | None:
@@ -158,7 +153,8 @@ class ProxyHandler(RequestHandler):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """A piece of the request's body."""
-        self._body_begun = True
+        if self._body_state is BodyState.EXPECTED:
+            self._body_state = BodyState.ARRIVING
         self.record.received_bytes += len(chunk)
         if self._silence:
             self._silence.heard()
@@ -166,16 +162,15 @@ class ProxyHandler(RequestHandler):
 
     def body_whole(self) -> bool:
         """To be called when the body has come; returns whether the request is still to be answered."""
-        self._body_read = True
+        self._body_state = BodyState.READ
         if self._silence:
             self._silence.stop()
-        if self._answered and not self._finished:
+        if self.state is HandlerState.LINGERING:
             self.finish()
-        return not self._finished
+        return self.state is HandlerState.PENDING
 
     def _fell_silent(self, seconds: float) -> None:
-        if not self._answered:
-            self.refuse(408, f"The request's body stopped coming for {seconds:g} seconds.", linger=False)
+        self.refuse(408, f"The request's body stopped coming for {seconds:g} seconds.", linger=False)
 
     def refuse(
         self,
@@ -190,10 +185,9 @@ class ProxyHandler(RequestHandler):
 
         One that has begun as another is cut.
         """
-        if self._answered or self._finished:
-            return
-        if self.begun:
+        if self.state is HandlerState.STREAMING:
             self.cut()
+        if self.state is not HandlerState.PENDING:
             return
         error: dict[str, Any] = {
             "code": code,
@@ -234,8 +228,7 @@ class ProxyHandler(RequestHandler):
 
     async def _refuse_credential_later(self, seconds: float, message: str) -> None:
         await asyncio.sleep(seconds)
-        if not self._closed:
-            self.refuse(401, message)
+        self.refuse(401, message)
 
     def refuse_for(self, seconds: int, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
         """Answers 429, with the seconds after which it may be tried again, as HTTP and as Google says it.
@@ -248,16 +241,16 @@ class ProxyHandler(RequestHandler):
 
     @property
     def begun(self) -> bool:
-        """Whether the answer's head is settled, and perhaps sent."""
-        return self._headers_written
+        """Whether a response was begun, also once the request is over."""
+        return self.record.first_byte is not None
 
     def refuse_body(self, message: str) -> None:
         """Answers a request whose body can't be read on, and of which nothing more is read."""
-        self._body_read = True
+        self._body_state = BodyState.READ
         if not self._headers_written:
             self.set_header("Connection", "close")
         self.refuse(400, message)
-        if not self._finished:
+        if self.state is HandlerState.LINGERING:
             self.finish()
 
     def end_answer(self, *, linger: bool = True) -> None:
@@ -266,18 +259,19 @@ class ProxyHandler(RequestHandler):
         A client that is still sending would meet a closed connection before it reads the answer, so the
         rest of its body is read and dropped, for a while.
         """
-        self._answered = True
-        still_sending = self.body_announced and not self._body_read
-        if linger and still_sending and (self._body_begun or "Expect" not in self.request.headers):
+        unread = self._body_state is not BodyState.READ
+        arriving = self._body_state is BodyState.ARRIVING or "Expect" not in self.request.headers
+        if linger and unread and arriving and self.body_announced:
+            self._become(HandlerState.LINGERING)
             self.flush()
             self._loop.call_later(_LINGER, self._stop_lingering)
             return
-        if not self._body_read and not self._headers_written:
+        if unread and not self._headers_written:
             self.set_header("Connection", "close")  # as Tornado does, where it has not read the request's end
         self.finish()
 
     def _stop_lingering(self) -> None:
-        if not self._finished:
+        if self.state is HandlerState.LINGERING:
             self.finish()
 
     def write_error(self, status_code: int, **_: object) -> None:
@@ -314,7 +308,7 @@ class ProxyHandler(RequestHandler):
 
     def on_finish(self) -> None:
         """Tornado's word that the answer was written."""
-        self.close_record(self.get_status())
+        self.end_request(HandlerState.FINISHED, self.get_status())
 
     def on_written(self) -> None:
         """The answer is out."""
@@ -323,40 +317,49 @@ class ProxyHandler(RequestHandler):
     def on_connection_close(self) -> None:
         """Tornado's word that the client has left."""
         super().on_connection_close()
+        self.leave()
+
+    def leave(self) -> None:
+        """The client has left."""
         self.site.running.discard(self)
-        self.close_record(499, "left")
+        self.end_request(HandlerState.LEFT, 499)
 
     def cut(self) -> None:
         """Closes the client's connection in the midst of an answer."""
-        if not self._finished:
-            connection = self.request.connection
-            assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
-            # Tornado still reads from one whose request is not whole.
-            stream = self.detach() if self._body_read else connection.stream
-            if self.request.version == "HTTP/1.0":
-                # The end of the connection is the end of the answer there: only a reset says it was cut.
-                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            stream.close()
-            self.site.running.discard(self)
-            self.close_record(self.get_status(), "cut")
-
-    def close_record(self, status: int, ending: str = "") -> None:
-        """Writes the request's line in the log, once; `ending` is `left`, `cut` or nothing of both."""
-        if self._closed:
+        if self.state.over:
             return
-        self._closed = True
+        connection = self.request.connection
+        assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
+        # Tornado still reads from one whose request is not whole.
+        stream = self.detach() if self._body_state is BodyState.READ else connection.stream
+        if self.request.version == "HTTP/1.0":
+            # The end of the connection is the end of the answer there: only a reset says it was cut.
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        stream.close()
+        self.site.running.discard(self)
+        self.end_request(HandlerState.CUT, self.get_status())
+
+    def _become(self, state: HandlerState) -> None:
+        self.state = advance(self.state, state)
+
+    def end_request(self, state: HandlerState, status: int) -> None:
+        """Enter one of the last states, and write the request's line in the log; no more than once."""
+        if self.state.over:
+            return
+        self._become(state)
         if self._silence:
             self._silence.stop()
-        outcome = self.record.outcome(status, ending)
+        outcome = _ENDINGS.get(state) or self.record.outcome(status)
         self.on_record_closed(outcome)
         level = self.access_level
         if outcome in _TROUBLED and level >= logging.INFO:
             level = logging.WARNING
         if logger.isEnabledFor(level):
-            message = _MESSAGES.get("unauthenticated" if self.record.unauthenticated else outcome, outcome)
+            refused = self.record.unauthenticated
+            message = "credential refused" if refused else _MESSAGES.get(outcome, outcome)
             logger.log(level, "%s", message, extra={"fields": self._fields(status)})
 
-    def on_record_closed(self, outcome: str) -> None:
+    def on_record_closed(self, outcome: RequestOutcome) -> None:
         """The request is over, one way or another."""
 
     def _fields(self, status: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tornado.websocket import WebSocketHandler
 
 from proxycore.closing import BROKEN_OFF, Closing
 from proxycore.departure import has_left
+from proxycore.handler_state import HandlerState
 from proxycore.kept import Kept
 from proxycore.passage import Pool
 from proxycore.relay import RelayHandler
@@ -33,7 +34,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         super().initialize(pool)
         self.session_begun = False
         self._opened = self._loop.create_future()  # done when the handshake was answered
-        self._ending = 499, "left"  # of a session that had not begun
+        self._ending = HandlerState.LEFT, 499  # of a session that had not begun
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -77,7 +78,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
     def close_as(self, closing: Closing) -> None:
         """Closes the client's side as the upstream closed its own; broken off, if that is what it did."""
         self.drop_upstream(1000, "")
-        self._ending = closing.head.status, ""
+        self._ending = HandlerState.FINISHED, closing.head.status
         if closing.code != BROKEN_OFF:
             if not closing.regular:
                 self.record.reason = f"The upstream closed the session with code {closing.code}"
@@ -92,7 +93,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
             super().refuse(code, message, **options)
             return
         self.drop_upstream(1000, "")
-        self._ending = code, ""
+        self._ending = HandlerState.FINISHED, code
         self.record.reason = self.record.reason or message.partition(". ")[0].rstrip(".")
         closes = _AGAIN if code in {429, 503} else _FAILED if code >= 500 else _REFUSED
         self.close(closes, _reason(self.site.redactor.text(message)))
@@ -114,7 +115,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
     def on_close(self) -> None:
         """The client's side is closed: the upstream's is closed alike."""
         if self.get_status() == 101:
-            self.close_record(*((101, "") if self.session_begun else self._ending))
+            self.end_request(*((HandlerState.FINISHED, 101) if self.session_begun else self._ending))
         self.drop_upstream(self.close_code, self.close_reason)
 
     def on_connection_close(self) -> None:
@@ -134,6 +135,8 @@ class LiveClient(RelayHandler, WebSocketHandler):
         """The handshake was answered; the record is closed at the session's end."""
         if self.get_status() != 101:
             super().on_finish()
+        elif not self.state.over:
+            self._become(HandlerState.UPGRADED)
 
     def on_written(self) -> None:
         """The same: the session goes on running."""
@@ -149,7 +152,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._closed and not self._tasks:
+        if self.state.over and not self._tasks:
             self.site.running.discard(self)
 
 

@@ -1,8 +1,20 @@
 """What is known of one request from outside: for the log, the metrics and the status page."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from proxycore.usage import Usage
+
+
+class RequestOutcome(StrEnum):
+    """How a request ended; the values are labels of metrics and words of the log."""
+
+    SERVED = "served"
+    CLIENT_ERROR = "client_error"
+    REFUSED = "refused"
+    FAILED = "failed"
+    LEFT = "left"
+    CUT = "cut"
 
 
 @dataclass(eq=False, slots=True)
@@ -38,13 +50,11 @@ class Record:
         self.input_tokens += usage.input
         self.output_tokens += usage.output
 
-    def outcome(self, status: int, ending: str) -> str:
-        """How it ended, in one of six words; `ending` is `left`, `cut` or nothing of both."""
-        if ending:
-            return ending
+    def outcome(self, status: int) -> RequestOutcome:
+        """The outcome of a request whose response was written with this status."""
         if self.refused:
-            return "refused"
+            return RequestOutcome.REFUSED
         status = self.code or status
         if status < 400:
-            return "served"
-        return "client_error" if status < 500 else "failed"
+            return RequestOutcome.SERVED
+        return RequestOutcome.CLIENT_ERROR if status < 500 else RequestOutcome.FAILED

@@ -29,6 +29,7 @@ from proxycore.downstream import Downstream
 from proxycore.feed import Feed
 from proxycore.fields import GROUP_FIELD, Fields, downstream_fields, upstream_fields, values_of
 from proxycore.first_event import FirstEvent
+from proxycore.handler_state import HandlerState
 from proxycore.head import Head
 from proxycore.held_body import HeldBody
 from proxycore.judge import judge_error
@@ -43,6 +44,7 @@ from proxycore.outcome import Answer, reason_of
 from proxycore.owners import OwnersDifferError
 from proxycore.passage import Passage, Pool
 from proxycore.paths import canonical
+from proxycore.record import RequestOutcome
 from proxycore.request_case import case_of
 from proxycore.usage import Usage, usage_in
 from proxycore.verdict import HEALTHY, Verdict
@@ -63,7 +65,6 @@ class RelayHandler(BodyHandler):
         self.path = canonical(self.request.path)
         self.token = token_of(self.request.headers, self.request.query)
         self._work: asyncio.Task[object] | None = None  # while it is being answered
-        self._committed = False
 
     def check(self) -> Awaitable[None] | None:
         """Lets in who may come in, before the body does."""
@@ -85,11 +86,6 @@ class RelayHandler(BodyHandler):
         """Whether the request is allowed by itself: its token allows what it was minted for, and no more."""
         return self.token is not None
 
-    @property
-    def begun(self) -> bool:
-        """Whether a response was committed: its head may not have gone out yet."""
-        return self._committed or super().begun
-
     async def _answer(self) -> None:
         if self.body_whole():
             await self.work()
@@ -98,22 +94,19 @@ class RelayHandler(BodyHandler):
 
     async def work(self) -> None:
         """Serves the request, as long as the client stays. Raises nothing but foreign cancellation."""
-        if self._closed:
+        if self.state.over:
             return
         self._work = asyncio.current_task()
         try:
             await self.serve()
         except asyncio.CancelledError:
             # The client left, or was cut: both have written the record, and nobody is left to be told.
-            if not self._closed or self._work is None:
+            if not self.state.over or self._work is None:
                 raise
             self._work.uncancel()
         except Exception:  # noqa: BLE001 - logged below; a fault in one request must not touch another
             logger.exception("internal error", extra={"fields": {"id": self.record.request_id}})
-            if self._committed:
-                self.cut()
-            else:
-                self.refuse(500, "The proxy failed on this request.")
+            self.refuse(500, "The proxy failed on this request.")
         finally:
             self._work = None
 
@@ -123,7 +116,7 @@ class RelayHandler(BodyHandler):
         if self._work:
             self._work.cancel()
 
-    def on_record_closed(self, outcome: str) -> None:
+    def on_record_closed(self, outcome: RequestOutcome) -> None:
         """Counts the request; a browser's question before it is none."""
         super().on_record_closed(outcome)
         if not self.site.cors.is_preflight(self.request.method, self.request.headers):
@@ -211,7 +204,7 @@ class RelayHandler(BodyHandler):
         first: FirstEvent | None = None
 
         def commit(verdict: Verdict) -> None:
-            if self._closed:
+            if self.state.over:
                 return  # the client left a moment ago; the attempt will hear of it
             passage.settle(verdict, head.status)
             if verdict.healthy:
@@ -257,7 +250,7 @@ class RelayHandler(BodyHandler):
     def _commit(self, head: Head, key: Key | None) -> None:
         """The answer is this one: from here on there is no way back."""
         self._set_head(head, key)
-        self._committed = True
+        self._become(HandlerState.STREAMING)
         self.body.spend()
         self.record.kind = "stream"
         self.note_first_byte()
@@ -279,20 +272,21 @@ class RelayHandler(BodyHandler):
         try:
             await attempt.relay(learn_and_send if lesson else downstream.send)
         except UpstreamError as error:
-            if not self._committed:
+            if not self.begun:
                 raise
             self.record.reason = f"{error} {error.detail}".strip()
             self.cut()
             return
         finally:
-            if self._committed:
+            if self.begun:
                 self._count_tokens(head, downstream.tail)
         if first and first.error:
             return
         downstream.end()
         if downstream.gone:
-            self.close_record(499, "left")  # before Tornado could say so
-        self.end_answer()
+            self.leave()  # before Tornado could say so
+        else:
+            self.end_answer()
 
     def _count_tokens(self, head: Head, tail: bytes) -> None:
         if not spends(self.request.method or "", self.path):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from proxycore.handler import ProxyHandler
+from proxycore.handler_state import HandlerState
 from proxycore.paths import meant
 from proxycore.rotator import Rotator
 
@@ -130,7 +131,7 @@ class NotRelayedHandler(ProxyHandler):
     def prepare(self) -> Awaitable[None] | None:
         """Answers before a body comes; where none does, in its turn, so that the connection can be kept."""
         super().prepare()
-        if self.body_announced and not self._answered and not self._finished:
+        if self.body_announced and self.state is HandlerState.PENDING:
             self._refuse()
         return None
 

@@ -61,11 +61,11 @@ class UploadHandler(RelayHandler):
         """Begins to send content as soon as its head is there."""
         if self._upload and self._is_leg and not self._starter:
             await self._hear_of_starter(self._upload)
-        if self._closed:
+        if self.state.over:
             return
         if waiting := super().prepare():
             await waiting
-        if self._answered or self._finished or self.holds_body:
+        if self._over or self.holds_body:
             return
         length = self.request.headers.get("Content-Length")
         self._feed = Feed(int(length) if length else None)

@@ -1,0 +1,68 @@
+"""The life of a request's handler, as two state machines. Pure.
+
+`HandlerState` is about the response:
+
+    PENDING      no response yet; any is possible
+    STREAMING    the response's head is settled: it can only be completed or cut
+    LINGERING    the response is whole; the rest of the request's body is read and dropped
+    UPGRADED     the connection is a WebSocket now
+    FINISHED     the response was written, or the WebSocket was closed
+    LEFT         the client closed the connection before that
+    CUT          the proxy closed the connection before that
+
+`BodyState` is about the request's body, which may still arrive while the response is being sent.
+"""
+
+from enum import Enum, auto
+
+
+class HandlerState(Enum):
+    """Where a handler is. `over` is whether nothing more can happen."""
+
+    over: bool
+
+    PENDING = "pending", False
+    STREAMING = "streaming", False
+    LINGERING = "lingering", False
+    UPGRADED = "upgraded", False
+    FINISHED = "finished", True
+    LEFT = "left", True
+    CUT = "cut", True
+
+    def __init__(self, word: str, over: bool) -> None:
+        self.word = word
+        self.over = over
+
+
+class BodyState(Enum):
+    """How much of the request's body has arrived."""
+
+    EXPECTED = auto()  # none of it yet
+    ARRIVING = auto()
+    READ = auto()  # all of it, or nothing more is read
+
+
+_S = HandlerState
+_ENDS = frozenset({_S.FINISHED, _S.LEFT, _S.CUT})
+
+TRANSITIONS: dict[HandlerState, frozenset[HandlerState]] = {
+    _S.PENDING: frozenset({_S.STREAMING, _S.LINGERING, _S.UPGRADED}) | _ENDS,
+    _S.STREAMING: frozenset({_S.LINGERING}) | _ENDS,
+    _S.LINGERING: _ENDS,
+    _S.UPGRADED: frozenset({_S.FINISHED, _S.LEFT}),  # a WebSocket is closed with a code, never cut
+    _S.FINISHED: frozenset(),
+    _S.LEFT: frozenset(),
+    _S.CUT: frozenset(),
+}
+"""The states that may follow each state."""
+
+
+class TransitionError(RuntimeError):
+    """A handler was to enter a state that can't follow its present one: a bug."""
+
+
+def advance(current: HandlerState, following: HandlerState) -> HandlerState:
+    """Return `following`; raise TransitionError if it may not follow `current`."""
+    if following not in TRANSITIONS[current]:
+        raise TransitionError(f"A handler that is {current.word} can't become {following.word}.")
+    return following
