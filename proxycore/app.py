@@ -22,6 +22,7 @@ from proxycore.clock import Clock
 from proxycore.control import Control
 from proxycore.cors import Cors
 from proxycore.credential_limiter import CredentialLimiter
+from proxycore.events import BenchBegan, RequestBlamed
 from proxycore.handler import CLIENT_SILENCE
 from proxycore.head_limit import LimitedConnection, LimitedServer
 from proxycore.herald import Herald
@@ -81,7 +82,7 @@ class ProxyApplication(Application):
         )
         self.upstream = Upstream(route_of(settings))
         self.lines = Lines(self.rotator, settings.max_wait, clock)
-        self.owners = Owners(clock)
+        self.owners = Owners(clock, events=self.rotator.events)
         self.budget = BodyBudget(_budget(settings))
         self.meter = Meter(clock)
         self.meter.gauges = {
@@ -90,10 +91,10 @@ class ProxyApplication(Application):
             "connections": lambda: self.upstream.connections + self.meter.sessions,
         }
         self.meter.counters = {"dropped_lines": dropped_lines}
-        self.rotator.on_bench.append(self.meter.benched)
-        self.rotator.on_judgement.append(self.meter.judged)
+        self.rotator.events.subscribe(BenchBegan, self.meter.benched)
+        self.rotator.events.subscribe(RequestBlamed, self.meter.judged)
         self.census = Census(self.meter)
-        Chronicle(self.rotator, clock)
+        Chronicle(self.rotator.events, clock)
         self._pool = Pool(
             rotator=self.rotator,
             lines=self.lines,

@@ -5,6 +5,7 @@ Times are the clock's moments, in seconds.
 
 import random
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from proxycore.clock import Clock
@@ -21,6 +22,16 @@ NO_ORIGIN = "(no origin)"
 
 _JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
 _MARGIN = 1.0  # seconds before midnight, within which a moment might be taken for one of the next day
+
+
+class BenchPlace(Enum):
+    """What rests, and where its bench is kept."""
+
+    MODEL = "model"  # project x lane: the project's allowance
+    CALLER = "caller"  # key x lane: `Key.callers`
+    ORIGIN = "origin"  # key x origin of the client's page: `Key.origins`
+    WHOLE = "whole"  # the key: `Key.whole`
+    RETIRED = "retired"  # the key, once it is proved to be dead: `Key.retired`
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,47 +1,20 @@
-"""Where keys rest, and until when: benches begin, are suspected, undone and ended here. Pure.
-
-kind      what rests                                kept in
-model     project x lane                            the project's allowance
-caller    key x lane                                `Key.callers`
-origin    key x the origin of the client's page     `Key.origins`
-whole     the key                                   `Key.whole`
-retired   the key, once it is proved to be dead     `Key.retired`
-"""
+"""Benches begin, are suspected, undone and ended here: what rests, and until when. Pure."""
 
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from proxycore.attribution import Case, Refusal
-from proxycore.bench import Bench, Doubling, bench_after
+from proxycore.bench import Bench, BenchPlace, Doubling, bench_after
 from proxycore.choice import Choice
 from proxycore.clock import Clock
+from proxycore.events import BenchBegan, BenchChanged, BenchEnded, Origin
 from proxycore.key import Key, Project
 from proxycore.lane import counted_as
 from proxycore.verdict import Backoff, Rest, Then, Verdict
 
 _SUSPECTED = 1.0  # seconds
 _MOST_ABOUT = 64  # lanes or origins of a key that are remembered
-_KINDS = {Rest.MODEL: "model", Rest.CALLER: "caller", Rest.ORIGIN: "origin"}
-
-
-@dataclass(frozen=True, slots=True)
-class KeyEvent:
-    """A bench or retirement that begins or ends here: of a key, by its kind as listeners hear it.
-
-    `model` is the lane or origin that it is about, empty when it is about none. `request` is the id of the
-    request whose answer caused it; empty when none did.
-    """
-
-    key: Key
-    kind: str
-    model: str
-    bench: Bench
-    request: str = ""
-
-
-Reporter = Callable[[KeyEvent], None]
-"""Is told of a bench or retirement that begins or ends here."""
+_PLACES = {Rest.MODEL: BenchPlace.MODEL, Rest.CALLER: BenchPlace.CALLER, Rest.ORIGIN: BenchPlace.ORIGIN}
 
 
 class Benches(Choice):
@@ -59,72 +32,89 @@ class Benches(Choice):
         self._doublings = doublings
         self._barred: dict[str, set[Key]] = {}  # origin -> keys that rest for it
         self._limited: dict[str, set[Project]] = {}  # lane -> projects that take no large requests
-        self.on_bench: list[Reporter] = []
-        self.on_recovery: list[Reporter] = []
 
     # What rests.
 
-    def bench_of(self, key: Key, kind: str, about: str = "") -> Bench | None:
-        """The bench of a kind."""
-        match kind:
-            case "model":
+    @staticmethod
+    def bench_of(key: Key, place: BenchPlace, about: str = "") -> Bench | None:
+        """The key's bench at a place, for the lane or origin that it is about."""
+        match place:
+            case BenchPlace.MODEL:
                 allowance = key.project.allowances.get(about)
                 return allowance.bench if allowance else None
-            case "caller":
+            case BenchPlace.CALLER:
                 return key.callers.get(about)
-            case "origin":
+            case BenchPlace.ORIGIN:
                 return key.origins.get(about)
-            case "retired":
+            case BenchPlace.RETIRED:
                 return key.retired
-        return key.whole
+            case BenchPlace.WHOLE:
+                return key.whole
 
-    def rest(self, key: Key, kind: str, bench: Bench, about: str = "") -> None:
-        """A bench or retirement begins, or turned out to be this."""
-        match kind:
-            case "model":
+    def set_bench(
+        self, key: Key, place: BenchPlace, bench: Bench, about: str = "", origin: Origin = Origin.HERE
+    ) -> None:
+        """A bench or retirement is this from now on."""
+        self._put(key, place, bench, about)
+        self.events.publish(BenchChanged(origin, key, place, about, bench))
+
+    def clear_bench(self, key: Key, place: BenchPlace, about: str = "", origin: Origin = Origin.HERE) -> None:
+        """There is no bench or retirement any more."""
+        self._remove(key, place, about)
+        self.events.publish(BenchChanged(origin, key, place, about, None))
+
+    def begin_bench(
+        self, key: Key, place: BenchPlace, bench: Bench, about: str = "", request: str = ""
+    ) -> Bench:
+        """A new bench or retirement begins, which is logged and counted; returns it."""
+        self._put(key, place, bench, about)
+        self.events.publish(BenchBegan(Origin.HERE, key, place, about, bench, request))
+        return bench
+
+    def recover(self, key: Key, place: BenchPlace, about: str = "", request: str = "") -> None:
+        """Ends a bench or retirement, if there is one, since the key was found to work."""
+        bench = self.bench_of(key, place, about)
+        if bench is None:
+            return
+        if bench.suspected:
+            self.clear_bench(key, place, about)
+            return
+        self._remove(key, place, about)
+        self.events.publish(BenchEnded(Origin.HERE, key, place, about, None, bench, request))
+
+    def _put(self, key: Key, place: BenchPlace, bench: Bench, about: str) -> None:
+        match place:
+            case BenchPlace.MODEL:
                 key.project.allowance(about).bench = bench
-            case "caller":
+            case BenchPlace.CALLER:
                 _remember(key.callers, about, bench)
-            case "origin":
+            case BenchPlace.ORIGIN:
                 for forgotten in _remember(key.origins, about, bench):
                     self._allow_origin(key, forgotten)
                 self._barred.setdefault(about, set()).add(key)
-            case "retired":
+            case BenchPlace.RETIRED:
                 key.retired = bench
-            case _:
+            case BenchPlace.WHOLE:
                 key.whole = bench
-        self.changed(kind, key, about)
 
-    def release(self, key: Key, kind: str, about: str = "") -> None:
-        """A bench or retirement is over."""
-        match kind:
-            case "model":
+    def _remove(self, key: Key, place: BenchPlace, about: str) -> None:
+        match place:
+            case BenchPlace.MODEL:
                 if allowance := key.project.allowances.get(about):
                     allowance.relieve()
-            case "caller":
+                self.reconsider(key.project, about)
+            case BenchPlace.CALLER:
                 key.callers.pop(about, None)
-            case "origin":
+                self.reconsider(key.project, about)
+            case BenchPlace.ORIGIN:
                 key.origins.pop(about, None)
                 self._allow_origin(key, about)
-            case "retired":
+            case BenchPlace.RETIRED:
                 key.retired = None
-            case _:
+                self.reconsider(key.project)
+            case BenchPlace.WHOLE:
                 key.whole = None
-        if kind != "origin":
-            self.reconsider(key.project, about if kind in {"model", "caller"} else None)
-        self.changed(kind, key, about)
-
-    def recover(self, key: Key, kind: str, about: str = "", request: str = "") -> None:
-        """Releases a bench or retirement, since the key was found to work, or somebody said so."""
-        if bench := self.bench_of(key, kind, about):
-            self.release(key, kind, about)
-            if not bench.suspected:
-                self.report(self.on_recovery, KeyEvent(key, kind, about, bench, request))
-
-    def report(self, reporters: Iterable[Reporter], event: KeyEvent) -> None:
-        """Tells of a bench or a recovery."""
-        for reporter in reporters:
-            reporter(event)
+                self.reconsider(key.project)
 
     def words_of(self, key: Key, lane: str) -> str:
         """What Google said when the key was benched, for this lane or as a whole."""
@@ -166,33 +156,33 @@ class Benches(Choice):
 
     def _suspect(self, refusal: Refusal, lane: str) -> None:
         """The key that refused gets a short rest. A bench that runs for longer stays."""
-        verdict, kind, now = refusal.verdict, _KINDS[refusal.verdict.rest], self._clock()
-        former = self.bench_of(refusal.key, kind, refusal.where(lane))
+        verdict, place, now = refusal.verdict, _PLACES[refusal.verdict.rest], self._clock()
+        former = self.bench_of(refusal.key, place, refusal.where(lane))
         if former and former.benched_until > now + _SUSPECTED:
             return
         refusal.former = None if former and former.suspected else former
         strikes = refusal.former.strikes if refusal.former else 0
         bench = Bench(verdict.reason, now + _SUSPECTED, strikes, None, verdict.words, suspected=True)
-        self.rest(refusal.key, kind, bench, refusal.where(lane))
+        self.set_bench(refusal.key, place, bench, refusal.where(lane))
 
     def acquit(self, case: Case, lane: str) -> None:
         """The suspicions of this case are undone, as if they had never been."""
         for refusal in case.refusals:
-            kind, where = _KINDS[refusal.verdict.rest], refusal.where(lane)
-            bench = self.bench_of(refusal.key, kind, where)
+            place, where = _PLACES[refusal.verdict.rest], refusal.where(lane)
+            bench = self.bench_of(refusal.key, place, where)
             if bench is None or not bench.suspected:
                 continue
             if refusal.former:
-                self.rest(refusal.key, kind, refusal.former, where)
+                self.set_bench(refusal.key, place, refusal.former, where)
                 self.reconsider(refusal.key.project, lane)
             else:
-                self.release(refusal.key, kind, where)
+                self.clear_bench(refusal.key, place, where)
 
     def _confirm(self, refusal: Refusal, lane: str, request: str) -> None:
         """The key was to blame: it is benched, with one strike more."""
-        key, verdict, kind = refusal.key, refusal.verdict, _KINDS[refusal.verdict.rest]
+        key, verdict, place = refusal.key, refusal.verdict, _PLACES[refusal.verdict.rest]
         about = counted_as(lane) if verdict.then is Then.ENTITLED else refusal.where(lane)
-        current, now = self.bench_of(key, kind, about), self._clock()
+        current, now = self.bench_of(key, place, about), self._clock()
         if key not in self._there or (current and not current.suspected and current.benched_until > now):
             return
         former = refusal.former if current and current.suspected else current
@@ -200,12 +190,7 @@ class Benches(Choice):
         is_proved = former is not None and former.strikes > 0
         doubling = self._doublings[verdict.backoff if is_proved else Backoff.QUOTA]
         if bench := bench_after(former, verdict, doubling, now, self._random):
-            self._begin(key, kind, bench, about, request)
-
-    def _begin(self, key: Key, kind: str, bench: Bench, about: str, request: str) -> Bench:
-        self.rest(key, kind, bench, about)
-        self.report(self.on_bench, KeyEvent(key, kind, about, bench, request))
-        return bench
+            self.begin_bench(key, place, bench, about, request)
 
     def _bench_keys(self, keys: Iterable[Key], verdict: Verdict, request: str) -> Bench | None:
         """Whole keys rest; returns the bench of the first, if it is a new one."""
@@ -213,7 +198,7 @@ class Benches(Choice):
         for key in keys:
             bench = bench_after(key.whole, verdict, self._doublings[verdict.backoff], now, self._random)
             if bench:
-                benches.append(self._begin(key, "whole", bench, "", request))
+                benches.append(self.begin_bench(key, BenchPlace.WHOLE, bench, "", request))
         return benches[0] if benches else None
 
     def _limit_size(self, project: Project, lane: str, size: int, seconds: float) -> None:

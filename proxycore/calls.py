@@ -8,7 +8,7 @@ from proxycore.attribution import Attribution
 from proxycore.bench import Doubling
 from proxycore.benches import Benches
 from proxycore.clock import Clock
-from proxycore.judgement import JudgementReporter
+from proxycore.events import CallCounted, CallUncounted, Origin, ProjectAssigned, QuotaLearned
 from proxycore.key import Key
 from proxycore.lane import counted_as
 from proxycore.search import Search
@@ -49,10 +49,18 @@ class Calls(Benches):
     ) -> None:
         super().__init__(keys, doublings, clock=clock, source=source)
         self.attribution = Attribution()
-        self.on_judgement: list[JudgementReporter] = []
         self.patience = patience
-        self.alone = True  # whether nobody else uses these keys, as far as is known
+        self._alone = True
         self.since = clock()  # when it began to know of calls
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process uses these keys, as far as is known."""
+        return self._alone
+
+    def join_peers(self) -> None:
+        """Others use these keys, too, and tell of their calls from now on."""
+        self._alone = False
 
     def call(self, key: Key, model: str, *, spends: bool) -> Call:
         """A call is made with this key, now."""
@@ -84,7 +92,9 @@ class Calls(Benches):
         if self.searches and (search := self.holding(call.model)) and search.trying is call.key:
             call.search = search
 
-    def count(self, key: Key, model: str, at: float, *, mine: bool = False) -> None:
+    def count(
+        self, key: Key, model: str, at: float, *, mine: bool = False, origin: Origin = Origin.HERE
+    ) -> None:
         """A call counts from `at` on, which may be later than now. `mine`: its answer will be told."""
         now, lane = self._clock(), counted_as(model)
         allowance = key.project.allowance(lane)
@@ -92,20 +102,20 @@ class Calls(Benches):
             allowance.today.roll(self._clock)
         allowance.add(at, now, mine=mine)
         if not mine and allowance.learn_again(now):
-            self.changed("lesson", key, lane)
-        if allowance.counted:
-            self.changed("call", key, lane, at)
+            self.events.publish(QuotaLearned(Origin.HERE, key, lane))
+        if allowance.counted and self.events.is_wanted(CallCounted):
+            self.events.publish(CallCounted(origin, key, lane, at))
 
-    def uncount(self, key: Key, model: str, at: float) -> None:
+    def uncount(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
         """A call was not made after all, or was refused: it does not count."""
         lane = counted_as(model)
         if allowance := key.project.allowances.get(lane):
             allowance.remove(at)
             if allowance.learn_again(self._clock()):
-                self.changed("lesson", key, lane)
+                self.events.publish(QuotaLearned(Origin.HERE, key, lane))
             self.reconsider(key.project, lane)
-            if allowance.counted:
-                self.changed("uncall", key, lane, at)
+            if allowance.counted and self.events.is_wanted(CallUncounted):
+                self.events.publish(CallUncounted(origin, key, lane, at))
 
     def settle(self, call: Call) -> None:
         """A call is over, with nothing to say about the key."""
@@ -123,7 +133,7 @@ class Calls(Benches):
             if allowance.idle(self._clock()):
                 del call.key.project.allowances[lane]  # the model may well be invented
 
-    def assign(self, key: Key, project: str) -> None:
+    def assign(self, key: Key, project: str, origin: Origin = Origin.HERE) -> None:
         """The key turned out to be of this project, and so to share what the others of it know."""
         if key.project.name == project or key not in self._there:
             return
@@ -135,12 +145,12 @@ class Calls(Benches):
         else:
             known.absorb(key.project)
             self.reconsider(known)
-        self.changed("project", key)
+        self.events.publish(ProjectAssigned(origin, key))
 
     def _end_try(self, search: Search, *, alike: bool) -> None:
         if self.searches.get(search.lane) is search:
             search.end_try(self._clock(), alike=alike)
-            self._tell_search(search)
+            self._publish_search(search)
 
     def _untried(self, search: Search) -> list[Key]:
         """The keys that are ready and were not tried in this search."""

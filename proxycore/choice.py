@@ -1,15 +1,16 @@
 """The choice of a key for a lane: a random one that is ready, or else the first to come back. Pure.
 
 While a search for a key that serves is on, calls are held back but for one at a time, with the project that
-was tried least. The clock and the random source come in. What changes is told to `listeners`.
+was tried least. The clock and the random source come in. What changes is published as `events`.
 """
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from proxycore.allowance import Allowance
 from proxycore.clock import Clock
+from proxycore.events import Events, Origin, SearchChanged
 from proxycore.key import Key, Project
 from proxycore.lane import counted_as
 from proxycore.outage import Outages
@@ -17,19 +18,6 @@ from proxycore.roster import Roster
 from proxycore.search import Search
 
 _ROSTERS = 64  # lanes that have an index; that of another one is made when it is asked for
-
-ALL = "*"
-"""What listeners hear as the lane of a search that is about all of them."""
-
-Listener = Callable[[str, Key | None, str, float], None]
-"""Is told what has changed: its kind, the key and model that it is about, and a call's moment.
-
-The kinds: `model`, `caller`, `origin`, `whole` and `retired` for benches that began or ended, `quota` for
-what was learned from a refusal and `lesson` for what others' calls add to that, `project`, `outage`, `search`
-for one that began, went on or ended, `call` and `uncall` for calls that count or don't any more, `room` if
-more calls may be open at once, `keys` if there are others now, `day` if the ends of Google's days are other
-moments than was thought.
-"""
 
 
 class Choice:
@@ -39,8 +27,7 @@ class Choice:
         self._set(keys)
         self.outages = Outages()
         self.searches: dict[str | None, Search] = {}
-        self.listeners: list[Listener] = []
-        self.hearsay = False  # whether what changes now was told by others
+        self.events = Events()
         self._clock = clock
         self._random = source
         self._rosters: OrderedDict[str, Roster] = OrderedDict()
@@ -92,19 +79,19 @@ class Choice:
                 return search
         return None
 
-    def begin_search(self, search: Search) -> None:
+    def begin_search(self, search: Search, origin: Origin = Origin.HERE) -> None:
         """Calls are held back from now on."""
         self.searches[search.lane] = search
-        self._tell_search(search)
+        self._publish_search(search, origin)
 
-    def end_search(self, search: Search) -> None:
+    def end_search(self, search: Search, origin: Origin = Origin.HERE) -> None:
         """Calls are not held back any more."""
         if self.searches.get(search.lane) is search:
             del self.searches[search.lane]
-            self._tell_search(search)
+            self._publish_search(search, origin)
 
-    def _tell_search(self, search: Search) -> None:
-        self.changed("search", None, ALL if search.lane is None else search.lane)
+    def _publish_search(self, search: Search, origin: Origin = Origin.HERE) -> None:
+        self.events.publish(SearchChanged(origin, search.lane, self.searches.get(search.lane)))
 
     def _pick_in(
         self, search: Search, model: str, now: float, avoid: Collection[Key], only: Key | None
@@ -121,7 +108,7 @@ class Choice:
             key = search.least_tried(fit)
         if key:
             search.begin_try(key, now)
-            self._tell_search(search)
+            self._publish_search(search)
         return key
 
     def claim(self, key: Key, model: str) -> bool:
@@ -199,11 +186,6 @@ class Choice:
         for lane, roster in self._rosters.items():
             if lane == model or (lane.startswith(model) and counted_as(lane) == model):
                 roster.reconsider(project, self._clock())
-
-    def changed(self, kind: str, key: Key | None, model: str = "", at: float = 0.0) -> None:
-        """Tells all listeners."""
-        for listener in self.listeners:
-            listener(kind, key, model, at)
 
 
 def _fit(project: Project, model: str, now: float, avoid: Collection[Key]) -> list[Key]:

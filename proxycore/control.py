@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench
-from proxycore.benches import KeyEvent
+from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.messages import UpstreamError
@@ -64,27 +63,25 @@ class Control:
             if value is not None and not isinstance(value, str):
                 raise ControlError(f"The {name} is not a string.")
         if isinstance(model, str) and model:
-            return self._release_for(key, ("model", "caller"), model, "" if model == NO_MODEL else model)
+            return self._release_for(
+                key, (BenchPlace.MODEL, BenchPlace.CALLER), model, "" if model == NO_MODEL else model
+            )
         if isinstance(origin, str) and origin:
-            return self._release_for(key, ("origin",), origin, "" if origin == NO_ORIGIN else origin)
-        kinds = [kind for kind in ("whole", "retired") if getattr(key, kind)]
-        if not kinds:
+            return self._release_for(key, (BenchPlace.ORIGIN,), origin, "" if origin == NO_ORIGIN else origin)
+        if not rotator.release(key):
             return Done(f"Key {key.name} does not rest as a whole.", key)
-        key.deaths = 0
-        for kind in kinds:
-            rotator.release(key, kind)
         self._log("released by hand", key)
         return Done(f"Key {key.name} is released.", key)
 
-    def _release_for(self, key: Key, kinds: tuple[str, ...], shown: str, about: str) -> Done:
-        """Ends the key's benches of these kinds that are about a lane or origin, which is shown like this."""
+    def _release_for(self, key: Key, places: tuple[BenchPlace, ...], shown: str, about: str) -> Done:
+        """Ends the key's benches at these places that are about a lane or origin, shown like this."""
         rotator = self._pool.rotator
-        running = [kind for kind in kinds if rotator.bench_of(key, kind, about)]
+        running = [place for place in places if rotator.bench_of(key, place, about)]
         if not running:
             return Done(f"Key {key.name} does not rest for {shown}.", key)
-        for kind in running:
-            rotator.release(key, kind, about)
-        self._log("released by hand", key, **{"origin" if kinds == ("origin",) else "model": shown})
+        for place in running:
+            rotator.clear_bench(key, place, about)
+        self._log("released by hand", key, **{"origin" if BenchPlace.ORIGIN in places else "model": shown})
         return Done(f"Key {key.name} is released for {shown}.", key)
 
     def rest(self, key: Key, seconds: object) -> Done:
@@ -92,8 +89,7 @@ class Control:
         if not isinstance(seconds, int | float) or not 1 <= seconds <= LONGEST_REST:
             raise ControlError(f"The seconds are no number from 1 to {LONGEST_REST}.")
         bench = Bench(BY_HAND, self._pool.clock() + seconds)
-        self._pool.rotator.rest(key, "whole", bench)
-        self._pool.rotator.report(self._pool.rotator.on_bench, KeyEvent(key, "whole", "", bench))
+        self._pool.rotator.begin_bench(key, BenchPlace.WHOLE, bench)
         return Done(f"Key {key.name} rests for {seconds:g} s.", key)
 
     async def try_now(self, key: Key) -> Done:
@@ -105,7 +101,7 @@ class Control:
             return Done(f"Key {key.name} could not be tried: {error}", key)
         if verdict.healthy:
             if key.whole and key.whole.reason != BY_HAND:
-                self._pool.rotator.recover(key, "whole")
+                self._pool.rotator.recover(key, BenchPlace.WHOLE)
             self._log("tried by hand", key, result="accepted")
             return Done(f"Key {key.name} was tried and is accepted.", key, accepted=True)
         if verdict.rest is Rest.NOTHING:

@@ -8,10 +8,23 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from proxycore.allowance import REMEMBERED, Allowance, Today
-from proxycore.bench import Bench, end_of_day
-from proxycore.choice import ALL
+from proxycore.bench import Bench, BenchPlace, end_of_day
 from proxycore.clock import Clock
-from proxycore.key import Key
+from proxycore.events import (
+    BenchChanged,
+    CallCounted,
+    CallUncounted,
+    KeyEvent,
+    KeysReplaced,
+    Origin,
+    OutageChanged,
+    OwnerLearned,
+    ProjectAssigned,
+    QuotaLearned,
+    ReturnExpected,
+    SearchChanged,
+)
+from proxycore.key import Key, benches_of
 from proxycore.line import Lines
 from proxycore.notice import Notice, fingerprint
 from proxycore.outage import Outage
@@ -21,10 +34,11 @@ from proxycore.rotator import Rotator
 from proxycore.search import Search
 from proxycore.verdict import DAY
 
-_EVERYTHING = "*"  # what an outage is about that is not about one model
+_ALL = "*"  # what an outage or a search is about that is not about one lane
 _REMEMBER_STRIKES = 600.0
 _REMEMBER_SEARCH = 60.0
 _LONGEST = 2 * DAY
+_PLACES = {place.value: place for place in BenchPlace}
 
 
 class Herald:
@@ -55,108 +69,119 @@ class Herald:
         self._names: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
         self._meet(rotator.keys)
-        rotator.alone = False
-        rotator.listeners.append(self._changed)
-        lines.on_expected = self._expected
-        owners.on_learned = self._learned
+        rotator.join_peers()
+        events = rotator.events
+        events.subscribe(KeysReplaced, self._keys_replaced)
+        events.subscribe(BenchChanged, self._bench_changed)
+        events.subscribe(QuotaLearned, self._quota_learned)
+        events.subscribe(CallCounted, self._call_counted)
+        events.subscribe(CallUncounted, self._call_uncounted)
+        events.subscribe(ProjectAssigned, self._project_assigned)
+        events.subscribe(OutageChanged, self._outage_changed)
+        events.subscribe(SearchChanged, self._search_changed)
+        events.subscribe(ReturnExpected, self._return_expected)
+        events.subscribe(OwnerLearned, self._owner_learned)
 
     def tell_all(self) -> None:
         """Tells what is known already, by one who joins the others late."""
         for key in self._rotator.keys:
-            for kind in ("whole", "retired"):
-                if self._rotator.bench_of(key, kind):
-                    self._changed(kind, key, "", 0.0)
-            for lane in key.callers:
-                self._changed("caller", key, lane, 0.0)
-            for origin in key.origins:
-                self._changed("origin", key, origin, 0.0)
-            for model, allowance in key.project.allowances.items():
-                if allowance.bench:
-                    self._changed("model", key, model, 0.0)
+            for place, about, bench in benches_of(key):
+                self._post_bench(key, place, about, bench)
+            for lane, allowance in key.project.allowances.items():
                 if allowance.quotas or allowance.today:
-                    self._changed("quota", key, model, 0.0)
+                    self._post_quotas(key, lane)
 
     def _meet(self, keys: Iterable[Key]) -> None:
         """These keys are there now."""
         self._names = {key: self._names.get(key) or fingerprint(key.secret) for key in keys}
         self._keys = {name: key for key, name in self._names.items()}
 
-    # What is told.
+    # What is told: what was found here. A key that is not known was removed, and finishes what it is doing.
 
-    def _changed(self, kind: str, key: Key | None, model: str, at: float) -> None:
-        # What is heard is not told, but for what follows from it.
-        if kind in {"room", "day"} or (self._rotator.hearsay and kind != "lesson"):
-            return
-        if key and key not in self._names:
-            return  # it was removed, and finishes what it is doing
-        if key is None:
-            self._tell_of_all(kind, model)
-        elif kind in {"call", "uncall"}:
-            if not self._share(key, model):
-                self._tell_call(key, model, at, made=kind == "call")
-        elif kind == "project":
-            self._post(kind, key, "", key.project.name, self._clock() + _LONGEST)
-        elif kind in {"quota", "lesson"}:
-            allowance = key.project.allowances[model]
-            today = [allowance.today.ends, allowance.today.moment] if allowance.today else []
-            self._post("quota", key, model, _quotas(allowance), self._clock() + _LONGEST, *today)
-        else:
-            bench = self._rotator.bench_of(key, kind, model)
-            # Not Google's words: they may quote the key.
-            value = [bench.reason, bench.strikes, bench.suspected] if bench else None
-            moments = _known(bench.benched_until, bench.day_of) if bench else []
-            until = moments[0] if moments else self._clock()
-            self._post(kind, key, model, value, until + _REMEMBER_STRIKES, *moments)
-            if kind == "model":
-                self._share(key, model)
+    def _is_news(self, event: KeyEvent) -> bool:
+        return event.origin is Origin.HERE and event.key in self._names
 
-    def _tell_of_all(self, kind: str, model: str) -> None:
-        if kind == "keys":
-            strangers = {key for key in self._rotator.keys if key not in self._names}
-            self._meet(self._rotator.keys)
-            self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
-        elif kind == "search":
-            self._tell_search(model)
-        else:
-            self._tell_outage(model)
+    def _keys_replaced(self, _: KeysReplaced) -> None:
+        strangers = {key for key in self._rotator.keys if key not in self._names}
+        self._meet(self._rotator.keys)
+        self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
 
-    def _share(self, key: Key, model: str) -> bool:
+    def _bench_changed(self, event: BenchChanged) -> None:
+        if self._is_news(event):
+            self._post_bench(event.key, event.place, event.about, event.bench)
+            if event.place is BenchPlace.MODEL:
+                self._share(event.key, event.about)
+
+    def _post_bench(self, key: Key, place: BenchPlace, about: str, bench: Bench | None) -> None:
+        # Not Google's words: they may quote the key.
+        value = [bench.reason, bench.strikes, bench.suspected] if bench else None
+        moments = _known(bench.benched_until, bench.day_of) if bench else []
+        until = moments[0] if moments else self._clock()
+        self._post(place.value, key, about, value, until + _REMEMBER_STRIKES, *moments)
+
+    def _quota_learned(self, event: QuotaLearned) -> None:
+        if self._is_news(event):
+            self._post_quotas(event.key, event.lane)
+
+    def _post_quotas(self, key: Key, lane: str) -> None:
+        allowance = key.project.allowances[lane]
+        today = [allowance.today.ends, allowance.today.moment] if allowance.today else []
+        self._post("quota", key, lane, _quotas(allowance), self._clock() + _LONGEST, *today)
+
+    def _call_counted(self, event: CallCounted) -> None:
+        if self._is_news(event) and not self._share(event.key, event.lane):
+            self._post_call(event.key, event.lane, event.at, made=True)
+
+    def _call_uncounted(self, event: CallUncounted) -> None:
+        if self._is_news(event) and not self._share(event.key, event.lane):
+            self._post_call(event.key, event.lane, event.at, made=False)
+
+    def _share(self, key: Key, lane: str) -> bool:
         """Tells of the calls so far, once they may be of interest to others; returns whether it did."""
-        allowance = key.project.allowances.get(model)
+        allowance = key.project.allowances.get(lane)
         if allowance is None or allowance.shared or not allowance.counted:
             return False
         allowance.shared = True
         for at in allowance.calls:
-            self._tell_call(key, model, at, made=True)
+            self._post_call(key, lane, at, made=True)
         return True
 
-    def _tell_call(self, key: Key, model: str, at: float, *, made: bool) -> None:
-        about = f"{model} {self._me} {at!r}"
+    def _post_call(self, key: Key, lane: str, at: float, *, made: bool) -> None:
+        about = f"{lane} {self._me} {at!r}"
         self._post("call", key, about, made or None, at + REMEMBERED, at)
 
-    def _tell_outage(self, model: str) -> None:
-        outage = self._rotator.outages.current.get(model or None)
-        moments = [outage.since] if outage else []
-        until = max(self._clock(), *moments) + _REMEMBER_STRIKES
-        self._post("outage", None, model or _EVERYTHING, outage and outage.reason, until, *moments)
+    def _project_assigned(self, event: ProjectAssigned) -> None:
+        if self._is_news(event):
+            self._post("project", event.key, "", event.key.project.name, self._clock() + _LONGEST)
 
-    def _tell_search(self, lane: str) -> None:
-        search = self._rotator.searches.get(None if lane == ALL else lane)
+    def _outage_changed(self, event: OutageChanged) -> None:
+        if event.origin is Origin.HERE:
+            outage = event.outage
+            moments = [outage.since] if outage else []
+            until = max(self._clock(), *moments) + _REMEMBER_STRIKES
+            self._post("outage", None, _lane_or_all(event.lane), outage and outage.reason, until, *moments)
+
+    def _search_changed(self, event: SearchChanged) -> None:
+        if event.origin is Origin.PEER:
+            return
+        search, about = event.search, _lane_or_all(event.lane)
         if search is None:
-            self._post("search", None, lane, None, self._clock() + _REMEMBER_SEARCH)
+            self._post("search", None, about, None, self._clock() + _REMEMBER_SEARCH)
             return
         tried = {name: tries for key, name in self._names.items() if (tries := search.tries(key))}
         value = [search.reason, search.pause, search.longest, search.outage, sorted(search.requests), tried]
         moments = _known(search.since, search.next_try, search.open_until)
-        self._post("search", None, lane, value, max(moments) + _REMEMBER_SEARCH, *moments)
+        self._post("search", None, about, value, max(moments) + _REMEMBER_SEARCH, *moments)
 
-    def _expected(self, model: str, at: float, *, gone: bool) -> None:
-        if not self._rotator.hearsay:
-            self._post("expect", None, f"{model} {at!r}", None if gone else True, at + 1.0, at)
+    def _return_expected(self, event: ReturnExpected) -> None:
+        if event.origin is Origin.HERE:
+            about, value = f"{event.lane} {event.at!r}", None if event.gone else True
+            self._post("expect", None, about, value, event.at + 1.0, event.at)
 
-    def _learned(self, name: str, key: Key, until: float) -> None:
-        if not self._rotator.hearsay and key in self._names:
-            self._post("owner", key, name, True, min(until, self._clock() + _LONGEST))
+    def _owner_learned(self, event: OwnerLearned) -> None:
+        if self._is_news(event):
+            until = min(event.until, self._clock() + _LONGEST)
+            self._post("owner", event.key, event.name, True, until)
 
     def _post(
         self,
@@ -176,41 +201,39 @@ class Herald:
 
     def hear(self, notices: Sequence[Notice]) -> None:
         """Puts into effect what others told. What makes no sense is passed over."""
-        self._rotator.hearsay = True
-        try:
-            for notice in notices:
-                key = self._keys.get(notice.key)
-                try:
-                    if key:
-                        self._hear_of(key, notice)
-                    elif not notice.key:
-                        self._hear_of_all(notice)
-                except (AttributeError, LookupError, TypeError, ValueError):
-                    continue  # another version of this program, perhaps
-        finally:
-            self._rotator.hearsay = False
+        for notice in notices:
+            key = self._keys.get(notice.key)
+            try:
+                if key:
+                    self._hear_of(key, notice)
+                elif not notice.key:
+                    self._hear_of_all(notice)
+            except (AttributeError, LookupError, TypeError, ValueError):
+                continue  # another version of this program, perhaps
 
     def _hear_of(self, key: Key, notice: Notice) -> None:
         match notice.kind:
             case "call":
                 self._hear_call(key, notice)
             case "owner":
-                self._owners.learn([notice.about], key)
+                self._owners.learn([notice.about], key, Origin.PEER)
             case "project":
-                self._rotator.assign(key, str(notice.value))
+                self._rotator.assign(key, str(notice.value), Origin.PEER)
             case "quota":
                 allowance = key.project.allowance(notice.about)
                 self._set_quotas(allowance, notice)
-                self._rotator.changed("quota", key, notice.about)
+                self._rotator.events.publish(QuotaLearned(Origin.PEER, key, notice.about))
                 self._share(key, notice.about)
-            case "model" | "caller" | "origin" | "whole" | "retired" if notice.value is None:
-                self._rotator.release(key, notice.kind, notice.about)
-            case "model" | "caller" | "origin" | "whole" | "retired":
+            case kind if kind not in _PLACES:
+                pass
+            case kind if notice.value is None:
+                self._rotator.clear_bench(key, _PLACES[kind], notice.about, Origin.PEER)
+            case kind:
                 (reason, strikes, suspected), (until, *day_of) = notice.value, notice.moments
                 ends = self._end(until, *day_of)
                 day = day_of[0] if day_of else None
                 bench = Bench(str(reason), ends, int(strikes), day, suspected=bool(suspected))
-                self._rotator.rest(key, notice.kind, bench, notice.about)
+                self._rotator.set_bench(key, _PLACES[kind], bench, notice.about, Origin.PEER)
                 self._share(key, notice.about)
 
     def _hear_call(self, key: Key, notice: Notice) -> None:
@@ -218,9 +241,9 @@ class Herald:
         key.project.allowance(model)
         self._share(key, model)  # as long as all that are known here were made here
         if notice.value is None:
-            self._rotator.uncount(key, model, at)
+            self._rotator.uncount(key, model, at, Origin.PEER)
             return
-        self._rotator.count(key, model, at)
+        self._rotator.count(key, model, at, origin=Origin.PEER)
         # Two who reserve at the same time reserve the same: who reserved the later moment has to move.
         if key.project.allowances[model].overbooked(self._clock()):
             self._lines.stir(model)
@@ -228,23 +251,21 @@ class Herald:
     def _hear_of_all(self, notice: Notice) -> None:
         if notice.kind == "expect":
             model, (at,) = notice.about.rpartition(" ")[0], notice.moments
-            self._lines.expect(model, at, gone=notice.value is None)
+            self._lines.expect(model, at, gone=notice.value is None, origin=Origin.PEER)
         elif notice.kind == "outage":
-            breadth = None if notice.about == _EVERYTHING else notice.about
-            if notice.value is None:
-                self._rotator.outages.current.pop(breadth, None)
-            else:
+            lane, outage = _lane_of(notice.about), None
+            if notice.value is not None:
                 (since,) = notice.moments
-                self._rotator.outages.current[breadth] = Outage(str(notice.value), breadth, since)
-            self._rotator.changed("outage", None, breadth or "")
+                outage = Outage(str(notice.value), lane, since)
+            self._rotator.learn_outage(lane, outage)
         elif notice.kind == "search":
-            self._hear_of_search(None if notice.about == ALL else notice.about, notice)
+            self._hear_of_search(_lane_of(notice.about), notice)
 
     def _hear_of_search(self, lane: str | None, notice: Notice) -> None:
         known = self._rotator.searches.get(lane)
         if notice.value is None:
             if known:
-                self._rotator.end_search(known)
+                self._rotator.end_search(known, Origin.PEER)
             return
         reason, pause, longest, outage, requests, names = notice.value
         since, next_try, *open_until = notice.moments
@@ -255,7 +276,7 @@ class Herald:
         search.outage, search.open_until = bool(outage), open_until[0] if open_until else None
         search.requests = set(requests)
         search.set_tries({self._keys[name]: int(n) for name, n in names.items() if name in self._keys})
-        self._rotator.begin_search(search)
+        self._rotator.begin_search(search, Origin.PEER)
 
     def _set_quotas(self, allowance: Allowance, notice: Notice) -> None:
         now = self._clock()
@@ -272,6 +293,14 @@ class Herald:
         """When something ends that was told to end then, and with Google's day if it has a moment of that."""
         # The wall clock of another host may be wrong, or was when it told.
         return told if day_of is None else min(told, end_of_day(day_of, self._clock))
+
+
+def _lane_or_all(lane: str | None) -> str:
+    return _ALL if lane is None else lane
+
+
+def _lane_of(about: str) -> str | None:
+    return None if about == _ALL else about
 
 
 def _known(*moments: float | None) -> list[float]:

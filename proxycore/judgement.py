@@ -1,6 +1,5 @@
 """What was found by comparison: a request at fault for what keys refused. Pure."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +29,3 @@ class Judgement:
             "why": self.why,
             "id": self.request,
         }
-
-
-JudgementReporter = Callable[[Judgement], None]
-"""Is told of a judgement that is made here."""

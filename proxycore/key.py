@@ -7,12 +7,12 @@ Times are the clock's moments, in seconds.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from proxycore.allowance import HEAD_START, Allowance
-from proxycore.bench import Bench
+from proxycore.bench import Bench, BenchPlace
 from proxycore.lane import counted_as
 
 _MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
@@ -143,6 +143,21 @@ class Key:
     def ready_at(self, model: str) -> float:
         """When this key may be used for the model, a moment of the clock; the past means now."""
         return max(self.rests_for(model), self.project.quota_free_at(model))
+
+
+def benches_of(key: Key) -> Iterator[tuple[BenchPlace, str, Bench]]:
+    """All benches of a key: where, for which lane or origin (empty: none), and the bench."""
+    if key.whole:
+        yield BenchPlace.WHOLE, "", key.whole
+    if key.retired:
+        yield BenchPlace.RETIRED, "", key.retired
+    for lane, bench in key.callers.items():
+        yield BenchPlace.CALLER, lane, bench
+    for page, bench in key.origins.items():
+        yield BenchPlace.ORIGIN, page, bench
+    for lane, allowance in key.project.allowances.items():
+        if allowance.bench:
+            yield BenchPlace.MODEL, lane, allowance.bench
 
 
 def keys_of(

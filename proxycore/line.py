@@ -20,10 +20,22 @@ from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from proxycore.bench import BenchPlace
 from proxycore.calls import APART, Call
-from proxycore.choice import ALL
+from proxycore.events import (
+    BenchChanged,
+    CallCounted,
+    CallUncounted,
+    Event,
+    Origin,
+    OwnerLearned,
+    QuotaLearned,
+    RequestBlamed,
+    ReturnExpected,
+    RoomChanged,
+    SearchChanged,
+)
 from proxycore.key import Key, Project
 from proxycore.lane import counted_as
 from proxycore.rotator import Rotator
@@ -250,17 +262,6 @@ class Line:
             self._alarm = asyncio.get_running_loop().call_later(seconds + 0.001, self._serve)
 
 
-class ExpectedListener(Protocol):
-    """Is told who is expected, and who is not any more."""
-
-    def __call__(self, model: str, at: float, *, gone: bool) -> None:
-        """Tells of one, by the moment at which they come back."""
-
-
-def _nobody(model: str, at: float, *, gone: bool) -> None:
-    """Listens to nothing."""
-
-
 class Lines:
     """All lines of the program. `max_wait` is the seconds that one request may wait in all."""
 
@@ -272,8 +273,7 @@ class Lines:
         self._expected: OrderedDict[str, list[float]] = (
             OrderedDict()
         )  # model -> when those come back who were told to
-        self.on_expected: ExpectedListener = _nobody
-        rotator.listeners.append(self._on_change)
+        rotator.events.subscribe(Event, self._on_event)
 
     @property
     def waiting(self) -> int:
@@ -321,7 +321,7 @@ class Lines:
             if not line:
                 self._lines.pop(model, None)
 
-    def expect(self, model: str, at: float, *, gone: bool = False) -> None:
+    def expect(self, model: str, at: float, *, gone: bool = False, origin: Origin = Origin.HERE) -> None:
         """Someone was told to come back at this moment, or (`gone`) is not expected any more."""
         now, expected = self._clock(), self._expected.setdefault(model, [])
         if len(self._expected) > _MODELS:
@@ -330,7 +330,7 @@ class Lines:
             expected.remove(at)
         elif not gone and now < at < now + _FAR and len(expected) < _MANY:
             insort(expected, at)
-            self.on_expected(model, at, gone=False)
+            self._rotator.events.publish(ReturnExpected(origin, model, at, gone=False))
 
     def come_back(self, model: str, at: float) -> int:
         """Whole seconds until this moment, at which a new request is expected to come."""
@@ -356,10 +356,16 @@ class Lines:
             return True
         if needed > seconds or expected[0] > now:
             return False
-        self.on_expected(model, expected.pop(0), gone=True)
+        self._rotator.events.publish(ReturnExpected(Origin.HERE, model, expected.pop(0), gone=True))
         return True
 
-    def _on_change(self, kind: str, _key: Key | None, model: str, _at: float) -> None:
-        if kind not in {"call", "uncall"}:
-            about_lane = kind in {"model", "caller", "quota", "lesson", "room", "search"} and model != ALL
-            self.stir(model if about_lane else None)
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case CallCounted() | CallUncounted() | ReturnExpected() | OwnerLearned() | RequestBlamed():
+                pass  # nobody can be served earlier for that, or who can is served already
+            case BenchChanged(place=BenchPlace.MODEL | BenchPlace.CALLER, about=lane):
+                self.stir(lane)
+            case QuotaLearned(lane=lane) | RoomChanged(lane=lane) | SearchChanged(lane=lane):
+                self.stir(lane)
+            case _:
+                self.stir(None)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from proxycore.benches import KeyEvent
+from proxycore.bench import BenchPlace
+from proxycore.events import BenchBegan, RequestBlamed
 from proxycore.family import NONE, OTHER, Families
 from proxycore.history import FIRST_BYTE_BOUNDS, History
 from proxycore.judgement import Judgement
@@ -127,18 +128,18 @@ class Meter:
         """A request goes on with another key."""
         self.tally.add("failovers", key.name)
 
-    def benched(self, event: KeyEvent) -> None:
+    def benched(self, event: BenchBegan) -> None:
         """A new bench, or retirement."""
         reason = event.bench.reason
         if reason not in self._reasons and len(self._reasons) >= _MOST_REASONS:
             reason = OTHER  # they are the upstream's own words
         self._reasons.add(reason)
-        scope = "key" if event.kind == "whole" else event.kind
+        scope = "key" if event.place is BenchPlace.WHOLE else event.place.value
         self.tally.add("benches", event.key.name, scope, reason)
 
-    def judged(self, judgement: Judgement) -> None:
+    def judged(self, event: RequestBlamed) -> None:
         """A request was found to be at fault for what keys refused."""
-        self._judgements.append(judgement)
+        self._judgements.append(event.judgement)
 
     # What others ask.
 

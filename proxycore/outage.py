@@ -49,37 +49,44 @@ class Outages:
     """Those that are under way, and what may become one."""
 
     def __init__(self) -> None:
-        self.current: dict[str | None, Outage] = {}
+        self._current: dict[str | None, Outage] = {}
         self._failed: dict[str, int] = {}  # lane -> failures in a row
 
     def of(self, model: str) -> Outage | None:
         """The one that concerns a lane."""
-        return (self.current.get(None) or self.current.get(model)) if self.current else None
+        return (self._current.get(None) or self._current.get(model)) if self._current else None
+
+    def put(self, lane: str | None, outage: Outage | None) -> None:
+        """What is known elsewhere: this outage is under way for a lane (None: for all), or none is."""
+        if outage:
+            self._current[lane] = outage
+        else:
+            self._current.pop(lane, None)
 
     def ended(self, model: str, verdict: Verdict, sent_at: float) -> list[Outage]:
         """An answer to a call that was sent at `sent_at`; returns those outages that it ends."""
         if verdict.healthy and self._failed:
             self._failed.pop(model, None)
-        if not self.current:
+        if not self._current:
             return []
         says_nothing = verdict.then is Then.RETRY or verdict in {SILENCE, FOREIGN}
         ended = [
             outage
-            for outage in (self.current.get(model), self.current.get(None))
+            for outage in (self._current.get(model), self._current.get(None))
             if outage and not says_nothing and verdict.reason != outage.reason and sent_at >= outage.since
         ]
-        if (excess := len(self.current) - _WATCHES) > 0:
+        if (excess := len(self._current) - _WATCHES) > 0:
             # The oldest, of models that nobody asks for any more, or that never existed.
-            ended += islice((outage for outage in self.current.values() if outage.model), excess)
+            ended += islice((outage for outage in self._current.values() if outage.model), excess)
         for outage in ended:
-            self.current.pop(outage.model, None)
+            self._current.pop(outage.model, None)
         return ended
 
     def begun(self, model: str, verdict: Verdict, now: float) -> Outage | None:
         """The outage that this failure makes, with those before it, if it is a new one."""
         if verdict is PLACE:
-            return None if None in self.current else self._begin(verdict.reason, None, now)
-        if verdict.then is not Then.RETRY or model in self.current:
+            return None if None in self._current else self._begin(verdict.reason, None, now)
+        if verdict.then is not Then.RETRY or model in self._current:
             return None
         if len(self._failed) > _WATCHES:
             self._failed.clear()  # of models that were asked for long ago, or never existed
@@ -90,8 +97,8 @@ class Outages:
         return self._begin(verdict.reason, model, now)
 
     def _begin(self, reason: str, model: str | None, now: float) -> Outage:
-        outage = self.current[model] = Outage(reason, model, now)
+        outage = self._current[model] = Outage(reason, model, now)
         return outage
 
     def __iter__(self) -> Iterator[Outage]:
-        return iter(self.current.values())
+        return iter(self._current.values())

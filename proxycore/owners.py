@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from proxycore.affinity import Scope
+from proxycore.events import Events, Origin, OwnerLearned
 from proxycore.key import Key
 
 _CAPACITY = 100_000  # names that are remembered; one takes about 250 bytes
@@ -42,15 +43,17 @@ class _Entry:
 class Owners:
     """Remembers the owners of resources, the last used ones if there are too many.
 
-    `clock` tells the moment, in seconds.
+    `clock` returns the moment, in seconds. What is learned is published to `events`.
     """
 
-    def __init__(self, clock: Callable[[], float], capacity: int = _CAPACITY) -> None:
+    def __init__(
+        self, clock: Callable[[], float], capacity: int = _CAPACITY, events: Events | None = None
+    ) -> None:
         self._clock = clock
         self._capacity = capacity
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the longest unused first
         self._there: frozenset[Key] | None = None  # None: whoever comes
-        self.on_learned: Callable[[str, Key, float], None] = lambda *_: None
+        self._events = events or Events()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -73,7 +76,7 @@ class Owners:
         """
         self.learn([name for name in names if self.of(name) is None], key)
 
-    def learn(self, names: Iterable[str], key: Key) -> None:
+    def learn(self, names: Iterable[str], key: Key, origin: Origin = Origin.HERE) -> None:
         """These resources are this key's: it has made or used them."""
         if self._there is not None and key not in self._there:
             return  # it was removed meanwhile
@@ -85,7 +88,7 @@ class Owners:
             self._entries[name] = _Entry(key, until)
             self._entries.move_to_end(name)
             if known is None or known.key is not key:
-                self.on_learned(name, key, until)
+                self._events.publish(OwnerLearned(origin, key, name, until))
             if len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
 

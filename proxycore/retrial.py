@@ -9,7 +9,6 @@ import asyncio
 import random
 
 from proxycore.attempt import Attempt
-from proxycore.bench import Bench
 from proxycore.calls import Call
 from proxycore.credentials import credential
 from proxycore.judge import judge
@@ -18,7 +17,6 @@ from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.messages import Outgoing, UpstreamError
 from proxycore.passage import Pool
-from proxycore.rotator import rest_of_the_dead
 from proxycore.verdict import Verdict
 
 _TARGET = "/v1beta/models?pageSize=1"
@@ -41,14 +39,11 @@ class Retrial:
         """Tries those that are due, one after the other."""
         for key in self._pool.rotator.keys:
             if key.retired and key.retired.benched_until <= self._pool.clock():
-                await self._try(key, key.retired)
+                await self._try(key)
 
-    async def _try(self, key: Key, retired: Bench) -> None:
+    async def _try(self, key: Key) -> None:
         pool = self._pool
-        key.deaths = retired.strikes + 1
-        until = pool.clock() + rest_of_the_dead(key.deaths)
-        # First of all, so that no other process tries it, too.
-        pool.rotator.rest(key, "retired", Bench(retired.reason, until, key.deaths, words=retired.words))
+        pool.rotator.put_off_probe(key)  # first of all, so that no other process tries it, too
         try:
             await ask_for_a_model(pool, key)
         except UpstreamError as error:

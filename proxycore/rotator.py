@@ -19,12 +19,21 @@ Pure: the clock and the random source come in.
 from collections.abc import Collection, Iterable
 
 from proxycore.attribution import About, Case, Refusal
-from proxycore.bench import Bench, Doubling, bench_after
-from proxycore.benches import KeyEvent
+from proxycore.bench import Bench, BenchPlace, Doubling, bench_after
 from proxycore.calls import Call, Calls
+from proxycore.events import (
+    DayReckoned,
+    KeysReplaced,
+    Origin,
+    OutageChanged,
+    QuotaLearned,
+    RequestBlamed,
+    RoomChanged,
+)
 from proxycore.judgement import Judgement
 from proxycore.key import Key, Project
 from proxycore.lane import counted_as, model_of
+from proxycore.outage import Outage
 from proxycore.search import Search
 from proxycore.verdict import (
     DAY,
@@ -59,11 +68,11 @@ class Rotator(Calls):
         self._set(keys)
         self._doublings = doublings
         self.reconsider_all()
-        self.changed("keys", None)
+        self.events.publish(KeysReplaced(Origin.HERE))
         for key in self.keys:
             if key.retired:
                 key.deaths = 0
-                self.release(key, "retired")
+                self.clear_bench(key, BenchPlace.RETIRED)
 
     def reckon_days(self) -> None:
         """The wall clock was set: what lasts until the end of Google's day lasts until that comes now."""
@@ -74,7 +83,7 @@ class Rotator(Calls):
                 if key.whole:
                     key.whole.reckon_day(self._clock)
         self.reconsider_all()
-        self.changed("day", None)
+        self.events.publish(DayReckoned(Origin.HERE))
 
     # Verdicts.
 
@@ -86,7 +95,7 @@ class Rotator(Calls):
         case, key, lane = case or Case(), call.key, call.model
         self.attribution.over(call, lane)
         for ended in self.outages.ended(lane, verdict, call.at):
-            self.changed("outage", None, ended.model or "")
+            self.events.publish(OutageChanged(Origin.HERE, ended.model, None))
         if verdict.healthy:
             self._serve(call, case)
             return None
@@ -99,7 +108,7 @@ class Rotator(Calls):
         elif call.spends:
             self.uncount(key, lane, call.at)
         if outage := self.outages.begun(lane, verdict, self._clock()):
-            self.changed("outage", None, outage.model or "")
+            self.events.publish(OutageChanged(Origin.HERE, outage.model, outage))
         known = call.search and (call.search.tries(key), call.search.outage)
         bench = self._judge(call, verdict, case)
         if search := call.search:
@@ -163,31 +172,31 @@ class Rotator(Calls):
                 self.end_search(search)
             else:
                 search.doubt(call.key, now)
-                self._tell_search(search)
+                self._publish_search(search)
 
     def _clear(self, call: Call, request: str) -> None:
         # An answer to a call that was sent before the bench began says nothing about now, so a bench
         # that still runs is kept. A retirement is not: it was for good, and a success proves it wrong.
         now, key, lane = self._clock(), call.key, call.model
         if key.retired:
-            self.recover(key, "retired", request=request)
+            self.recover(key, BenchPlace.RETIRED, request=request)
         if key.whole and key.whole.benched_until <= now:
-            self.recover(key, "whole", request=request)
+            self.recover(key, BenchPlace.WHOLE, request=request)
         if key.deaths and call.spends and call.at >= key.dead_at:
             key.deaths = 0
         if key.callers and (bench := key.callers.get(lane)) and bench.benched_until <= now:
-            self.recover(key, "caller", lane, request)
+            self.recover(key, BenchPlace.CALLER, lane, request)
         for about in (lane,) if "+" not in lane else (lane, counted_as(lane)):
             allowance = key.project.allowances.get(about)
             if allowance is None:
                 continue
             if allowance.bench and allowance.bench.benched_until <= now:
-                self.recover(key, "model", about, request)
+                self.recover(key, BenchPlace.MODEL, about, request)
             if allowance.failures:
                 allowance.succeed(now)
             if call.spends and allowance.served(call.at):
                 self.reconsider(key.project, about)
-                self.changed("room", key, about)
+                self.events.publish(RoomChanged(Origin.HERE, key, about))
 
     def _judge(self, call: Call, verdict: Verdict, case: Case) -> Bench | None:
         """What a refusal or failure does to its key."""
@@ -245,8 +254,7 @@ class Rotator(Calls):
         last, now = case.refusals[-1], self._clock()
         why = self.attribution.explain(case, lane, now)
         judgement = Judgement(now, lane, last.verdict.reason, why, case.request)
-        for reporter in self.on_judgement:
-            reporter(judgement)
+        self.events.publish(RequestBlamed(Origin.HERE, judgement))
 
     def _are_all(self, lane: str, keys: Collection[Key]) -> bool:
         """Whether no other key than these could be asked now."""
@@ -281,11 +289,12 @@ class Rotator(Calls):
         self._forget_old(key.project)
         current = None if allowance.bench and allowance.bench.suspected else allowance.bench
         fresh = bench_after(current, verdict, self._doublings[verdict.backoff], now, self._random)
-        self.rest(key, "model", fresh or current or Bench(verdict.reason, now), lane)
-        if verdict.limits:
-            self.changed("quota", key, lane)
         if fresh:
-            self.report(self.on_bench, KeyEvent(key, "model", lane, fresh, case.request))
+            self.begin_bench(key, BenchPlace.MODEL, fresh, lane, case.request)
+        else:
+            self.set_bench(key, BenchPlace.MODEL, current or Bench(verdict.reason, now), lane)
+        if verdict.limits:
+            self.events.publish(QuotaLearned(Origin.HERE, key, lane))
         return fresh
 
     def _die(self, call: Call, verdict: Verdict, case: Case) -> Bench | None:
@@ -302,7 +311,8 @@ class Rotator(Calls):
             return None
         until = now + rest_of_the_dead(key.deaths)
         bench = Bench(verdict.reason, until, key.deaths, words=verdict.words)
-        return self._begin(key, "retired" if key.deaths >= _PROVED else "whole", bench, "", case.request)
+        place = BenchPlace.RETIRED if key.deaths >= _PROVED else BenchPlace.WHOLE
+        return self.begin_bench(key, place, bench, "", case.request)
 
     @staticmethod
     def _is_dead_for_long(key: Key, now: float) -> bool:
@@ -319,9 +329,31 @@ class Rotator(Calls):
         self._revive(self.attribution.dead)
         return True
 
+    def release(self, key: Key) -> bool:
+        """Ends the key's bench as a whole and its retirement, by hand; returns whether there was any."""
+        places = [place for place in (BenchPlace.WHOLE, BenchPlace.RETIRED) if self.bench_of(key, place)]
+        if places:
+            key.deaths = 0
+        for place in places:
+            self.clear_bench(key, place)
+        return bool(places)
+
+    def put_off_probe(self, key: Key) -> None:
+        """A retired key is about to be probed: unless that clears it, the next probe is later than this."""
+        if retired := key.retired:
+            key.deaths = retired.strikes + 1
+            until = self._clock() + rest_of_the_dead(key.deaths)
+            bench = Bench(retired.reason, until, key.deaths, words=retired.words)
+            self.set_bench(key, BenchPlace.RETIRED, bench)
+
+    def learn_outage(self, lane: str | None, outage: Outage | None) -> None:
+        """A peer found that there is this outage for a lane (None: for all), or (None) none any more."""
+        self.outages.put(lane, outage)
+        self.events.publish(OutageChanged(Origin.PEER, lane, outage))
+
     def _revive(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self.release(key, "whole")
+            self.clear_bench(key, BenchPlace.WHOLE)
 
     def _of_account(self, key: Key) -> list[Key]:
         if not key.account:

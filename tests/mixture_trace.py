@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from proxycore.events import Event
 from proxycore.key import Key
 from proxycore.log import logger
 from tests.google_model import Poison, Request
@@ -41,7 +42,7 @@ class Trace(Watcher):
     def begins(self, run: Run) -> None:
         self._run = run
         self._lanes = [lane(written(Poison.PLAIN, model)[3]) for model in run.mixture.models]
-        run.app.rotator.listeners.append(lambda *_: self._look())
+        run.app.rotator.events.subscribe(Event, lambda _: self._look())
         ills = [(ill, f"key {key.name}") for key in run.mixture.keys for ill in key.ills]
         for ill, whose in [*ills, *((ill, "everywhere") for ill in run.mixture.everywhere)]:
             self.lines.append(Line(ill.begin, -1, f"=== begins: {whose}: {ill}"))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from proxycore.attribution import About, Case
 from proxycore.bench import Doubling
+from proxycore.events import RequestBlamed
 from proxycore.judgement import Judgement
 from proxycore.key import keys_of
 from proxycore.rotator import Rotator
@@ -88,7 +89,7 @@ def test_the_success_of_another_request_proves_nothing() -> None:
 def test_when_three_projects_refuse_and_one_of_them_served_last_it_is_the_request(verdict: Verdict) -> None:
     here, case = Pool(12), Case(request="poisoned")
     judgements: list[Judgement] = []
-    here.rotator.on_judgement.append(judgements.append)
+    here.rotator.events.subscribe(RequestBlamed, lambda event: judgements.append(event.judgement))
     here.serve(4, 5)
     for number in (0, 1):
         here.say(number, verdict, case)

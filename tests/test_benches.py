@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from proxycore.attribution import Case
-from proxycore.bench import Doubling
+from proxycore.bench import BenchPlace, Doubling
 from proxycore.key import keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import HEALTHY, TROUBLE, Backoff, Rest, Then, Verdict
@@ -119,7 +119,7 @@ def test_it_doubles_each_time_for_its_origin_alone() -> None:
 def test_an_origin_that_was_released_is_served_again() -> None:
     here = Pool(2)
     refuse_page(here, 0, 1)
-    here.rotator.release(here.keys[0], "origin", PAGE)
+    here.rotator.clear_bench(here.keys[0], BenchPlace.ORIGIN, PAGE)
     assert here.unfit(1, origin=PAGE) == set()
     assert here.keys[0].origins == {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxycore.app import ProxyApplication, make_app
-from proxycore.bench import Bench
+from proxycore.bench import Bench, BenchPlace
 from proxycore.board import Board, Reader
 from proxycore.bulletin import Bulletin, HostLink
 from proxycore.clock import Clock
@@ -157,19 +157,22 @@ async def test_a_clearing_is_known_to_the_other() -> None:
         await until(lambda: allowances[MODEL].bench is None)
 
 
-@pytest.mark.parametrize("kind", ["caller", "origin", "model", "whole", "retired"])
-async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(kind: str) -> None:
+@pytest.mark.parametrize("place", BenchPlace)
+async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(place: BenchPlace) -> None:
     clock = TurnedClock()
     async with workers(MockServer({"AQ.key": Health.healthy()}), Board(clock), clock=clock) as (one, other):
         mine, theirs = one.key("AQ.key"), other.key("AQ.key")
-        about = "" if kind in {"whole", "retired"} else "https://page" if kind == "origin" else MODEL
+        is_whole = place in {BenchPlace.WHOLE, BenchPlace.RETIRED}
+        about = "" if is_whole else "https://page" if place is BenchPlace.ORIGIN else MODEL
         bench = Bench("refused", clock() + 1.0, 2, words="words that quote the key", suspected=True)
-        one.app.rotator.rest(mine, kind, bench, about)
-        await until(lambda: other.app.rotator.bench_of(theirs, kind, about) is not None)
-        assert other.app.rotator.bench_of(theirs, kind, about) == as_told(bench)
-        assert other.app.rotator.unfit(MODEL, 1, "https://page") == ({theirs} if kind == "origin" else set())
-        one.app.rotator.release(mine, kind, about)
-        await until(lambda: other.app.rotator.bench_of(theirs, kind, about) is None)
+        one.app.rotator.set_bench(mine, place, bench, about)
+        await until(lambda: other.app.rotator.bench_of(theirs, place, about) is not None)
+        assert other.app.rotator.bench_of(theirs, place, about) == as_told(bench)
+        assert other.app.rotator.unfit(MODEL, 1, "https://page") == (
+            {theirs} if place is BenchPlace.ORIGIN else set()
+        )
+        one.app.rotator.clear_bench(mine, place, about)
+        await until(lambda: other.app.rotator.bench_of(theirs, place, about) is None)
         assert other.app.rotator.unfit(MODEL, 1, "https://page") == set()
 
 

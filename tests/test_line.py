@@ -10,7 +10,7 @@ from collections.abc import Collection
 import pytest
 
 from proxycore.allowance import HEAD_START
-from proxycore.bench import Bench, Doubling
+from proxycore.bench import Bench, BenchPlace, Doubling
 from proxycore.calls import Call
 from proxycore.key import Key
 from proxycore.line import Lines
@@ -47,7 +47,7 @@ class Here:
 
     def bench(self, seconds: float, *keys: Key, model: str = FLASH) -> None:
         for key in keys or self.keys:
-            self.rotator.rest(key, "model", Bench("quota spent", self.clock() + seconds), model)
+            self.rotator.set_bench(key, BenchPlace.MODEL, Bench("quota spent", self.clock() + seconds), model)
 
     def answered(self) -> None:
         """All calls that are under way are served."""
@@ -59,7 +59,9 @@ class Here:
         while self.calls:
             call = self.calls.pop(0)
             self.rotator.uncount(call.key, call.model, call.at)
-            self.rotator.rest(call.key, "model", Bench("quota spent", self.clock() + seconds), call.model)
+            self.rotator.set_bench(
+                call.key, BenchPlace.MODEL, Bench("quota spent", self.clock() + seconds), call.model
+            )
 
     def reserved(self) -> int:
         """How many calls are reserved."""
@@ -385,7 +387,7 @@ async def test_a_request_that_is_cancelled_gives_back_the_key_that_it_was_just_g
     first = here.join(1)
     here.join(2)
     await settle()
-    here.rotator.release(here.keys[0], "model", FLASH)
+    here.rotator.clear_bench(here.keys[0], BenchPlace.MODEL, FLASH)
     here.join(3)
     asyncio.get_running_loop().call_soon(first.cancel)
     await until(lambda: here.order == [2])

@@ -9,6 +9,7 @@ from proxycore.attribution import Case
 from proxycore.bench import Doubling
 from proxycore.chronicle import Chronicle
 from proxycore.demo import Health, MockServer
+from proxycore.events import OutageChanged
 from proxycore.key import Key, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, PLACE, TROUBLE, Backoff, Rest, Then, Verdict
@@ -107,7 +108,7 @@ def test_refusals_that_speak_of_their_key_are_believed_however_many(verdict: Ver
 def test_of_outages_without_end_the_latest_are_remembered() -> None:
     here = Here()
     heard: list[str] = []
-    here.rotator.listeners.append(lambda kind, _key, model, _at: heard.append(f"{kind} {model}"))
+    here.rotator.events.subscribe(OutageChanged, lambda event: heard.append(f"outage {event.lane}"))
     for number in range(300):
         here.fail(40, f"invented-{number}")
     assert len(list(here.rotator.outages)) <= 65
@@ -123,7 +124,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_trouble_and_a_region_are_logged_once_and_so_is_the_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "proxycore")
     here = Here()
-    Chronicle(here.rotator, here.clock)
+    Chronicle(here.rotator.events, here.clock)
     here.fail(50)
     here.clock.turn(10.0)
     here.answer(here.rotator.keys[0], HEALTHY)
@@ -140,7 +141,7 @@ def test_trouble_and_a_region_are_logged_once_and_so_is_the_end(caplog: pytest.L
 def test_a_search_is_logged_once_it_is_an_outage_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "proxycore")
     here = Here(5)
-    Chronicle(here.rotator, here.clock)
+    Chronicle(here.rotator.events, here.clock)
 
     def search(verdict: Verdict, seconds: float) -> None:
         end = here.clock() + seconds

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxycore.bench import Bench
+from proxycore.bench import Bench, BenchPlace
 from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
 from tests.conftest import CLOCK, Proxy, TurnedClock, proxy, rests
@@ -308,7 +308,7 @@ async def test_the_resources_of_a_retired_owner_are_looked_for_among_the_others(
         mock.keys[owner.secret] = Health.suspended()
         refused = await ask(here.port, "GET", f"/v1beta/{name}")
         assert (refused.status, b"suspended" in refused.body) == (403, True)
-        here.app.rotator.rest(owner, "retired", Bench("suspended or leaked", CLOCK() + 60.0, 3))
+        here.app.rotator.set_bench(owner, BenchPlace.RETIRED, Bench("suspended or leaked", CLOCK() + 60.0, 3))
         mock.calls.clear()
         unknown = await ask(here.port, "GET", f"/v1beta/{name}")
         assert (unknown.status, b"suspended" in unknown.body) == (403, False)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Locator, expect
 
-from proxycore.bench import Bench
+from proxycore.bench import Bench, BenchPlace
 from proxycore.demo import Health, MockServer
 from tests.browser import needs_chromium, visit
 from tests.conftest import PATIENCE, proxy, rests, settings
@@ -127,7 +127,7 @@ async def test_the_countdown_is_true_to_a_second_whatever_the_browsers_clock_say
             await enter(page, ADMIN)
             (key,) = [key for key in here.app.rotator.keys if key.name == "fine"]
             until = time.time() + 3725
-            here.app.rotator.rest(key, "whole", Bench("out of order", until))
+            here.app.rotator.set_bench(key, BenchPlace.WHOLE, Bench("out of order", until))
             cell = row(page, "fine").locator("td").nth(3)
             await expect(cell).to_contain_text("1:0")
             for _ in range(3):
@@ -214,8 +214,12 @@ async def test_among_500_keys_one_is_found_and_those_that_rest_come_first() -> N
         page, rows = there.page, there.page.locator("#keys > tbody > tr")
         await expect(rows).to_have_count(500)
         await expect(rows.first).to_contain_text("n0")
-        here.app.rotator.rest(here.app.rotator.keys[250], "whole", Bench("out of order", time.time() + 999))
-        here.app.rotator.rest(here.app.rotator.keys[77], "retired", Bench("out of order", time.time() + 999))
+        here.app.rotator.set_bench(
+            here.app.rotator.keys[250], BenchPlace.WHOLE, Bench("out of order", time.time() + 999)
+        )
+        here.app.rotator.set_bench(
+            here.app.rotator.keys[77], BenchPlace.RETIRED, Bench("out of order", time.time() + 999)
+        )
         await page.get_by_role("columnheader", name="State").get_by_role("button").click()
         await expect(rows.nth(0)).to_contain_text("n77")
         await expect(rows.nth(1)).to_contain_text("n250")
@@ -232,7 +236,7 @@ async def test_among_500_keys_one_is_found_and_those_that_rest_come_first() -> N
 async def test_it_speaks_chinese_and_remembers_what_it_was_told_to_speak() -> None:
     async with pool({"bad": Health.suspended(), "fine": Health.healthy()}) as (here, _):
         dead = Bench("suspended or leaked", time.time() + 600)
-        here.app.rotator.rest(here.app.rotator.keys[0], "retired", dead)
+        here.app.rotator.set_bench(here.app.rotator.keys[0], BenchPlace.RETIRED, dead)
         async with entered(here.url, locale="zh-CN") as there:
             page = there.page
             assert await page.locator("html").get_attribute("lang") == "zh-CN"

@@ -9,9 +9,10 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from proxycore import judge, verdict
-from proxycore.bench import Bench
+from proxycore.bench import Bench, BenchPlace
 from proxycore.control import BY_HAND
 from proxycore.demo import Health
+from proxycore.events import Origin, RequestBlamed
 from proxycore.judgement import Judgement
 from proxycore.key import Key
 from proxycore.status import page_files
@@ -76,7 +77,9 @@ async def test_what_is_focused_or_pressed_in_the_details_stays_while_they_change
 
 async def test_focus_goes_to_the_filter_when_what_had_it_is_filtered_away() -> None:
     async with pool({"one": Health.healthy(), "two": Health.healthy()}) as (here, _):
-        here.app.rotator.rest(here.app.rotator.keys[0], "whole", Bench("by hand", time.time() + 600))
+        here.app.rotator.set_bench(
+            here.app.rotator.keys[0], BenchPlace.WHOLE, Bench("by hand", time.time() + 600)
+        )
         async with entered(here.url) as there:
             page = there.page
             await page.get_by_label("Show").select_option("resting")
@@ -92,7 +95,9 @@ async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over()
         a, b = here.app.rotator.keys
 
         def rest(key: Key, seconds: float, model: str) -> None:
-            here.app.rotator.rest(key, "model", Bench("quota spent", time.time() + seconds), model)
+            here.app.rotator.set_bench(
+                key, BenchPlace.MODEL, Bench("quota spent", time.time() + seconds), model
+            )
 
         rest(a, 600, "model-2")
         rest(b, 300, "model-1")
@@ -117,7 +122,9 @@ async def test_a_phone_shows_below_and_in_the_details_what_it_has_no_columns_for
             await expect(below).to_have_text(f"APP · {MODEL}")
             await expect(page.locator("#clients .below")).to_be_visible()
             await expect(page.locator("#clients .below")).to_contain_text("Last seen")
-            here.app.rotator.rest(here.app.rotator.keys[0], "whole", Bench("by hand", time.time() + 600))
+            here.app.rotator.set_bench(
+                here.app.rotator.keys[0], BenchPlace.WHOLE, Bench("by hand", time.time() + 600)
+            )
             await row(page, "fine").get_by_role("button").click()
             ends = page.locator(".facts div").filter(has_text="Ends in")
             await expect(ends).to_contain_text("9:5")
@@ -224,8 +231,7 @@ async def test_decisions_are_told_as_they_are_made_in_both_languages_whatever_cl
         for count, others in ((3, " while 12 others served"), (4, "")):
             why = f"not benched: the same request was refused by {count} projects{others}"
             judgement = Judgement(CLOCK(), model, "permission denied", why, "an-id")
-            for reporter in here.app.rotator.on_judgement:
-                reporter(judgement)
+            here.app.rotator.events.publish(RequestBlamed(Origin.HERE, judgement))
         rows = place.locator("tbody tr")
         await expect(rows).to_have_count(2)
         await expect(rows.nth(1)).to_contain_text("refused by 3 projects while 12 others served (permission")
@@ -243,7 +249,7 @@ async def test_pages_that_a_key_is_not_for_are_seen_and_released() -> None:
     async with pool({"one": Health.healthy()}) as (here, _), entered(here.url) as there:
         page, key = there.page, here.app.rotator.keys[0]
         bench = Bench("API_KEY_HTTP_REFERRER_BLOCKED", CLOCK() + 600)
-        here.app.rotator.rest(key, "origin", bench, origin)
+        here.app.rotator.set_bench(key, BenchPlace.ORIGIN, bench, origin)
         await expect(row(page, "one")).to_contain_text(f"rests for {origin}")
         await row(page, "one").get_by_role("button").click()
         await page.get_by_role("button", name=f"Release for {origin}").click()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxycore.bench import Bench
+from proxycore.bench import Bench, BenchPlace
 from proxycore.demo import Health, MockServer
 from proxycore.key import Key
 from tests.conftest import Proxy, TurnedClock, proxy
@@ -85,7 +85,7 @@ async def test_a_retired_key_that_a_model_serves_again_begins_anew() -> None:
         assert len(await trials(mock, here)) == 1
         assert not key.retired
         clock.turn(1)
-        while key.deaths or standin.calls[-1].key != "AQ.fine":  # which serves, so one death is no outage
+        while key.deaths or mock.calls[-1].key != "AQ.fine":  # which serves, so one death is no outage
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
         mock.keys["AQ.dead-key"] = Health.suspended()
         while not key.deaths:
@@ -112,7 +112,7 @@ async def test_a_key_that_others_retired_is_tried_when_its_time_has_come() -> No
     mock = MockServer({"AQ.key": Health.healthy()}, clock=clock)
     async with proxy(mock.listen(), {"GOOGLE_API_KEY_1": "AQ.key"}, clock) as here:
         (key,) = here.app.rotator.keys
-        here.app.rotator.rest(key, "retired", Bench("suspended or leaked", clock() + 5, 4))
+        here.app.rotator.set_bench(key, BenchPlace.RETIRED, Bench("suspended or leaked", clock() + 5, 4))
         assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 401
         clock.turn(5)
         assert len(await trials(mock, here)) == 1

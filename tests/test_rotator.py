@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.bench import Bench, Doubling
+from proxycore.bench import Bench, BenchPlace, Doubling
 from proxycore.key import Key, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import (
@@ -425,8 +425,8 @@ def test_a_key_that_is_called_dead_again_and_again_rests_longer_every_time(clock
         assert fresh.benched_until - clock() == rest
         assert (dead.retired is fresh) is (strikes >= 3)
         if dead.retired:  # as the trial does when it begins
-            here.rest(dead, "retired", replace(fresh, benched_until=clock()))
-            here.release(dead, "retired")
+            here.set_bench(dead, BenchPlace.RETIRED, replace(fresh, benched_until=clock()))
+            here.clear_bench(dead, BenchPlace.RETIRED)
         clock.turn(rest)
 
 
@@ -446,7 +446,7 @@ def test_a_death_that_was_undone_is_no_strike_when_it_is_said_again_at_once(cloc
     here = rotator(clock, 2)
     dead = here.keys[0]
     here.answer(dead, FLASH, DEAD)
-    here.release(dead, "whole")
+    here.clear_bench(dead, BenchPlace.WHOLE)
     clock.turn(1)
     fresh = here.answer(dead, FLASH, DEAD)
     assert fresh is not None

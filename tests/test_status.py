@@ -11,6 +11,7 @@ from tornado.httputil import HTTPHeaders
 from proxycore.auth import Admin
 from proxycore.census import Figures
 from proxycore.demo import Health, MockServer
+from proxycore.events import Origin, RequestBlamed
 from proxycore.judgement import Judgement
 from proxycore.meter import Meter
 from proxycore.snapshot import snapshot
@@ -232,7 +233,8 @@ async def test_judgements_of_all_workers_are_told_in_their_order() -> None:
         mine, theirs, began = here.app.meter, Meter(CLOCK), CLOCK()
         theirs.gauges = mine.gauges
         for n in range(30):
-            (mine, theirs)[n % 2].judged(Judgement(began + n, MODEL, "permission denied", "why", str(n)))
+            judgement = Judgement(began + n, MODEL, "permission denied", "why", str(n))
+            (mine, theirs)[n % 2].judged(RequestBlamed(Origin.HERE, judgement))
         processes = json.loads(json.dumps([theirs.now(), mine.now()]))
         shown = snapshot(here.app.rotator, Figures(mine.tally, processes), CLOCK, str)["judgements"]
         assert [one["id"] for one in shown] == [str(n) for n in range(10, 30)]
