@@ -20,7 +20,7 @@ from proxycore.key import Key
 from proxycore.listener import Listener
 from proxycore.notice import Notice, fingerprint
 from proxycore.verdict import until_google_midnight
-from tests.conftest import CLOCK, TurnedClock, loops_clock, settings, until
+from tests.conftest import CLOCK, TurnedClock, loops_clock, rests, settings, until
 from tests.wire import Got, RawUpstream, Seen, answer, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -329,8 +329,15 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
 async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
     board = Board(CLOCK)
     async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
-        for key in (fingerprint("AQ.key"), "", "unknown"):
-            board.post([Notice(kind, key, "some model", value, 1.0, 1e12)])
+        keys = (fingerprint("AQ.key"), "", "unknown")
+        nonsense = [Notice(kind, key, "some model", value, 1.0, 1e12) for key in keys]
+        sense = Notice("outage", "", "other model", "overloaded", 1.0, 1e12, (1.0,))
+        board.post([*nonsense, sense])
+        rotator = one.app.rotator
+        assert list(rotator.outages.current) == ["other model"]  # what follows nonsense counts
+        assert not rotator.searches
+        assert not rests(one.key("AQ.key"))
+        assert not one.app.lines.waiting
         assert (await one.ask()).status == 200
 
 

@@ -50,7 +50,8 @@ def test_what_a_model_says_about_tokens_is_not_counted() -> None:
     assert usage_in(said.encode()) == Usage()
 
 
-def test_an_end_that_begins_in_the_midst_of_a_number_is_no_fault() -> None:
-    whole = json.dumps({"usageMetadata": GOOGLES}).encode()
+def test_an_end_that_begins_anywhere_counts_whole_usage_alone() -> None:
+    whole = event(promptTokenCount=4, candidatesTokenCount=1) + event(**GOOGLES)
+    last = whole.rindex(b'"usage')
     for start in range(len(whole)):
-        usage_in(whole[start:])
+        assert usage_in(whole[start:]) == (Usage(7, 50) if start <= last else Usage()), whole[start:]
