@@ -40,16 +40,16 @@ _BODY = b'{"contents": [{"role": "user", "parts": [{"text": "%s"}]}]}' % (b"Writ
 # The rooms of modules while the layout is flat.
 _ROOMS = {
     "http": "access_record address auth base_handler coding context cors credential_limiter credentials"
-    " fields handler handshake idle_timer record redaction secret_index silence site"
+    " fields handler handler_state handshake idle_timer record redaction secret_index silence site"
     " websocket_handshake",
     "gemini": "affinity auth_token error errors first_event judge lane lesson list_pages methods opening"
-    " pages paths request_scope response_opening response_scanner resumable sentences token_usage"
+    " pages paths refusal request_scope response_opening response_scanner resumable sentences token_usage"
     " upload_protocol usage verdict",
     "rotation": "allowance attribution bench benches calls choice events judgement key limiter line outage"
     " owners quota ready_index retry_budget roster rotator search selection wait_queue",
     "transport": "address_file attempt body_budget buffered_response connection departure disconnect"
-    " downstream feed head head_limit held_body kept listener messages replay request_body response_head"
-    " response_writer server session turns upstream websocket",
+    " downstream feed fetch head head_limit held_body kept listener messages replay request_body"
+    " response_head response_writer server session turns upstream websocket",
     "stats": "chronicle counters family figures history key_log meter metrics model_labels prometheus tally",
     "relay": "body_handler closing exchange failover lists live live_client live_close outcome passage pool"
     " probe relay request_case retrial retry_policy upload",
@@ -174,6 +174,8 @@ async def measure() -> list[list[str]]:
 
 def main() -> None:
     """Measure, print, and exit."""
+    for module in sys.modules:
+        room_of(module)  # fails here, rather than inside of a request, for one without a room
     parser = argparse.ArgumentParser(prog="python -m tests.bench.crossings", description=__doc__)
     parser.add_argument("-v", "--verbose", action="store_true", help="print each crossing, in order")
     is_verbose = parser.parse_args().verbose
