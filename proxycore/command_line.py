@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from proxycore import __version__
+
 _ROOT = Path(__file__).parents[1]
 _REQUIREMENTS = _ROOT / "requirements.txt"
 
@@ -17,12 +19,14 @@ _REQUIREMENTS = _ROOT / "requirements.txt"
 def parse_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags in `arguments`, or in `sys.argv`. A flag that has a variable is named like it.
 
-    Values are checked with the variables. Raises SystemExit for `--help` (0) and unknown flags (2).
+    Values are checked with the variables. Raises SystemExit for `--help` and `--version` (0), and for unknown
+    flags (2).
     """
     parser = argparse.ArgumentParser(
         description="A reverse proxy that spreads requests to the Google Gemini API over many keys.",
         epilog="Settings come from the environment and .env; .env.example explains them all. A flag wins.",
     )
+    parser.add_argument("--version", action="version", version=f"gemini-key-proxy {__version__}")
     parser.add_argument("--host", metavar="ADDRESS", help="the address to listen on (HOST; 0.0.0.0)")
     parser.add_argument("--port", metavar="N", help="the port to listen on (PORT; 8000)")
     parser.add_argument(

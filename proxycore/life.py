@@ -10,7 +10,7 @@ try:
 except ImportError:  # there is none on Windows
     resource = None  # type: ignore[assignment]
 
-from proxycore import log
+from proxycore import __version__, log
 from proxycore.app import make_app
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin
@@ -255,6 +255,7 @@ def say_ready(settings: Settings, port: int) -> None:
         f" (listening on {settings.host})" if host == "localhost" != settings.host else "",
         _who_serves_whom(settings),
         f", {settings.workers} workers" if settings.workers > 1 else "",
+        extra={"fields": {"version": __version__}},
     )
 
 

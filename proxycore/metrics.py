@@ -7,10 +7,16 @@ bounded: a key that is not there any more is `removed`, models go by their famil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from proxycore import __version__
 from proxycore.census import Figures
 from proxycore.clock import Clock
 from proxycore.family import NONE
@@ -117,6 +123,7 @@ class Metrics(Collector):
             "When it was started, since the epoch.",
             value=self._clock.to_wall(started),
         )
+        yield InfoMetricFamily(f"{_PREFIX}build", "The version that runs.", value={"version": __version__})
 
     def _health(self) -> Metric:
         counts = dict.fromkeys(("ready", "benched", "retired"), 0)

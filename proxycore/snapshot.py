@@ -9,6 +9,7 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
+from proxycore import __version__
 from proxycore.allowance import Allowance
 from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.census import Figures
@@ -45,6 +46,7 @@ def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
         "streams": _streams(processes, clock, redact),
         "history": last_hour(tally, clock),
+        "version": __version__,
     }
 
 

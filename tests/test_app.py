@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxycore import __version__
 from tests.conftest import KEYS, PATIENCE
 from tests.process import ROOT, TLS, certify, program
 from tests.wire import RawUpstream, always, answer, ask, connect, endless, slow
@@ -26,6 +27,7 @@ def test_the_ready_line_tells_address_keys_and_whether_a_client_key_is_required(
     with program(folder=tmp_path, environment={**KEYS, "OUTPUT_API_KEY": "the-client-secret"}) as started:
         line = started.wait_for(re.compile(".*ready.*"))[0]
         assert f"http://127.0.0.1:{started.port}, 2 Gemini API keys, client key required" in line
+        assert line.endswith(f" version={__version__}")
         assert "WARNING" not in started.log
 
 
@@ -43,7 +45,7 @@ def test_settings_come_from_dotenv_and_flags_win(tmp_path: Path) -> None:
     ) as started:
         line = json.loads(started.wait_for(re.compile('.*"ready.*'))[0])
     assert line["message"].endswith("1 Gemini API key, no client key required")
-    assert line["level"] == "info"
+    assert (line["level"], line["version"]) == ("info", __version__)
 
 
 def test_all_mistakes_are_told_at_once_without_a_traceback(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from proxycore import __version__
 from proxycore.settings import LOG_FORMATS, LOG_LEVELS
 from tests.process import ROOT
 
@@ -33,6 +34,11 @@ def test_help_lists_the_flags_and_needs_no_library(bare: Path) -> None:
     flags = ("--host", "--port", "--demo", "--check", "--json", "--log-level", "--log-format")
     for word in (*flags, *LOG_LEVELS, *LOG_FORMATS):
         assert word in told.stdout
+
+
+def test_the_version_needs_no_library_either(bare: Path) -> None:
+    told = run(bare, SERVER, "--version")
+    assert (told.returncode, told.stdout, told.stderr) == (0, f"gemini-key-proxy {__version__}\n", "")
 
 
 def test_help_imports_nothing_that_takes_time() -> None:

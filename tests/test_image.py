@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxycore import __version__
 from tests import containers
 from tests.containers import Container, Engine
 from tests.process import ROOT
@@ -76,9 +77,10 @@ def test_the_dockerfile_is_clean() -> None:
 def test_its_labels_are_the_projects(engine: Engine) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     labels = engine.inspect("image", IMAGE, ".Config.Labels")
-    names = {"title": "name", "description": "description", "licenses": "license", "version": "version"}
+    names = {"title": "name", "description": "description", "licenses": "license"}
     for label, name in names.items():
         assert labels[f"org.opencontainers.image.{label}"] == project[name]
+    assert labels["org.opencontainers.image.version"] == __version__
 
 
 @needs_engine

@@ -8,6 +8,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxycore import __version__
 from proxycore.demo import Health, MockServer
 from tests.conftest import KEYS, Proxy, TurnedClock, proxy, settings, until
 from tests.test_live import SETUP, echo, session
@@ -62,6 +63,7 @@ async def test_requests_attempts_failovers_and_benches_add_up() -> None:
     assert found["request_duration_seconds_count"] == {(MODEL,): 50}
     assert found["received_bytes_total"] == {(): 50 * len(BODY)}
     assert found["workers"] == {(): 1}
+    assert found["build_info"] == {(__version__,): 1}
 
 
 @pytest.mark.parametrize(

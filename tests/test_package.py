@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxycore import __version__
 from tests.conftest import PATIENCE
 from tests.process import ROOT, Program
 
@@ -80,3 +81,9 @@ def test_the_installed_command_serves_the_page_from_another_folder(command: Path
 def test_the_installed_command_tells_its_own_name(command: Path) -> None:
     told = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout.startswith("usage: gemini-key-proxy ")
+
+
+def test_the_installed_command_tells_the_version_of_its_package(command: Path, wheel: Path) -> None:
+    told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == f"gemini-key-proxy {__version__}\n"
+    assert wheel.name.startswith(f"gemini_key_proxy-{__version__}-")

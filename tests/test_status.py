@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tornado.httputil import HTTPHeaders
 
+from proxycore import __version__
 from proxycore.auth import Admin
 from proxycore.census import Figures
 from proxycore.demo import Health, MockServer
@@ -118,6 +119,7 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
         "dead": "retired",
         "off": "benched",
     }
+    assert content["version"] == __version__
     assert shown["off"]["bench"]["reason"] == "SERVICE_DISABLED"
     assert shown["off"]["bench"]["until"] > content["time"] + 240
     assert shown["two"]["project"] == "70001"
