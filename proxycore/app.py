@@ -74,7 +74,7 @@ class ProxyApplication(Application):
         self._secrets: dict[str, str] = {}
         self._limiter = CredentialLimiter(clock, asyncio.get_running_loop().call_later)
         self.rotator = Rotator(
-            keys_of(_told(settings), accounts=settings.accounts),
+            keys_of(settings.keys),
             _doublings(settings),
             clock=clock,
             source=source,
@@ -127,7 +127,7 @@ class ProxyApplication(Application):
 
     def take(self, settings: Settings) -> None:
         """Goes on with these settings. What is under way ends under those that it began with."""
-        keys = keys_of(_told(settings), self.rotator.keys, settings.accounts)
+        keys = keys_of(settings.keys, self.rotator.keys)
         self.rotator.change(keys, _doublings(settings))
         self.rotator.patience = settings.max_wait
         self.owners.keep(self.rotator.keys)
@@ -251,10 +251,6 @@ class ProxyApplication(Application):
         figures = await self.census.figures()
         self.look_at_wall_clock()
         return Metrics(self.rotator, figures, self._clock, self._redact)
-
-
-def _told(settings: Settings) -> list[tuple[str, str, str]]:
-    return [(name, secret, settings.projects.get(name, "")) for name, secret in settings.google_keys.items()]
 
 
 def _doublings(settings: Settings) -> dict[Backoff, Doubling]:

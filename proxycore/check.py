@@ -26,6 +26,7 @@ from proxycore.error import GoogleError, read_error
 from proxycore.fetch import fetch_whole
 from proxycore.judge import judge
 from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.key import KeySpec
 from proxycore.messages import Outgoing, UpstreamError
 from proxycore.redaction import Redactor
 from proxycore.settings import Settings
@@ -149,7 +150,7 @@ class Check:
 
     async def run(self, found: Callable[[Finding], None]) -> list[Finding]:
         """Tries all keys; `found` is told of each when it is done."""
-        tasks = [asyncio.create_task(self._one(name, found)) for name in self._settings.google_keys]
+        tasks = [asyncio.create_task(self._one(key, found)) for key in self._settings.keys]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -158,14 +159,14 @@ class Check:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._upstream.close()
 
-    async def _one(self, name: str, found: Callable[[Finding], None]) -> Finding:
+    async def _one(self, key: KeySpec, found: Callable[[Finding], None]) -> Finding:
         async with self._turn:
             began = monotonic()
-            finding = await self._try(name)
+            finding = await self._try(key)
             finding = replace(
                 finding,
                 reason=self._plain(finding.reason),
-                project=self._settings.projects.get(name) or self._plain(finding.project),
+                project=key.project or self._plain(finding.project),
                 models=tuple(map(self._plain, finding.models)),
                 seconds=monotonic() - began,
             )
@@ -177,8 +178,8 @@ class Check:
         clean = self._redactor.text(text)
         return "".join(char if char.isprintable() else " " for char in clean)
 
-    async def _try(self, name: str) -> Finding:
-        secret = self._settings.google_keys[name]
+    async def _try(self, key: KeySpec) -> Finding:
+        name, secret = key.name, key.secret
         try:
             models = await self._models(secret)
             finding = await self._count(name, secret, _generating(models) or [_USUAL_MODEL])

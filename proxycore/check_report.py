@@ -28,7 +28,7 @@ _NAMED = 8  # keys that an advice is for
 async def check(settings: Settings, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     """Tries all keys and tells what was found; returns 0 if at least one works, else 1."""
     err.writelines(f"{warning}\n" for warning in settings.warnings)
-    if not settings.google_keys:
+    if not settings.keys:
         err.write("No Gemini API key is set: set GOOGLE_API_KEY_1.\n")
         return 1
     findings = await _with_progress(settings, err)
@@ -47,7 +47,7 @@ async def _with_progress(settings: Settings, err: TextIO) -> list[Finding]:
     """The findings. A terminal shows how many there are, anything else gets a line for each."""
     if not err.isatty():
         return await Check(settings).run(lambda finding: _write(err, f"{_line(finding)}\n"))
-    total, done, shown = len(settings.google_keys), 0, ""
+    total, done, shown = len(settings.keys), 0, ""
 
     def show(text: str) -> None:
         nonlocal shown

@@ -1,8 +1,9 @@
 """The keys that settings hold: Gemini's, the clients' and the admin's, and what is odd about them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from proxycore.key import KeySpec
 from proxycore.keyring import Keyring
 from proxycore.quoting import has_lone_quote
 from proxycore.variables import VariablesReader, is_placeholder, is_sendable
@@ -63,10 +64,10 @@ def read_admin_key(reader: VariablesReader) -> str | None:
 
 
 def compare(
-    reader: VariablesReader, google: Mapping[str, str], clients: Mapping[str, str], admin: str | None
+    reader: VariablesReader, google: Iterable[KeySpec], clients: Mapping[str, str], admin: str | None
 ) -> None:
     """Warns of secrets that can be guessed, and of those that serve two purposes."""
-    owners = {secret: f"Gemini API key {name}" for name, secret in google.items()}
+    owners = {key.secret: f"Gemini API key {key.name}" for key in google}
     for name, secret in clients.items():
         variable = reader.told_as("OUTPUT_API_KEY" if name == "default" else f"OUTPUT_API_KEY_{name}")
         if secret in owners:

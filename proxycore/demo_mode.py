@@ -3,13 +3,13 @@
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 from proxycore import log
 from proxycore.demo import Call, MockServer, demo_keys
+from proxycore.key import KeySpec
 from proxycore.listener import reachable_host
-from proxycore.redaction import Redactor
 from proxycore.settings import Settings
 
 _LOOPBACK = {"127.0.0.1", "[::1]"}
@@ -26,27 +26,25 @@ _ONE_TIME_KEY = "\nWhere the page asks for an admin key, that of this run is {ke
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A mock that runs: its address, and its keys by their names.
+    """A mock server that runs: its address, and the keys that it knows.
 
     `admin_key` is made for this run. It is needed where the page is reached from another host, or from
     outside of a container, and no key is set.
     """
 
     url: str
-    keys: Mapping[str, str]
+    keys: tuple[KeySpec, ...]
     admin_key: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
     def settings(self, settings: Settings) -> Settings:
-        """The settings, with the mock's keys and address; the log goes by them."""
-        settings = replace(
+        """The settings, with the mock's keys and address."""
+        return replace(
             settings,
-            google_keys=self.keys,
+            keys=self.keys,
             upstream_url=self.url,
             is_demo=True,
             one_time_admin_key=None if settings.admin_key else self.admin_key,
         )
-        log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
-        return settings
 
     def invite(self, settings: Settings, port: int) -> None:
         """Write into the log what to type, and which page to open."""
@@ -68,9 +66,9 @@ class Demo:
 async def demo_upstream() -> AsyncIterator[Demo]:
     """A mock of the Gemini API, for as long as the context lasts."""
     keys = demo_keys()
-    calls = deque[Call](maxlen=1)  # nobody looks at them here
+    calls = deque[Call](maxlen=1)  # they are for tests
     mock = MockServer(dict(keys.values()), pace=_PACE, calls=calls)
     try:
-        yield Demo(mock.listen(), {name: secret for name, (secret, _) in keys.items()})
+        yield Demo(mock.listen(), tuple(KeySpec(name, secret) for name, (secret, _) in keys.items()))
     finally:
         await mock.stop()

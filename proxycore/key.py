@@ -7,7 +7,7 @@ Times are the clock's moments, in seconds.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -17,6 +17,16 @@ from proxycore.lane import counted_as
 
 _MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
 _GLANCES = 8  # models that are looked at to find one that can be forgotten without loss
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """A key as it is configured. `project` and `account` are empty where the operator names none."""
+
+    name: str
+    secret: str = field(repr=False)
+    project: str = ""
+    account: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -160,22 +170,14 @@ def benches_of(key: Key) -> Iterator[tuple[BenchPlace, str, Bench]]:
             yield BenchPlace.MODEL, lane, allowance.bench
 
 
-def keys_of(
-    told: Iterable[tuple[str, str, str]],
-    former: Iterable[Key] = (),
-    accounts: Mapping[str, str] | None = None,
-) -> list[Key]:
-    """Keys from names, secrets, and what the operator says of their projects (empty: nothing).
-
-    `accounts` are the names of billing accounts, by the keys' names.
+def keys_of(specs: Iterable[KeySpec], former: Iterable[Key] = ()) -> list[Key]:
+    """The keys that are configured.
 
     A key that was there before, by its secret, stays the same, with all that is known of it. Those that are
-    not told any more leave their projects.
+    not configured any more leave their projects.
     """
     before = {key.secret: key for key in former}
-    keys = [_again(before.pop(secret, None), name, secret, project) for name, secret, project in told]
-    for key in keys:
-        key.account = (accounts or {}).get(key.name, "")
+    keys = [_again(before.pop(spec.secret, None), spec) for spec in specs]
     for gone in before.values():
         gone.leave()
     projects = {key.project.name: key.project for key in keys if key.project.name}
@@ -185,11 +187,11 @@ def keys_of(
     return keys
 
 
-def _again(key: Key | None, name: str, secret: str, told: str) -> Key:
+def _again(key: Key | None, spec: KeySpec) -> Key:
     if key is None:
-        return Key(name, secret, told=told)
-    key.name = name
-    if key.told != told:
+        return Key(spec.name, spec.secret, told=spec.project, account=spec.account)
+    key.name, key.account = spec.name, spec.account
+    if key.told != spec.project:
         key.leave()
-        key.told = told
+        key.told = spec.project
     return key

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from proxycore.key import KeySpec
 from proxycore.quoting import fields_of_line, has_comment, has_lone_quote, listed
 from proxycore.variables import is_placeholder, is_sendable
 
@@ -18,13 +19,16 @@ _NO_NAME = "the second word is no name for a key, ignored; a line is: key [name]
 
 @dataclass(slots=True)
 class Keyring:
-    """Keys by their names, with their projects and billing accounts; what is odd is left out and told."""
+    """Collects the keys; those that can't be used are left out, with a warning."""
 
-    keys: dict[str, str] = field(default_factory=dict)
-    projects: dict[str, str] = field(default_factory=dict)
-    accounts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    _keys: dict[str, KeySpec] = field(default_factory=dict)  # by name
     _names: dict[str, str] = field(default_factory=dict)  # secret -> name
+
+    @property
+    def specs(self) -> tuple[KeySpec, ...]:
+        """The keys, in the order in which they were added."""
+        return tuple(self._keys.values())
 
     def add_variable(self, variable: str, suffix: str, value: str) -> None:
         """The keys of one variable. `suffix` is `name`, `name__project` or `name__project__account`."""
@@ -37,8 +41,8 @@ class Keyring:
             self.warnings.append(f"{variable}: empty, ignored")
         for number, secret in enumerate(secrets, 1):
             is_one_of_many = len(secrets) > 1
-            fault = self._add(f"{name}.{number}" if is_one_of_many else name, secret, project, account)
-            if fault:
+            spec = KeySpec(f"{name}.{number}" if is_one_of_many else name, secret, project, account)
+            if fault := self._add(spec):
                 which = f"number {number} of {len(secrets)}: " if is_one_of_many else ""
                 self.warnings.append(f"{variable}: {which}{fault}")
 
@@ -58,14 +62,15 @@ class Keyring:
             if _KEY_LIKE.match(name) or len(name) > _LONGEST_NAME:
                 yield number, _NO_NAME
                 continue
-            if fault := self._add(name or self._fingerprint(secret), secret, project, ""):
+            if fault := self._add(KeySpec(name or self._fingerprint(secret), secret, project)):
                 yield number, fault
             if any(rest):
                 yield number, "has more words than key, name and project; put # before a note"
 
-    def _add(self, name: str, secret: str, project: str, account: str) -> str:
+    def _add(self, spec: KeySpec) -> str:
         """Adds a key, or returns what is wrong with it."""
-        if not f"{name}{project}{account}".isprintable():
+        name, secret = spec.name, spec.secret
+        if not f"{name}{spec.project}{spec.account}".isprintable():
             return "the key's name has characters that can't be shown, ignored"
         if is_placeholder(secret):
             return "still a placeholder, ignored; put a Gemini API key there"
@@ -73,17 +78,15 @@ class Keyring:
             return "has characters that no API key has, ignored"
         if secret in self._names:
             return f"the same key as key {self._names[secret]}, counted once"
-        if name in self.keys:
+        if name in self._keys:
             return f"there is a key {name} already, ignored"
-        self.keys[name], self._names[secret] = secret, name
-        self.projects |= {name: project} if project else {}
-        self.accounts |= {name: account} if account else {}
+        self._keys[name], self._names[secret] = spec, name
         return ""
 
     def _fingerprint(self, secret: str) -> str:
         """A name that stays the same when lines are moved."""
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-        return next((digest[:n] for n in (8, 12, 16) if digest[:n] not in self.keys), digest)
+        return next((digest[:n] for n in (8, 12, 16) if digest[:n] not in self._keys), digest)
 
 
 def _parts(suffix: str) -> tuple[str, str, str]:

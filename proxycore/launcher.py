@@ -78,6 +78,7 @@ async def _try_keys(settings: Settings, *, wants_demo: bool, as_json: bool) -> i
     async with contextlib.AsyncExitStack() as stack:
         if wants_demo:
             settings = (await stack.enter_async_context(demo_upstream())).settings(settings)
+            life.configure_log(settings)
         if isinstance(sys.stdout, TextIOWrapper):  # a terminal may lack characters that keys are named with
             sys.stdout.reconfigure(errors="backslashreplace")
         return await check(settings, as_json=as_json, out=sys.stdout, err=sys.stderr)

@@ -128,6 +128,7 @@ async def run(
     with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
     settings = adapt(source.settings)
+    configure_log(settings)
     listener, clock = listen(settings), Clock()
     life, sharing = Life(settings, listener, clock), _Sharing(clock)
     await sharing.take(life)
@@ -273,7 +274,7 @@ def say_reloaded(former: Settings, settings: Settings) -> None:
 def _say_what_is_odd(settings: Settings) -> None:
     for warning in settings.warnings:
         logger.warning("%s", warning)
-    if not settings.google_keys:
+    if not settings.keys:
         misnamed = [name for name, meant in settings.misnamed.items() if meant.startswith("GOOGLE_API_KEY")]
         found = f" {', '.join(misnamed)} is no name for one." if misnamed else ""
         logger.error(
@@ -284,7 +285,7 @@ def _say_what_is_odd(settings: Settings) -> None:
 
 
 def _who_serves_whom(settings: Settings) -> str:
-    count = len(settings.google_keys)
+    count = len(settings.keys)
     keys = "key" if count == 1 else "keys"
     clients = "client key required" if settings.client_keys else "no client key required"
     return f"{count} Gemini API {keys}, {clients}"

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from proxycore.bench import Doubling
 from proxycore.credential_settings import compare, read_admin_key, read_client_keys, read_google_keys
 from proxycore.env_file import EnvText, parse_env
+from proxycore.key import KeySpec
 from proxycore.memory import usable_memory
 from proxycore.quoting import without_comment
 from proxycore.regular_file import FileError, NoFileError, TextFiles
@@ -37,11 +38,7 @@ class SettingsError(Exception):
 class Settings:
     """Everything that can be set. Times are seconds; `README.md` has the table."""
 
-    google_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
-    projects: Mapping[str, str] = field(
-        default_factory=dict
-    )  # name of a key -> its project, where it is told
-    accounts: Mapping[str, str] = field(default_factory=dict)  # name of a key -> its billing account
+    keys: tuple[KeySpec, ...] = ()  # for the Gemini API
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
     admin_key: str | None = field(default=None, repr=False)
     one_time_admin_key: str | None = field(default=None, repr=False)  # of a demo without an admin key
@@ -75,9 +72,14 @@ class Settings:
     former_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret -> what to show
 
     @property
+    def google_keys(self) -> dict[str, str]:
+        """The secrets of the Gemini API keys by their names."""
+        return {key.name: key.secret for key in self.keys}
+
+    @property
     def key_names(self) -> dict[str, str]:
         """What may be shown instead of each Gemini API key."""
-        return {secret: f"key {name}" for name, secret in self.google_keys.items()}
+        return {key.secret: f"key {key.name}" for key in self.keys}
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -147,11 +149,9 @@ def parse(
     keyring = read_google_keys(reader)
     client_keys = read_client_keys(reader)
     admin_key = read_admin_key(reader)
-    compare(reader, keyring.keys, client_keys, admin_key)
+    compare(reader, keyring.specs, client_keys, admin_key)
     settings = Settings(
-        google_keys=keyring.keys,
-        projects=keyring.projects,
-        accounts=keyring.accounts,
+        keys=keyring.specs,
         client_keys=client_keys,
         admin_key=admin_key or client_keys.get("default"),
         host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,

@@ -114,7 +114,7 @@ class SettingsSource:
             "ADMIN_API_KEY: is gone, and every local program could read the status": (
                 had_admin_key and not settings.admin_key
             ),
-            "GOOGLE_API_KEY_*: all are gone": former.google_keys and not settings.google_keys,
+            "GOOGLE_API_KEY_*: all are gone": former.keys and not settings.keys,
         }
         # The first one explains the others.
         if loss := next((loss for loss, is_real in losses.items() if is_real), None):

@@ -16,7 +16,7 @@ from itertools import pairwise
 from proxycore.bench import Doubling
 from proxycore.clock import Clock
 from proxycore.herald import Herald
-from proxycore.key import Key, keys_of
+from proxycore.key import Key, KeySpec, keys_of
 from proxycore.line import Lines
 from proxycore.notice import Notice
 from proxycore.owners import Owners
@@ -132,7 +132,7 @@ class Simulation:
     def _pool(self, number: int) -> tuple[Rotator, Lines]:
         names = [str(n) for n in range(len(self.quotas))]
         keys = keys_of(
-            (f"{name}-{n}", f"secret-{name}-{n}", f"p{name}" if self.keys_each > 1 else "")
+            KeySpec(f"{name}-{n}", f"secret-{name}-{n}", f"p{name}" if self.keys_each > 1 else "")
             for name in names
             for n in range(self.keys_each)
         )

@@ -10,7 +10,7 @@ from proxycore.attribution import About, Case
 from proxycore.bench import Doubling
 from proxycore.events import RequestBlamed
 from proxycore.judgement import Judgement
-from proxycore.key import keys_of
+from proxycore.key import KeySpec, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import HEALTHY, Backoff, Rest, Then, Verdict
 from tests.conftest import TurnedClock
@@ -27,7 +27,7 @@ class Pool:
     def __init__(self, count: int) -> None:
         self.clock = TurnedClock()
         self.rotator = Rotator(
-            keys_of((str(n), f"secret-{n}", "") for n in range(count)),
+            keys_of(KeySpec(str(n), f"secret-{n}") for n in range(count)),
             {Backoff.QUOTA: Doubling(10.0, 600.0), Backoff.FORBIDDEN: Doubling(300.0, 86_400.0)},
             clock=self.clock,
             source=random.Random(5),  # noqa: S311 - seeded, so that the test is the same every time

@@ -7,7 +7,7 @@ import pytest
 
 from proxycore.attribution import Case
 from proxycore.bench import BenchPlace, Doubling
-from proxycore.key import keys_of
+from proxycore.key import KeySpec, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import HEALTHY, TROUBLE, Backoff, Rest, Then, Verdict
 from tests.conftest import TurnedClock
@@ -24,7 +24,7 @@ class Pool:
     def __init__(self, count: int) -> None:
         self.clock = TurnedClock()
         self.rotator = Rotator(
-            keys_of((str(n), f"secret-{n}", "") for n in range(count)),
+            keys_of(KeySpec(str(n), f"secret-{n}") for n in range(count)),
             {Backoff.QUOTA: Doubling(10.0, 600.0), Backoff.FORBIDDEN: Doubling(300.0, 86_400.0)},
             clock=self.clock,
             source=random.Random(5),  # noqa: S311 - seeded, so that the test is the same every time

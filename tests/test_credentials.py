@@ -82,8 +82,7 @@ def test_a_quotation_mark_without_a_partner_is_told(value: str) -> None:
 def test_several_keys_in_one_variable_are_several_keys(value: str) -> None:
     here = parse({"GOOGLE_API_KEY_2__shop__acme": value, "GOOGLE_API_KEY_3": "AIza-d"})
     assert here.google_keys == {"2.1": "AIza-a", "2.2": "AIza-b", "2.3": "AIza-c", "3": "AIza-d"}
-    assert here.projects == dict.fromkeys(["2.1", "2.2", "2.3"], "shop")
-    assert here.accounts == dict.fromkeys(["2.1", "2.2", "2.3"], "acme")
+    assert [(key.project, key.account) for key in here.keys] == [("shop", "acme")] * 3 + [("", "")]
     assert list(here.warnings) == []
 
 
@@ -126,7 +125,8 @@ def test_a_suffix_may_name_project_and_account(
 ) -> None:
     here = parse({f"GOOGLE_API_KEY_{suffix}": "AIza-a"})
     assert here.google_keys == {name: "AIza-a"}
-    assert (here.projects.get(name), here.accounts.get(name)) == (project, account)
+    (key,) = here.keys
+    assert (key.project or None, key.account or None) == (project, account)
 
 
 def test_a_name_that_cannot_be_shown_names_no_key() -> None:

@@ -20,7 +20,7 @@ def test_a_file_of_keys_has_one_a_line_with_name_project_and_note(tmp_path: Path
     named, unnamed = dict(list(here.google_keys.items())[:3]), list(here.google_keys.items())[3:]
     assert named == {"1": "AIza-e", "first": "AIza-a", "second": "AIza-b"}
     assert [secret for _, secret in unnamed] == ["AIza-c", "AIza-d#1"]
-    assert here.projects == {"first": "shop"}
+    assert {key.name: key.project for key in here.keys if key.project} == {"first": "shop"}
     assert list(here.warnings) == []
 
 

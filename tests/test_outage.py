@@ -10,7 +10,7 @@ from proxycore.bench import Doubling
 from proxycore.chronicle import Chronicle
 from proxycore.demo import Health, MockServer
 from proxycore.events import OutageChanged
-from proxycore.key import Key, keys_of
+from proxycore.key import Key, KeySpec, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, PLACE, TROUBLE, Backoff, Rest, Then, Verdict
 from tests.conftest import TurnedClock, loops_clock, proxy, rests
@@ -28,7 +28,7 @@ class Here:
     def __init__(self, keys: int = 50) -> None:
         self.clock, self.requests = TurnedClock(), 0
         self.rotator = Rotator(
-            keys_of((str(n), f"secret-{n}", "") for n in range(keys)),
+            keys_of(KeySpec(str(n), f"secret-{n}") for n in range(keys)),
             {backoff: Doubling(10.0, 600.0) for backoff in Backoff},
             clock=self.clock,
             source=random.Random(3),  # noqa: S311 - seeded, so that the test is the same every time

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxycore.demo import Health, MockServer
-from proxycore.key import keys_of
+from proxycore.key import KeySpec, keys_of
 from tests.conftest import PATIENCE, TurnedClock, proxy, rests, settings, until
 from tests.process import TLS, Program, certify, program
 from tests.wire import HOME, RawUpstream, ask, connect, slow
@@ -186,15 +186,17 @@ async def test_a_removed_keys_secret_does_not_come_out_of_a_request_that_still_r
 
 
 def test_a_key_goes_to_the_project_that_is_told_now_and_keeps_what_is_known_of_it() -> None:
-    one, two, three = former = keys_of([("1", "a", "shop"), ("2", "b", "shop"), ("3", "c", "")])
+    one, two, three = former = keys_of(
+        [KeySpec("1", "a", "shop"), KeySpec("2", "b", "shop"), KeySpec("3", "c", "")]
+    )
     assert one.project is two.project
-    again = keys_of([("1", "a", "shop"), ("x", "b", "lab"), ("3", "c", "shop")], former)
+    again = keys_of([KeySpec("1", "a", "shop"), KeySpec("x", "b", "lab"), KeySpec("3", "c", "shop")], former)
     assert again == [one, two, three]
     assert [key.name for key in again] == ["1", "x", "3"]
     assert one.project is three.project is not two.project
     assert {key.name for key in one.project.keys} == {"1", "3"}
     assert (one.project.name, two.project.name) == ("shop", "lab")
-    alone, gone = keys_of([("1", "a", ""), ("2", "b", "")], again), three
+    alone, gone = keys_of([KeySpec("1", "a", ""), KeySpec("2", "b", "")], again), three
     assert [key.project.name for key in alone] == ["", ""]
     assert alone[0].project.keys == [one]
     assert gone not in one.project.keys

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxycore.bench import Bench, BenchPlace, Doubling
-from proxycore.key import Key, keys_of
+from proxycore.key import Key, KeySpec, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import (
     FOREIGN,
@@ -75,7 +75,7 @@ def rotator(
     clock: TurnedClock, keys: int = 1, source: random.Random | None = None, projects: tuple[str, ...] = ()
 ) -> Answered:
     told = projects or ("",) * keys
-    made = keys_of((str(n), f"secret-of-key-{n}", project) for n, project in enumerate(told, 1))
+    made = keys_of(KeySpec(str(n), f"secret-of-key-{n}", project) for n, project in enumerate(told, 1))
     return Answered(made, DOUBLINGS, clock=clock, source=source or LeastJitter(1))
 
 
@@ -614,7 +614,7 @@ def test_whatever_happens_to_removed_keys_they_are_not_chosen_again(seed: int, c
     ever: dict[str, Key] = {}
     for _ in range(60):
         told = [
-            (f"{n}", f"secret-{n}", source.choice(["", "", "shop"]))
+            KeySpec(f"{n}", f"secret-{n}", source.choice(["", "", "shop"]))
             for n in range(8)
             if source.random() < 0.5
         ]

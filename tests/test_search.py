@@ -9,7 +9,7 @@ from proxycore.attribution import Case
 from proxycore.bench import Doubling
 from proxycore.clock import Clock
 from proxycore.herald import Herald
-from proxycore.key import Key, keys_of
+from proxycore.key import Key, KeySpec, keys_of
 from proxycore.line import Lines
 from proxycore.notice import Notice
 from proxycore.owners import Owners
@@ -29,7 +29,7 @@ class Pool:
     def __init__(self, count: int, clock: Clock | None = None, seed: int = 3, patience: float = 10.0) -> None:
         self.clock = clock if isinstance(clock, TurnedClock) else TurnedClock()
         self.rotator = Rotator(
-            keys_of((str(n), f"secret-{n}", "") for n in range(count)),
+            keys_of(KeySpec(str(n), f"secret-{n}") for n in range(count)),
             {backoff: Doubling(10.0, 600.0) for backoff in Backoff},
             clock=self.clock,
             source=random.Random(seed),  # noqa: S311 - seeded, so that the test is the same every time

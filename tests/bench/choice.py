@@ -13,7 +13,7 @@ from collections.abc import Callable
 from statistics import median
 
 from proxycore.bench import Doubling
-from proxycore.key import Key, keys_of
+from proxycore.key import Key, KeySpec, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import Backoff, Limit, Rest, Then, Verdict
 from tests.conftest import TurnedClock
@@ -29,7 +29,7 @@ def pool(count: int) -> tuple[Rotator, TurnedClock]:
     """So many keys, each of a project of its own."""
     clock = TurnedClock()
     doublings = {backoff: Doubling(10.0, 600.0) for backoff in Backoff}
-    keys = keys_of((f"{n}", f"secret-{n}", "") for n in range(count))
+    keys = keys_of(KeySpec(f"{n}", f"secret-{n}") for n in range(count))
     return Rotator(keys, doublings, clock=clock, source=random.Random(1)), clock  # noqa: S311 - a load
 
 
