@@ -47,7 +47,7 @@ class Downstream:
         self._send_head()
 
     def _opened(self, opening: Opening | FirstEvent, chunk: bytes) -> bytes:
-        chunk = opening.take(chunk)
+        chunk = opening.feed(chunk)
         if opening.decided:
             self._look_at(opening)
             if not opening.changed:

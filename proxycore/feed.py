@@ -1,7 +1,7 @@
-"""A request's body that passes through to the upstream without being held. Pure, but for futures.
+"""A request's body that streams through to the upstream instead of being held. Pure, but for futures.
 
-The client's side puts chunks in, one at a time, and waits until each is taken; libcurl takes them when it
-can send. So a slow upstream slows the client, and what is held is one chunk.
+The client's side puts in one chunk at a time and waits until it is read; libcurl reads when it can send. So a
+slow upstream slows the client down, and one chunk is held at most.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Feed:
-    """A body on its way; `length` is its size in bytes, None when only its end will tell."""
+    """A body that is still arriving; `length` is its size in bytes, None when it is not announced."""
 
     def __init__(self, length: int | None) -> None:
         self.length = length
@@ -17,42 +17,42 @@ class Feed:
         self._chunk = memoryview(b"")
         self._ended = False
         self._dropped = False
-        self._taken: asyncio.Future[None] | None = None
-        self._more: Callable[[], None] | None = None
+        self._consumed: asyncio.Future[None] | None = None
+        self._readable: Callable[[], None] | None = None
 
     @property
-    def clogged(self) -> bool:
+    def blocked(self) -> bool:
         """Whether the client's side waits for the upstream."""
-        return self._taken is not None
+        return self._consumed is not None
 
     async def put(self, chunk: bytes) -> None:
-        """Passes the next chunk on; returns when it was taken, or is of no use any more."""
+        """Pass the next chunk on; return when it was read, or when nobody will read it."""
         if self._dropped or not chunk:
             return
         self._chunk = memoryview(chunk)
-        self._taken = asyncio.get_running_loop().create_future()
-        self._tell()
+        self._consumed = asyncio.get_running_loop().create_future()
+        self._notify()
         try:
-            await self._taken
+            await self._consumed
         finally:
-            self._taken = None
+            self._consumed = None
 
     def end(self) -> None:
-        """The body is whole."""
+        """Mark the body as complete."""
         self._ended = True
-        self._tell()
+        self._notify()
 
     def drop(self) -> None:
-        """Nobody takes chunks any more; those that still come are let go."""
+        """Discard the current chunk and all that follow: nobody reads any more."""
         self._dropped = True
-        self._more = None
+        self._readable = None
         self._release()
 
-    def connect(self, more: Callable[[], None]) -> None:
-        """`more` is called when there is something to take after `take` had nothing."""
-        self._more = more
+    def on_readable(self, callback: Callable[[], None]) -> None:
+        """Set what is called when there is something to read after `read` returned None."""
+        self._readable = callback
 
-    def take(self, size: int) -> bytes | None:
+    def read(self, size: int) -> bytes | None:
         """At most `size` bytes, empty at the body's end, None when there is nothing yet."""
         if not self._chunk and not self._ended:
             self.starved = True
@@ -62,12 +62,12 @@ class Feed:
             self._release()
         return piece
 
-    def _tell(self) -> None:
-        if self.starved and self._more:
+    def _notify(self) -> None:
+        if self.starved and self._readable:
             self.starved = False
-            self._more()
+            self._readable()
 
     def _release(self) -> None:
         self._chunk = memoryview(b"")
-        if self._taken is not None and not self._taken.done():
-            self._taken.set_result(None)
+        if self._consumed is not None and not self._consumed.done():
+            self._consumed.set_result(None)

@@ -59,6 +59,7 @@ class LiveHandler(LiveClient):
         """Called by Tornado for every request."""
         super().initialize(pool)
         self._session: UpstreamSession | None = None
+        self._session_key: Key | None = None  # None as well where its credential is the client's token
         self._replay = Replay()
         self._told: Closing | None = None  # the last words with which the upstream refused it
         self._lesson = lesson_in(self.path, _JSON)
@@ -99,13 +100,13 @@ class LiveHandler(LiveClient):
     async def _serve_with_keys(self) -> None:
         scope = Scope("")
         while passage := self.passage(scope, once=self._last_attempt):
-            key = self._session.key if self._session else None
+            key = self._session_key if self._session else None
             first = key if key and passage.takes(key) else None
             if not await passage.run(partial(self._attempt, passage), first):
                 self.conclude(passage)
                 return
             if self.session_begun and self._session:
-                await self._relay_session(self._session, self._session.key)
+                await self._relay_session(self._session, self._session_key)
                 return
             scope = await self._read_scope()
 
@@ -125,7 +126,7 @@ class LiveHandler(LiveClient):
     async def _attempt(self, passage: Passage, key: Key, _fresh: bool) -> Answer | None:
         """Has the upstream begin the session with this key; None as well if it turns out what it is about."""
         session = self._session
-        if session is None or session.key is not key:
+        if session is None or self._session_key is not key:
             if answer := await self._open_with(key):
                 return answer
             session = self._session
@@ -180,7 +181,7 @@ class LiveHandler(LiveClient):
             return error.with_traceback(None)
         if not isinstance(connection, ClientConnection):
             return connection
-        self._session = UpstreamSession(connection, key)
+        self._session, self._session_key = UpstreamSession(connection), key
         if not self.accepted:
             await self.accept()
         return None

@@ -25,6 +25,7 @@ _MALFORMED = {
     pycurl.E_BAD_CONTENT_ENCODING: "its Transfer-Encoding is unknown",
     100: "its head is too large",  # CURLE_TOO_LARGE, which pycurl does not name
 }
+_NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +88,12 @@ def from_curl(error: BaseException, *, sent: bool) -> UpstreamError:
     if not sent:
         return unreachable(_UNREACHABLE.get(number, ""), detail)
     return malformed(_MALFORMED[number], detail) if number in _MALFORMED else broken_off(detail)
+
+
+def curl_lines(fields: Fields) -> list[bytes]:
+    """The header fields of a request as libcurl takes them; it adds none of its own."""
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in fields]
+    present = {name.lower() for name, _ in fields}
+    # A name with a colon and no value removes what libcurl and pycurl would add by themselves.
+    lines += [f"{name}:" for name in _NOT_ADDED if name.lower() not in present]
+    return [line.encode("latin-1") for line in lines]

@@ -71,7 +71,7 @@ class Opening:
         self.changed = False
         self.decided = len(codings) > 1 or not _READABLE.issuperset(codings)
 
-    def take(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes) -> bytes:
         """What of the body can go on, now that the next chunk is there."""
         if self.decided:
             return b"".join(self._text.unfold(chunk)) if self.changed else chunk

@@ -217,7 +217,7 @@ class RelayHandler(BodyHandler):
                 return Kept(head, await attempt.read(KEPT_BYTES))
             if self._is_stream(head):
                 judge = partial(self._judge, passage.scope)
-                first = FirstEvent(Opening(self.site.redactor, head.fields), judge, commit, attempt.end)
+                first = FirstEvent(Opening(self.site.redactor, head.fields), judge, commit, attempt.end_in)
             else:
                 commit(HEALTHY)
             await self._relay(head, attempt, key, first)
@@ -226,8 +226,6 @@ class RelayHandler(BodyHandler):
                 return error.with_traceback(None)  # which would hold all of this
         finally:
             attempt.end()
-            if first:
-                first.stop()
         return Kept(head, first.came, first.error) if first and first.error else None
 
     def _is_stream(self, head: Head) -> bool:

@@ -27,7 +27,6 @@ from websockets.typing import Subprotocol
 from proxycore.fields import Fields
 from proxycore.head import Head, MalformedError, check_framing
 from proxycore.kept import KEPT_BYTES, Kept
-from proxycore.key import Key
 from proxycore.messages import UpstreamError, broken_off, malformed, unreachable
 from proxycore.replay import Message, Replay
 from proxycore.upstream import Upstream
@@ -59,14 +58,10 @@ class _Connect(connect):
 
 
 class UpstreamSession:
-    """A session that the upstream has opened: it may still refuse it, and say why, before its first message.
+    """A session that the upstream has opened. Instead of a first message, a close may still refuse it."""
 
-    `key` is None where the client's own token is its credential.
-    """
-
-    def __init__(self, connection: ClientConnection, key: Key | None) -> None:
+    def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
-        self.key = key
         self.answer = asyncio.create_task(self._receive())
         self._sending: asyncio.Task[None] | None = None
 

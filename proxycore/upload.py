@@ -55,7 +55,7 @@ class UploadHandler(RelayHandler):
     @property
     def stalled(self) -> bool:
         """Whether the client has to wait until the upstream takes more."""
-        return self._feed.clogged if self._feed else super().stalled
+        return self._feed.blocked if self._feed else super().stalled
 
     async def prepare(self) -> None:
         """Begins to send content as soon as its head is there."""

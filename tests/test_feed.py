@@ -22,9 +22,9 @@ async def settle() -> None:
 async def take_all(feed: Feed, sizes: list[int]) -> bytes:
     """Takes as libcurl does: until there is nothing, and again when it is told that there is more."""
     told, body = asyncio.Event(), b""
-    feed.connect(told.set)
+    feed.on_readable(told.set)
     for size in itertools.cycle(sizes):
-        while (piece := feed.take(size)) is None:
+        while (piece := feed.read(size)) is None:
             await told.wait()
             told.clear()
         assert len(piece) <= size
@@ -45,7 +45,7 @@ def passed(chunks: list[bytes], sizes: list[int]) -> tuple[bytes, int]:
         taker = asyncio.ensure_future(take_all(feed, sizes))
         for chunk in chunks:
             await feed.put(chunk)
-            too_many += feed.clogged
+            too_many += feed.blocked
         feed.end()
         return await taker
 
@@ -71,27 +71,27 @@ async def test_the_client_waits_until_its_chunk_is_taken_to_the_end() -> None:
     feed = Feed(None)
     putting = asyncio.ensure_future(feed.put(b"abcdef"))
     await settle()
-    assert feed.clogged
-    assert feed.take(4) == b"abcd"
+    assert feed.blocked
+    assert feed.read(4) == b"abcd"
     await settle()
     assert not putting.done()
-    assert feed.clogged
-    assert feed.take(4) == b"ef"
+    assert feed.blocked
+    assert feed.read(4) == b"ef"
     await asyncio.wait_for(putting, PATIENCE)
-    assert not feed.clogged
+    assert not feed.blocked
 
 
 async def test_an_empty_chunk_is_not_the_end() -> None:
     feed = Feed(None)
     await asyncio.wait_for(feed.put(b""), PATIENCE)
-    assert not feed.clogged
-    assert feed.take(9) is None
+    assert not feed.blocked
+    assert feed.read(9) is None
 
 
 async def test_the_end_is_told_again_and_again() -> None:
     feed = Feed(0)
     feed.end()
-    assert [feed.take(9), feed.take(9)] == [b"", b""]
+    assert [feed.read(9), feed.read(9)] == [b"", b""]
     assert not feed.starved
 
 
@@ -100,7 +100,7 @@ async def test_the_end_does_not_overtake_what_is_under_way() -> None:
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     feed.end()
-    assert [feed.take(2), feed.take(2), feed.take(2)] == [b"ab", b"c", b""]
+    assert [feed.read(2), feed.read(2), feed.read(2)] == [b"ab", b"c", b""]
     await asyncio.wait_for(putting, PATIENCE)
 
 
@@ -111,19 +111,19 @@ async def test_more_is_told_once_and_only_to_who_had_nothing() -> None:
         nonlocal told
         told += 1
 
-    feed.connect(more)
+    feed.on_readable(more)
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     assert (told, feed.starved) == (0, False)  # nobody asked yet
-    assert feed.take(9) == b"abc"
+    assert feed.read(9) == b"abc"
     await putting
-    assert (feed.take(9), feed.starved, told) == (None, True, 0)
+    assert (feed.read(9), feed.starved, told) == (None, True, 0)
     putting = asyncio.ensure_future(feed.put(b"def"))
     await settle()
     assert (feed.starved, told) == (False, 1)
-    assert feed.take(9) == b"def"
+    assert feed.read(9) == b"def"
     await putting
-    assert feed.take(9) is None
+    assert feed.read(9) is None
     feed.end()
     assert (feed.starved, told) == (False, 2)
     feed.end()
@@ -132,47 +132,47 @@ async def test_more_is_told_once_and_only_to_who_had_nothing() -> None:
 
 async def test_what_is_taken_at_once_when_it_is_told_leaves_nobody_waiting() -> None:
     feed, taken = Feed(None), list[bytes | None]()
-    feed.connect(lambda: taken.append(feed.take(9)))
-    assert feed.take(9) is None
+    feed.on_readable(lambda: taken.append(feed.read(9)))
+    assert feed.read(9) is None
     await asyncio.wait_for(feed.put(b"abc"), PATIENCE)
     assert taken == [b"abc"]
-    assert not feed.clogged
+    assert not feed.blocked
 
 
 async def test_who_had_nothing_before_it_was_connected_finds_it_by_itself() -> None:
     feed = Feed(None)
-    assert feed.take(9) is None
+    assert feed.read(9) is None
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
-    assert feed.take(9) == b"abc"
+    assert feed.read(9) == b"abc"
     await asyncio.wait_for(putting, PATIENCE)
 
 
 async def test_dropping_lets_the_client_go_on_and_holds_nothing() -> None:
     feed, told = Feed(None), list[None]()
-    feed.connect(lambda: told.append(None))
-    assert feed.take(9) is None
+    feed.on_readable(lambda: told.append(None))
+    assert feed.read(9) is None
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     feed.drop()
     await asyncio.wait_for(putting, PATIENCE)
-    assert not feed.clogged
-    assert feed.take(9) is None
+    assert not feed.blocked
+    assert feed.read(9) is None
     told.clear()
     await asyncio.wait_for(feed.put(b"def"), PATIENCE)
     feed.end()
     feed.drop()
     assert told == []
-    assert feed.take(9) == b""
+    assert feed.read(9) == b""
 
 
-async def test_a_client_that_goes_away_does_not_leave_it_clogged() -> None:
+async def test_a_client_that_goes_away_does_not_leave_it_blocked() -> None:
     feed = Feed(None)
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     putting.cancel()
     await settle()
     assert putting.cancelled()
-    assert not feed.clogged
+    assert not feed.blocked
     feed.drop()
-    assert feed.take(9) is None
+    assert feed.read(9) is None

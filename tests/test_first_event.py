@@ -29,12 +29,12 @@ class Watched:
             Opening(Redactor({"upstream-secret": "1"}), fields),
             partial(judge_error, now=0.0),
             lambda verdict: self.commits.append((verdict, self.passed)),
-            self.ended.set,
+            lambda seconds: None if seconds else self.ended.set(),
         )
 
     def take(self, pieces: list[bytes]) -> None:
         for piece in pieces:
-            self.passed += self.first.take(piece)
+            self.passed += self.first.feed(piece)
 
 
 def cut(body: bytes) -> Iterator[list[bytes]]:
@@ -50,7 +50,6 @@ async def test_an_error_is_found_wherever_it_is_cut(form: str, coding: str) -> N
     for pieces in cut(body):
         watched = Watched(coding)
         watched.take(pieces)
-        watched.first.stop()
         assert (watched.passed, watched.commits, watched.first.came) == (b"", [], body)
         text = watched.first.error.decode().strip().removeprefix("[").strip()  # an array may go on
         assert json.JSONDecoder().raw_decode(text)[0] == OVERLOADED
