@@ -131,7 +131,7 @@ class ProxyApplication(Application):
         self.rotator.change(keys, _doublings(settings))
         self.rotator.patience = settings.max_wait
         self.owners.keep(self.rotator.keys)
-        self.upstream.take(route_of(settings))
+        self.upstream.set_route(route_of(settings))
         self.lines.max_wait = settings.max_wait
         self.budget.limit = _budget(settings)
         self._pool.max_attempts = settings.max_attempts

@@ -34,10 +34,8 @@ from proxycore.messages import (
 from proxycore.silence import Silence
 from proxycore.upstream import Upstream
 
-_READ_SIZE = 64 * 1024  # bytes that libcurl reads at once; all transfers share one buffer
-_MOST_HELD = 4  # chunks of that size: libcurl would read a hundred before other transfers get a turn
+_MOST_HELD = 4  # chunks of `READ_SIZE`: libcurl would read a hundred before other transfers get a turn
 _TURN = 512 * 1024  # bytes of one response that are passed on before other transfers get a turn
-_SEND_SIZE = 16 * 1024  # bytes that libcurl sends at once; each attempt holds a buffer of its own
 _COPIED = 64 * 1024  # bytes of a body that libcurl gets in one piece; it reads a larger one as it sends
 _EXPECT_BODY = frozenset({"POST", "PUT", "PATCH"})  # sent with Content-Length: 0 when empty (RFC 9110 §8.6)
 
@@ -219,20 +217,19 @@ class Attempt:
     def _prepare(self, curl: pycurl.Curl) -> None:
         curl.attempt = self
         self._curl = curl
+        self._upstream.prepare(curl)
         self._prepare_request(curl)
-        self._prepare_connection(curl)
+        curl.setopt(pycurl.FRESH_CONNECT, self._fresh)
         # Called by libcurl itself: Tornado's queue in between would resume transfers that were paused here,
         # and costs every chunk one more turn of the event loop.
         curl.setopt(pycurl.WRITEFUNCTION, self._write)
         # The handle alone refers to the reader: in a cycle, all that a request holds would outlive it.
         curl.setopt(pycurl.HEADERFUNCTION, partial(self._read_line, HeadReader(self._on_head)))
-        curl.setopt(pycurl.SOCKOPTFUNCTION, self._upstream.connected)
         curl.setopt(pycurl.PREREQFUNCTION, self._about_to_send)
 
     def _prepare_request(self, curl: pycurl.Curl) -> None:
-        outgoing, upstream, body = self._outgoing, self._upstream, self._outgoing.body
-        curl.setopt(pycurl.URL, upstream.origin)
-        curl.setopt(pycurl.REQUEST_TARGET, (upstream.prefix + outgoing.target).encode("latin-1"))
+        outgoing, body = self._outgoing, self._outgoing.body
+        curl.setopt(pycurl.REQUEST_TARGET, (self._upstream.prefix + outgoing.target).encode("latin-1"))
         curl.setopt(pycurl.CUSTOMREQUEST, outgoing.method)
         fields = outgoing.fields if self._credential is None else [self._credential, *outgoing.fields]
         curl.setopt(pycurl.HTTPHEADER, curl_lines(fields))
@@ -246,26 +243,6 @@ class Attempt:
             curl.setopt(pycurl.READFUNCTION, body.reader())
         elif len(body) or outgoing.method in _EXPECT_BODY:
             curl.setopt(pycurl.POSTFIELDS, bytes(body.data if isinstance(body, HeldBody) else body))
-
-    def _prepare_connection(self, curl: pycurl.Curl) -> None:
-        upstream, route = self._upstream, self._upstream.route
-        # Not 2: it saved an eighth of the CPU of small requests, but a stalled stream held 14 MB, since
-        # libcurl's window for a stream is that large, and one broken connection ended all its streams.
-        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(1000 * route.connect_timeout))
-        curl.setopt(pycurl.CAINFO, upstream.ca_file)
-        curl.setopt(pycurl.FRESH_CONNECT, self._fresh)
-        curl.setopt(pycurl.TCP_KEEPALIVE, 1)  # a model may think for minutes, and NATs drop idle connections
-        curl.setopt(pycurl.NOSIGNAL, 1)  # Python ignores SIGPIPE already; libcurl would at every event
-        curl.setopt(pycurl.BUFFERSIZE, _READ_SIZE)
-        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, _SEND_SIZE)
-        # Empty: never a proxy from the environment that was not set for this program.
-        curl.setopt(pycurl.PROXY, route.proxy or "")
-        if route.proxy:
-            curl.setopt(pycurl.NOPROXY, "")
-            curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
-            curl.setopt(pycurl.PROXY_CAINFO, upstream.ca_file)
 
     def _prepare_feed(self, curl: pycurl.Curl, feed: Feed) -> None:
         def read(size: int) -> bytes | int:

@@ -2,7 +2,7 @@
 
     waiting      nothing so far decides it, or an error is incomplete     all is held, the head too
     committed    it is not an error, or an error that is for the client   all is passed on as it comes
-    refused      an error that another key may not get                    nothing is passed on; another attempt
+    refused      an error that another key may not get                    nothing is passed on; a retry
 
 Comments and empty lines before the event are held with it. A stream that ends undecided, or brings more than
 `LONGEST` bytes undecided, is committed.
