@@ -1,8 +1,7 @@
-"""The address that a running program serves, for the health check in its container.
+"""The address on which a running program listens, for the health check in its container.
 
-The program keeps it in a file in memory (memfd_create(2)), which needs no writable folder and ends with the
-program. Processes of the same user find it in /proc, among the program's open files. There is no such thing
-outside Linux.
+The program keeps it in a file in memory (memfd_create(2)), which needs no writable folder and disappears with
+the program. Processes of the same user find it in /proc, among the program's open files. Linux only.
 """
 
 import contextlib
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 _NAME = "gemini-key-proxy-address"
-_SIZE = 256  # bytes; every write is as long, so that a reader never sees parts of two
+_SIZE = 256  # bytes; all writes have the same length, so that a reader never sees parts of two
 
 
 class Address(NamedTuple):
-    """Where a program can be asked from its own host."""
+    """The address at which a program can be reached from its own host."""
 
     scheme: str
     host: str
@@ -32,18 +31,18 @@ class AddressFile:
 
     def __init__(self) -> None:
         self._file = None
-        # Neither Windows nor macOS has it, and some kernels refuse it: the health check alone misses it.
+        # Neither Windows nor macOS has it, and some kernels refuse it. Only the health check needs it.
         with contextlib.suppress(AttributeError, OSError):
             self._file = os.fdopen(os.memfd_create(_NAME), "r+b", buffering=0)
 
     def write(self, address: Address) -> None:
-        """Replaces what was written before."""
+        """Replace the address that was written before."""
         if self._file:
             # Not at the file's position: processes that share the file would move it for each other.
             os.pwrite(self._file.fileno(), " ".join(map(str, address)).ljust(_SIZE).encode(), 0)
 
     def close(self) -> None:
-        """Ends it for this process."""
+        """Close the file in this process."""
         if self._file:
             self._file.close()
             self._file = None
@@ -52,7 +51,7 @@ class AddressFile:
 def served_from(folder: Path) -> Address | None:
     """The address of the program that runs in this working folder, None without one that is ready.
 
-    Where several do, that of the one with the lowest process id: in a container, the container's own.
+    Of several programs, the one with the lowest process id: in a container, the container's own.
     """
     for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
         with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's

@@ -133,7 +133,7 @@ class ProxyApplication(Application):
         self.owners.keep(self.rotator.keys)
         self.upstream.set_route(route_of(settings))
         self.lines.max_wait = settings.max_wait
-        self.budget.limit = _budget(settings)
+        self.budget.resize(_budget(settings))
         self._pool.max_attempts = settings.max_attempts
         self.settings["site"] = self._site(settings)
         self.updates.end()

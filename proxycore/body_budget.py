@@ -1,12 +1,12 @@
-"""The memory that all held request bodies may take together. Pure, but for futures.
+"""The memory that all held request bodies may use together. Pure, but for futures.
 
     reserve            there is room                       the share grows at once
                        there is none                       the share waits, in order of arrival
-    release            the body is of no more use          those who wait are served
+    release            the body is no longer needed        waiting shares are served
 
-Small bodies do not wait for large ones: they may go past the queue, and have a little room of their own. A
-share that waits keeps what it has. So when all that is held belongs to shares that wait, the one that came
-last is refused, and the others go on: nobody waits for ever.
+Small bodies do not wait behind large ones: they pass the queue, and have some room of their own. A share that
+waits keeps what it has. So when everything that is held belongs to waiting shares, the one that arrived last
+is refused and the others continue: no share waits for ever.
 """
 
 import asyncio
@@ -17,27 +17,32 @@ from dataclasses import dataclass, field
 SMALL = 64 * 1024
 """Bytes up to which a body is small."""
 
-_LEAST_SPARE, _SPARE = 1024 * 1024, 1 / 16  # bytes, and a part of the limit: room for small bodies alone
+_LEAST_SPARE, _SPARE = 1024 * 1024, 1 / 16  # bytes, and a fraction of the limit: room for small bodies only
 
 
 class BodyBudget:
-    """Room for `limit` bytes, and a little more for small bodies."""
+    """Room for `limit` bytes, and some more for small bodies. `held` is how many bytes are in use."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
         self._small: list[_Waiter] = []  # in order of arrival
         self._large: list[_Waiter] = []  # the same
-        self._active = 0  # shares that hold something and do not wait: they will release it
+        self._active = 0  # shares that hold something and do not wait, so that they will release it
         self._arrivals = itertools.count()
+
+    def resize(self, limit: int) -> None:
+        """Change the limit. What is held above a lower one stays until it is released."""
+        self.limit = limit
+        self._serve()
 
     @property
     def waiting(self) -> int:
-        """How many shares wait."""
+        """How many shares wait for room."""
         return len(self._small) + len(self._large)
 
     def share(self) -> "Share":
-        """The share of a body that begins to arrive."""
+        """A share for a body that begins to arrive."""
         return Share(self, next(self._arrivals))
 
     def _grow(self, share: "Share", size: int) -> "asyncio.Future[bool] | None":
@@ -96,7 +101,7 @@ class BodyBudget:
 
 
 class Share:
-    """What one body takes of the budget: `size` bytes."""
+    """The part of the budget that one body uses: `size` bytes."""
 
     __slots__ = ("_budget", "arrival", "size", "waiter")
 
@@ -107,22 +112,22 @@ class Share:
         self.waiter: _Waiter | None = None
 
     def reserve(self, size: int) -> "asyncio.Future[bool] | None":
-        """Makes the share at least `size` bytes in all; None when it is so at once.
+        """Grow the share to at least `size` bytes in all. None when there was room at once.
 
-        Else a future: whether there is room now; False when there won't be, so that the body has to be
-        refused, and its share released.
+        Else a future: True once there is room; False when there will be none, so that the body has to be
+        refused and its share released.
         """
         return self._budget._grow(self, size) if size > self.size else None
 
     def release(self) -> None:
-        """Gives all back; harmless when that has been done."""
+        """Give everything back. Does nothing when that has been done."""
         if self.size or self.waiter:
             self._budget._release(self)
 
 
 @dataclass(order=True, slots=True)
 class _Waiter:
-    """A share that waits until it may be `size` bytes."""
+    """A share that waits until it may have `size` bytes."""
 
     arrival: int
     share: Share = field(compare=False)

@@ -1,4 +1,4 @@
-"""Whether a client has left while nothing is read from it."""
+"""Detects that a client has disconnected while nothing is read from it."""
 
 import select
 
@@ -8,11 +8,11 @@ _GONE = (select.POLLRDHUP | select.POLLHUP | select.POLLERR) if hasattr(select, 
 
 
 def has_left(stream: IOStream) -> bool:
-    """Whether the other end of a connection was closed; what it sent before may still be unread.
+    """Whether the other end has closed the connection; what it sent before may still be unread.
 
-    A closed connection shows itself to whoever reads, but reading on would hold what is not wanted yet. None
-    is known to have left whose last bytes still wait for room in the kernel's buffer, nor anybody where the
-    system has no POLLRDHUP (it is Linux's).
+    Reading would show it too, but would buffer data that is not wanted yet. Not detected while the client's
+    last bytes still wait for room in the kernel's buffer, nor where the system has no POLLRDHUP (which is
+    Linux's).
     """
     if stream.closed():
         return True

@@ -1,4 +1,4 @@
-"""A response's head, collected line by line as libcurl hands it over, and checked. Pure."""
+"""A response's head, parsed from the lines that libcurl passes on, and checked. Pure."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _FOLD = re.compile(r"[ \t]*\n[ \t]+")  # of a field on several lines (RFC 9112 �
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # replaced by a space (RFC 9110 §5.5)
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)  # RFC 9110 §15: others are invalid
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # below 2 ** 63, and longer than any body
-# libcurl does not know a field by such a name, and so would look for the body's end elsewhere than a client.
+# libcurl ignores a field with such a name, and so would find the body's end elsewhere than a client.
 _SPACED_FRAMING = re.compile(r"(?im)^(?:content-length|transfer-encoding)[ \t]+:")
 
 
@@ -31,31 +31,31 @@ class Head:
 
 
 class HeadReader:
-    """libcurl's header callback: collects the lines of a head, and passes it on when it is complete."""
+    """libcurl's header callback: collects the lines of a head, and calls `arrived` with a complete one."""
 
     def __init__(self, arrived: Callable[[Head], None]) -> None:
         self._arrived = arrived
         self._lines: list[bytes] = []
 
     def __call__(self, line: bytes) -> None:
-        """Takes the next line, its line end included. Raises MalformedError when the head is complete."""
+        """Add the next line, its line end included. Raises MalformedError at the end of an invalid head."""
         if not line.endswith(b"\n"):
-            return  # libcurl hands over what a connection ended with
+            return  # an incomplete line, at which the connection ended
         line = line.rstrip(b"\r\n")
         if line.startswith(b"HTTP/"):
             self._lines = [line]
         elif not self._lines:
-            return  # a trailer field, after the body (RFC 9110 §6.5): hop by hop for us
+            return  # a trailer field, after the body (RFC 9110 §6.5), which is not passed on
         elif line:
             self._lines.append(line)
         else:
             text, self._lines = b"\n".join(self._lines).decode("latin-1"), []
-            if head := _final(text):
+            if head := _parsed(text):
                 self._arrived(head)
 
 
-def _final(text: str) -> Head | None:
-    """The head, or None if it is an interim one (RFC 9110 §15.2), which is not the response."""
+def _parsed(text: str) -> Head | None:
+    """The head, or None for an interim response (RFC 9110 §15.2). Raises MalformedError."""
     line, _, rest = text.partition("\n")
     _, _, status = line.partition(" ")
     code, _, reason = status.partition(" ")
@@ -74,7 +74,7 @@ def _final(text: str) -> Head | None:
 
 
 def check_framing(head: Head) -> None:
-    """Raises MalformedError if the body's end could be taken for another (RFC 9112 §6.3)."""
+    """Raise MalformedError if it is ambiguous where the body ends (RFC 9112 §6.3)."""
     lengths, codings = values_of(head.fields, "content-length"), values_of(head.fields, "transfer-encoding")
     if len(lengths) > 1:
         raise MalformedError("it has more than one Content-Length")

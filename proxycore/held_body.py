@@ -1,7 +1,7 @@
 """A request's body that is held, so that it can be sent again with another key. Pure, but for futures.
 
-There is one copy of it, from the first byte that the client sends to the last that libcurl takes. What it
-takes is accounted for in the budget of all held bodies (`body_budget`), until it is of no more use.
+There is one copy of it, from the first byte that the client sends to the last that libcurl reads. Its memory
+counts against the budget of all held bodies (`body_budget`) until it is dropped.
 """
 
 import asyncio
@@ -11,33 +11,33 @@ from proxycore.body_budget import Share
 
 
 class HeldBody:
-    """A body, as far as it has come."""
+    """A body, as far as it has arrived."""
 
     def __init__(self, share: Share) -> None:
         self._share = share
         self._data = bytearray()
-        self._unread = 0  # bytes that the current attempt has not taken yet
-        self._spent = False
+        self._unread = 0  # bytes that the current attempt has not read yet
+        self._is_last = False  # whether the current attempt is the last one
 
     def __len__(self) -> int:
         return len(self._data)
 
     @property
     def data(self) -> bytearray:
-        """The bytes, to be read."""
+        """The bytes that have arrived. Not to be changed."""
         return self._data
 
     def expect(self, size: int) -> "asyncio.Future[bool] | None":
-        """The body will have so many bytes; a future as that of `add`."""
+        """Reserve room for a body of so many bytes; returns a future as `add` does."""
         return self._share.reserve(size)
 
     def add(self, chunk: bytes) -> "asyncio.Future[bool] | None":
-        """The next piece; a future when the budget has no room for it yet, as `Share.reserve` returns it."""
+        """Append the next chunk. Returns a future when the budget has no room yet (`Share.reserve`)."""
         self._data += chunk
         return self._share.reserve(len(self._data))
 
     def reader(self) -> Callable[[int], bytes]:
-        """What an attempt reads the body with, from its beginning; empty at its end."""
+        """A function that reads the next so many bytes, from the body's beginning; empty at its end."""
         data, position = self._data, 0
         self._unread = len(data)
 
@@ -47,20 +47,20 @@ class HeldBody:
                 piece = bytes(view[position : position + size])
             position += len(piece)
             self._unread = len(data) - position
-            if self._spent and not self._unread:
+            if self._is_last and not self._unread:
                 data = bytearray()
                 self.drop()
             return piece
 
         return read
 
-    def spend(self) -> None:
-        """There will be no other attempt: it is let go as soon as the current one has taken it."""
-        self._spent = True
+    def drop_when_read(self) -> None:
+        """Drop the body as soon as the current attempt has read it: there will be no other attempt."""
+        self._is_last = True
         if not self._unread:
             self.drop()
 
     def drop(self) -> None:
-        """It is of no more use."""
+        """Free the body's memory."""
         self._data = bytearray()
         self._share.release()

@@ -1,4 +1,4 @@
-"""The sockets that the program listens on."""
+"""The sockets on which the program listens."""
 
 import asyncio
 import errno
@@ -15,9 +15,9 @@ from proxycore.address_file import Address, AddressFile
 from proxycore.log import logger
 
 _NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
-_KEEPALIVE = 60  # seconds of silence after which a client is asked whether it is still there
-_REST = 0.5  # seconds without accepting, in which some connection may end
-_PRIVILEGED = 1024  # ports below need a right on Unix
+_KEEPALIVE = 60  # seconds a connection is idle before the kernel probes it
+_PAUSE = 0.5  # seconds without accepting, in which some connection may close
+_PRIVILEGED = 1024  # lower ports need a privilege on Unix
 _PORTS_TRIED = 100  # to find a free one
 _EVERYWHERE = "HOST=0.0.0.0 is every address of this machine, HOST=127.0.0.1 this machine only"
 
@@ -27,17 +27,17 @@ class ListenError(Exception):
 
 
 class Listener:
-    """Accepts connections for a server, and takes a rest when no more files can be opened.
+    """Accepts connections for a server, and pauses when no more files can be opened.
 
-    A connection that can't be accepted stays in the kernel's queue, so that Tornado would try again,
-    and fail and log again, thousands of times a second.
+    A connection that can't be accepted stays in the kernel's queue: without the pause Tornado would try, fail
+    and log thousands of times a second.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """Binds; raises ListenError when that is not possible. Port 0 takes a free one.
+        """Bind the sockets. Raises ListenError when that fails. Port 0 chooses a free port.
 
-        `::` is every IPv6 and every IPv4 address, with a socket each: so it does not depend on the system's
-        `bindv6only`, and clients keep their plain IPv4 addresses.
+        `::` means every IPv6 and every IPv4 address, with a socket each: that does not depend on the system's
+        `bindv6only`, and IPv4 clients keep their plain addresses.
         """
         try:
             self.sockets = bind_sockets(port, None if _is_wildcard(host, 6) else host)
@@ -47,7 +47,7 @@ class Listener:
                 f"HOST, PORT: can't listen on {address}: {_advice(error, host, port)}"
             ) from error
         for listener in self.sockets:
-            # Accepted connections inherit it: a client that vanished without a word is noticed in minutes.
+            # Accepted connections inherit it: a client that vanished without closing is detected in minutes.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if hasattr(socket, "TCP_KEEPIDLE"):
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
@@ -57,11 +57,11 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port of the first socket."""
         return int(self.sockets[0].getsockname()[1])
 
     def publish(self, scheme: str) -> None:
-        """Tells the health check where to ask: by `http` or `https`, on this host."""
+        """Write the address for the health check; `scheme` is `http` or `https`."""
         name = self.sockets[0].getsockname()[0]
         ip = ipaddress.ip_address(name)
         if ip.is_unspecified:
@@ -69,20 +69,20 @@ class Listener:
         self._address_file.write(Address(scheme, name, self.port))
 
     def accept_for(self, server: HTTPServer) -> None:
-        """From now on, connections go to this server."""
+        """Pass connections to this server from now on."""
         self._server = server
         asyncio.get_running_loop().set_exception_handler(self._on_fault)
         server.add_sockets(self.sockets)
 
     def stop(self) -> None:
-        """Accepts nothing any more; what was accepted goes on."""
+        """Stop accepting. Connections that were accepted continue."""
         if self._server:
             self._server.stop()
             self._server = None
         self._address_file.close()
 
     def close(self) -> None:
-        """Gives up the sockets: what others still serve on them is not touched."""
+        """Close the sockets in this process; others that share them are not affected."""
         for listener in self.sockets:
             listener.close()
         self._address_file.close()
@@ -90,19 +90,19 @@ class Listener:
     def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _NO_MORE_FILES:
-            self._rest(loop)
+            self._pause(loop)
         elif isinstance(error, OSError):
             logger.debug("a connection broke: %s", error)
         else:
             logger.error("internal error", exc_info=error, extra={"fields": {"error": context["message"]}})
 
-    def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
         logger.error(
             "no more files can be opened, so connections have to wait; raise the limit with ulimit -n"
         )
         for listener in self.sockets:
             IOLoop.current().remove_handler(listener)
-        loop.call_later(_REST, self._resume)
+        loop.call_later(_PAUSE, self._resume)
 
     def _resume(self) -> None:
         if self._server:
@@ -110,12 +110,12 @@ class Listener:
 
 
 def bracketed(host: str) -> str:
-    """A host as URLs have it: IPv6 addresses in brackets (RFC 3986 §3.2.2)."""
+    """A host as it is written in a URL: IPv6 addresses in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host
 
 
 def reachable_host(host: str) -> str:
-    """The host to put into a URL for somebody on this machine, for one that is listened on."""
+    """The host for a URL that is opened on this machine, when the program listens on `host`."""
     return "localhost" if _is_wildcard(host, 4) or _is_wildcard(host, 6) else bracketed(host)
 
 
@@ -128,7 +128,7 @@ def _is_wildcard(host: str, version: int) -> bool:
 
 
 def _advice(error: OSError | UnicodeError, host: str, port: int) -> str:
-    """Why it failed, and what to do about it."""
+    """Why binding failed, and what to do about it."""
     if isinstance(error, UnicodeError | socket.gaierror):
         return f"no address of this machine has this name; {_EVERYWHERE}"
     if error.errno == errno.EADDRINUSE:
@@ -143,7 +143,7 @@ def _advice(error: OSError | UnicodeError, host: str, port: int) -> str:
 
 
 def _free_port(host: str, taken: int) -> int | None:
-    """The first port above `taken` that could be listened on instead, None if none is near."""
+    """The first free port above `taken`, None if none of the next ones is free."""
     last = min(taken + _PORTS_TRIED, 65535)
     return next((port for port in range(taken + 1, last + 1) if _is_free(host, port)), None)
 

@@ -38,7 +38,7 @@ from proxycore.outcome import Answer
 from proxycore.passage import Passage, Pool
 from proxycore.paths import VERSION
 from proxycore.replay import Message, Replay
-from proxycore.session import UpstreamSession, closing_of, open_session
+from proxycore.session import UpstreamSession, close_frame_of, open_session
 from proxycore.usage import usage_in
 from proxycore.verdict import HEALTHY
 
@@ -160,7 +160,7 @@ class LiveHandler(LiveClient):
         return closing
 
     def _closing(self, connection: ClientConnection) -> Closing:
-        code, reason = closing_of(connection) or (BROKEN_OFF, "")
+        code, reason = close_frame_of(connection) or (BROKEN_OFF, "")
         return closing(code, reason, now=self.pool.clock.wall())
 
     def _begin(self, session: UpstreamSession) -> None:
@@ -194,7 +194,7 @@ class LiveHandler(LiveClient):
     def _drop(self, code: int | None, reason: str | None) -> None:
         session, self._session = self._session, None
         if session:
-            self.start(session.drop(code, reason))
+            self.start(session.close(code, reason))
 
     async def _connect(self, key: Key | None) -> ClientConnection | Kept:
         query, token = self.request.query, self.token
@@ -228,7 +228,7 @@ class LiveHandler(LiveClient):
                 await self.as_long_as_there(replay.ended)
         elif session := self._session:
             sending = session.send_next(message)
-            await (sending if session.takes_at_once(message) else self.as_long_as_there(sending))
+            await (sending if session.can_send_at_once(message) else self.as_long_as_there(sending))
 
     async def _relay_session(self, session: UpstreamSession, key: Key | None) -> None:
         """Passes on what the upstream says, to the session's end. Handles in it are this key's."""

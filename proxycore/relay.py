@@ -249,7 +249,7 @@ class RelayHandler(BodyHandler):
         """The answer is this one: from here on there is no way back."""
         self._set_head(head, key)
         self._become(HandlerState.STREAMING)
-        self.body.spend()
+        self.body.drop_when_read()
         self.record.kind = "stream"
         self.note_first_byte()
         self.pool.meter.first_byte(self.record)

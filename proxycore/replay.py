@@ -1,9 +1,9 @@
-"""A client's messages until its session has begun, kept so that another upstream session can have them, too.
+"""A client's messages until its Live session has begun, kept so that they can be sent to another key.
 
-    kept     each new message goes to whichever session is being set up
-    over     the session has begun: what was kept goes to it, and what comes later is not kept
+    keeping    every message is kept and sent to the upstream session that is being set up
+    over       the session has begun: what was kept is sent to it, and later messages are not kept
 
-Who puts messages in waits while it is full, so that a client can't make much be kept.
+While it is full, the client's side waits before it puts in another message: that bounds the memory.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ KEPT_BYTES = 1024 * 1024
 class Replay:
     """The messages, in order.
 
-    `begun` is done with the first, `filled` when as much is kept as may be, `ended` when it is over.
+    `begun` is done with the first message, `filled` when the limit is reached, `ended` when it is over.
     """
 
     def __init__(self) -> None:
@@ -34,16 +34,16 @@ class Replay:
 
     @property
     def over(self) -> bool:
-        """Whether messages are not kept any more."""
+        """Whether messages are no longer kept."""
         return self.ended.done()
 
     @property
     def full(self) -> bool:
-        """Whether as much is kept as may be."""
+        """Whether the limit is reached."""
         return self.filled.done()
 
     def put(self, message: Message) -> None:
-        """Keeps one more."""
+        """Keep one more message."""
         self._messages.append(message)
         self._size += len(message)
         if not self.begun.done():
@@ -53,15 +53,15 @@ class Replay:
         self._changed.set()
 
     def end(self) -> None:
-        """Keeps no more."""
+        """Keep no more messages."""
         if not self.ended.done():
             self.ended.set_result(None)
         self._changed.set()
 
     async def send_to(self, connection: ClientConnection) -> None:
-        """Sends all messages, and those that are still to come until it is over.
+        """Send all messages, and those that follow until it is over.
 
-        Raises ConnectionClosed when the connection is.
+        Raises ConnectionClosed when the connection closes.
         """
         sent = 0
         while True:

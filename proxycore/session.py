@@ -1,6 +1,6 @@
-"""The upstream's side of a Live session: a WebSocket (RFC 6455) to the upstream.
+"""A WebSocket (RFC 6455) to the upstream, for a Live session.
 
-AsyncHTTPClient has no WebSockets, and Tornado's own client knows no outbound proxies.
+AsyncHTTPClient has no WebSockets, and Tornado's own client supports no outbound proxies.
 """
 
 import asyncio
@@ -34,17 +34,17 @@ from proxycore.upstream import Upstream
 LARGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, in either direction."""
 
-_KEEPALIVE = 60  # seconds; a session may be silent for long, and a NAT forgets
-_AT_ONCE = 16 * 1024  # bytes that a connection takes before who sends has to wait
-_GOODBYE = 2.0  # seconds that the upstream gets to answer a close
+_KEEPALIVE = 60  # seconds; a session may be idle for long, and NATs drop idle connections
+_AT_ONCE = 16 * 1024  # bytes that may be buffered before the sender has to wait
+_CLOSE_TIMEOUT = 2.0  # seconds that the upstream gets to answer a close
 _NO_CODE = 1005  # of a close frame without a code; never sent (RFC 6455 §7.4.1)
-# What a close frame may have (RFC 6455 §7.4, and the registry that §11.7 began).
+# Codes that a close frame may have (RFC 6455 §7.4, and the registry that §11.7 began).
 _SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class _Session(ClientConnection):
-    """A connection that asks for `target` byte for byte, where the library would parse it as a URI."""
+    """A connection that requests `target` byte for byte, where the library would parse it as a URI."""
 
     def __init__(self, target: str, protocol: ClientProtocol, **options: Any) -> None:  # noqa: ANN401 - the library's
         protocol.uri = replace(protocol.uri, path=quote(target.encode("latin-1"), safe=_ASCII), query="")
@@ -53,7 +53,7 @@ class _Session(ClientConnection):
 
 class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Exception:
-        """Redirects are the client's to follow: they would take the key to another address."""
+        """Follow no redirect: it would send the key to another address. It is returned to the client."""
         return exc
 
 
@@ -73,7 +73,7 @@ class UpstreamSession:
             return None
 
     def send(self, replay: Replay) -> None:
-        """Begins to send what the client has said and will say, as long as that is kept."""
+        """Begin to send the client's messages, those that are kept and those that follow."""
         self._sending = self._sending or asyncio.create_task(self._send(replay))
 
     async def _send(self, replay: Replay) -> None:
@@ -81,31 +81,34 @@ class UpstreamSession:
             await replay.send_to(self.connection)
 
     async def send_next(self, message: Message) -> None:
-        """Sends one more message after all that was kept; nothing, once the session is closed."""
+        """Send one more message after all that was kept; do nothing once the session is closed."""
         if self._sending and not self._sending.done():
             await asyncio.wait({self._sending})
         with contextlib.suppress(ConnectionClosed):
             await self.connection.send(message)
 
-    def takes_at_once(self, message: Message) -> bool:
-        """Whether nothing has to wait for the upstream to read on."""
+    def can_send_at_once(self, message: Message) -> bool:
+        """Whether `send_next` would not have to wait for the upstream to read."""
         idle = not self._sending or self._sending.done()
         return idle and self.connection.transport.get_write_buffer_size() + len(message) < _AT_ONCE
 
-    async def drop(self, code: int | None, reason: str | None) -> None:
-        """Closes the session with this code and reason; without a code at once."""
+    async def close(self, code: int | None, reason: str | None) -> None:
+        """Close the session with this code and reason; without a code, abort the connection."""
         self.answer.cancel()
         if self._sending:
             self._sending.cancel()
-        await close_session(self.connection, code, reason)
+        if code is None:
+            self.connection.transport.abort()
+        else:
+            await self.connection.close(code if code in _SENDABLE else 1000, reason or "")
 
 
 async def open_session(
     upstream: Upstream, target: str, fields: Fields, subprotocols: list[str]
 ) -> ClientConnection | Kept:
-    """The session, or the answer with which the upstream refused the handshake.
+    """Open a session. Returns the response instead with which the upstream refused the handshake.
 
-    Raises UpstreamError when there was no answer.
+    Raises UpstreamError when there was no response.
     """
     route = upstream.route
     secure = upstream.origin.startswith("https:")
@@ -122,8 +125,8 @@ async def open_session(
             compression=None,  # what goes to the client is not compressed either
             proxy=route.proxy,
             open_timeout=route.connect_timeout + route.first_byte_timeout,
-            ping_interval=None,  # a client that reads slowly would look like an upstream that is gone
-            close_timeout=_GOODBYE,
+            ping_interval=None,  # a slow client would look like an upstream that is gone
+            close_timeout=_CLOSE_TIMEOUT,
             max_size=LARGEST_MESSAGE,
             max_queue=1,
             **tls,
@@ -140,16 +143,8 @@ async def open_session(
     return session
 
 
-async def close_session(session: ClientConnection, code: int | None, reason: str | None) -> None:
-    """Closes the upstream's side as the client has closed its own; at once, if it just went away."""
-    if code is None:
-        session.transport.abort()
-    else:
-        await session.close(code if code in _SENDABLE else 1000, reason or "")
-
-
-def closing_of(session: ClientConnection) -> tuple[int, str] | None:
-    """Code and reason with which the upstream closed the session; None when it just broke off."""
+def close_frame_of(session: ClientConnection) -> tuple[int, str] | None:
+    """Code and reason with which the upstream closed the session; None when it sent no close frame."""
     code = session.close_code
     if code == _NO_CODE:
         return 1000, ""

@@ -1,4 +1,4 @@
-"""Long work in small steps: the event loop serves others in between. Pure, but for asyncio."""
+"""Fair scheduling of long work on the event loop: computations in small steps, large transfers in turns."""
 
 import asyncio
 from collections import deque
@@ -7,20 +7,20 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_AT_ONCE = 8  # transfers that go on at each turn of the event loop
+_AT_ONCE = 8  # transfers that continue at each turn of the event loop
 
 
 class Turns:
     """Runs computations, which are generators that yield every few milliseconds.
 
-    However many there are, one step is taken at each turn of the event loop, in order of arrival.
+    However many there are, one step runs at each turn of the event loop, in order of arrival.
     """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()  # fair: who waits longest is next
+        self._lock = asyncio.Lock()  # first come, first served
 
     async def run(self, steps: Generator[None, None, T]) -> T:
-        """What the generator returns. The first step is taken at once, so a short computation never waits."""
+        """What the generator returns. The first step runs at once, so a short computation never waits."""
         try:
             next(steps)
             while True:
@@ -35,24 +35,24 @@ class Turns:
 
 
 class Rounds:
-    """Lets large transfers go on in order, a few at each turn of the event loop, however many there are."""
+    """Continues large transfers in order, a few at each turn of the event loop, however many there are."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def next(self) -> "asyncio.Future[None]":
-        """Is done when it is this transfer's turn."""
+        """A future that is done when it is the caller's turn."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._go_on)
+            loop.call_soon(self._run_some)
         self._waiting.append(turn)
         return turn
 
-    def _go_on(self) -> None:
+    def _run_some(self) -> None:
         for _ in range(min(_AT_ONCE, len(self._waiting))):
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._go_on)
+            asyncio.get_running_loop().call_soon(self._run_some)
