@@ -10,8 +10,8 @@ from prometheus_client.exposition import choose_encoder
 from tornado.iostream import StreamClosedError
 
 from proxycore.auth import AdminKey
-from proxycore.census import CensusError
 from proxycore.control import Control, ControlError
+from proxycore.figures import FiguresError
 from proxycore.handler_state import HandlerState
 from proxycore.metrics import Metrics
 from proxycore.status import StatusHandler
@@ -48,14 +48,14 @@ class AdminHandler(StatusHandler):
     def write_error(self, status_code: int, **error: Any) -> None:  # noqa: ANN401 - Tornado's signature
         """Faults of ours; when other processes don't answer, that is said."""
         fault = error.get("exc_info", (None, None))[1]
-        if isinstance(fault, CensusError):
+        if isinstance(fault, FiguresError):
             self.refuse(503, str(fault))
         else:
             super().write_error(status_code, **error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
         """Tornado's word that a handler raised."""
-        if not isinstance(value, CensusError):
+        if not isinstance(value, FiguresError):
             super().log_exception(typ, value, tb)
 
     def prepare(self) -> Awaitable[None] | None:
@@ -115,7 +115,7 @@ class SnapshotHandler(AdminHandler):
             self.refuse(error.status, str(error))
             return
         shown = None
-        with contextlib.suppress(CensusError):  # it is done all the same
+        with contextlib.suppress(FiguresError):  # it is done all the same
             keys = (await self._desk.current())["keys"]
             shown = next((key for key in keys if key["name"] == done.key.name), None)
         self._reply_json({"message": done.message, "accepted": done.accepted, "key": shown})

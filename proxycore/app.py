@@ -16,13 +16,13 @@ from proxycore.auth import Admin, ClientKeys
 from proxycore.bench import Doubling
 from proxycore.body_budget import BodyBudget
 from proxycore.bulletin import Bulletin
-from proxycore.census import Census
 from proxycore.chronicle import Chronicle
 from proxycore.clock import Clock
 from proxycore.control import Control
 from proxycore.cors import Cors
 from proxycore.credential_limiter import CredentialLimiter
 from proxycore.events import BenchBegan, RequestBlamed
+from proxycore.figures import FiguresSource, LocalFigures
 from proxycore.handler import CLIENT_SILENCE
 from proxycore.head_limit import LimitedConnection, LimitedServer
 from proxycore.herald import Herald
@@ -66,9 +66,18 @@ _REDACTED = 10_000  # names that are remembered to have no secret in them
 
 
 class ProxyApplication(Application):
-    """The routes, and the parts behind them. Belongs to the running event loop."""
+    """The routes, and the parts behind them. Belongs to the running event loop.
 
-    def __init__(self, settings: Settings, clock: Clock, source: random.Random) -> None:
+    `figures` is where those of all processes that serve are read; without it, this one serves alone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        source: random.Random,
+        figures: FiguresSource | None = None,
+    ) -> None:
         self._clock = clock
         self._presence = Presence()
         self._secrets: dict[str, str] = {}
@@ -84,7 +93,8 @@ class ProxyApplication(Application):
         self.lines = Lines(self.rotator, settings.max_wait, clock)
         self.owners = Owners(clock, events=self.rotator.events)
         self.budget = BodyBudget(_budget(settings))
-        self.meter = Meter(clock)
+        self._figures = figures or LocalFigures(Meter(clock))
+        self.meter = self._figures.meter
         self.meter.gauges = {
             "waiting": lambda: self.lines.waiting,
             "held": lambda: self.budget.held,
@@ -93,7 +103,6 @@ class ProxyApplication(Application):
         self.meter.counters = {"dropped_lines": dropped_lines}
         self.rotator.events.subscribe(BenchBegan, self.meter.benched)
         self.rotator.events.subscribe(RequestBlamed, self.meter.judged)
-        self.census = Census(self.meter)
         Chronicle(self.rotator.events, clock)
         self._pool = Pool(
             rotator=self.rotator,
@@ -150,13 +159,12 @@ class ProxyApplication(Application):
             self.rotator,
             self.lines,
             self.owners,
-            tell=bulletin.tell,
-            recall=bulletin.recall,
+            tell=bulletin.publish,
+            recall=bulletin.snapshot,
             clock=self._clock,
             me=secrets.token_hex(4),
         )
-        bulletin.hear = herald.hear
-        bulletin.start()
+        bulletin.start(herald.hear)
         herald.tell_all()
 
     async def watch_wall_clock(self) -> None:
@@ -243,12 +251,12 @@ class ProxyApplication(Application):
         )
 
     async def _current(self) -> dict[str, Any]:
-        figures = await self.census.figures()
+        figures = await self._figures.read()
         self.look_at_wall_clock()
         return snapshot(self.rotator, figures, self._clock, self._redact)
 
     async def _metrics(self) -> Metrics:
-        figures = await self.census.figures()
+        figures = await self._figures.read()
         self.look_at_wall_clock()
         return Metrics(self.rotator, figures, self._clock, self._redact)
 
@@ -280,9 +288,14 @@ def make_app(
     settings: Settings,
     clock: Clock | None = None,
     bulletin: Bulletin | None = None,
+    figures: FiguresSource | None = None,
 ) -> ProxyApplication:
-    """The application that these settings make, with others to tell and hear. Belongs to the running loop."""
-    app = ProxyApplication(settings, clock or Clock(), random.Random())  # noqa: S311 - a key is chosen, not made
+    """The application that these settings make. Belongs to the running event loop.
+
+    With a publisher it shares what it finds with other processes.
+    """
+    source = random.Random()  # noqa: S311 - a key is chosen, not made
+    app = ProxyApplication(settings, clock or Clock(), source, figures)
     if bulletin:
         app.join(bulletin)
     return app

@@ -15,6 +15,7 @@ from proxycore.app import make_app
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
+from proxycore.figures import FiguresSource
 from proxycore.listener import Listener, ListenError, reachable_host
 from proxycore.log import logger
 from proxycore.redaction import Redactor
@@ -68,11 +69,21 @@ def listen(settings: Settings) -> Listener:
 
 
 class Life:
-    """A process that serves on a listener."""
+    """A process that serves on a listener.
 
-    def __init__(self, settings: Settings, listener: Listener, clock: Clock) -> None:
+    One of several that serve has a publisher, and reads the figures of all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listener: Listener,
+        clock: Clock,
+        publisher: Bulletin | None = None,
+        figures: FiguresSource | None = None,
+    ) -> None:
         self.settings = settings
-        self.app = make_app(settings, clock)
+        self.app = make_app(settings, clock, publisher, figures)
         self._listener = listener
         self._server = self.app.server(tls_context(settings))
 
@@ -140,7 +151,7 @@ async def run(
     reloading = asyncio.create_task(_reload_often(life, sharing, source, adapt, hang_up))
     await life.serve(stop, ready)
     reloading.cancel()
-    sharing.end()
+    await sharing.end()
 
 
 async def _reload_often(
@@ -187,28 +198,29 @@ class _Sharing:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._board = Board(clock)
+        self._store = Board(clock)
         self._bulletin: Bulletin | None = None
-        self._work: asyncio.Task[None] | None = None
+        self._replicas: Replicas | None = None
 
     async def take(self, life: Life) -> None:
         """Goes on with these settings."""
-        self.end()
+        await self.end()
         if life.settings.redis_url is None:
             return
-        replicas = Replicas(life.settings.redis_url, life.settings.google_keys.values(), self._clock)
-        self._work = await replicas.start(self._board)
+        secrets = life.settings.google_keys.values()
+        self._replicas = Replicas(life.settings.redis_url, secrets, self._store, self._clock)
+        await self._replicas.start()
         if self._bulletin is None:
-            self._bulletin = Bulletin(self._board)
+            self._bulletin = Bulletin(self._store)
             life.app.join(self._bulletin)
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Tells no more."""
         if self._bulletin:
             self._bulletin.flush()
-        if self._work:
-            self._work.cancel()
-            self._work = None
+        if self._replicas:
+            await self._replicas.close()
+            self._replicas = None
 
 
 async def _drain(site: Site, seconds: float, stop: Stop) -> None:

@@ -1,6 +1,6 @@
 """The metrics, as Prometheus reads them (prometheus.io/docs/practices/naming). Pure.
 
-They are read off the census, so that they are the sum over all processes, whichever answers. Label values are
+They are made of the sums over all processes, whichever answers. Label values are
 bounded: a key that is not there any more is `removed`, models go by their families.
 """
 
@@ -17,9 +17,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from proxycore import __version__
-from proxycore.census import Figures
 from proxycore.clock import Clock
 from proxycore.family import NONE
+from proxycore.figures import Figures
 from proxycore.history import FIRST_BYTE_BOUNDS
 from proxycore.meter import DURATION_BOUNDS, LAG_BOUNDS
 from proxycore.rotator import Rotator

@@ -1,4 +1,4 @@
-"""What processes tell each other: one fact, for how long it holds, and when it was found. Pure.
+"""Updates: what processes tell each other. One fact each, when it was found and for how long it holds. Pure.
 
     kind      key    about            value                              moments
     model     which  the lane         a bench: reason, strikes, whether  until, and one of Google's day if
@@ -15,19 +15,20 @@
     search           the lane or *    reason, pause, whether it is an    since when, the next try, and when a
                                       outage, ids of requests, tries     try counts as open for long
                                       of each key; None: it is over
-    expect           model, id        True: someone was told to come     when
-                                      back; None: came, or did not
+    expect           model, id        True: a client was told to come    when
+                                      back; None: it came, or did not
 
-A key is called by its fingerprint, since its name may be given to another one day. A notice replaces an
-older one with the same kind, key and about.
+A key is identified by its fingerprint, since its name may be given to another key one day. An update replaces
+an older one with the same kind, key and about.
 
-All times are moments of the clock that the processes of a host share. Other hosts have another, so a notice
-is `moved` on its way there: that is why its moments are in a place of their own.
+All times are moments of the clock that the processes of a host share, in seconds. Other hosts have another
+clock, so that an update is `moved` when it is sent there: its moments have a field of their own for that.
 """
 
 import hashlib
 import hmac
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,15 +36,23 @@ _NEVER = 1e15  # seconds; also keeps out what is no number, and integers that no
 
 
 def fingerprint(secret: str, salt: bytes = b"") -> str:
-    """What a key is called among those who have it as well."""
+    """What identifies a key among the processes that have it as well, and does not disclose it."""
     return hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def parse_json(line: bytes) -> Any:  # noqa: ANN401 - JSON
+    """The JSON document in a line; raises ValueError when there is none in it."""
+    try:
+        return json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One fact. `stamp` is when it was found and `until` when it may be forgotten.
+    """One fact. `stamp` is when it was found and `until` when it may be forgotten, both moments in seconds.
 
-    `value` is anything that JSON can say; None says that the fact no longer holds. `moments` are its times.
+    `value` is anything that JSON has; None means that the fact no longer holds. `moments` are its times.
     """
 
     kind: str
@@ -56,8 +65,8 @@ class Notice:
 
     @property
     def topic(self) -> tuple[str, str, str]:
-        """What it is about: the newest notice of a topic holds."""
-        # Whose a resource is has one answer, whoever gives it.
+        """What it is about: the newest update of a topic holds."""
+        # A resource has one owner, whichever key an update names.
         return (self.kind, "" if self.kind == "owner" else self.key, self.about)
 
     def moved(self, seconds: float) -> "Notice":
@@ -71,24 +80,31 @@ class Notice:
 
     def encode(self) -> bytes:
         """One line of JSON, without its end."""
-        told = [self.kind, self.key, self.about, self.value, [self.stamp, self.until, *self.moments]]
-        return json.dumps(told, separators=(",", ":")).encode()
+        fields = [self.kind, self.key, self.about, self.value, [self.stamp, self.until, *self.moments]]
+        return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, line: bytes) -> "Notice":
-        """The notice in a line; raises ValueError when there is none in it."""
-        try:
-            content = json.loads(line)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
-        match content:
+        """The update in a line; raises ValueError when there is none in it."""
+        match parse_json(line):
             case [str(kind), str(key), str(about), value, [_, _, *_] as times]:
                 stamp, until, *moments = map(_moment, times)
                 return cls(kind, key, about, value, stamp, until, tuple(moments))
-        raise ValueError("not a notice")
+        raise ValueError("not an update")
 
 
-def _moment(told: object) -> float:
-    if isinstance(told, int | float) and abs(told) < _NEVER:
-        return float(told)
+def decode_all(lines: Iterable[bytes]) -> list[Notice]:
+    """The updates in lines; lines without one are skipped."""
+    updates = []
+    for line in lines:
+        try:
+            updates.append(Notice.decode(line))
+        except ValueError:  # another version of this program, perhaps
+            continue
+    return updates
+
+
+def _moment(value: object) -> float:
+    if isinstance(value, int | float) and abs(value) < _NEVER:
+        return float(value)
     raise ValueError("not a moment")

@@ -1,7 +1,7 @@
-"""Settings on their way from the process that reads them to those that serve, over a socket pair.
+"""The channel from the process that reads the settings to a child that applies them, over a socket pair.
 
-Nothing is written to disk. The pair is made before the fork; the child takes one end, the parent the other.
-A child confirms each message with a byte once it goes by it.
+Nothing is written to disk. The pair is made before the fork; the child uses one end, the parent the other.
+A child confirms each message with a byte once it has applied the settings.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _LENGTH = 8  # bytes before each message that say how long it is
 
 
 class SettingsChannel:
-    """The parent's end; never waits for the child. `child_end` is to be closed here after the fork."""
+    """The parent's end; never waits for the child. The parent closes `child_end` after the fork."""
 
     def __init__(self) -> None:
         self._end, self.child_end = socket.socketpair()
@@ -31,23 +31,23 @@ class SettingsChannel:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether it waits until it can be written to, and is to be pushed then."""
+        """Whether there is more to `flush` once the socket is writable."""
         return bool(self._unsent)
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the child goes by all that was sent."""
+        """Whether the child has applied all settings that were sent."""
         return not self._unconfirmed
 
     def send(self, settings: Settings) -> None:
-        """The child is to go by these from now on."""
+        """Sends settings for the child to apply."""
         message = pickle.dumps(settings)
         self._unsent += len(message).to_bytes(_LENGTH, "big") + message
         self._unconfirmed += 1
-        self.push()
+        self.flush()
 
-    def push(self) -> None:
-        """Send as much as the child has room for."""
+    def flush(self) -> None:
+        """Sends as much as the socket has room for."""
         try:
             self._unsent = self._unsent[self._end.send(self._unsent) :]
         except BlockingIOError:
@@ -55,8 +55,8 @@ class SettingsChannel:
         except OSError:  # the child has ended
             self._unsent = b""
 
-    def hear(self) -> None:
-        """Count what the child has confirmed."""
+    def receive_confirmations(self) -> None:
+        """Counts what the child has confirmed, and whether it is still there."""
         try:
             confirmed = len(self._end.recv(4096))
         except BlockingIOError:
@@ -67,16 +67,16 @@ class SettingsChannel:
         self.is_open = confirmed > 0
 
     def close(self) -> None:
-        """The child has ended; or this is a child, which has nothing to do with the parent's ends."""
+        """Closes the parent's end: the child has ended, or this is a child that inherited the end."""
         self._end.close()
 
 
-async def receive(end: socket.socket, go_by: Callable[[Settings], object]) -> None:
-    """In the child: goes by all settings that come, until the parent is gone."""
+async def receive(end: socket.socket, apply: Callable[[Settings], object]) -> None:
+    """In the child: applies all settings that arrive at its end, until the parent has ended."""
     reader, writer = await asyncio.open_unix_connection(sock=end)
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             length = int.from_bytes(await reader.readexactly(_LENGTH), "big")
-            go_by(pickle.loads(await reader.readexactly(length)))  # noqa: S301 - from the parent, over a pair
+            apply(pickle.loads(await reader.readexactly(length)))  # noqa: S301 - from the parent, over a pair
             writer.write(b".")
     writer.close()

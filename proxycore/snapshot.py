@@ -12,8 +12,8 @@ from typing import Any
 from proxycore import __version__
 from proxycore.allowance import Allowance
 from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench
-from proxycore.census import Figures
 from proxycore.clock import Clock
+from proxycore.figures import Figures
 from proxycore.history import last_hour
 from proxycore.judgement import Judgement
 from proxycore.key import Key

@@ -1,4 +1,4 @@
-"""A folder with the Unix sockets through which the processes of a host reach each other."""
+"""A folder for the Unix socket through which the processes of a host reach each other."""
 
 import socket
 import tempfile
@@ -8,17 +8,17 @@ from typing import Self
 from proxycore.settings import SettingsError
 
 _PREFIX = "gemini-key-proxy-"
-# None is what TMPDIR says, or else /tmp. In containers whose root can't be written to, /dev/shm still can.
-_PARENTS = (None, "/dev/shm")  # noqa: S108 - the folder in it is ours alone
+# None is TMPDIR, or else /tmp. In containers with a read-only root, /dev/shm is still writable.
+_PARENTS = (None, "/dev/shm")  # noqa: S108 - the folder in it is accessible to us alone
 
 
 class SocketFolder:
-    """Listening sockets of these names, in a folder of its own that is removed at the end of a `with`.
+    """A listening `socket` at `path`, in a folder of its own that is removed at the end of a `with`.
 
     Raises SettingsError when there is no place for it.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self) -> None:
         reasons = []
         for parent in _PARENTS:
             try:
@@ -26,10 +26,10 @@ class SocketFolder:
             except OSError as error:
                 reasons.append(str(error))
                 continue
-            self.paths = [Path(self._folder.name, name) for name in names]
+            self.path = Path(self._folder.name, "hub")
             try:
-                self.sockets = [_bound(path) for path in self.paths]
-            except OSError as error:  # the path is too long for a socket, or no place for one
+                self.socket = _bound(self.path)
+            except OSError as error:  # the path is too long for a socket, or the file system has none
                 self._folder.cleanup()
                 reasons.append(f"{self._folder.name}: {error}")
                 continue

@@ -1,12 +1,13 @@
 """Several workers on one host: a parent that starts them, passes signals on, and replaces those that crash.
 
 The parent has no event loop and serves nothing. It binds the sockets, so that the port stays and no
-connection is lost while a worker is replaced, and forks the hall, where the board hangs, and the workers.
+connection is lost while a worker is replaced, and forks the workers and the hub, through which they share
+what they know.
 
-    SIGTERM, SIGINT   all workers drain; a second one cuts; then the hall ends, and the parent with status 0
-    SIGHUP, `.env`    the parent reads the settings, workers and hall get them from it, and nobody else reads;
-                      there may be more or less workers
-    a worker ends     a new one takes its place, at once the first time, then with growing pauses
+    SIGTERM, SIGINT   all workers drain; a second one cuts; then the hub ends, and the parent with status 0
+    SIGHUP, `.env`    only the parent reads the settings; it sends them to the workers and to the hub, and
+                      starts or ends workers if their number has changed
+    a child ends      a new one replaces it, at once the first time, then with growing pauses
     the parent ends   the workers notice, and drain
 """
 
@@ -22,20 +23,21 @@ from typing import Any
 
 from proxycore import life, log
 from proxycore.board import Board
-from proxycore.bulletin import Bulletin, HostLink
-from proxycore.census import CensusHall, HostCensus
+from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
-from proxycore.hall import keep_hall
+from proxycore.hall import Hub
 from proxycore.log import logger
+from proxycore.meter import Meter
 from proxycore.replicas import Replicas
 from proxycore.settings import Settings, SettingsError
 from proxycore.settings_channel import SettingsChannel, receive
 from proxycore.settings_source import SettingsSource
 from proxycore.socket_folder import SocketFolder
+from proxycore.worker_link import WorkerLink
 
-_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds
-_CALM = 60.0  # seconds of life after which a crash counts as the first again
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between a crash and a new child
+_STABLE = 60.0  # seconds of life after which a crash counts as the first again
 _GRACE = 10.0  # seconds beyond DRAIN_TIMEOUT, after which what still runs is killed
 
 RunLoop = Callable[[Coroutine[Any, Any, None]], None]
@@ -43,7 +45,7 @@ RunLoop = Callable[[Coroutine[Any, Any, None]], None]
 
 @dataclass(slots=True)
 class _Child:
-    """A process: `number` is a worker's place, 0 the hall's."""
+    """A process. `number` counts the workers from 1, and is 0 for the hub. `begun` is monotonic seconds."""
 
     number: int
     pid: int
@@ -57,7 +59,7 @@ class _Child:
 
 
 class Supervisor:
-    """The parent. `run_loop` runs a coroutine in a child.
+    """The parent process. `run_loop` runs a coroutine in a child.
 
     Raises SettingsError when the address can't be listened on.
     """
@@ -65,29 +67,32 @@ class Supervisor:
     def __init__(self, source: SettingsSource, run_loop: RunLoop) -> None:
         self._source = source
         self._settings = source.settings
-        self._former: Settings | None = None  # those before a reload that is not told yet
+        self._former: Settings | None = None  # those before a reload that is not confirmed by all yet
         self._run_loop = run_loop
         self._listener = life.listen(self._settings)
-        self._clock = Clock()  # before any child, so that all mean the same by a moment
+        self._clock = Clock()  # before any child, so that a moment is the same in all
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # number -> when it is to be started again
         self._pauses: dict[int, float] = {}
-        self._signals = 0  # how many said to stop
+        self._stop_signals = 0
         self._stop_by = float("inf")
-        self._alive, self._held = os.pipe()  # its end tells the children that the parent is gone
-        self._ready, self._say_ready = os.pipe()
-        self._count = 0  # of workers that are ready
-        self._said_ready = False
+        self._alive, self._held = os.pipe()  # its end tells the children that the parent has ended
+        self._ready, self._report_ready = os.pipe()  # a byte from each worker that is ready
+        self._ready_count = 0
+        self._is_ready = False
         self._woken, self._wake = socket.socketpair()
 
     def run(self) -> None:
-        """Supervises until all is over. Raises SettingsError when there is no folder for sockets."""
+        """Supervises until all children have ended.
+
+        Raises SettingsError when there is no place for the hub's socket.
+        """
         for end in (self._woken, self._wake):
             end.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        for heard in _HEARD:
-            signal.signal(heard, lambda *_: None)
-        with SocketFolder("board", "census") as self._folder:
+        for handled in _SIGNALS:
+            signal.signal(handled, lambda *_: None)
+        with SocketFolder() as self._folder:
             for number in range(self._settings.workers + 1):
                 self._start(number)
             while self._children or self._due:
@@ -103,11 +108,11 @@ class Supervisor:
             self._pass_on(signal.SIGKILL)
         self._wait(max(0.0, min((*self._due.values(), now + life.WATCH)) - now))
         self._reap()
-        if not self._signals:
+        if not self._stop_signals:
             self._reload()
 
     def _wait(self, seconds: float) -> None:
-        """Waits until a signal or a child says something, and hears it."""
+        """Waits for signals and children for so long at most, and handles what comes."""
         woken = self._woken.fileno()
         channels = {child.channel.fileno(): child.channel for child in self._children.values()}
         poll = select.poll()
@@ -120,20 +125,20 @@ class Supervisor:
             if number == self._ready:
                 self._count_ready()
             elif number == woken:
-                for heard in self._woken.recv(4096):
-                    self._heard(signal.Signals(heard))
+                for received in self._woken.recv(4096):
+                    self._on_signal(signal.Signals(received))
             elif event & select.POLLOUT:
-                channels[number].push()
+                channels[number].flush()
             else:
-                channels[number].hear()
+                channels[number].receive_confirmations()
 
-    def _heard(self, number: signal.Signals) -> None:
-        if number is signal.SIGHUP and not self._signals:
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP and not self._stop_signals:
             self._source.request()
         elif number in {signal.SIGTERM, signal.SIGINT}:
-            self._signals += 1
+            self._stop_signals += 1
             self._due.clear()
-            if self._signals == 1:
+            if self._stop_signals == 1:
                 self._stop_by = time.monotonic() + self._settings.drain_timeout + _GRACE
                 self._listener.close()
                 logger.info(
@@ -142,7 +147,7 @@ class Supervisor:
                     life.SECOND_SIGNAL,
                 )
             self._pass_on(signal.SIGTERM)
-            self._end_hall()
+            self._end_hub()
 
     def _pass_on(self, number: signal.Signals) -> None:
         for child in self._children.values():
@@ -162,21 +167,21 @@ class Supervisor:
                 self._ended(child, os.waitstatus_to_exitcode(status))
 
     def _ended(self, child: _Child, status: int) -> None:
-        if self._signals or child.dismissed:
-            self._end_hall()
+        if self._stop_signals or child.dismissed:
+            self._end_hub()
             return
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         logger.error("%s (pid %d) %s; a new one takes its place", child.name, child.pid, how)
         now = time.monotonic()
-        pause = 0.0 if now - child.begun > _CALM else self._pauses.get(child.number, 0.0)
+        pause = 0.0 if now - child.begun > _STABLE else self._pauses.get(child.number, 0.0)
         self._pauses[child.number] = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         self._due[child.number] = now + pause
 
-    def _end_hall(self) -> None:
-        """The hall ends last: workers tell until they are gone."""
+    def _end_hub(self) -> None:
+        """Ends the hub once all workers have ended: they publish and report until then."""
         workers = [child for child in self._children.values() if child.number]
         for child in self._children.values():
-            if not child.number and self._signals and not workers:
+            if not child.number and self._stop_signals and not workers:
                 os.kill(child.pid, signal.SIGTERM)
 
     def _reload(self) -> None:
@@ -184,29 +189,29 @@ class Supervisor:
             self._former = self._former or self._settings
             self._settings = settings
             life.configure_log(settings)
-            self._pass_settings_on()
+            self._send_settings()
         staying = [child for child in self._children.values() if not child.dismissed]
         if self._former and all(child.channel.is_confirmed for child in staying):
             life.say_reloaded(self._former, self._settings)
             self._former = None
 
-    def _pass_settings_on(self) -> None:
-        there = set()
+    def _send_settings(self) -> None:
+        kept = set()
         for child in self._children.values():
             if child.number > self._settings.workers and not child.dismissed:
                 child.dismissed = True
                 os.kill(child.pid, signal.SIGTERM)
             elif not child.dismissed:
                 child.channel.send(self._settings)
-                there.add(child.number)
+                kept.add(child.number)
         for number in range(1, self._settings.workers + 1):
-            if number not in there and number not in self._due:
+            if number not in kept and number not in self._due:
                 self._start(number)
 
     def _count_ready(self) -> None:
-        self._count += len(os.read(self._ready, 4096))
-        if self._count >= self._settings.workers and not self._said_ready:
-            self._said_ready = True
+        self._ready_count += len(os.read(self._ready, 4096))
+        if self._ready_count >= self._settings.workers and not self._is_ready:
+            self._is_ready = True
             life.say_ready(self._settings, self._listener.port)
 
     def _start(self, number: int) -> None:
@@ -220,14 +225,14 @@ class Supervisor:
         try:
             os.setpgid(0, 0)  # Ctrl-C is passed on by the parent, once
             signal.set_wakeup_fd(-1)
-            for heard in _HEARD:
-                signal.signal(heard, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent hears it, and sends what it reads
+            for handled in _SIGNALS:
+                signal.signal(handled, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent gets it, and sends the settings
             os.close(self._held)
-            for one in (channel, *(child.channel for child in self._children.values())):
-                one.close()
+            for inherited in (channel, *(child.channel for child in self._children.values())):
+                inherited.close()
             end = channel.child_end
-            self._run_loop(self._serve(end) if number else self._keep_hall(end))
+            self._run_loop(self._serve(end) if number else self._run_hub(end))
             status = 0
         except SettingsError as error:
             log.write(str(error))
@@ -238,40 +243,36 @@ class Supervisor:
             os._exit(status)
 
     async def _serve(self, end: socket.socket) -> None:
-        stop, path, census_path = life.Stop(self._alive), *self._folder.paths
-        worker = life.Life(self._settings, self._listener, self._clock)
-        board, link = Board(self._clock), HostLink(path)
-        await link.start(board)
-        bulletin = Bulletin(board)
-        worker.app.join(bulletin)
-        census = worker.app.census = HostCensus(worker.app.meter, census_path)
+        """A worker; `end` is where its settings arrive."""
+        stop = life.Stop(self._alive)
+        store, meter = Board(self._clock), Meter(self._clock)
+        publisher, link = Bulletin(store), WorkerLink(self._folder.path, store, meter)
+        worker = life.Life(self._settings, self._listener, self._clock, publisher, link)
+        await link.start()
         receiving = asyncio.create_task(receive(end, worker.take))
-        await worker.serve(stop, lambda: os.write(self._say_ready, b"."))
+        await worker.serve(stop, lambda: os.write(self._report_ready, b"."))
         receiving.cancel()
-        bulletin.close()
-        await census.close()
+        publisher.close()
         await link.close()
 
-    async def _keep_hall(self, end: socket.socket) -> None:
+    async def _run_hub(self, end: socket.socket) -> None:
+        """The hub; `end` is where its settings arrive."""
         self._listener.close()
-        reload = asyncio.Event()
+        stop, hub = life.Stop(self._alive), Hub(self._link, self._clock)
 
-        def go_by(settings: Settings) -> None:
+        def apply(settings: Settings) -> None:
             life.configure_log(settings)
             self._settings = settings
-            reload.set()
+            hub.reload()
 
-        receiving = asyncio.create_task(receive(end, go_by))
-        stop = life.Stop(self._alive)
-        board, counted = self._folder.sockets
-        census = CensusHall(self._clock)
-        await census.serve(counted)
-        await keep_hall(board, self._link, stop.first, reload, clock=self._clock)
+        receiving = asyncio.create_task(receive(end, apply))
+        await hub.start(self._folder.socket)
+        await stop.first.wait()
         receiving.cancel()
-        await census.close()
+        await hub.close()
 
-    def _link(self) -> Replicas | None:
+    def _link(self, store: Board) -> Replicas | None:
         settings = self._settings
         if settings.redis_url is None:
             return None
-        return Replicas(settings.redis_url, settings.google_keys.values(), self._clock)
+        return Replicas(settings.redis_url, settings.google_keys.values(), store, self._clock)

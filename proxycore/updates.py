@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from proxycore.census import CensusError
+from proxycore.figures import FiguresError
 
 Json = dict[str, Any]
 
@@ -71,7 +71,7 @@ class Updates:
         while True:
             try:
                 document = await self._current()
-            except CensusError:
+            except FiguresError:
                 return  # those who watch come again
             former, self._document = self._document, document
             self._change = (

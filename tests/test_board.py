@@ -43,50 +43,50 @@ def test_what_is_no_notice_is_told_apart(line: bytes) -> None:
 
 def test_what_is_new_is_passed_on_to_all_but_its_source() -> None:
     board, one, other = Board(TurnedClock()), Reader(), Reader()
-    board.read_by(one.method)
-    board.read_by(other)
-    board.post([notice()], one.method)
+    board.subscribe(one.method)
+    board.subscribe(other)
+    board.publish([notice()], one.method)
     assert (one.read, other.read) == ([], [notice()])
-    board.left_by(other)
-    board.post([notice(stamp=2.0)])
+    board.unsubscribe(other)
+    board.publish([notice(stamp=2.0)])
     assert (one.read, other.read) == ([notice(stamp=2.0)], [notice()])
 
 
 def test_the_newest_holds_and_an_older_one_that_comes_late_does_not() -> None:
     board, reader = Board(TurnedClock()), Reader()
-    board.read_by(reader)
-    board.post([notice(value=None, stamp=2.0)])
-    board.post([notice(value=1, stamp=1.0), notice(value=None, stamp=2.0)])
-    assert board.notices() == reader.read == [notice(value=None, stamp=2.0)]
+    board.subscribe(reader)
+    board.publish([notice(value=None, stamp=2.0)])
+    board.publish([notice(value=1, stamp=1.0), notice(value=None, stamp=2.0)])
+    assert board.snapshot() == reader.read == [notice(value=None, stamp=2.0)]
 
 
 def test_a_resource_has_one_owner() -> None:
     board = Board(TurnedClock())
-    board.post(
+    board.publish(
         [notice("files/a", kind="owner", key="1"), notice("files/a", stamp=2.0, kind="owner", key="2")]
     )
-    assert [known.key for known in board.notices()] == ["2"]
+    assert [known.key for known in board.snapshot()] == ["2"]
 
 
 def test_what_has_expired_is_forgotten() -> None:
     clock = TurnedClock()
     board = Board(clock)
-    board.post([notice()])
+    board.publish([notice()])
     clock.turn(100)
-    assert board.notices() == []
-    board.post([notice(stamp=5.0)])
-    assert board.notices() == []
+    assert board.snapshot() == []
+    board.publish([notice(stamp=5.0)])
+    assert board.snapshot() == []
 
 
 def test_what_holds_is_told_in_the_order_in_which_it_was_found() -> None:
     board = Board(TurnedClock())
-    board.post([notice("a", stamp=3.0), notice("b", stamp=1.0), notice("c", stamp=2.0)])
-    assert [known.about for known in board.notices()] == ["b", "c", "a"]
+    board.publish([notice("a", stamp=3.0), notice("b", stamp=1.0), notice("c", stamp=2.0)])
+    assert [known.about for known in board.snapshot()] == ["b", "c", "a"]
 
 
 def test_the_board_does_not_grow_without_end() -> None:
     board = Board(TurnedClock(), capacity=1000)
-    board.post([notice(f"invented-{number}", stamp=float(number)) for number in range(10_000)])
-    kept = board.notices()
+    board.publish([notice(f"invented-{number}", stamp=float(number)) for number in range(10_000)])
+    kept = board.snapshot()
     assert len(kept) <= 2000
     assert kept[-1].about == "invented-9999"

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from proxycore import census
-from proxycore.census import CensusError, CensusHall, HostCensus
+from proxycore import worker_link
+from proxycore.board import Board
 from proxycore.demo import Health, MockServer
+from proxycore.figures import FiguresError
+from proxycore.hall import Hub
 from proxycore.key import Key
+from proxycore.link_messages import Question, Report, decode, encode
 from proxycore.meter import Meter
+from proxycore.worker_link import WorkerLink
 from tests.conftest import KEYS, TurnedClock, until
 from tests.process import Program, program
 from tests.wire import ask
@@ -39,25 +43,41 @@ async def figure(port: int, name: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def hall(path: Path) -> AsyncIterator[None]:
-    """The hall's half of it, on this socket."""
+async def running_hub(path: Path) -> AsyncIterator[None]:
+    """A hub on this socket."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    counting = CensusHall(TurnedClock())
-    await counting.serve(listener)
+    hub = Hub(lambda _: None, TurnedClock())
+    await hub.start(listener)
     yield
-    await counting.close()
+    await hub.close()
 
 
-def told(count: int, **numbers: int) -> bytes:
-    """A worker's message of so many attempts."""
-    message = {"counts": [["attempts", ["1", "2xx"], count]], "now": None, **numbers}
-    return json.dumps(message).encode() + b"\n"
+@contextlib.asynccontextmanager
+async def worker(path: Path, meter: Meter) -> AsyncIterator[WorkerLink]:
+    """A worker's end of the link."""
+    link = WorkerLink(path, Board(TurnedClock()), meter)
+    await link.start()
+    yield link
+    await link.close()
+
+
+def told(count: int, answers: int | None = None) -> bytes:
+    """A worker's report of so many attempts."""
+    return encode(Report([("attempts", ("1", "2xx"), count)], [], answers)) + b"\n"
+
+
+async def question(reader: asyncio.StreamReader) -> int:
+    """The number of the next question that the hub asks."""
+    while True:
+        message = decode(await reader.readline())
+        if isinstance(message, Question):
+            return message.number
 
 
 def children(started: Program) -> list[int]:
-    """The hall and the workers, the latest last."""
+    """The hub and the workers, the latest last."""
     pid = started.process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -91,70 +111,64 @@ async def test_the_sum_is_exact_whichever_worker_answers_and_stays_when_one_is_k
 
 async def test_a_worker_that_ends_leaves_its_figures_to_the_others() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "census"
-        async with hall(path):
-            one, other = Meter(TurnedClock()), Meter(TurnedClock())
-            ours, theirs = HostCensus(one, path), HostCensus(other, path)
-            assert len((await ours.figures()).processes) >= 1
-            one.attempted(Key("1", "secret"), 200)
-            other.attempted(Key("1", "secret"), 429)
-            await ours.close()
-            while len((figures := await theirs.figures()).processes) != 1:
+        path = Path(folder) / "hub"
+        one, other = Meter(TurnedClock()), Meter(TurnedClock())
+        async with running_hub(path), worker(path, other) as theirs:
+            async with worker(path, one) as ours:
+                assert len((await ours.read()).processes) >= 1
+                one.attempted(Key("1", "secret"), 200)
+                other.attempted(Key("1", "secret"), 429)
+            while len((figures := await theirs.read()).processes) != 1:
                 pass
             assert dict(figures.tally.of("attempts")) == {("1", "2xx"): 1, ("1", "429"): 1}
-            await theirs.close()
 
 
-async def test_without_the_hall_there_is_no_sum_and_with_it_nothing_is_missing(
+async def test_without_the_hub_there_is_no_sum_and_with_it_nothing_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(census, "_PATIENCE", 0.1)
+    monkeypatch.setattr(worker_link, "PATIENCE", 0.1)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "census"
+        path = Path(folder) / "hub"
         meter = Meter(TurnedClock())
-        ours = HostCensus(meter, path)
-        meter.attempted(Key("1", "secret"), 200)
-        with pytest.raises(CensusError):
-            await ours.figures()
-        async with hall(path):
-            figures = await ours.figures()
-            assert (dict(figures.tally.of("attempts")), len(figures.processes)) == ({("1", "2xx"): 1}, 1)
-            await ours.close()
+        async with worker(path, meter) as ours:
+            meter.attempted(Key("1", "secret"), 200)
+            with pytest.raises(FiguresError):
+                await ours.read()
+            async with running_hub(path):
+                figures = await ours.read()
+                assert (dict(figures.tally.of("attempts")), len(figures.processes)) == ({("1", "2xx"): 1}, 1)
 
 
 async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "census"
-        async with hall(path):
+        path = Path(folder) / "hub"
+        async with running_hub(path):
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(told(5))
-            meter = Meter(TurnedClock())
-            ours = HostCensus(meter, path)
-            while (figures := await ours.figures()).tally.of("attempts") != {("1", "2xx"): 5}:
-                pass
-            assert len(figures.processes) == 1
-            assert b"question" in await reader.readline()
-            writer.close()
-            await writer.wait_closed()
-            await ours.close()
+            async with worker(path, Meter(TurnedClock())) as ours:
+                while (figures := await ours.read()).tally.of("attempts") != {("1", "2xx"): 5}:
+                    pass
+                assert len(figures.processes) == 1
+                assert await question(reader)
+                writer.close()
+                await writer.wait_closed()
 
 
 async def test_an_answer_that_is_under_way_already_is_not_taken_for_the_answer_to_a_later_question() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "census"
-        async with hall(path):
+        path = Path(folder) / "hub"
+        async with running_hub(path):
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(told(1))
-            ours = HostCensus(Meter(TurnedClock()), path)
-            first = asyncio.create_task(ours.figures())
-            questions = [json.loads(await reader.readline())["question"]]
-            second = asyncio.create_task(ours.figures())
-            questions.append(json.loads(await reader.readline())["question"])
-            writer.write(told(10))  # as a worker does every few seconds
-            writer.write(told(100, answer=questions[0]))
-            assert (await first).tally.of("attempts") == {("1", "2xx"): 111}
-            writer.write(told(1000, answer=questions[1]))
-            assert (await second).tally.of("attempts") == {("1", "2xx"): 1111}
-            writer.close()
-            await writer.wait_closed()
-            await ours.close()
+            async with worker(path, Meter(TurnedClock())) as ours:
+                first = asyncio.create_task(ours.read())
+                questions = [await question(reader)]
+                second = asyncio.create_task(ours.read())
+                questions.append(await question(reader))
+                writer.write(told(10))  # as a worker does every few seconds
+                writer.write(told(100, answers=questions[0]))
+                assert (await first).tally.of("attempts") == {("1", "2xx"): 111}
+                writer.write(told(1000, answers=questions[1]))
+                assert (await second).tally.of("attempts") == {("1", "2xx"): 1111}
+                writer.close()
+                await writer.wait_closed()

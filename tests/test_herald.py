@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +11,17 @@ import pytest
 
 from proxycore.app import ProxyApplication, make_app
 from proxycore.bench import Bench, BenchPlace
-from proxycore.board import Board, Reader
-from proxycore.bulletin import Bulletin, HostLink
+from proxycore.board import Board, Subscriber
+from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
-from proxycore.hall import keep_hall
+from proxycore.hall import Hub
 from proxycore.key import Key
 from proxycore.listener import Listener
+from proxycore.meter import Meter
 from proxycore.notice import Notice, fingerprint
 from proxycore.verdict import until_google_midnight
+from proxycore.worker_link import WorkerLink
 from tests.conftest import CLOCK, TurnedClock, loops_clock, rests, settings, until
 from tests.wire import Got, RawUpstream, Seen, answer, ask
 
@@ -225,12 +227,12 @@ async def test_an_owner_is_known_to_the_other() -> None:
 
 async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in() -> None:
     board = Board(CLOCK)
-    post = board.post
+    publish = board.publish
 
-    def late(notices: Iterable[Notice], source: Reader | None = None) -> None:
-        asyncio.get_running_loop().call_later(0.02, post, list(notices), source)
+    def late(updates: Iterable[Notice], source: Subscriber | None = None) -> None:
+        asyncio.get_running_loop().call_later(0.02, publish, list(updates), source)
 
-    board.post = late  # type: ignore[method-assign]
+    board.publish = late  # type: ignore[method-assign]
     mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(5)})
     async with workers(mock, board, OUTPUT_API_KEY="the-client") as (one, other):
         client = ("x-goog-api-key", "the-client")
@@ -282,7 +284,7 @@ async def test_a_newcomer_starts_with_what_the_others_know() -> None:
     board = Board(CLOCK)
     async with workers(MockServer({"AQ.off": Health.service_disabled()}), board, 1) as (one,):
         assert (await one.ask()).status == 403
-        await until(lambda: bool(board.notices()))
+        await until(lambda: bool(board.snapshot()))
         async with AsyncExitStack() as stack:
             new = await worker(stack, "http://127.0.0.1:9", {"GOOGLE_API_KEY_0": "AQ.off"}, board)
             assert new.key("AQ.off").whole
@@ -297,7 +299,7 @@ async def test_a_newcomer_takes_part_in_a_search_that_is_on() -> None:
     ):
         assert (await one.ask()).status == 403
         assert None in one.app.rotator.searches
-        await until(lambda: bool(board.notices()))
+        await until(lambda: bool(board.snapshot()))
         async with AsyncExitStack() as stack:
             keys = {"GOOGLE_API_KEY_0": "AQ.dead"}
             new = await worker(stack, "http://127.0.0.1:9", keys, board, clock=clock)
@@ -310,8 +312,8 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
     async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
         now, name = CLOCK(), fingerprint("AQ.key")
         late, soon = now + 40 * 3600, now + 1
-        board.post([Notice("model", name, "late", ["day", 1, False], now, late, (late, now))])
-        board.post([Notice("model", name, "soon", ["day", 1, False], now, late, (soon, now))])
+        board.publish([Notice("model", name, "late", ["day", 1, False], now, late, (late, now))])
+        board.publish([Notice("model", name, "soon", ["day", 1, False], now, late, (soon, now))])
         midnight = now + until_google_midnight(CLOCK.wall())
         key = one.key("AQ.key")
         assert key.ready_at("late") == pytest.approx(midnight, abs=5)
@@ -332,7 +334,7 @@ async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: objec
         keys = (fingerprint("AQ.key"), "", "unknown")
         nonsense = [Notice(kind, key, "some model", value, 1.0, 1e12) for key in keys]
         sense = Notice("outage", "", "other model", "overloaded", 1.0, 1e12, (1.0,))
-        board.post([*nonsense, sense])
+        board.publish([*nonsense, sense])
         rotator = one.app.rotator
         assert [outage.model for outage in rotator.outages] == ["other model"]  # what follows nonsense counts
         assert not rotator.searches
@@ -346,13 +348,13 @@ class Host:
 
     def __init__(self, path: Path) -> None:
         self.board = Board(CLOCK)
-        self.bulletin, self.link = Bulletin(self.board), HostLink(path)
+        self.bulletin = Bulletin(self.board)
+        self.link = WorkerLink(path, self.board, Meter(CLOCK))
         self.heard: list[Notice] = []
-        self.bulletin.hear = self.heard.extend
 
     async def __aenter__(self) -> "Host":
-        await self.link.start(self.board)
-        self.bulletin.start()
+        await self.link.start()
+        self.bulletin.start(self.heard.extend)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -361,17 +363,15 @@ class Host:
 
 
 @asynccontextmanager
-async def hall(path: Path, reload: asyncio.Event | None = None) -> AsyncIterator[None]:
+async def hall(path: Path, link: Callable[[Board], None] = lambda _: None) -> AsyncIterator[Hub]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
-    stop = asyncio.Event()
-    work = asyncio.ensure_future(keep_hall(listener, lambda: None, stop, reload, clock=CLOCK))
-    await asyncio.sleep(0)
+    hub = Hub(link, CLOCK)
+    await hub.start(listener)
     try:
-        yield
+        yield hub
     finally:
-        stop.set()
-        await work
+        await hub.close()
         await asyncio.to_thread(path.unlink)
 
 
@@ -384,7 +384,7 @@ async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: 
     async with hall(path), Host(path) as one, Host(path) as other:
         told = [news(number) for number in range(1, 2001)]
         for notice in told:
-            one.bulletin.tell(notice)
+            one.bulletin.publish(notice)
         await until(lambda: len(other.heard) == 2000)
         assert other.heard == told
         assert one.heard == []
@@ -396,7 +396,7 @@ async def test_what_is_told_last_is_heard_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "board"
     async with hall(path), Host(path) as other:
         async with Host(path) as one:
-            one.bulletin.tell(news(1))
+            one.bulletin.publish(news(1))
         await until(lambda: other.heard == [news(1)])
 
 
@@ -406,9 +406,9 @@ async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path:
         async with hall(path):
             one = await stack.enter_async_context(Host(path))
             other = await stack.enter_async_context(Host(path))
-            one.bulletin.tell(news(1))
+            one.bulletin.publish(news(1))
             await until(lambda: other.heard == [news(1)])
-        one.bulletin.tell(news(2))
+        one.bulletin.publish(news(2))
         await asyncio.sleep(0.05)
         await stack.enter_async_context(hall(path))
         await until(lambda: other.heard == [news(1), news(2)])
@@ -419,16 +419,16 @@ async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path:
 
 
 async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
-    path, reload, now = tmp_path / "board", asyncio.Event(), CLOCK()
-    async with hall(path, reload), Host(path) as one, Host(path) as other:
-        one.bulletin.tell(Notice("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
+    path, links, now = tmp_path / "board", list[Board](), CLOCK()
+    async with hall(path, links.append) as hub, Host(path) as one, Host(path) as other:
+        one.bulletin.publish(Notice("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
         await until(lambda: bool(other.heard))
-        reload.set()
-        await until(lambda: not reload.is_set())
+        hub.reload()
+        await until(lambda: len(links) == 2)
         async with Host(path) as late:
             assert [notice.key for notice in late.heard] == ["off"]
 
 
 async def test_without_a_hall_a_process_starts_all_the_same(tmp_path: Path) -> None:
     async with Host(tmp_path / "nowhere") as alone:
-        alone.bulletin.tell(news(1))
+        alone.bulletin.publish(news(1))

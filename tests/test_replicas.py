@@ -42,12 +42,12 @@ async def replica(
     redis: RedisServer, secrets: list[str], clock: Callable[[], float] = CLOCK
 ) -> AsyncIterator[Board]:
     board = Board(clock)
-    work = await Replicas(redis.url, secrets, clock).start(board)
+    link = Replicas(redis.url, secrets, board, clock)
+    await link.start()
     try:
         yield board
     finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        await link.close()
 
 
 def bench(secret: str, about: str = "m", seconds: float = 60.0) -> Notice:
@@ -57,24 +57,24 @@ def bench(secret: str, about: str = "m", seconds: float = 60.0) -> Notice:
 
 
 def knows(board: Board, secret: str, about: str = "m") -> bool:
-    return any((notice.key, notice.about) == (fingerprint(secret), about) for notice in board.notices())
+    return any((notice.key, notice.about) == (fingerprint(secret), about) for notice in board.snapshot())
 
 
 async def test_a_notice_reaches_the_other_if_it_has_that_key(redis: RedisServer) -> None:
     async with replica(redis, SECRETS) as one, replica(redis, [TWO, "AQ.secret-other"]) as other:
         outage = Notice("outage", "", "m", "x", CLOCK(), CLOCK() + 60, (1.0, 2.0))
-        one.post([bench(ONE), bench(TWO), outage])
+        one.publish([bench(ONE), bench(TWO), outage])
         # Its moments may come in a little different: each tells times by Redis's clock as it has seen it.
-        await until(lambda: {notice.kind for notice in other.notices()} == {"model", "outage"})
+        await until(lambda: {notice.kind for notice in other.snapshot()} == {"model", "outage"})
         assert knows(other, TWO)
-        assert len(other.notices()) == 2
-        other.post([bench(TWO, "n")])
+        assert len(other.snapshot()) == 2
+        other.publish([bench(TWO, "n")])
         await until(lambda: knows(one, TWO, "n"))
 
 
 def left(board: Board, about: str, now: float) -> float:
     """Seconds until a bench for the first key is over, by a board whose clock says `now`."""
-    notice = next(notice for notice in board.notices() if notice.about == about)
+    notice = next(notice for notice in board.snapshot() if notice.about == about)
     assert notice.moments == (notice.until,)
     return notice.until - now
 
@@ -86,16 +86,16 @@ async def test_hosts_whose_clocks_differ_mean_the_same_time(redis: RedisServer) 
         return CLOCK() + apart
 
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS, slow) as other:
-        one.post([bench(ONE, "m")])
-        other.post([bench(ONE, "n").moved(apart)])
+        one.publish([bench(ONE, "m")])
+        other.publish([bench(ONE, "n").moved(apart)])
         await until(lambda: knows(other, ONE, "m") and knows(one, ONE, "n"))
         for about in ("m", "n"):
             differ = left(one, about, CLOCK()) - left(other, about, slow())
             assert differ == pytest.approx(0, abs=0.5)
         # A notice of the same topic from the other is the newer one, though its clock is slow.
         cleared = replace(bench(ONE, "m").moved(apart), value=None)
-        other.post([cleared])
-        await until(lambda: any(notice.value is None for notice in one.notices()))
+        other.publish([cleared])
+        await until(lambda: any(notice.value is None for notice in one.snapshot()))
     async with replica(redis, SECRETS) as new:
         assert left(new, "n", CLOCK()) == pytest.approx(60, abs=5)
 
@@ -107,12 +107,12 @@ async def test_a_moment_that_comes_back_from_another_host_is_the_same_again(redi
     first = replace(bench(ONE), moments=(CLOCK(), CLOCK() + 1 / 3))
     async with replica(redis, SECRETS) as one:
         async with replica(redis, SECRETS, ahead) as other:
-            one.post([first])
+            one.publish([first])
             await until(lambda: knows(other, ONE))
-            heard = other.notices()[0]
-            other.post([replace(heard, stamp=heard.stamp + 0.5, value=None)])
-            await until(lambda: one.notices()[0].value is None)
-        assert one.notices()[0].moments == first.moments
+            heard = other.snapshot()[0]
+            other.publish([replace(heard, stamp=heard.stamp + 0.5, value=None)])
+            await until(lambda: one.snapshot()[0].value is None)
+        assert one.snapshot()[0].moments == first.moments
 
 
 async def test_a_clock_that_goes_wrong_is_noticed(redis: RedisServer) -> None:
@@ -127,13 +127,13 @@ async def test_a_clock_that_goes_wrong_is_noticed(redis: RedisServer) -> None:
 
 
 def _told_and_heard(one: Board, other: Board, clock: Callable[[], float]) -> bool:
-    one.post([bench(ONE)])
+    one.publish([bench(ONE)])
     return knows(other, ONE) and left(other, "m", clock()) == pytest.approx(60, abs=5)
 
 
 async def test_what_was_found_in_the_future_was_found_now(redis: RedisServer) -> None:
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS) as other:
-        one.post([bench(ONE)])
+        one.publish([bench(ONE)])
         await until(lambda: knows(other, ONE))
         with Redis(port=redis.port) as client:
             line = client.get(_stored(redis)[0])
@@ -149,17 +149,17 @@ async def test_a_newcomer_starts_with_what_the_others_know(
 ) -> None:
     monkeypatch.setattr(replicas, "_PATIENCE", PATIENCE)  # half a second is little on a slow machine
     async with replica(redis, SECRETS) as one:
-        one.post([bench(ONE, f"model-{number}") for number in range(1500)])
+        one.publish([bench(ONE, f"model-{number}") for number in range(1500)])
         await until(lambda: len(_stored(redis)) >= 1500)
     async with replica(redis, SECRETS) as new:
-        assert len(new.notices()) == 1500
+        assert len(new.snapshot()) == 1500
 
 
 async def test_no_key_is_in_redis_not_even_its_plain_fingerprint_and_everything_expires(
     redis: RedisServer,
 ) -> None:
     async with replica(redis, SECRETS) as one:
-        one.post([bench(ONE)])
+        one.publish([bench(ONE)])
         await until(lambda: len(_stored(redis)) == 1)
         with Redis(port=redis.port) as client:
             names = client.keys()
@@ -178,7 +178,7 @@ async def test_a_redis_that_is_away_at_the_start_is_told_once_and_joined_when_it
     caplog.set_level(logging.INFO, "proxycore")
     redis.stop()
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS) as other:
-        one.post([bench(ONE)])
+        one.publish([bench(ONE)])
         await until(lambda: len(caplog.records) == 2)
         await asyncio.sleep(1)
         assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
@@ -195,11 +195,11 @@ async def test_a_redis_that_goes_and_comes_back_is_told_once_each_and_all_agree_
 ) -> None:
     caplog.set_level(logging.INFO, "proxycore")
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS) as other:
-        one.post([bench(ONE, "before")])
+        one.publish([bench(ONE, "before")])
         await until(lambda: knows(other, ONE, "before"))
         (redis.stop if how == "killed" else redis.hang)()
-        one.post([bench(ONE, "from-one")])
-        other.post([bench(TWO, "from-other")])
+        one.publish([bench(ONE, "from-one")])
+        other.publish([bench(TWO, "from-other")])
         await until(lambda: len(caplog.records) == 2)
         (redis.start if how == "killed" else redis.go_on)()
         await until(lambda: knows(other, ONE, "from-one") and knows(one, TWO, "from-other"))
@@ -211,7 +211,7 @@ async def test_a_redis_that_was_emptied_is_filled_again(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with replica(redis, SECRETS) as one:
-        one.post([bench(ONE)])
+        one.publish([bench(ONE)])
         await until(lambda: len(_stored(redis)) == 1)
         with Redis(port=redis.port) as client:
             client.flushall()
@@ -223,13 +223,13 @@ async def test_a_redis_that_was_emptied_is_filled_again(
 
 async def test_messages_that_make_no_sense_do_no_harm(redis: RedisServer) -> None:
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS) as other:
-        one.post([bench(ONE)])
+        one.publish([bench(ONE)])
         await until(lambda: knows(other, ONE))
         with Redis(port=redis.port) as client:
             for message in (b"", b"\xff\n\n", b"[1,2]", b"{}"):
                 client.publish("gemini-key-proxy:news", message)
                 client.set("gemini-key-proxy:notice:odd", message)
-        one.post([bench(TWO)])
+        one.publish([bench(TWO)])
         await until(lambda: knows(other, TWO))
 
 
@@ -239,10 +239,10 @@ async def test_a_wrong_password_is_told_and_not_shown(
     url = f"redis://:hidden-password@127.0.0.1:{redis.port}"
     with Redis(port=redis.port) as client:
         client.config_set("requirepass", "another-password")
-    work = await Replicas(url, SECRETS, CLOCK).start(Board(CLOCK))
+    link = Replicas(url, SECRETS, Board(CLOCK), CLOCK)
+    await link.start()
     await until(lambda: bool(caplog.records))
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    await link.close()
     assert "REDIS_URL" in caplog.text
     assert "hidden-password" not in caplog.text
 

@@ -24,8 +24,8 @@ async def test_settings_arrive_whole_and_in_order_and_are_confirmed() -> None:
     receiving = asyncio.create_task(receive(channel.child_end, got.append))
 
     def is_confirmed() -> bool:
-        channel.push()
-        channel.hear()
+        channel.flush()
+        channel.receive_confirmations()
         return channel.is_confirmed
 
     await until(is_confirmed, 30)
@@ -41,6 +41,6 @@ async def test_a_child_that_is_gone_is_noticed() -> None:
     channel.child_end.close()
     channel.send(LARGE)
     assert not channel.has_unsent
-    channel.hear()
+    channel.receive_confirmations()
     assert not channel.is_open
     channel.close()

@@ -10,9 +10,9 @@ from tornado.httputil import HTTPHeaders
 
 from proxycore import __version__
 from proxycore.auth import Admin
-from proxycore.census import Figures
 from proxycore.demo import Health, MockServer
 from proxycore.events import Origin, RequestBlamed
+from proxycore.figures import Figures
 from proxycore.judgement import Judgement
 from proxycore.meter import Meter
 from proxycore.snapshot import snapshot
