@@ -154,7 +154,7 @@ class ProxyApplication(Application):
         return super().find_handler(request, **kwargs)
 
     def join(self, bulletin: Bulletin) -> None:
-        """From now on, tells others what it finds, and hears what they do."""
+        """From now on, publishes what this process finds, and applies what others publish."""
         herald = Herald(
             self.rotator,
             self.lines,

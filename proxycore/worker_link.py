@@ -132,7 +132,7 @@ class Channel(asyncio.Protocol):
         for line in lines:
             try:
                 message = decode(line)
-            except ValueError:  # does no harm
+            except ValueError:  # another version of this program, perhaps
                 continue
             if isinstance(message, Notice):
                 updates.append(message)

@@ -1,4 +1,4 @@
-"""The board keeps what holds, and passes on what is new."""
+"""The store keeps what holds, and passes on what is new."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from proxycore.notice import Notice
 from tests.conftest import TurnedClock
 
 
-def notice(
+def update(
     about: str = "m", value: object = 1, stamp: float = 1.0, *, kind: str = "model", key: str = "1"
 ) -> Notice:
     return Notice(kind, key, about, value, stamp, 1_800_000_100.0)
@@ -21,22 +21,22 @@ class Reader:
     def __init__(self) -> None:
         self.read: list[Notice] = []
 
-    def __call__(self, notices: Sequence[Notice]) -> None:
-        self.read.extend(notices)
+    def __call__(self, updates: Sequence[Notice]) -> None:
+        self.read.extend(updates)
 
-    def method(self, notices: Sequence[Notice]) -> None:
-        self(notices)
+    def method(self, updates: Sequence[Notice]) -> None:
+        self(updates)
 
 
-def test_a_notice_survives_the_way() -> None:
+def test_an_update_is_the_same_when_it_is_decoded() -> None:
     for value in (None, 1.5, ["reason", 2, True], {"quotas": {"a": [1, None]}}):
-        told = notice("gemini 2.5 / «x»", value)
+        told = update("gemini 2.5 / «x»", value)
         assert Notice.decode(told.encode()) == told
-    assert b"\n" not in notice("two\nlines").encode()
+    assert b"\n" not in update("two\nlines").encode()
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[1]", b'["a","b","c",1,"x",2]', b"\xff", b"[" * 10_000])
-def test_what_is_no_notice_is_told_apart(line: bytes) -> None:
+def test_what_is_no_update_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whichever kind of it
         Notice.decode(line)
 
@@ -45,25 +45,25 @@ def test_what_is_new_is_passed_on_to_all_but_its_source() -> None:
     board, one, other = Board(TurnedClock()), Reader(), Reader()
     board.subscribe(one.method)
     board.subscribe(other)
-    board.publish([notice()], one.method)
-    assert (one.read, other.read) == ([], [notice()])
+    board.publish([update()], one.method)
+    assert (one.read, other.read) == ([], [update()])
     board.unsubscribe(other)
-    board.publish([notice(stamp=2.0)])
-    assert (one.read, other.read) == ([notice(stamp=2.0)], [notice()])
+    board.publish([update(stamp=2.0)])
+    assert (one.read, other.read) == ([update(stamp=2.0)], [update()])
 
 
 def test_the_newest_holds_and_an_older_one_that_comes_late_does_not() -> None:
     board, reader = Board(TurnedClock()), Reader()
     board.subscribe(reader)
-    board.publish([notice(value=None, stamp=2.0)])
-    board.publish([notice(value=1, stamp=1.0), notice(value=None, stamp=2.0)])
-    assert board.snapshot() == reader.read == [notice(value=None, stamp=2.0)]
+    board.publish([update(value=None, stamp=2.0)])
+    board.publish([update(value=1, stamp=1.0), update(value=None, stamp=2.0)])
+    assert board.snapshot() == reader.read == [update(value=None, stamp=2.0)]
 
 
 def test_a_resource_has_one_owner() -> None:
     board = Board(TurnedClock())
     board.publish(
-        [notice("files/a", kind="owner", key="1"), notice("files/a", stamp=2.0, kind="owner", key="2")]
+        [update("files/a", kind="owner", key="1"), update("files/a", stamp=2.0, kind="owner", key="2")]
     )
     assert [known.key for known in board.snapshot()] == ["2"]
 
@@ -71,22 +71,22 @@ def test_a_resource_has_one_owner() -> None:
 def test_what_has_expired_is_forgotten() -> None:
     clock = TurnedClock()
     board = Board(clock)
-    board.publish([notice()])
+    board.publish([update()])
     clock.turn(100)
     assert board.snapshot() == []
-    board.publish([notice(stamp=5.0)])
+    board.publish([update(stamp=5.0)])
     assert board.snapshot() == []
 
 
 def test_what_holds_is_told_in_the_order_in_which_it_was_found() -> None:
     board = Board(TurnedClock())
-    board.publish([notice("a", stamp=3.0), notice("b", stamp=1.0), notice("c", stamp=2.0)])
+    board.publish([update("a", stamp=3.0), update("b", stamp=1.0), update("c", stamp=2.0)])
     assert [known.about for known in board.snapshot()] == ["b", "c", "a"]
 
 
-def test_the_board_does_not_grow_without_end() -> None:
+def test_the_store_does_not_grow_without_end() -> None:
     board = Board(TurnedClock(), capacity=1000)
-    board.publish([notice(f"invented-{number}", stamp=float(number)) for number in range(10_000)])
+    board.publish([update(f"invented-{number}", stamp=float(number)) for number in range(10_000)])
     kept = board.snapshot()
     assert len(kept) <= 2000
     assert kept[-1].about == "invented-9999"

@@ -32,7 +32,7 @@ QUESTION = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
 
 
 class Worker:
-    """A proxy that tells and hears."""
+    """A proxy that publishes what it finds and applies what others publish."""
 
     def __init__(self, app: ProxyApplication, port: int) -> None:
         self.app, self.port = app, port
@@ -328,7 +328,7 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
         *("outage", "search", "expect", "?"),
     ],
 )
-async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
+async def test_an_update_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
     board = Board(CLOCK)
     async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
         keys = (fingerprint("AQ.key"), "", "unknown")
@@ -344,7 +344,7 @@ async def test_a_notice_that_makes_no_sense_does_no_harm(kind: str, value: objec
 
 
 class Host:
-    """A process of a host, as far as its board goes."""
+    """A process of a host, as far as its store goes."""
 
     def __init__(self, path: Path) -> None:
         self.board = Board(CLOCK)
@@ -363,7 +363,7 @@ class Host:
 
 
 @asynccontextmanager
-async def hall(path: Path, link: Callable[[Board], None] = lambda _: None) -> AsyncIterator[Hub]:
+async def running_hub(path: Path, link: Callable[[Board], None] = lambda _: None) -> AsyncIterator[Hub]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     hub = Hub(link, CLOCK)
@@ -381,10 +381,10 @@ def news(number: int) -> Notice:
 
 async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: Path) -> None:
     path = tmp_path / "board"
-    async with hall(path), Host(path) as one, Host(path) as other:
+    async with running_hub(path), Host(path) as one, Host(path) as other:
         told = [news(number) for number in range(1, 2001)]
-        for notice in told:
-            one.bulletin.publish(notice)
+        for update in told:
+            one.bulletin.publish(update)
         await until(lambda: len(other.heard) == 2000)
         assert other.heard == told
         assert one.heard == []
@@ -394,41 +394,41 @@ async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: 
 
 async def test_what_is_told_last_is_heard_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "board"
-    async with hall(path), Host(path) as other:
+    async with running_hub(path), Host(path) as other:
         async with Host(path) as one:
             one.bulletin.publish(news(1))
         await until(lambda: other.heard == [news(1)])
 
 
-async def test_a_hall_that_is_begun_anew_knows_what_its_processes_know(tmp_path: Path) -> None:
+async def test_a_hub_that_is_started_anew_knows_what_its_processes_know(tmp_path: Path) -> None:
     path = tmp_path / "board"
     async with AsyncExitStack() as stack:
-        async with hall(path):
+        async with running_hub(path):
             one = await stack.enter_async_context(Host(path))
             other = await stack.enter_async_context(Host(path))
             one.bulletin.publish(news(1))
             await until(lambda: other.heard == [news(1)])
         one.bulletin.publish(news(2))
         await asyncio.sleep(0.05)
-        await stack.enter_async_context(hall(path))
+        await stack.enter_async_context(running_hub(path))
         await until(lambda: other.heard == [news(1), news(2)])
         late = await stack.enter_async_context(Host(path))
-        assert sorted(late.heard, key=lambda notice: notice.stamp) == [news(1), news(2)]
+        assert sorted(late.heard, key=lambda update: update.stamp) == [news(1), news(2)]
         assert one.heard == []
         assert other.heard == [news(1), news(2)]  # and nothing twice
 
 
 async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
     path, links, now = tmp_path / "board", list[Board](), CLOCK()
-    async with hall(path, links.append) as hub, Host(path) as one, Host(path) as other:
+    async with running_hub(path, links.append) as hub, Host(path) as one, Host(path) as other:
         one.bulletin.publish(Notice("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
         await until(lambda: bool(other.heard))
         hub.reload()
         await until(lambda: len(links) == 2)
         async with Host(path) as late:
-            assert [notice.key for notice in late.heard] == ["off"]
+            assert [update.key for update in late.heard] == ["off"]
 
 
-async def test_without_a_hall_a_process_starts_all_the_same(tmp_path: Path) -> None:
+async def test_without_a_hub_a_process_starts_all_the_same(tmp_path: Path) -> None:
     async with Host(tmp_path / "nowhere") as alone:
         alone.bulletin.publish(news(1))

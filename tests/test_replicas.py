@@ -1,4 +1,4 @@
-"""Boards that share a Redis know the same, and go on with what they know when it is away."""
+"""Stores that share a Redis hold the same, and go on with what they know when it is away."""
 
 import asyncio
 import contextlib
@@ -57,15 +57,15 @@ def bench(secret: str, about: str = "m", seconds: float = 60.0) -> Notice:
 
 
 def knows(board: Board, secret: str, about: str = "m") -> bool:
-    return any((notice.key, notice.about) == (fingerprint(secret), about) for notice in board.snapshot())
+    return any((update.key, update.about) == (fingerprint(secret), about) for update in board.snapshot())
 
 
-async def test_a_notice_reaches_the_other_if_it_has_that_key(redis: RedisServer) -> None:
+async def test_an_update_reaches_the_other_if_it_has_that_key(redis: RedisServer) -> None:
     async with replica(redis, SECRETS) as one, replica(redis, [TWO, "AQ.secret-other"]) as other:
         outage = Notice("outage", "", "m", "x", CLOCK(), CLOCK() + 60, (1.0, 2.0))
         one.publish([bench(ONE), bench(TWO), outage])
         # Its moments may come in a little different: each tells times by Redis's clock as it has seen it.
-        await until(lambda: {notice.kind for notice in other.snapshot()} == {"model", "outage"})
+        await until(lambda: {update.kind for update in other.snapshot()} == {"model", "outage"})
         assert knows(other, TWO)
         assert len(other.snapshot()) == 2
         other.publish([bench(TWO, "n")])
@@ -74,9 +74,9 @@ async def test_a_notice_reaches_the_other_if_it_has_that_key(redis: RedisServer)
 
 def left(board: Board, about: str, now: float) -> float:
     """Seconds until a bench for the first key is over, by a board whose clock says `now`."""
-    notice = next(notice for notice in board.snapshot() if notice.about == about)
-    assert notice.moments == (notice.until,)
-    return notice.until - now
+    update = next(update for update in board.snapshot() if update.about == about)
+    assert update.moments == (update.until,)
+    return update.until - now
 
 
 async def test_hosts_whose_clocks_differ_mean_the_same_time(redis: RedisServer) -> None:
@@ -92,10 +92,10 @@ async def test_hosts_whose_clocks_differ_mean_the_same_time(redis: RedisServer) 
         for about in ("m", "n"):
             differ = left(one, about, CLOCK()) - left(other, about, slow())
             assert differ == pytest.approx(0, abs=0.5)
-        # A notice of the same topic from the other is the newer one, though its clock is slow.
+        # An update of the same topic from the other is the newer one, though its clock is slow.
         cleared = replace(bench(ONE, "m").moved(apart), value=None)
         other.publish([cleared])
-        await until(lambda: any(notice.value is None for notice in one.snapshot()))
+        await until(lambda: any(update.value is None for update in one.snapshot()))
     async with replica(redis, SECRETS) as new:
         assert left(new, "n", CLOCK()) == pytest.approx(60, abs=5)
 
@@ -169,7 +169,7 @@ async def test_no_key_is_in_redis_not_even_its_plain_fingerprint_and_everything_
                 assert b"AQ." not in everything
                 assert fingerprint(ONE).encode() not in everything
                 assert client.ttl(name) > 0
-            assert len(names) == 2  # the notice and the salt
+            assert len(names) == 2  # the update and the salt
 
 
 async def test_a_redis_that_is_away_at_the_start_is_told_once_and_joined_when_it_comes(

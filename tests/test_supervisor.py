@@ -40,7 +40,7 @@ def children(pid: int) -> list[int]:
 
 
 def workers(started: Program) -> list[int]:
-    """The workers, without the hall, which is the first child."""
+    """The workers, without the hub, which is the first child."""
     return children(started.process.pid)[1:]
 
 
@@ -158,12 +158,12 @@ async def test_what_the_others_know_is_known_to_a_worker_that_takes_a_place(tmp_
             assert len(upstream.seen) == 2
 
 
-async def test_the_hall_is_replaced_as_well(tmp_path: Path) -> None:
+async def test_the_hub_is_replaced_as_well(tmp_path: Path) -> None:
     async with RawUpstream(always(OK)) as upstream:
         with program(folder=tmp_path, environment=environment(upstream)) as started:
             port = await ready(started)
-            hall = children(started.process.pid)[0]
-            os.kill(hall, signal.SIGKILL)
+            hub = children(started.process.pid)[0]
+            os.kill(hub, signal.SIGKILL)
             await asyncio.to_thread(
                 started.wait_for, re.compile(r"the hall \(pid \d+\) was killed by SIGKILL")
             )

@@ -165,3 +165,15 @@ async def test_a_worker_counts_on_while_the_hub_is_away() -> None:
     link = WorkerLink(Path("/nowhere"), Board(CLOCK), meter)
     await link.close()
     assert meter.tally.entries() == [("unread", (), 1)]
+
+
+async def test_a_peer_that_does_not_read_holds_up_the_end_for_a_while_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_link, "_CLOSE_TIMEOUT", 0.1)
+    store = Board(CLOCK)
+    async with channels(store, Board(CLOCK), []) as (one, two):
+        vars(two)["_transport"].pause_reading()
+        store.publish([update(number, 1000) for number in range(3000)])
+        await one.close()
+        await until(one.lost.is_set)

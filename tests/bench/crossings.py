@@ -53,10 +53,10 @@ _ROOMS = {
     "stats": "chronicle counters family figures history key_log meter metrics model_labels prometheus tally",
     "relay": "body_handler closing exchange failover lists live live_client live_close outcome passage pool"
     " probe relay request_case retrial retry_policy upload",
-    "peers": "board bulletin hall herald hub notice publisher redis_link replicas replicator store update"
-    " worker_link",
+    "peers": "board bulletin hall herald hub link_messages notice publisher redis_link replicas replicator"
+    " store update worker_link",
     "admin": "actions admin control event_stream handlers snapshot status updates",
-    "runtime": "announcements app census check check_advice check_report command_line credential_settings"
+    "runtime": "announcements app check check_advice check_report command_line credential_settings"
     " demo_mode env_file env_reader file_watch healthcheck key_check key_check_advice"
     " key_check_report keyring launcher life log log_writer logs memory process quoting regular_file"
     " setting_names settings settings_channel settings_source socket_folder supervisor text_table tls"
