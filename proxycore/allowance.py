@@ -5,12 +5,15 @@ Times are the clock's moments, in seconds.
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxycore.bench import Bench, end_of_day, moment_of_day
+from proxycore.bench import Bench, moment_of_day
 from proxycore.clock import Clock
+from proxycore.daily_quota import Today
 from proxycore.quota import Quota
+from proxycore.reliability import Reliability
 from proxycore.verdict import DAY, Limit
 
 HEAD_START = 0.25
@@ -19,32 +22,10 @@ HEAD_START = 0.25
 REMEMBERED = 75.0
 """Seconds that calls are remembered: longer than the longest window that is counted, but for the day."""
 
-_LEAST_RELIABLE = 1 / 64  # a share of the choice: a probe now and then
-_FAILURE = 0.25  # of the reliability is left after each failure
-_FORGIVEN = 60.0  # seconds, after which half of the failures are forgotten
+_PRUNED = 5.0  # seconds between two times that old calls are forgotten: each time the rest is moved
 _SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
 _HEARSAY = 1.0  # seconds that others may take to tell of the calls that they made
 _MANY = 16  # calls at once, from which on any number may be
-
-
-@dataclass(slots=True)
-class Today:
-    """Google's quota of a day: so many calls until `ends`, the midnight after `moment`."""
-
-    requests: int
-    moment: float
-    ends: float
-    used: int
-
-    def roll(self, clock: Clock) -> None:
-        """Begins a new day, if it is time."""
-        if clock() >= self.ends:
-            self.used, self.moment = 0, clock()
-            self.reckon_day(clock)
-
-    def reckon_day(self, clock: Clock) -> None:
-        """The day ends by the wall clock as it is set now."""
-        self.ends = end_of_day(self.moment, clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +47,7 @@ class Allowance:
     today: Today | None = None
     calls: list[float] = field(default_factory=list)  # in order of time
     shared: bool = False
-    failures: float = 0.0  # calls that failed where another project served the same request
-    failed_at: float = 0.0
+    reliability: Reliability = field(default_factory=Reliability)
     too_large: int = 0  # bytes of a request, from which on it has too many tokens for what is left of a quota
     too_large_until: float = 0.0
     _lesson: _Lesson | None = None
@@ -76,7 +56,7 @@ class Allowance:
 
     def idle(self, now: float) -> bool:
         """Whether there is nothing to remember."""
-        if self.bench or self.quotas or self.today or self.failures or self.too_large_until > now:
+        if self.bench or self.quotas or self.today or self.reliability.failures or self.too_large_until > now:
             return False
         return not self.calls or self.calls[-1] < now - REMEMBERED
 
@@ -85,26 +65,17 @@ class Allowance:
         """Whether its calls are of interest to others."""
         return bool(self.bench or self.quotas or self.today)
 
+    def begin_sharing(self) -> bool:
+        """Whether others are to be told of the calls so far: once, as soon as those are of interest."""
+        if self.shared or not self.counted:
+            return False
+        self.shared = True
+        return True
+
     @property
     def measured(self) -> bool:
         """Whether a quota is known so well that it is gone by."""
         return any(quota.window is not None for quota in self.quotas.values())
-
-    def reliability(self, now: float) -> float:
-        """The share of the choice that is left after failures, from 1 down to a probe."""
-        return max(_LEAST_RELIABLE, float(_FAILURE ** self._failures(now)))
-
-    def fail(self, now: float) -> None:
-        """A call failed, and another project served the same request."""
-        self.failures, self.failed_at = self._failures(now) + 1.0, now
-
-    def succeed(self, now: float) -> None:
-        """A call was served."""
-        left = self._failures(now) / 2
-        self.failures, self.failed_at = (left if left > _LEAST_RELIABLE else 0.0), now
-
-    def _failures(self, now: float) -> float:
-        return self.failures * float(0.5 ** ((now - self.failed_at) / _FORGIVEN)) if self.failures else 0.0
 
     def limit_size(self, size: int, until: float, now: float) -> None:
         """A request of so many bytes had too many tokens for what is left of a quota until then."""
@@ -153,7 +124,7 @@ class Allowance:
     def add(self, at: float, now: float, *, mine: bool) -> None:
         """A call is sent, or will be. `mine` is whether its answer will be told."""
         calls = self.calls
-        if calls and calls[0] < now - REMEMBERED:
+        if calls and calls[0] < now - REMEMBERED - _PRUNED:
             del calls[: bisect_right(calls, now - REMEMBERED)]
         if not calls or at >= calls[-1]:
             calls.append(at)
@@ -191,6 +162,28 @@ class Allowance:
             return False
         self._at_once = self._at_once + 1 if self._at_once < _MANY else 0
         return True
+
+    def quotas_to_json(self) -> tuple[dict[str, Any], list[float]]:
+        """What to write down of the quotas, and their moments apart."""
+        quotas = {name: quota.to_json() for name, quota in self.quotas.items()}
+        today, moments = self.today.to_json() if self.today else (None, [])
+        return {"quotas": quotas, "today": today}, moments
+
+    def learn_quotas(self, value: object, moments: Sequence[float], since: float, clock: Clock) -> None:
+        """What was written down of the quotas elsewhere holds here, too; raises ValueError when it is none.
+
+        All calls since `since` are known here.
+        """
+        match value:
+            case {"quotas": dict(quotas), "today": today}:
+                now = clock()
+                told = {str(name): Quota.from_json(quota, since, now) for name, quota in quotas.items()}
+                if today is not None:
+                    self.today = Today.from_json(today, moments, clock)
+                for name, quota in told.items():
+                    self.quotas.setdefault(name, quota).follow(quota)
+            case _:
+                raise ValueError("not a set of quotas")
 
     def relieve(self) -> None:
         """The bench is over. Where no quota is known, calls begin slowly, lest all rush to be refused."""

@@ -4,6 +4,7 @@ Times are the clock's moments, in seconds.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -65,6 +66,28 @@ class Bench:
         """If it ends with a day of Google's: it ends when that does, by the wall clock as it is set now."""
         if self.day_of is not None:
             self.benched_until = end_of_day(self.day_of, clock)
+
+    def to_json(self) -> tuple[list[Any], list[float]]:
+        """What to write down, and its moments apart: those of another clock are others.
+
+        Without Google's words, since they may quote the key.
+        """
+        moments = [self.benched_until] if self.day_of is None else [self.benched_until, self.day_of]
+        return [self.reason, self.strikes, self.suspected], moments
+
+    @classmethod
+    def from_json(cls, value: object, moments: Sequence[float], clock: Clock) -> "Bench":
+        """The bench that was written down; raises ValueError when it is none.
+
+        One that ends with a day of Google's ends at midnight by the wall clock of this host at the latest.
+        """
+        match value, list(moments):
+            case [str(reason), int(strikes), bool(suspected)], [until]:
+                return cls(reason, until, strikes, suspected=suspected)
+            case [str(reason), int(strikes), bool(suspected)], [until, day_of]:
+                until = min(until, end_of_day(day_of, clock))
+                return cls(reason, until, strikes, day_of, suspected=suspected)
+        raise ValueError("not a bench")
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
         """What there is to know, as JSON has it, the time by the wall clock."""

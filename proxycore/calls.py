@@ -1,7 +1,7 @@
 """The calls that are made with the keys: counted against what is known of quotas. Pure."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from proxycore.attribution import Attribution
@@ -116,6 +116,11 @@ class Calls(Benches):
             self.reconsider(key.project, lane)
             if allowance.counted and self.events.is_wanted(CallUncounted):
                 self.events.publish(CallUncounted(origin, key, lane, at))
+
+    def learn_quotas(self, key: Key, lane: str, value: object, moments: Sequence[float]) -> None:
+        """A peer knows this of the quotas of a key's project; raises ValueError when it makes no sense."""
+        key.project.allowance(lane).learn_quotas(value, moments, self.since, self._clock)
+        self.events.publish(QuotaLearned(Origin.PEER, key, lane))
 
     def settle(self, call: Call) -> None:
         """A call is over, with nothing to say about the key."""

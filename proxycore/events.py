@@ -13,6 +13,7 @@ from proxycore.bench import Bench, BenchPlace
 from proxycore.judgement import Judgement
 from proxycore.key import Key
 from proxycore.outage import Outage
+from proxycore.ownership import Ownership
 from proxycore.search import Search
 
 
@@ -147,10 +148,9 @@ class ReturnExpected(Event):
 
 @dataclass(frozen=True, slots=True)
 class OwnerLearned(KeyEvent):
-    """A key owns a resource; that is remembered until a moment, infinity for good."""
+    """A key was found to own a resource."""
 
-    name: str
-    until: float
+    ownership: Ownership
 
 
 E = TypeVar("E", bound=Event)

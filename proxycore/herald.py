@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from proxycore.allowance import REMEMBERED, Allowance, Today
-from proxycore.bench import Bench, BenchPlace, end_of_day
+from proxycore.allowance import REMEMBERED
+from proxycore.bench import Bench, BenchPlace
 from proxycore.clock import Clock
 from proxycore.events import (
     BenchChanged,
@@ -29,7 +29,7 @@ from proxycore.line import Lines
 from proxycore.notice import Notice, fingerprint
 from proxycore.outage import Outage
 from proxycore.owners import Owners
-from proxycore.quota import Quota
+from proxycore.ownership import Ownership
 from proxycore.rotator import Rotator
 from proxycore.search import Search
 from proxycore.verdict import DAY
@@ -38,6 +38,7 @@ _ALL = "*"  # what an outage or a search is about that is not about one lane
 _REMEMBER_STRIKES = 600.0
 _REMEMBER_SEARCH = 60.0
 _LONGEST = 2 * DAY
+_NONE: tuple[None, list[float]] = (None, [])  # it no longer holds
 _PLACES = {place.value: place for place in BenchPlace}
 
 
@@ -113,20 +114,16 @@ class Herald:
                 self._share(event.key, event.about)
 
     def _post_bench(self, key: Key, place: BenchPlace, about: str, bench: Bench | None) -> None:
-        # Not Google's words: they may quote the key.
-        value = [bench.reason, bench.strikes, bench.suspected] if bench else None
-        moments = _known(bench.benched_until, bench.day_of) if bench else []
-        until = moments[0] if moments else self._clock()
-        self._post(place.value, key, about, value, until + _REMEMBER_STRIKES, *moments)
+        until = bench.benched_until if bench else self._clock()
+        self._post(place.value, key, about, bench.to_json() if bench else _NONE, until + _REMEMBER_STRIKES)
 
     def _quota_learned(self, event: QuotaLearned) -> None:
         if self._is_news(event):
             self._post_quotas(event.key, event.lane)
 
     def _post_quotas(self, key: Key, lane: str) -> None:
-        allowance = key.project.allowances[lane]
-        today = [allowance.today.ends, allowance.today.moment] if allowance.today else []
-        self._post("quota", key, lane, _quotas(allowance), self._clock() + _LONGEST, *today)
+        quotas = key.project.allowances[lane].quotas_to_json()
+        self._post("quota", key, lane, quotas, self._clock() + _LONGEST)
 
     def _call_counted(self, event: CallCounted) -> None:
         if self._is_news(event) and not self._share(event.key, event.lane):
@@ -139,63 +136,51 @@ class Herald:
     def _share(self, key: Key, lane: str) -> bool:
         """Tells of the calls so far, once they may be of interest to others; returns whether it did."""
         allowance = key.project.allowances.get(lane)
-        if allowance is None or allowance.shared or not allowance.counted:
+        if allowance is None or not allowance.begin_sharing():
             return False
-        allowance.shared = True
         for at in allowance.calls:
             self._post_call(key, lane, at, made=True)
         return True
 
     def _post_call(self, key: Key, lane: str, at: float, *, made: bool) -> None:
         about = f"{lane} {self._me} {at!r}"
-        self._post("call", key, about, made or None, at + REMEMBERED, at)
+        self._post("call", key, about, (made or None, [at]), at + REMEMBERED)
 
     def _project_assigned(self, event: ProjectAssigned) -> None:
         if self._is_news(event):
-            self._post("project", event.key, "", event.key.project.name, self._clock() + _LONGEST)
+            self._post("project", event.key, "", (event.key.project.name, []), self._clock() + _LONGEST)
 
     def _outage_changed(self, event: OutageChanged) -> None:
         if event.origin is Origin.HERE:
-            outage = event.outage
-            moments = [outage.since] if outage else []
-            until = max(self._clock(), *moments) + _REMEMBER_STRIKES
-            self._post("outage", None, _lane_or_all(event.lane), outage and outage.reason, until, *moments)
+            fact = event.outage.to_json() if event.outage else _NONE
+            self._post("outage", None, _lane_or_all(event.lane), fact, self._clock() + _REMEMBER_STRIKES)
 
     def _search_changed(self, event: SearchChanged) -> None:
-        if event.origin is Origin.PEER:
-            return
-        search, about = event.search, _lane_or_all(event.lane)
-        if search is None:
-            self._post("search", None, about, None, self._clock() + _REMEMBER_SEARCH)
-            return
-        tried = {name: tries for key, name in self._names.items() if (tries := search.tries(key))}
-        value = [search.reason, search.pause, search.longest, search.outage, sorted(search.requests), tried]
-        moments = _known(search.since, search.next_try, search.open_until)
-        self._post("search", None, about, value, max(moments) + _REMEMBER_SEARCH, *moments)
+        if event.origin is Origin.HERE:
+            fact = event.search.to_json(self._names) if event.search else _NONE
+            until = max(fact[1], default=self._clock()) + _REMEMBER_SEARCH
+            self._post("search", None, _lane_or_all(event.lane), fact, until)
 
     def _return_expected(self, event: ReturnExpected) -> None:
         if event.origin is Origin.HERE:
             about, value = f"{event.lane} {event.at!r}", None if event.gone else True
-            self._post("expect", None, about, value, event.at + 1.0, event.at)
+            self._post("expect", None, about, (value, [event.at]), event.at + 1.0)
 
     def _owner_learned(self, event: OwnerLearned) -> None:
         if self._is_news(event):
-            until = min(event.until, self._clock() + _LONGEST)
-            self._post("owner", event.key, event.name, True, until)
+            owned = event.ownership
+            self._post(
+                "owner", event.key, owned.name, owned.to_json(), min(owned.until, self._clock() + _LONGEST)
+            )
 
     def _post(
-        self,
-        kind: str,
-        key: Key | None,
-        about: str,
-        value: Any,  # noqa: ANN401 - JSON
-        until: float,
-        *moments: float,
+        self, kind: str, key: Key | None, about: str, fact: tuple[Any, Sequence[float]], until: float
     ) -> None:
+        value, moments = fact
         name = self._names[key] if key else ""
         # Of two notices about the same, the later one holds, even if the clock has not gone on.
         self._stamp = max(self._clock(), math.nextafter(self._stamp, math.inf))
-        self._tell(Notice(kind, name, about, value, self._stamp, until, moments))
+        self._tell(Notice(kind, name, about, value, self._stamp, until, tuple(moments)))
 
     # What is heard.
 
@@ -216,23 +201,19 @@ class Herald:
             case "call":
                 self._hear_call(key, notice)
             case "owner":
-                self._owners.learn([notice.about], key, Origin.PEER)
+                told = Ownership.from_json(notice.about, key, notice.value, notice.moments)
+                self._owners.learn_from_peer(told)
             case "project":
                 self._rotator.assign(key, str(notice.value), Origin.PEER)
             case "quota":
-                allowance = key.project.allowance(notice.about)
-                self._set_quotas(allowance, notice)
-                self._rotator.events.publish(QuotaLearned(Origin.PEER, key, notice.about))
+                self._rotator.learn_quotas(key, notice.about, notice.value, notice.moments)
                 self._share(key, notice.about)
             case kind if kind not in _PLACES:
                 pass
             case kind if notice.value is None:
                 self._rotator.clear_bench(key, _PLACES[kind], notice.about, Origin.PEER)
             case kind:
-                (reason, strikes, suspected), (until, *day_of) = notice.value, notice.moments
-                ends = self._end(until, *day_of)
-                day = day_of[0] if day_of else None
-                bench = Bench(str(reason), ends, int(strikes), day, suspected=bool(suspected))
+                bench = Bench.from_json(notice.value, notice.moments, self._clock)
                 self._rotator.set_bench(key, _PLACES[kind], bench, notice.about, Origin.PEER)
                 self._share(key, notice.about)
 
@@ -255,44 +236,18 @@ class Herald:
         elif notice.kind == "outage":
             lane, outage = _lane_of(notice.about), None
             if notice.value is not None:
-                (since,) = notice.moments
-                outage = Outage(str(notice.value), lane, since)
+                outage = Outage.from_json(lane, notice.value, notice.moments)
             self._rotator.learn_outage(lane, outage)
         elif notice.kind == "search":
             self._hear_of_search(_lane_of(notice.about), notice)
 
     def _hear_of_search(self, lane: str | None, notice: Notice) -> None:
         known = self._rotator.searches.get(lane)
-        if notice.value is None:
-            if known:
-                self._rotator.end_search(known, Origin.PEER)
-            return
-        reason, pause, longest, outage, requests, names = notice.value
-        since, next_try, *open_until = notice.moments
-        search = known or Search(lane, str(reason), since, next_try, mine=False)
-        search.mine &= search.since <= since
-        search.since, search.next_try = min(search.since, since), next_try
-        search.pause, search.longest = float(pause), float(longest)
-        search.outage, search.open_until = bool(outage), open_until[0] if open_until else None
-        search.requests = set(requests)
-        search.set_tries({self._keys[name]: int(n) for name, n in names.items() if name in self._keys})
-        self._rotator.begin_search(search, Origin.PEER)
-
-    def _set_quotas(self, allowance: Allowance, notice: Notice) -> None:
-        now = self._clock()
-        for name, (requests, period, allowed, window, shortest) in notice.value["quotas"].items():
-            quota = allowance.quotas.setdefault(name, Quota(requests, period, self._rotator.since, allowed))
-            quota.requests, quota.period, quota.allowed = requests, period, allowed
-            quota.window, quota.shortest = window, shortest
-            quota.widen_at = now + (window or period)
-        if notice.value["today"]:
-            (requests, used), (ends, day_of) = notice.value["today"], notice.moments
-            allowance.today = Today(requests, day_of, self._end(ends, day_of), used)
-
-    def _end(self, told: float, day_of: float | None = None) -> float:
-        """When something ends that was told to end then, and with Google's day if it has a moment of that."""
-        # The wall clock of another host may be wrong, or was when it told.
-        return told if day_of is None else min(told, end_of_day(day_of, self._clock))
+        if notice.value is not None:
+            search = Search.from_json(lane, notice.value, notice.moments, self._keys, known)
+            self._rotator.begin_search(search, Origin.PEER)
+        elif known:
+            self._rotator.end_search(known, Origin.PEER)
 
 
 def _lane_or_all(lane: str | None) -> str:
@@ -301,18 +256,3 @@ def _lane_or_all(lane: str | None) -> str:
 
 def _lane_of(about: str) -> str | None:
     return None if about == _ALL else about
-
-
-def _known(*moments: float | None) -> list[float]:
-    return [moment for moment in moments if moment is not None]
-
-
-def _quotas(allowance: Allowance) -> dict[str, Any]:
-    today = allowance.today
-    return {
-        "quotas": {
-            name: [quota.requests, quota.period, quota.allowed, quota.window, quota.shortest]
-            for name, quota in allowance.quotas.items()
-        },
-        "today": [today.requests, today.used] if today else None,
-    }

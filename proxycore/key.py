@@ -76,7 +76,7 @@ class Project:
     def reliability(self, lane: str, now: float) -> float:
         """How likely a call succeeds, from 0 to 1, as far as it failed where others served."""
         allowance = self.allowances.get(counted_as(lane))
-        return allowance.reliability(now) if allowance and allowance.failures else 1.0
+        return allowance.reliability.at(now) if allowance and allowance.reliability.failures else 1.0
 
     def absorb(self, other: "Project") -> None:
         """The other turned out to be this one."""

@@ -5,7 +5,7 @@ Nothing is held back for these. Refusals that many keys have alike are a search 
 Times are the clock's moments, in seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -33,6 +33,18 @@ class Outage:
             return "Google does not serve the region of this server's address: set UPSTREAM_PROXY"
         what = f" for {self.model}" if self.model else ""
         return f"the upstream is in trouble{what}: it fails with server errors, and serves nobody"
+
+    def to_json(self) -> tuple[str, list[float]]:
+        """What to write down, and its moments apart."""
+        return self.reason, [self.since]
+
+    @classmethod
+    def from_json(cls, lane: str | None, value: object, moments: Sequence[float]) -> "Outage":
+        """The outage that was written down; raises ValueError when it is none."""
+        match value, list(moments):
+            case str(reason), [since]:
+                return cls(reason, lane, since)
+        raise ValueError("not an outage")
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
         """What there is to know, as JSON has it, times by the wall clock."""

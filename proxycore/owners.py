@@ -4,14 +4,15 @@ Owners are learned from answers. What is not remembered (made before a restart, 
 that names it asks one key after the other, and the one that knows it teaches.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 
 from proxycore.affinity import Scope
 from proxycore.events import Events, Origin, OwnerLearned
 from proxycore.key import Key
+from proxycore.ownership import Ownership
 
 _CAPACITY = 100_000  # names that are remembered; one takes about 250 bytes
 _LONGEST_NAME = 2100  # characters that are remembered; a Live session's handle has up to 2,055
@@ -34,12 +35,6 @@ class OwnersDifferError(Exception):
         )
 
 
-@dataclass(slots=True)
-class _Entry:
-    key: Key
-    until: float
-
-
 class Owners:
     """Remembers the owners of resources, the last used ones if there are too many.
 
@@ -51,7 +46,7 @@ class Owners:
     ) -> None:
         self._clock = clock
         self._capacity = capacity
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the longest unused first
+        self._entries: OrderedDict[str, Ownership] = OrderedDict()  # the longest unused first
         self._there: frozenset[Key] | None = None  # None: whoever comes
         self._events = events or Events()
 
@@ -76,21 +71,27 @@ class Owners:
         """
         self.learn([name for name in names if self.of(name) is None], key)
 
-    def learn(self, names: Iterable[str], key: Key, origin: Origin = Origin.HERE) -> None:
+    def learn(self, names: Iterable[str], key: Key) -> None:
         """These resources are this key's: it has made or used them."""
-        if self._there is not None and key not in self._there:
-            return  # it was removed meanwhile
         for name in names:
-            if len(name) > _LONGEST_NAME:
-                continue
-            until = self._clock() + _LIFETIMES.get(name.partition("/")[0], float("inf"))
-            known = self._entries.get(name)
-            self._entries[name] = _Entry(key, until)
-            self._entries.move_to_end(name)
-            if known is None or known.key is not key:
-                self._events.publish(OwnerLearned(origin, key, name, until))
-            if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
+            self._remember(Ownership(name, key, math.inf), Origin.HERE)
+
+    def learn_from_peer(self, ownership: Ownership) -> None:
+        """Another process found this."""
+        self._remember(ownership, Origin.PEER)
+
+    def _remember(self, found: Ownership, origin: Origin) -> None:
+        name, key = found.name, found.key
+        if len(name) > _LONGEST_NAME or (self._there is not None and key not in self._there):
+            return  # a key that is not there was removed meanwhile
+        longest = self._clock() + _LIFETIMES.get(name.partition("/")[0], math.inf)
+        entry, known = Ownership(name, key, min(found.until, longest)), self._entries.get(name)
+        self._entries[name] = entry
+        self._entries.move_to_end(name)
+        if known is None or known.key is not key:
+            self._events.publish(OwnerLearned(origin, key, entry))
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
 
     def keep(self, keys: Iterable[Key]) -> None:
         """Only these keys are there from now on."""

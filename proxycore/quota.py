@@ -13,6 +13,7 @@ Times are the clock's moments, in seconds.
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from proxycore.verdict import Limit
 
@@ -47,6 +48,34 @@ class Quota:
     def of(cls, limit: Limit, known_since: float) -> "Quota":
         """A quota that was just heard of; all calls since `known_since` are known."""
         return cls(limit.requests, limit.seconds, known_since, limit.requests)
+
+    def to_json(self) -> list[Any]:
+        """What to write down: what Google says, and what is gone by."""
+        return [self.requests, self.period, self.allowed, self.window, self.shortest]
+
+    @classmethod
+    def from_json(cls, value: object, known_since: float, now: float) -> "Quota":
+        """The quota that was written down; raises ValueError when it is none.
+
+        All calls since `known_since` are known. The next step is a window from now.
+        """
+        match value:
+            case [
+                int(requests),
+                int() | float() as period,
+                int(allowed),
+                window,
+                int() | float() as shortest,
+            ]:
+                if window is None or isinstance(window, int | float):
+                    widen_at = now + (window or period)
+                    return cls(requests, period, known_since, allowed, window, shortest, widen_at=widen_at)
+        raise ValueError("not a quota")
+
+    def follow(self, told: "Quota") -> None:
+        """What is known of the same quota elsewhere holds here, too."""
+        self.requests, self.period, self.allowed = told.requests, told.period, told.allowed
+        self.window, self.shortest, self.widen_at = told.window, told.shortest, told.widen_at
 
     def free_at(self, calls: Sequence[float]) -> float:
         """When one more call can be made, after these (in order of time); the past means now."""

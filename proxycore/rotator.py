@@ -158,7 +158,7 @@ class Rotator(Calls):
             self._confirm(refusal, lane, case.request)
         for failed in case.failed:
             if failed.project is not key.project:
-                failed.project.allowance(counted_as(lane)).fail(now)
+                failed.project.allowance(counted_as(lane)).reliability.fail(now)
         if self.searches:
             self._serve_in_searches(call, now)
         self._clear(call, case.request)
@@ -192,8 +192,8 @@ class Rotator(Calls):
                 continue
             if allowance.bench and allowance.bench.benched_until <= now:
                 self.recover(key, BenchPlace.MODEL, about, request)
-            if allowance.failures:
-                allowance.succeed(now)
+            if allowance.reliability.failures:
+                allowance.reliability.succeed(now)
             if call.spends and allowance.served(call.at):
                 self.reconsider(key.project, about)
                 self.events.publish(RoomChanged(Origin.HERE, key, about))

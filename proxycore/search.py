@@ -9,7 +9,7 @@ it. So does one that is open for much longer than refusals take: others need not
 Times are the clock's moments, in seconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,48 @@ class Search:
             f"upstream outage suspected{where}: all projects were refused alike ({self.reason}), none was"
             " served; no key is benched for it, and one request at a time is tried"
         )
+
+    def to_json(self, names: Mapping[Key, str]) -> tuple[list[Any], list[float]]:
+        """What to write down, with these names for the keys, and its moments apart."""
+        tried = {name: tries for key, name in names.items() if (tries := self.tries(key))}
+        moments = [self.since, self.next_try, *([] if self.open_until is None else [self.open_until])]
+        return [self.reason, self.pause, self.longest, self.outage, sorted(self.requests), tried], moments
+
+    @classmethod
+    def from_json(
+        cls,
+        lane: str | None,
+        value: object,
+        moments: Sequence[float],
+        keys: Mapping[str, Key],
+        known: "Search | None" = None,
+    ) -> "Search":
+        """The search that was written down, with keys by these names; the `known` one, brought up to that.
+
+        Raises ValueError when it is none.
+        """
+        match value, list(moments):
+            case (
+                [
+                    str(reason),
+                    int() | float() as pause,
+                    int() | float() as longest,
+                    bool(outage),
+                    list(requests),
+                    dict(tried),
+                ],
+                [since, next_try, *open_until],
+            ) if len(open_until) < 2:
+                search = known or cls(lane, reason, since, next_try, mine=False)
+                tries = {keys[name]: int(times) for name, times in tried.items() if name in keys}
+                search.mine &= search.since <= since
+                search.since, search.next_try = min(search.since, since), next_try
+                search.pause, search.longest, search.outage = float(pause), float(longest), outage
+                search.open_until = open_until[0] if open_until else None
+                search.requests = set(map(str, requests))
+                search.tried = {search._unit(key): times for key, times in tries.items()}
+                return search
+        raise ValueError("not a search")
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
         """What there is to know, as JSON has it, times by the wall clock."""
@@ -134,10 +176,6 @@ class Search:
     def tries(self, key: Key) -> int:
         """How often a key was tried; less than 0 if it is to be the next."""
         return self.tried.get(self._unit(key), 0)
-
-    def set_tries(self, tries: dict[Key, int]) -> None:
-        """Keys were tried so often, as another process says."""
-        self.tried = {self._unit(key): times for key, times in tries.items()}
 
     def _unit(self, key: Key) -> Key | Project:
         # Dead are keys, while quotas are a project's.
