@@ -185,6 +185,13 @@ class Allowance:
             case _:
                 raise ValueError("not a set of quotas")
 
+    def forget_bench(self, horizon: float) -> bool:
+        """Forgets the bench if it was over before this moment; returns whether it was."""
+        if self.bench is None or self.bench.benched_until >= horizon:
+            return False
+        self.bench = None
+        return True
+
     def relieve(self) -> None:
         """The bench is over. Where no quota is known, calls begin slowly, lest all rush to be refused."""
         if self.bench and not self.measured and not self.bench.suspected:

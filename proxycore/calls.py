@@ -1,7 +1,7 @@
 """The calls that are made with the keys: counted against what is known of quotas. Pure."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from proxycore.attribution import Attribution
@@ -9,7 +9,7 @@ from proxycore.bench import Doubling
 from proxycore.benches import Benches
 from proxycore.clock import Clock
 from proxycore.events import CallCounted, CallUncounted, Origin, ProjectAssigned, QuotaLearned
-from proxycore.key import Key
+from proxycore.key import Key, Project
 from proxycore.lane import counted_as
 from proxycore.search import Search
 from proxycore.verdict import Backoff
@@ -62,12 +62,29 @@ class Calls(Benches):
         """Others use these keys, too, and tell of their calls from now on."""
         self._alone = False
 
+    def acquire(
+        self,
+        model: str,
+        avoid: Collection[Key] = (),
+        only: Key | None = None,
+        prefer: Project | None = None,
+        *,
+        spends: bool,
+    ) -> Call | None:
+        """A call with a key that is ready, chosen like `pick`, is made now; None when there is none."""
+        now = self._clock()
+        key = self._pick(model, now, avoid, only, prefer)
+        return self._make_call(key, model, now, spends=spends) if key else None
+
     def call(self, key: Key, model: str, *, spends: bool) -> Call:
         """A call is made with this key, now."""
-        call = Call(key, model, self._clock(), spends and bool(model))
-        key.tried_at = call.at
+        return self._make_call(key, model, self._clock(), spends=spends)
+
+    def _make_call(self, key: Key, model: str, now: float, *, spends: bool) -> Call:
+        call = Call(key, model, now, spends and bool(model))
+        key.tried_at = now
         if call.spends:
-            self.count(key, model, call.at, mine=True)
+            self._count(key, model, now, now, mine=True)
         self._sent(call)
         return call
 
@@ -89,14 +106,18 @@ class Calls(Benches):
 
     def _sent(self, call: Call) -> None:
         self.attribution.sent(call, call.key.project, call.model, call.at)
-        if self.searches and (search := self.holding(call.model)) and search.trying is call.key:
+        if (search := self.searches.holding(call.model)) and search.trying is call.key:
             call.search = search
 
-    def count(
-        self, key: Key, model: str, at: float, *, mine: bool = False, origin: Origin = Origin.HERE
+    def count(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
+        """A call counts from `at` on, which may be later than now."""
+        self._count(key, model, at, self._clock(), mine=False, origin=origin)
+
+    def _count(
+        self, key: Key, model: str, at: float, now: float, *, mine: bool, origin: Origin = Origin.HERE
     ) -> None:
-        """A call counts from `at` on, which may be later than now. `mine`: its answer will be told."""
-        now, lane = self._clock(), counted_as(model)
+        """`mine` is whether its answer will be known here."""
+        lane = counted_as(model)
         allowance = key.project.allowance(lane)
         if allowance.today:
             allowance.today.roll(self._clock)
@@ -126,7 +147,7 @@ class Calls(Benches):
         """A call is over, with nothing to say about the key."""
         self.attribution.over(call, call.model)
         if call.search:
-            self._end_try(call.search, alike=True)
+            self.searches.end_try(call.search, alike=True)
         lane = counted_as(call.model)
         allowance = call.key.project.allowances.get(lane)
         if not call.spends or not allowance:
@@ -151,11 +172,6 @@ class Calls(Benches):
             known.absorb(key.project)
             self.reconsider(known)
         self.events.publish(ProjectAssigned(origin, key))
-
-    def _end_try(self, search: Search, *, alike: bool) -> None:
-        if self.searches.get(search.lane) is search:
-            search.end_try(self._clock(), alike=alike)
-            self._publish_search(search)
 
     def _untried(self, search: Search) -> list[Key]:
         """The keys that are ready and were not tried in this search."""

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator
 
 from proxycore.allowance import Allowance
 from proxycore.clock import Clock
-from proxycore.events import Events, Origin, SearchChanged
+from proxycore.events import Events
 from proxycore.key import Key, Project
 from proxycore.lane import counted_as
 from proxycore.outage import Outages
 from proxycore.roster import Roster
 from proxycore.search import Search
+from proxycore.searches import Searches
 
 _ROSTERS = 64  # lanes that have an index; that of another one is made when it is asked for
 
@@ -26,8 +27,8 @@ class Choice:
     def __init__(self, keys: Iterable[Key], *, clock: Clock, source: random.Random) -> None:
         self._set(keys)
         self.outages = Outages()
-        self.searches: dict[str | None, Search] = {}
         self.events = Events()
+        self.searches = Searches(self.events, clock)
         self._clock = clock
         self._random = source
         self._rosters: OrderedDict[str, Roster] = OrderedDict()
@@ -59,39 +60,23 @@ class Choice:
         It is of another project than those, if that is possible. With `only`, it is that one or none; of
         `prefer`, if that is ready.
         """
-        now = self._clock()
-        if self.searches and (search := self.holding(model)):
+        return self._pick(model, self._clock(), avoid, only, prefer)
+
+    def _pick(
+        self,
+        model: str,
+        now: float,
+        avoid: Collection[Key],
+        only: Key | None,
+        prefer: Project | None,
+    ) -> Key | None:
+        if search := self.searches.holding(model):
             return self._pick_in(search, model, now, avoid, only)
         if only:
             return None if only in avoid or only.ready_at(model) > now else only
         if prefer and prefer.free_at(model) <= now and (fit := _fit(prefer, model, now, avoid)):
             return fit[0]
         return self._draw(model, now, avoid)
-
-    def holding(self, model: str) -> Search | None:
-        """The search that holds calls of a lane back."""
-        now = self._clock()
-        for lane in dict.fromkeys((None, counted_as(model), model)):
-            search = self.searches.get(lane)
-            if search and search.is_over(now):
-                self.end_search(search)
-            elif search:
-                return search
-        return None
-
-    def begin_search(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        """Calls are held back from now on."""
-        self.searches[search.lane] = search
-        self._publish_search(search, origin)
-
-    def end_search(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        """Calls are not held back any more."""
-        if self.searches.get(search.lane) is search:
-            del self.searches[search.lane]
-            self._publish_search(search, origin)
-
-    def _publish_search(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        self.events.publish(SearchChanged(origin, search.lane, self.searches.get(search.lane)))
 
     def _pick_in(
         self, search: Search, model: str, now: float, avoid: Collection[Key], only: Key | None
@@ -108,12 +93,12 @@ class Choice:
             key = search.least_tried(fit)
         if key:
             search.begin_try(key, now)
-            self._publish_search(search)
+            self.searches.publish(search)
         return key
 
     def claim(self, key: Key, model: str) -> bool:
         """Whether the call that was reserved on this key for now can be made."""
-        if key not in self._there or (self.searches and self.holding(model)):
+        if key not in self._there or self.searches.holding(model):
             return False
         moments = [key.rests_for(model)]
         for allowance in self._allowances(key, model):
@@ -145,7 +130,7 @@ class Choice:
                 now, lambda project: any(not key.retired and key not in avoid for key in project.keys)
             )
             first = (_first(found[0], avoid), found[1]) if found else None
-        search = self.holding(model) if self.searches else None
+        search = self.searches.holding(model)
         return (first[0], max(first[1], search.due(model))) if first and search else first
 
     def ready_at(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> float | None:

@@ -224,7 +224,7 @@ class Herald:
         if notice.value is None:
             self._rotator.uncount(key, model, at, Origin.PEER)
             return
-        self._rotator.count(key, model, at, origin=Origin.PEER)
+        self._rotator.count(key, model, at, Origin.PEER)
         # Two who reserve at the same time reserve the same: who reserved the later moment has to move.
         if key.project.allowances[model].overbooked(self._clock()):
             self._lines.stir(model)
@@ -245,9 +245,9 @@ class Herald:
         known = self._rotator.searches.get(lane)
         if notice.value is not None:
             search = Search.from_json(lane, notice.value, notice.moments, self._keys, known)
-            self._rotator.begin_search(search, Origin.PEER)
+            self._rotator.searches.begin(search, Origin.PEER)
         elif known:
-            self._rotator.end_search(known, Origin.PEER)
+            self._rotator.searches.end(known, Origin.PEER)
 
 
 def _lane_or_all(lane: str | None) -> str:

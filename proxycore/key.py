@@ -13,6 +13,7 @@ from itertools import islice
 
 from proxycore.allowance import HEAD_START, Allowance
 from proxycore.bench import Bench, BenchPlace
+from proxycore.deaths import Deaths
 from proxycore.lane import counted_as
 
 _MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
@@ -104,9 +105,7 @@ class Key:
     )  # by lane: what this key, not its project, may not
     origins: dict[str, Bench] = field(default_factory=dict)  # by origin of the client's page
     served_at: float = float("-inf")  # its last success
-    deaths: int = 0  # times in a row that it was called dead
-    died_at: float = 0.0  # the first of those
-    dead_at: float = 0.0  # the last
+    deaths: Deaths = field(default_factory=Deaths)  # since a model last served it
     tried_at: float = 0.0  # when it was last used, while a bench was not refuted
     told: str = ""  # what the operator says of its project
     account: str = ""  # and of its billing account

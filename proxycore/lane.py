@@ -8,6 +8,7 @@ A lane is a string, so that it can be shown and told to other processes as it is
 """
 
 import re
+from functools import lru_cache
 
 _METHODS = re.compile(
     r":(countTokens|batchGenerateContent|asyncBatchEmbedContent)$|/(cachedContents)$", re.ASCII
@@ -21,6 +22,7 @@ _TOOL = re.compile(
 )
 _TOOLS = b'"tools"'
 _SEARCHED = 64 * 1024  # bytes after the member's name
+_REMEMBERED = 1024  # lanes whose parts are remembered: they are asked for several times a request
 _WORDS = {
     "googlesearch": "google_search",
     "googlesearchretrieval": "google_search",
@@ -42,11 +44,13 @@ def lane_of(model: str, path: str, body: bytes | bytearray) -> str:
     return f"{model}+{tool}" if tool else model
 
 
+@lru_cache(_REMEMBERED)
 def model_of(lane: str) -> str:
     """The model of a lane."""
     return re.split(r"[:+]", lane, maxsplit=1)[0] if ":" in lane or "+" in lane else lane
 
 
+@lru_cache(_REMEMBERED)
 def counted_as(lane: str) -> str:
     """The lane whose quotas a request of this one spends."""
     return lane.partition("+")[0] if "+" in lane else lane

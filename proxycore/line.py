@@ -136,7 +136,7 @@ class Line:
 
     @property
     def _held(self) -> Search | None:
-        return self._rotator.holding(self._model) if self._rotator.searches else None
+        return self._rotator.searches.holding(self._model)
 
     def _try_one(self, search: Search) -> None:
         """While a search is on: gives its next try, if it is time, to who was refused least."""
@@ -290,9 +290,9 @@ class Lines:
         prefer: Project | None = None,
     ) -> Call | None:
         """A call with a ready key at once (of `prefer`, if possible), unless others wait for it."""
-        if self._lines.get(model) or not (key := self._rotator.pick(model, avoid, only, prefer)):
+        if self._lines.get(model):
             return None
-        return self._rotator.call(key, model, spends=spends)
+        return self._rotator.acquire(model, avoid, only, prefer, spends=spends)
 
     async def wait(
         self,
@@ -310,7 +310,7 @@ class Lines:
         """
         turn = self._rotator.next_turn(model, avoid, only) if seconds > 0 else None
         now = self._clock()
-        held = self._rotator.searches and self._rotator.holding(model)
+        held = self._rotator.searches.holding(model)
         if turn is None or not (held or self._has_room(model, turn[1] - now, seconds, now)):
             return None
         line = self._lines.setdefault(model, Line(model, self._rotator, self._clock))

@@ -15,6 +15,7 @@ import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from proxycore.affinity import Scope
@@ -247,12 +248,12 @@ class Passage:
     async def _next_call(self) -> Call | None:
         lines, failover, rotator = self._pool.lines, self._failover, self._pool.rotator
         while True:
-            self._pardon()
-            unfit = self._unfit()
+            advice = rotator.advise(self._case, self.lane)
+            failover.pardon(advice.pardoned)
+            unfit = advice.unfit
             used = failover.used | unfit if unfit else failover.used
             refused = failover.refused | unfit if unfit else failover.refused
-            witness = rotator.witness(self._case, self.lane)
-            if call := lines.take(self.lane, used, self._only, spends=self._spends, prefer=witness):
+            if call := lines.take(self.lane, used, self._only, spends=self._spends, prefer=advice.witness):
                 return call
             if self.verdict.then is Then.RETRY and (
                 call := lines.take(self.lane, refused, self._only, spends=self._spends)
@@ -278,7 +279,7 @@ class Passage:
             self._deadline = now + self._pool.lines.max_wait
         return self._deadline - now
 
-    async def _grows_fit(self, unfit: set[Key]) -> bool:
+    async def _grows_fit(self, unfit: AbstractSet[Key]) -> bool:
         """Waits for the first key that is unfit for this request to be fit, if that is soon enough."""
         until = self._unfit_until() if unfit else None
         if until is None or until - self._pool.clock() > self._patience():

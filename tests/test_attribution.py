@@ -137,11 +137,11 @@ def test_three_that_refuse_without_a_witness_are_searched_and_no_request_is_at_f
 def test_a_request_that_was_refused_goes_to_the_witness_next() -> None:
     here, case = Pool(8), Case()
     here.serve(3, 6)
-    assert here.rotator.witness(case, FLASH) is None
+    assert here.rotator.advise(case, FLASH).witness is None
     here.say(0, BARE, case)
-    assert here.rotator.witness(case, FLASH) is here.keys[6].project
+    assert here.rotator.advise(case, FLASH).witness is here.keys[6].project
     here.say(6, BARE, case)
-    assert here.rotator.witness(case, FLASH) is here.keys[3].project
+    assert here.rotator.advise(case, FLASH).witness is here.keys[3].project
 
 
 def test_a_success_speaks_for_a_minute() -> None:

@@ -95,8 +95,8 @@ async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once()
             await one.ask()
         for seconds in (2, 10):
             clock.turn(seconds)
-            deaths = dead.deaths
-            while dead.deaths == deaths:
+            deaths = dead.deaths.times
+            while dead.deaths.times == deaths:
                 await one.ask()
         while not (spent.project.allowances[MODEL].bench and spent.project.allowances[MODEL].quotas):
             await one.ask()

@@ -455,7 +455,7 @@ async def test_when_all_keys_are_called_dead_the_client_sees_that_and_401_once_i
             if got.status == 401:
                 break
         assert all(key.retired for key in here.app.rotator.keys)
-        assert clock() >= here.app.rotator.keys[0].died_at + 60
+        assert clock() >= here.app.rotator.keys[0].deaths.first_at + 60
         upstream.seen.clear()
         got = await generate(here.port)
         assert (got.status, told(got)["status"]) == (401, "UNAUTHENTICATED")

@@ -26,8 +26,8 @@ async def retired(clock: TurnedClock) -> AsyncIterator[tuple[MockServer, Proxy, 
         (key,) = (key for key in here.app.rotator.keys if key.name == "1")
         for seconds in (0, 2, 10):
             clock.turn(seconds)
-            deaths = key.deaths
-            while key.deaths == deaths:
+            deaths = key.deaths.times
+            while key.deaths.times == deaths:
                 assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
         assert key.retired
         mock.calls.clear()
@@ -68,12 +68,12 @@ async def test_a_retired_key_that_may_list_models_is_tried_with_requests_and_kep
         assert len(await trials(mock, here)) == 1
         assert not key.retired
         assert here.app.rotator.ready_at("", only=key) == clock()
-        deaths = key.deaths
+        deaths = key.deaths.times
         clock.turn(600)
         for _ in range(100):
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
         assert key.retired
-        assert key.deaths == deaths + 1
+        assert key.deaths.times == deaths + 1
         assert key.retired.benched_until == clock() + HOUR
 
 
@@ -85,12 +85,12 @@ async def test_a_retired_key_that_a_model_serves_again_begins_anew() -> None:
         assert len(await trials(mock, here)) == 1
         assert not key.retired
         clock.turn(1)
-        while key.deaths or mock.calls[-1].key != "AQ.fine":  # which serves, so one death is no outage
+        while key.deaths.times or mock.calls[-1].key != "AQ.fine":  # which serves, so one death is no outage
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
         mock.keys["AQ.dead-key"] = Health.suspended()
-        while not key.deaths:
+        while not key.deaths.times:
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
-        assert (key.deaths, key.retired, key.rests_until) == (1, None, clock() + 2)
+        assert (key.deaths.times, key.retired, key.rests_until) == (1, None, clock() + 2)
 
 
 async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_another_while(

@@ -438,7 +438,7 @@ def test_calls_that_find_a_key_dead_while_it_rests_find_nothing_new(clock: Turne
     assert here.apply(calls[1], DEAD) is None
     clock.turn(1.999)
     assert here.apply(calls[2], DEAD) is None
-    assert dead.deaths == 1
+    assert dead.deaths.times == 1
     assert dead.rests_until == pytest.approx(clock() + 0.001)
 
 
@@ -473,7 +473,7 @@ def test_a_served_call_that_was_sent_before_a_death_does_not_undo_it(clock: Turn
     clock.turn(1)
     here.answer(key, FLASH, DEAD)
     here.apply(early, HEALTHY)
-    assert key.deaths == 1
+    assert key.deaths.times == 1
     assert key.state(clock()) == "benched"
 
 
@@ -481,10 +481,10 @@ def test_a_list_that_is_served_frees_a_retired_key_and_keeps_what_was_counted(cl
     here = rotator(clock, 2)
     key = here.keys[0]
     retire(here, key, clock)
-    deaths = key.deaths
+    deaths = key.deaths.times
     here.apply(here.call(key, "", spends=False), HEALTHY)
     assert not key.retired
-    assert key.deaths == deaths
+    assert key.deaths.times == deaths
     clock.turn(3600)
     fresh = here.answer(key, FLASH, DEAD)
     assert fresh is not None

@@ -210,7 +210,7 @@ def test_one_that_nobody_needs_any_more_ends() -> None:
     search = here.begin()
     here.clock.turn(60.0)
     assert here.search is search
-    assert here.rotator.holding(FLASH) is search
+    assert here.rotator.searches.holding(FLASH) is search
     here.clock.turn(0.1)
     assert here.rotator.pick(FLASH)
     assert not here.rotator.searches
