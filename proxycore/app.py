@@ -137,8 +137,7 @@ class ProxyApplication(Application):
     def take(self, settings: Settings) -> None:
         """Goes on with these settings. What is under way ends under those that it began with."""
         keys = keys_of(settings.keys, self.rotator.keys)
-        self.rotator.change(keys, _doublings(settings))
-        self.rotator.patience = settings.max_wait
+        self.rotator.change(keys, _doublings(settings), settings.max_wait)
         self.owners.keep(self.rotator.keys)
         self.upstream.set_route(route_of(settings))
         self.lines.max_wait = settings.max_wait

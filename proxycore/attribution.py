@@ -229,7 +229,8 @@ class Attribution:
         project = key.project
         self.of(lane).serve(project, now)
         if spends:
-            key.served_at = project.served_at = self._alive[key] = now
+            key.note_success(now)
+            self._alive[key] = now
             self._alive.move_to_end(key)
         if self._died:
             self._died.clear()

@@ -35,6 +35,10 @@ class BenchPlace(Enum):
     RETIRED = "retired"  # the key, once it is proved to be dead: `Key.retired`
 
 
+LANE_PLACES = frozenset({BenchPlace.MODEL, BenchPlace.CALLER})
+"""Where benches are about a lane."""
+
+
 @dataclass(frozen=True, slots=True)
 class Doubling:
     """A rest that doubles with every strike in a row, from `first` up to `longest` seconds."""

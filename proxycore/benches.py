@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable
 
 from proxycore.attribution import Case, Refusal
-from proxycore.bench import Bench, BenchPlace, Doubling, bench_after
+from proxycore.bench import LANE_PLACES, Bench, BenchPlace, Doubling, bench_after
 from proxycore.choice import Choice
 from proxycore.clock import Clock
 from proxycore.events import BenchBegan, BenchChanged, BenchEnded, Origin
@@ -13,7 +13,6 @@ from proxycore.lane import counted_as
 from proxycore.verdict import Backoff, Rest, Then, Verdict
 
 _SUSPECTED = 1.0  # seconds
-_MOST_ABOUT = 64  # lanes or origins of a key that are remembered
 _PLACES = {Rest.MODEL: BenchPlace.MODEL, Rest.CALLER: BenchPlace.CALLER, Rest.ORIGIN: BenchPlace.ORIGIN}
 
 
@@ -34,22 +33,6 @@ class Benches(Choice):
         self._limited: dict[str, set[Project]] = {}  # lane -> projects that take no large requests
 
     # What rests.
-
-    @staticmethod
-    def bench_of(key: Key, place: BenchPlace, about: str = "") -> Bench | None:
-        """The key's bench at a place, for the lane or origin that it is about."""
-        match place:
-            case BenchPlace.MODEL:
-                allowance = key.project.allowances.get(about)
-                return allowance.bench if allowance else None
-            case BenchPlace.CALLER:
-                return key.callers.get(about)
-            case BenchPlace.ORIGIN:
-                return key.origins.get(about)
-            case BenchPlace.RETIRED:
-                return key.retired
-            case BenchPlace.WHOLE:
-                return key.whole
 
     def set_bench(
         self, key: Key, place: BenchPlace, bench: Bench, about: str = "", origin: Origin = Origin.HERE
@@ -73,7 +56,7 @@ class Benches(Choice):
 
     def recover(self, key: Key, place: BenchPlace, about: str = "", request: str = "") -> None:
         """Ends a bench or retirement, if there is one, since the key was found to work."""
-        bench = self.bench_of(key, place, about)
+        bench = key.bench_at(place, about)
         if bench is None:
             return
         if bench.suspected:
@@ -83,38 +66,18 @@ class Benches(Choice):
         self.events.publish(BenchEnded(Origin.HERE, key, place, about, None, bench, request))
 
     def _put(self, key: Key, place: BenchPlace, bench: Bench, about: str) -> None:
-        match place:
-            case BenchPlace.MODEL:
-                key.project.allowance(about).bench = bench
-            case BenchPlace.CALLER:
-                _remember(key.callers, about, bench)
-            case BenchPlace.ORIGIN:
-                for forgotten in _remember(key.origins, about, bench):
-                    self._allow_origin(key, forgotten)
-                self._barred.setdefault(about, set()).add(key)
-            case BenchPlace.RETIRED:
-                key.retired = bench
-            case BenchPlace.WHOLE:
-                key.whole = bench
+        for forgotten in key.put_bench(place, about, bench):
+            if place is BenchPlace.ORIGIN:
+                self._allow_origin(key, forgotten)
+        if place is BenchPlace.ORIGIN:
+            self._barred.setdefault(about, set()).add(key)
 
     def _remove(self, key: Key, place: BenchPlace, about: str) -> None:
-        match place:
-            case BenchPlace.MODEL:
-                if allowance := key.project.allowances.get(about):
-                    allowance.relieve()
-                self.reconsider(key.project, about)
-            case BenchPlace.CALLER:
-                key.callers.pop(about, None)
-                self.reconsider(key.project, about)
-            case BenchPlace.ORIGIN:
-                key.origins.pop(about, None)
-                self._allow_origin(key, about)
-            case BenchPlace.RETIRED:
-                key.retired = None
-                self.reconsider(key.project)
-            case BenchPlace.WHOLE:
-                key.whole = None
-                self.reconsider(key.project)
+        key.remove_bench(place, about)
+        if place is BenchPlace.ORIGIN:
+            self._allow_origin(key, about)
+        else:
+            self.reconsider(key.project, about if place in LANE_PLACES else None)
 
     def words_of(self, key: Key, lane: str) -> str:
         """What Google said when the key was benched, for this lane or as a whole."""
@@ -157,7 +120,7 @@ class Benches(Choice):
     def _suspect(self, refusal: Refusal, lane: str) -> None:
         """The key that refused gets a short rest. A bench that runs for longer stays."""
         verdict, place, now = refusal.verdict, _PLACES[refusal.verdict.rest], self._clock()
-        former = self.bench_of(refusal.key, place, refusal.where(lane))
+        former = refusal.key.bench_at(place, refusal.where(lane))
         if former and former.benched_until > now + _SUSPECTED:
             return
         refusal.former = None if former and former.suspected else former
@@ -169,7 +132,7 @@ class Benches(Choice):
         """The suspicions of this case are undone, as if they had never been."""
         for refusal in case.refusals:
             place, where = _PLACES[refusal.verdict.rest], refusal.where(lane)
-            bench = self.bench_of(refusal.key, place, where)
+            bench = refusal.key.bench_at(place, where)
             if bench is None or not bench.suspected:
                 continue
             if refusal.former:
@@ -182,7 +145,7 @@ class Benches(Choice):
         """The key was to blame: it is benched, with one strike more."""
         key, verdict, place = refusal.key, refusal.verdict, _PLACES[refusal.verdict.rest]
         about = counted_as(lane) if verdict.then is Then.ENTITLED else refusal.where(lane)
-        current, now = self.bench_of(key, place, about), self._clock()
+        current, now = key.bench_at(place, about), self._clock()
         if key not in self._there or (current and not current.suspected and current.benched_until > now):
             return
         former = refusal.former if current and current.suspected else current
@@ -212,12 +175,3 @@ class Benches(Choice):
         barred.discard(key)
         if not barred:
             self._barred.pop(origin, None)
-
-
-def _remember(benches: dict[str, Bench], about: str, bench: Bench) -> list[str]:
-    """Remembers a bench; returns what was forgotten for it."""
-    forgotten = [next(iter(benches))] if about not in benches and len(benches) >= _MOST_ABOUT else []
-    for oldest in forgotten:
-        del benches[oldest]
-    benches[about] = bench
-    return forgotten

@@ -8,7 +8,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
+from proxycore.bench import LANE_PLACES, NO_MODEL, NO_ORIGIN, Bench, BenchPlace
 from proxycore.clock import Clock
 from proxycore.events import (
     BenchBegan,
@@ -93,7 +93,7 @@ class Chronicle:
 
 def _about(event: BenchBegan | BenchEnded, bench: Bench) -> dict[str, Any]:
     about: dict[str, Any] = {"key": event.key.name}
-    if event.place in {BenchPlace.MODEL, BenchPlace.CALLER}:
+    if event.place in LANE_PLACES:
         about["model"] = event.about or NO_MODEL
     elif event.place is BenchPlace.ORIGIN:
         about["origin"] = event.about or NO_ORIGIN

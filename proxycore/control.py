@@ -76,7 +76,7 @@ class Control:
     def _release_for(self, key: Key, places: tuple[BenchPlace, ...], shown: str, about: str) -> Done:
         """Ends the key's benches at these places that are about a lane or origin, shown like this."""
         rotator = self._pool.rotator
-        running = [place for place in places if rotator.bench_of(key, place, about)]
+        running = [place for place in places if key.bench_at(place, about)]
         if not running:
             return Done(f"Key {key.name} does not rest for {shown}.", key)
         for place in running:

@@ -17,6 +17,7 @@ from proxycore.deaths import Deaths
 from proxycore.lane import counted_as
 
 _MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
+_MOST_ABOUT = 64  # lanes or origins of a key that are remembered
 _GLANCES = 8  # models that are looked at to find one that can be forgotten without loss
 
 
@@ -129,6 +130,55 @@ class Key:
             self.project = project
         project.name = self.told
 
+    def note_success(self, now: float) -> None:
+        """A model answered a call with it."""
+        self.served_at = self.project.served_at = now
+
+    def bench_at(self, place: BenchPlace, about: str = "") -> Bench | None:
+        """The bench at a place, for the lane or origin that it is about."""
+        match place:
+            case BenchPlace.MODEL:
+                allowance = self.project.allowances.get(about)
+                return allowance.bench if allowance else None
+            case BenchPlace.CALLER:
+                return self.callers.get(about)
+            case BenchPlace.ORIGIN:
+                return self.origins.get(about)
+            case BenchPlace.RETIRED:
+                return self.retired
+            case BenchPlace.WHOLE:
+                return self.whole
+
+    def put_bench(self, place: BenchPlace, about: str, bench: Bench) -> list[str]:
+        """Puts a bench at a place; returns what those were about that had to be forgotten for it."""
+        match place:
+            case BenchPlace.MODEL:
+                self.project.allowance(about).bench = bench
+            case BenchPlace.CALLER:
+                return _remember(self.callers, about, bench)
+            case BenchPlace.ORIGIN:
+                return _remember(self.origins, about, bench)
+            case BenchPlace.RETIRED:
+                self.retired = bench
+            case BenchPlace.WHOLE:
+                self.whole = bench
+        return []
+
+    def remove_bench(self, place: BenchPlace, about: str) -> None:
+        """There is no bench at this place any more."""
+        match place:
+            case BenchPlace.MODEL:
+                if allowance := self.project.allowances.get(about):
+                    allowance.relieve()
+            case BenchPlace.CALLER:
+                self.callers.pop(about, None)
+            case BenchPlace.ORIGIN:
+                self.origins.pop(about, None)
+            case BenchPlace.RETIRED:
+                self.retired = None
+            case BenchPlace.WHOLE:
+                self.whole = None
+
     @property
     def rests_until(self) -> float:
         """When the key may be used at all, a moment of the clock; infinity if it is retired."""
@@ -152,6 +202,15 @@ class Key:
     def ready_at(self, model: str) -> float:
         """When this key may be used for the model, a moment of the clock; the past means now."""
         return max(self.rests_for(model), self.project.quota_free_at(model))
+
+
+def _remember(benches: dict[str, Bench], about: str, bench: Bench) -> list[str]:
+    """Remembers a bench; returns what was forgotten for it."""
+    forgotten = [next(iter(benches))] if about not in benches and len(benches) >= _MOST_ABOUT else []
+    for oldest in forgotten:
+        del benches[oldest]
+    benches[about] = bench
+    return forgotten
 
 
 def benches_of(key: Key) -> Iterator[tuple[BenchPlace, str, Bench]]:

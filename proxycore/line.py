@@ -21,7 +21,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from proxycore.bench import BenchPlace
+from proxycore.bench import LANE_PLACES
 from proxycore.calls import APART, Call
 from proxycore.events import (
     BenchChanged,
@@ -363,7 +363,7 @@ class Lines:
         match event:
             case CallCounted() | CallUncounted() | ReturnExpected() | OwnerLearned() | RequestBlamed():
                 pass  # nobody can be served earlier for that, or who can is served already
-            case BenchChanged(place=BenchPlace.MODEL | BenchPlace.CALLER, about=lane):
+            case BenchChanged(place=place, about=lane) if place in LANE_PLACES:
                 self.stir(lane)
             case QuotaLearned(lane=lane) | RoomChanged(lane=lane) | SearchChanged(lane=lane):
                 self.stir(lane)

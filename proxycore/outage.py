@@ -12,7 +12,7 @@ from typing import Any
 
 from proxycore.bench import NO_MODEL
 from proxycore.clock import Clock
-from proxycore.verdict import FOREIGN, PLACE, SILENCE, Then, Verdict
+from proxycore.verdict import FOREIGN, HEALTHY, PLACE, SILENCE, Then, Verdict
 
 _MANY_TROUBLES = 30  # in a row
 _WATCHES = 64  # lanes whose failures are counted, or that have an outage
@@ -77,7 +77,7 @@ class Outages:
 
     def ended(self, model: str, verdict: Verdict, sent_at: float) -> list[Outage]:
         """An answer to a call that was sent at `sent_at`; returns those outages that it ends."""
-        if verdict.healthy and self._failed:
+        if self._failed and verdict is HEALTHY:
             self._failed.pop(model, None)
         if not self._current:
             return []

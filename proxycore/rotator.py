@@ -35,6 +35,7 @@ from proxycore.lane import counted_as
 from proxycore.outage import Outage
 from proxycore.verdict import (
     FOREIGN,
+    HEALTHY,
     KEYLESS,
     PLACE,
     SILENCE,
@@ -54,9 +55,10 @@ class Rotator(Comparison):
         resting = sum(key.retired is None and key.rests_until > now for key in self.keys)
         return f"<Rotator {len(self.keys)} keys, {resting} benched, {retired} retired>"
 
-    def change(self, keys: Iterable[Key], doublings: dict[Backoff, Doubling]) -> None:
-        """From now on, these keys are there. Those that are retired get another chance."""
+    def change(self, keys: Iterable[Key], doublings: dict[Backoff, Doubling], patience: float) -> None:
+        """Goes on with these keys and settings. Retired keys get another chance."""
         self._set(keys)
+        self.patience = patience
         self._doublings = doublings
         self.reconsider_all()
         self.events.publish(KeysReplaced(Origin.HERE))
@@ -87,7 +89,7 @@ class Rotator(Comparison):
         self.attribution.over(call, lane)
         for ended in self.outages.ended(lane, verdict, call.at):
             self.events.publish(OutageChanged(Origin.HERE, ended.model, None))
-        if verdict.healthy:
+        if verdict is HEALTHY:
             self._serve(call, case, now)
             return None
         if verdict.project:
@@ -213,7 +215,7 @@ class Rotator(Comparison):
 
     def release(self, key: Key) -> bool:
         """Ends the key's bench as a whole and its retirement, by hand; returns whether there was any."""
-        places = [place for place in (BenchPlace.WHOLE, BenchPlace.RETIRED) if self.bench_of(key, place)]
+        places = [place for place in (BenchPlace.WHOLE, BenchPlace.RETIRED) if key.bench_at(place)]
         if places:
             key.deaths.clear()
         for place in places:

@@ -168,13 +168,13 @@ async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(place: Ben
         about = "" if is_whole else "https://page" if place is BenchPlace.ORIGIN else MODEL
         bench = Bench("refused", clock() + 1.0, 2, words="words that quote the key", suspected=True)
         one.app.rotator.set_bench(mine, place, bench, about)
-        await until(lambda: other.app.rotator.bench_of(theirs, place, about) is not None)
-        assert other.app.rotator.bench_of(theirs, place, about) == as_told(bench)
+        await until(lambda: theirs.bench_at(place, about) is not None)
+        assert theirs.bench_at(place, about) == as_told(bench)
         assert other.app.rotator.unfit(MODEL, 1, "https://page") == (
             {theirs} if place is BenchPlace.ORIGIN else set()
         )
         one.app.rotator.clear_bench(mine, place, about)
-        await until(lambda: other.app.rotator.bench_of(theirs, place, about) is None)
+        await until(lambda: theirs.bench_at(place, about) is None)
         assert other.app.rotator.unfit(MODEL, 1, "https://page") == set()
 
 

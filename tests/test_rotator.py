@@ -618,7 +618,7 @@ def test_whatever_happens_to_removed_keys_they_are_not_chosen_again(seed: int, c
             for n in range(8)
             if source.random() < 0.5
         ]
-        here.change(keys_of(told, here.keys), DOUBLINGS)
+        here.change(keys_of(told, here.keys), DOUBLINGS, 10.0)
         ever |= {key.secret: key for key in here.keys}
         for key in ever.values():
             here.apply(here.call(key, FLASH, spends=True), source.choice(verdicts))

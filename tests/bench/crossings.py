@@ -45,9 +45,9 @@ _ROOMS = {
     "gemini": "affinity auth_token error errors first_event judge lane lesson list_pages methods opening"
     " pages paths refusal request_scope response_opening response_scanner resumable sentences token_usage"
     " upload_protocol usage verdict",
-    "rotation": "allowance attribution bench benches calls choice comparison daily_quota deaths events judgement"
-    " key limiter line outage ownership reliability searches"
-    " owners quota ready_index retry_budget roster rotator search selection wait_queue",
+    "rotation": "allowance attribution bench benches calls choice comparison daily_quota deaths events"
+    " judgement key limiter line outage owners ownership quota ready_index reliability retry_budget roster"
+    " rotator search searches selection wait_queue",
     "transport": "address_file attempt body_budget buffered_response connection departure disconnect"
     " downstream feed fetch head head_limit held_body kept listener messages replay request_body"
     " response_head response_writer server session turns upstream websocket",
