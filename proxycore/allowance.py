@@ -1,6 +1,6 @@
-"""What one Google project may use of one model, and what it has used of it: bench, quotas, calls. Pure.
+"""The limits of one Google project for one model, and its use of it: bench, quotas, calls. Pure.
 
-Calls are the moments at which they were sent, or will be: a request that waits in line has reserved one.
+A call is the moment at which it was sent, or will be: a waiter has reserved one.
 Times are the clock's moments, in seconds.
 """
 
@@ -17,14 +17,14 @@ from proxycore.reliability import Reliability
 from proxycore.verdict import DAY, Limit
 
 HEAD_START = 0.25
-"""Seconds that the first call after a bench has to itself: refusals come at once, long thoughts do not."""
+"""Seconds that the first call after a bench has to itself: refusals come faster than that."""
 
 REMEMBERED = 75.0
-"""Seconds that calls are remembered: longer than the longest window that is counted, but for the day."""
+"""Seconds that calls are remembered: longer than the longest window of a quota, but for the day."""
 
 _PRUNED = 5.0  # seconds between two times that old calls are forgotten: each time the rest is moved
 _SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
-_HEARSAY = 1.0  # seconds that others may take to tell of the calls that they made
+_PEERS_DELAY = 1.0  # seconds that peers may take to publish the calls that they made
 _MANY = 16  # calls at once, from which on any number may be
 
 
@@ -40,7 +40,7 @@ class _Lesson:
 
 @dataclass(eq=False, slots=True)
 class Allowance:
-    """One project, one model. `shared` is whether the calls that were made here are told to others."""
+    """One project, one model. `shared`: whether peers are told of the calls made here."""
 
     bench: Bench | None = None
     quotas: dict[str, Quota] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Allowance:
 
     @property
     def counted(self) -> bool:
-        """Whether its calls are of interest to others."""
+        """Whether its calls are of interest to peers."""
         return bool(self.bench or self.quotas or self.today)
 
     def begin_sharing(self) -> bool:
@@ -74,7 +74,7 @@ class Allowance:
 
     @property
     def measured(self) -> bool:
-        """Whether a quota is known so well that it is gone by."""
+        """Whether a quota is known so well that calls are limited by it."""
         return any(quota.window is not None for quota in self.quotas.values())
 
     def limit_size(self, size: int, until: float, now: float) -> None:
@@ -83,8 +83,8 @@ class Allowance:
             size, until = min(size, self.too_large), max(until, self.too_large_until)
         self.too_large, self.too_large_until = size, until
 
-    def takes(self, size: int, now: float) -> bool:
-        """Whether what is left of quotas of tokens may do for a request of so many bytes."""
+    def accepts(self, size: int, now: float) -> bool:
+        """Whether the rest of the quotas of tokens may suffice for a request of so many bytes."""
         return size < self.too_large or now >= self.too_large_until
 
     def free_at(self) -> float:
@@ -151,13 +151,13 @@ class Allowance:
 
     def remove(self, at: float) -> None:
         """A call was not made, or not served."""
-        _take(at, self._open)
-        if _take(at, self.calls) and self.today:
+        _discard(at, self._open)
+        if _discard(at, self.calls) and self.today:
             self.today.used = max(0, self.today.used - 1)
 
     def served(self, at: float) -> bool:
         """A call was served; returns whether others may follow sooner for that."""
-        _take(at, self._open)
+        _discard(at, self._open)
         if not self._at_once:
             return False
         self._at_once = self._at_once + 1 if self._at_once < _MANY else 0
@@ -200,7 +200,7 @@ class Allowance:
 
     def settled(self, at: float) -> None:
         """A call was answered, with nothing to say about the quota."""
-        _take(at, self._open)
+        _discard(at, self._open)
 
     def begin(self, at: float) -> None:
         """The call that was reserved for this moment is sent: its answer will be told."""
@@ -229,7 +229,7 @@ class Allowance:
         if limit.quota not in self.quotas:
             self.quotas[limit.quota] = Quota.of(limit, since)
             if not alone:
-                self._lesson = _Lesson(limit, told, at, now + _HEARSAY)
+                self._lesson = _Lesson(limit, told, at, now + _PEERS_DELAY)
                 return
         calls, unsure = self._served_before(at)
         unheard = 0 if alone else max(1, limit.requests // 10)
@@ -290,8 +290,8 @@ class Allowance:
         return {"bench": bench, "quotas": quotas, "today": today}
 
 
-def _take(moment: float, moments: list[float]) -> bool:
-    """Takes a moment out of those in order; returns whether it was there. Several may be the same."""
+def _discard(moment: float, moments: list[float]) -> bool:
+    """Removes one moment from a sorted list; returns whether it was there."""
     place = bisect_left(moments, moment)
     if place == len(moments) or moments[place] != moment:
         return False

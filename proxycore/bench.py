@@ -1,4 +1,4 @@
-"""A bench: a rest until a moment, for a reason, after so many strikes in a row. Pure.
+"""A bench: a key is out of rotation until a moment, for a reason, after so many strikes in a row. Pure.
 
 Times are the clock's moments, in seconds.
 """
@@ -41,22 +41,22 @@ LANE_PLACES = frozenset({BenchPlace.MODEL, BenchPlace.CALLER})
 
 @dataclass(frozen=True, slots=True)
 class Doubling:
-    """A rest that doubles with every strike in a row, from `first` up to `longest` seconds."""
+    """A backoff that doubles with every strike in a row, from `first` up to `longest` seconds."""
 
     first: float
     longest: float
 
     def seconds(self, strikes: int) -> float:
-        """The rest after this many strikes in a row."""
+        """The length of the bench after this many strikes in a row, in seconds."""
         return min(self.longest, self.first * 2.0 ** min(strikes - 1, 60))
 
 
 @dataclass(slots=True)
 class Bench:
-    """A rest: until `benched_until`, for a reason, with strikes in a row.
+    """Out of rotation until `benched_until`, for a reason, with strikes in a row.
 
     One that ends with a day of Google's has a moment of that day as `day_of`. `words` is Google's own
-    message. One that is only `suspected` is short, until a comparison tells whether the key is to blame.
+    message. One that is only `suspected` is short, until a comparison shows whether the key is at fault.
     """
 
     reason: str

@@ -1,4 +1,4 @@
-"""Benches begin, are suspected, undone and ended here: what rests, and until when. Pure."""
+"""Begins, suspects, undoes and ends the benches of keys. Pure."""
 
 import random
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _PLACES = {Rest.MODEL: BenchPlace.MODEL, Rest.CALLER: BenchPlace.CALLER, Rest.OR
 
 
 class Benches(Choice):
-    """Extends the choice among keys: some rest."""
+    """Puts keys on benches and takes them off."""
 
     def __init__(
         self,
@@ -29,27 +29,27 @@ class Benches(Choice):
     ) -> None:
         super().__init__(keys, clock=clock, source=source)
         self._doublings = doublings
-        self._barred: dict[str, set[Key]] = {}  # origin -> keys that rest for it
+        self._barred: dict[str, set[Key]] = {}  # origin -> keys that are benched for it
         self._limited: dict[str, set[Project]] = {}  # lane -> projects that take no large requests
 
-    # What rests.
+    # State.
 
     def set_bench(
         self, key: Key, place: BenchPlace, bench: Bench, about: str = "", origin: Origin = Origin.HERE
     ) -> None:
-        """A bench or retirement is this from now on."""
+        """Sets a bench or retirement, without a log line."""
         self._put(key, place, bench, about)
         self.events.publish(BenchChanged(origin, key, place, about, bench))
 
     def clear_bench(self, key: Key, place: BenchPlace, about: str = "", origin: Origin = Origin.HERE) -> None:
-        """There is no bench or retirement any more."""
+        """Removes a bench or retirement, without a log line."""
         self._remove(key, place, about)
         self.events.publish(BenchChanged(origin, key, place, about, None))
 
     def begin_bench(
         self, key: Key, place: BenchPlace, bench: Bench, about: str = "", request: str = ""
     ) -> Bench:
-        """A new bench or retirement begins, which is logged and counted; returns it."""
+        """Begins a new bench or retirement, which is logged and counted; returns it."""
         self._put(key, place, bench, about)
         self.events.publish(BenchBegan(Origin.HERE, key, place, about, bench, request))
         return bench
@@ -91,7 +91,7 @@ class Benches(Choice):
         return next((key.retired.words for key in self.keys if key.retired), "")
 
     def unfit(self, model: str, size: int, origin: str) -> set[Key]:
-        """The keys that take no request of so many bytes, or none from a page of this origin, now."""
+        """The keys that accept no request of so many bytes, or from a page of this origin, now."""
         if not self._limited and not self._barred:
             return set()
         now, unfit = self._clock(), set[Key]()
@@ -99,7 +99,7 @@ class Benches(Choice):
             allowance = project.allowances.get(counted_as(model))
             if allowance is None or now >= allowance.too_large_until:
                 self._limited[counted_as(model)].discard(project)
-            elif not allowance.takes(size, now):
+            elif not allowance.accepts(size, now):
                 unfit.update(project.keys)
         for key in self._barred.get(origin, ()):
             if (bench := key.origins.get(origin)) and bench.benched_until > now:
@@ -107,18 +107,18 @@ class Benches(Choice):
         return unfit
 
     def fit_at(self, model: str, size: int, origin: str) -> float | None:
-        """When the first of those that are unfit is fit; None if none is unfit."""
+        """When the first unfit key is fit again; None if none is unfit."""
         now, lane, moments = self._clock(), counted_as(model), []
         for key in self.unfit(model, size, origin):
             allowance, bench = key.project.allowances.get(lane), key.origins.get(origin)
-            large = allowance.too_large_until if allowance and not allowance.takes(size, now) else now
+            large = allowance.too_large_until if allowance and not allowance.accepts(size, now) else now
             moments.append(max(large, bench.benched_until if bench else now, key.ready_at(model)))
         return min(moments, default=None)
 
-    # What benches lead to.
+    # Refusals.
 
     def _suspect(self, refusal: Refusal, lane: str) -> None:
-        """The key that refused gets a short rest. A bench that runs for longer stays."""
+        """Benches the key that refused for a second. A bench that runs for longer stays."""
         verdict, place, now = refusal.verdict, _PLACES[refusal.verdict.rest], self._clock()
         former = refusal.key.bench_at(place, refusal.where(lane))
         if former and former.benched_until > now + _SUSPECTED:
@@ -129,7 +129,7 @@ class Benches(Choice):
         self.set_bench(refusal.key, place, bench, refusal.where(lane))
 
     def acquit(self, case: Case, lane: str) -> None:
-        """The suspicions of this case are undone, as if they had never been."""
+        """Undoes the suspicions of this case: the benches are what they were before."""
         for refusal in case.refusals:
             place, where = _PLACES[refusal.verdict.rest], refusal.where(lane)
             bench = refusal.key.bench_at(place, where)
@@ -142,7 +142,7 @@ class Benches(Choice):
                 self.clear_bench(refusal.key, place, where)
 
     def _confirm(self, refusal: Refusal, lane: str, request: str) -> None:
-        """The key was to blame: it is benched, with one strike more."""
+        """Benches the key, which was at fault, with one strike more."""
         key, verdict, place = refusal.key, refusal.verdict, _PLACES[refusal.verdict.rest]
         about = counted_as(lane) if verdict.then is Then.ENTITLED else refusal.where(lane)
         current, now = key.bench_at(place, about), self._clock()
@@ -156,7 +156,7 @@ class Benches(Choice):
             self.begin_bench(key, place, bench, about, request)
 
     def _bench_keys(self, keys: Iterable[Key], verdict: Verdict, request: str) -> Bench | None:
-        """Whole keys rest; returns the bench of the first, if it is a new one."""
+        """Benches whole keys; returns the first new bench, if any."""
         now, benches = self._clock(), []
         for key in keys:
             bench = bench_after(key.whole, verdict, self._doublings[verdict.backoff], now, self._random)
@@ -165,7 +165,7 @@ class Benches(Choice):
         return benches[0] if benches else None
 
     def _limit_size(self, project: Project, lane: str, size: int, seconds: float) -> None:
-        """A request of so many bytes had too many tokens for what is left of the project's quota."""
+        """Sends a project no request of so many bytes for a time: it had too many tokens for the quota."""
         now = self._clock()
         project.allowance(lane).limit_size(size, now + seconds, now)
         self._limited.setdefault(lane, set()).add(project)

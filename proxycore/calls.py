@@ -1,4 +1,4 @@
-"""The calls that are made with the keys: counted against what is known of quotas. Pure."""
+"""Counts the calls made with each key against the known quotas. Pure."""
 
 import random
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +15,7 @@ from proxycore.search import Search
 from proxycore.verdict import Backoff
 
 APART = 0.002
-"""Seconds by which a reserved call may be later than it could be."""
+"""Seconds by which a reserved call may be later than necessary: no two are reserved for the same moment."""
 
 
 @dataclass(eq=False, slots=True)
@@ -33,9 +33,9 @@ class Call:
 
 
 class Calls(Benches):
-    """Extends the benches: remembers the calls made with the keys.
+    """Makes and reserves calls, and remembers them.
 
-    `patience` is for how many seconds a request may wait for a key.
+    `patience`: seconds that a request may wait for a key.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Calls(Benches):
         self.attribution = Attribution()
         self.patience = patience
         self._alone = True
-        self.since = clock()  # when it began to know of calls
+        self.since = clock()  # all calls after this moment are known
 
     @property
     def alone(self) -> bool:
@@ -59,7 +59,7 @@ class Calls(Benches):
         return self._alone
 
     def join_peers(self) -> None:
-        """Others use these keys, too, and tell of their calls from now on."""
+        """Other processes use these keys as well from now on, and publish their calls."""
         self._alone = False
 
     def acquire(
@@ -71,13 +71,13 @@ class Calls(Benches):
         *,
         spends: bool,
     ) -> Call | None:
-        """A call with a key that is ready, chosen like `pick`, is made now; None when there is none."""
+        """Makes a call with a ready key, chosen as by `pick`; None when no key is ready."""
         now = self._clock()
         key = self._pick(model, now, avoid, only, prefer)
         return self._make_call(key, model, now, spends=spends) if key else None
 
     def call(self, key: Key, model: str, *, spends: bool) -> Call:
-        """A call is made with this key, now."""
+        """Makes a call with this key."""
         return self._make_call(key, model, self._clock(), spends=spends)
 
     def _make_call(self, key: Key, model: str, now: float, *, spends: bool) -> Call:
@@ -89,14 +89,14 @@ class Calls(Benches):
         return call
 
     def reserve(self, key: Key, model: str, at: float) -> float:
-        """A call is reserved on this key, for about this moment; returns which it is."""
-        # Never quite the same as another's who reserves it in this moment: the later one has to move.
+        """Reserves a call with this key for about this moment; returns the exact one."""
+        # Processes that reserve at once get different moments, so that the later one can be told to move.
         at += self._random.uniform(0.0, APART)
         self.count(key, model, at)
         return at
 
     def redeem(self, key: Key, model: str, at: float, *, spends: bool) -> Call:
-        """The call that was reserved for this moment is made now."""
+        """Makes the call that was reserved for this moment."""
         key.tried_at = self._clock()
         if spends:
             key.project.allowance(counted_as(model)).begin(at)
@@ -110,13 +110,13 @@ class Calls(Benches):
             call.search = search
 
     def count(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
-        """A call counts from `at` on, which may be later than now."""
+        """Counts a call from `at` on, which may be later than now."""
         self._count(key, model, at, self._clock(), mine=False, origin=origin)
 
     def _count(
         self, key: Key, model: str, at: float, now: float, *, mine: bool, origin: Origin = Origin.HERE
     ) -> None:
-        """`mine` is whether its answer will be known here."""
+        """Counts a call; `mine` is whether its response arrives in this process."""
         lane = counted_as(model)
         allowance = key.project.allowance(lane)
         if allowance.today:
@@ -128,7 +128,7 @@ class Calls(Benches):
             self.events.publish(CallCounted(origin, key, lane, at))
 
     def uncount(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
-        """A call was not made after all, or was refused: it does not count."""
+        """Stops counting a call that was not made after all, or was refused."""
         lane = counted_as(model)
         if allowance := key.project.allowances.get(lane):
             allowance.remove(at)
@@ -139,12 +139,12 @@ class Calls(Benches):
                 self.events.publish(CallUncounted(origin, key, lane, at))
 
     def learn_quotas(self, key: Key, lane: str, value: object, moments: Sequence[float]) -> None:
-        """A peer knows this of the quotas of a key's project; raises ValueError when it makes no sense."""
+        """Applies what a peer knows of the quotas of a key's project; ValueError if malformed."""
         key.project.allowance(lane).learn_quotas(value, moments, self.since, self._clock)
         self.events.publish(QuotaLearned(Origin.PEER, key, lane))
 
     def settle(self, call: Call) -> None:
-        """A call is over, with nothing to say about the key."""
+        """Closes a call whose response says nothing about the key."""
         self.attribution.over(call, call.model)
         if call.search:
             self.searches.end_try(call.search, alike=True)
@@ -160,7 +160,7 @@ class Calls(Benches):
                 del call.key.project.allowances[lane]  # the model may well be invented
 
     def assign(self, key: Key, project: str, origin: Origin = Origin.HERE) -> None:
-        """The key turned out to be of this project, and so to share what the others of it know."""
+        """Moves a key to the project that it turned out to be of, whose quotas and benches it shares."""
         if key.project.name == project or key not in self._there:
             return
         known = next((one.project for one in self.keys if one.project.name == project), None)
@@ -174,6 +174,6 @@ class Calls(Benches):
         self.events.publish(ProjectAssigned(origin, key))
 
     def _untried(self, search: Search) -> list[Key]:
-        """The keys that are ready and were not tried in this search."""
+        """The ready keys that were not tried in this search."""
         ready = self._roster(search.lane or "", self._clock()).ready(self._clock())
         return [key for project in ready for key in project.keys if search.tries(key) <= 0]

@@ -1,7 +1,7 @@
 """The choice of a key for a lane: a random one that is ready, or else the first to come back. Pure.
 
-While a search for a key that serves is on, calls are held back but for one at a time, with the project that
-was tried least. The clock and the random source come in. What changes is published as `events`.
+During a search for a key that serves, one call at a time is made, with the project that was tried least. The
+clock and the random source come in. Changes are published as `events`.
 """
 
 import random
@@ -22,7 +22,7 @@ _ROSTERS = 64  # lanes that have an index; that of another one is made when it i
 
 
 class Choice:
-    """Chooses among the keys. `searches` hold them back for a lane, or for all (None)."""
+    """Chooses among the keys. `searches` hold calls back for a lane, or for all (None)."""
 
     def __init__(self, keys: Iterable[Key], *, clock: Clock, source: random.Random) -> None:
         self._set(keys)
@@ -81,7 +81,7 @@ class Choice:
     def _pick_in(
         self, search: Search, model: str, now: float, avoid: Collection[Key], only: Key | None
     ) -> Key | None:
-        """The key of the search's next try, if it is time for that."""
+        """The key for the next try of a search, if that is due."""
         if not search.is_due(model, now):
             return None
         if only:
@@ -97,7 +97,7 @@ class Choice:
         return key
 
     def claim(self, key: Key, model: str) -> bool:
-        """Whether the call that was reserved on this key for now can be made."""
+        """Whether the call that was reserved with this key for now can be made."""
         if key not in self._there or self.searches.holding(model):
             return False
         moments = [key.rests_for(model)]
@@ -106,7 +106,7 @@ class Choice:
         return max(moments) <= self._clock()
 
     def holds(self, key: Key, model: str, at: float) -> bool:
-        """Whether a call that is reserved on this key for this moment could still be made then."""
+        """Whether a call that is reserved with this key for this moment could still be made then."""
         allowance = key.project.allowances.get(counted_as(model))
         if allowance is None or key not in self._there:
             return False  # nothing holds it back any more
@@ -158,11 +158,11 @@ class Choice:
         return roster
 
     def reconsider_all(self) -> None:
-        """Any project may be ready earlier than was thought, or have left."""
+        """Drops all indexes: any project may be ready earlier than they say, or have left."""
         self._rosters.clear()
 
     def reconsider(self, project: Project, model: str | None = None) -> None:
-        """A project may be ready earlier than was thought; without a model, any may be for any."""
+        """Updates the indexes: a project may be ready earlier than they say, for a model or (None) any."""
         if not self._there.intersection(project.keys):
             return  # its last key was removed
         if model is None:

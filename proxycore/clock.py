@@ -1,6 +1,6 @@
 """The clock: steady moments for everything that waits, and the wall clock for people and for Google's days.
 
-A wall clock may be set at any time (by NTP after a boot, by hand). What waits must not notice, so all moments
+A wall clock may be set at any time (by NTP after a boot, by hand). That must not affect waits, so all moments
 inside the program are steady: they start at the wall clock's value and advance with the time since boot. Only
 what people read, and what Google counts by the wall (midnight in Los Angeles), is converted, at the edges.
 """
@@ -38,7 +38,7 @@ class Clock:
         self._steady = steady
         self._wall = wall
         self._start = wall() - steady()
-        self._ahead = 0.0  # seconds that the wall clock is ahead of the moments, as of the last look
+        self._ahead = 0.0  # seconds that the wall clock is ahead of the moments, when last compared
 
     def __call__(self) -> float:
         """The moment."""

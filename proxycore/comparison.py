@@ -1,6 +1,6 @@
 """Whose fault a refusal without a reason is, by what other keys say of the same request. Pure.
 
-When many projects are refused alike and none serves, that is searched (`search`).
+When many projects are refused alike and none serves, a search begins (`search`).
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +16,7 @@ from proxycore.lane import model_of
 from proxycore.search import Search
 from proxycore.verdict import DAY, Rest, Verdict
 
-_KNOWN = 600.0  # seconds after a success, in which a project is thought to serve still
+_KNOWN = 600.0  # seconds after a success, for which a project is expected to serve
 _MANY_UNKNOWN = 8  # projects that are asked for a model that is said not to be there
 
 
@@ -37,7 +37,7 @@ _NOTHING = Advice()
 
 
 class Comparison(Calls):
-    """Extends the calls: their refusals are compared."""
+    """Compares refusals, and begins and advances searches."""
 
     def advise(self, case: Case, lane: str) -> Advice:
         """What to mind when the next key is chosen for a request."""
@@ -49,7 +49,7 @@ class Comparison(Calls):
         return Advice(self.attribution.pardoned(case, lane), unfit, self._witness(case, lane))
 
     def exhausted(self, case: Case, lane: str) -> None:
-        """No key is left that could be tried for a request, and all that were have refused it."""
+        """Decides whose fault the refusals are when no key is left that could be tried for a request."""
         now = self._clock()
         if case.refusals and case.about is not About.REQUEST:
             if self.attribution.exhausted(case, lane, now):
@@ -78,7 +78,7 @@ class Comparison(Calls):
         return not self._there.isdisjoint(project.keys) and project.free_at(lane) <= now
 
     def _compare(self, call: Call, verdict: Verdict, case: Case) -> None:
-        """A refusal without a reason: a suspicion, unless it is known already whom it is about."""
+        """Compares a refusal without a reason: a suspicion, unless it is clear whose fault it is."""
         key, lane, now = call.key, call.model, self._clock()
         witness = self.attribution.is_witness(key.project, lane, now)
         about = case.origin if verdict.rest is Rest.ORIGIN else None
@@ -127,13 +127,13 @@ class Comparison(Calls):
         self.searches.begin(search)
 
     def _refuse_in(self, search: Search, call: Call, case: Case, *, witness: bool = False) -> None:
-        """A project was refused as others were: when all were, for several requests, that is an outage."""
+        """Counts a refusal in a search: when all projects refused several requests, it is an outage."""
         search.refuse(call.key, case.request, self._clock() - call.at, witness=witness)
         if not search.outage and len(search.requests) > 1 and not self._untried(search):
             search.become_outage()
 
     def _serve_in_searches(self, call: Call, now: float) -> None:
-        """A call was served: searches for its lane, for ways to ask its model, and for all are over."""
+        """Ends the searches that a served call refutes: for its lane, lanes of its model, and all."""
         for search in list(self.searches.values()):
             if search.lane is not None and call.model not in {search.lane, model_of(search.lane)}:
                 continue

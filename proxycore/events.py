@@ -1,6 +1,6 @@
-"""What changes among the keys, as typed events: published once, to whoever subscribed to their type. Pure.
+"""Typed events of what changes among the keys, published once to those who subscribed to their type. Pure.
 
-Each event has an origin: what was found here is for the peers to know, what a peer told is not told again.
+Each event has an origin: what was found here is published to the peers, what a peer found is not again.
 Times are the clock's moments, in seconds.
 """
 
@@ -18,7 +18,7 @@ from proxycore.search import Search
 
 
 class Origin(Enum):
-    """Who found it out."""
+    """Where it was found."""
 
     HERE = "this process"
     PEER = "another process or host"
@@ -106,7 +106,7 @@ class ProjectAssigned(KeyEvent):
 
 @dataclass(frozen=True, slots=True)
 class KeysReplaced(Event):
-    """The keys are others now."""
+    """The keys were replaced by a reload."""
 
 
 @dataclass(frozen=True, slots=True)

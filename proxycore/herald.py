@@ -1,4 +1,4 @@
-"""What this process knows (rotator, lines, owners) as notices: told when it changes, and heard from others.
+"""Publishes what this process finds (rotator, lines, owners) to its peers, and applies what they publish.
 
 Times are the clock's moments, in seconds.
 """
@@ -43,9 +43,9 @@ _PLACES = {place.value: place for place in BenchPlace}
 
 
 class Herald:
-    """Tells what has changed here, and puts into effect what others tell. `me` is a name of our own.
+    """Publishes changes with `tell`, and applies notices of peers. `me` is the unique name of this process.
 
-    `recall` returns all that was told, for keys that come later.
+    `recall` returns all notices that still hold, for keys that are configured later.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Herald:
         self._stamp = 0.0  # of the last notice
         self._names: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
-        self._meet(rotator.keys)
+        self._name_keys(rotator.keys)
         rotator.join_peers()
         events = rotator.events
         events.subscribe(KeysReplaced, self._keys_replaced)
@@ -84,7 +84,7 @@ class Herald:
         events.subscribe(OwnerLearned, self._owner_learned)
 
     def tell_all(self) -> None:
-        """Tells what is known already, by one who joins the others late."""
+        """Publishes what is known already, when this process joins its peers."""
         for key in self._rotator.keys:
             for place, about, bench in benches_of(key):
                 self._post_bench(key, place, about, bench)
@@ -92,19 +92,19 @@ class Herald:
                 if allowance.quotas or allowance.today:
                     self._post_quotas(key, lane)
 
-    def _meet(self, keys: Iterable[Key]) -> None:
-        """These keys are there now."""
+    def _name_keys(self, keys: Iterable[Key]) -> None:
+        """Names the keys that there are now."""
         self._names = {key: self._names.get(key) or fingerprint(key.secret) for key in keys}
         self._keys = {name: key for key, name in self._names.items()}
 
-    # What is told: what was found here. A key that is not known was removed, and finishes what it is doing.
+    # Published: what was found here. A key that is not known was removed, and completes its last calls.
 
     def _is_news(self, event: KeyEvent) -> bool:
         return event.origin is Origin.HERE and event.key in self._names
 
     def _keys_replaced(self, _: KeysReplaced) -> None:
         strangers = {key for key in self._rotator.keys if key not in self._names}
-        self._meet(self._rotator.keys)
+        self._name_keys(self._rotator.keys)
         self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
 
     def _bench_changed(self, event: BenchChanged) -> None:
@@ -134,7 +134,7 @@ class Herald:
             self._post_call(event.key, event.lane, event.at, made=False)
 
     def _share(self, key: Key, lane: str) -> bool:
-        """Tells of the calls so far, once they may be of interest to others; returns whether it did."""
+        """Publishes the calls so far, once they are of interest to peers; returns whether it did."""
         allowance = key.project.allowances.get(lane)
         if allowance is None or not allowance.begin_sharing():
             return False
@@ -182,24 +182,24 @@ class Herald:
         self._stamp = max(self._clock(), math.nextafter(self._stamp, math.inf))
         self._tell(Notice(kind, name, about, value, self._stamp, until, tuple(moments)))
 
-    # What is heard.
+    # Applied: what peers found.
 
     def hear(self, notices: Sequence[Notice]) -> None:
-        """Puts into effect what others told. What makes no sense is passed over."""
+        """Applies what peers published. What is malformed is skipped."""
         for notice in notices:
             key = self._keys.get(notice.key)
             try:
                 if key:
-                    self._hear_of(key, notice)
+                    self._apply_to_key(key, notice)
                 elif not notice.key:
-                    self._hear_of_all(notice)
+                    self._apply_to_all(notice)
             except (AttributeError, LookupError, TypeError, ValueError):
                 continue  # another version of this program, perhaps
 
-    def _hear_of(self, key: Key, notice: Notice) -> None:
+    def _apply_to_key(self, key: Key, notice: Notice) -> None:
         match notice.kind:
             case "call":
-                self._hear_call(key, notice)
+                self._apply_call(key, notice)
             case "owner":
                 told = Ownership.from_json(notice.about, key, notice.value, notice.moments)
                 self._owners.learn_from_peer(told)
@@ -217,19 +217,19 @@ class Herald:
                 self._rotator.set_bench(key, _PLACES[kind], bench, notice.about, Origin.PEER)
                 self._share(key, notice.about)
 
-    def _hear_call(self, key: Key, notice: Notice) -> None:
+    def _apply_call(self, key: Key, notice: Notice) -> None:
         model, (at,) = notice.about.rsplit(" ", 2)[0], notice.moments
         key.project.allowance(model)
-        self._share(key, model)  # as long as all that are known here were made here
+        self._share(key, model)  # before the first call of a peer is among them
         if notice.value is None:
             self._rotator.uncount(key, model, at, Origin.PEER)
             return
         self._rotator.count(key, model, at, Origin.PEER)
-        # Two who reserve at the same time reserve the same: who reserved the later moment has to move.
+        # Two processes may reserve the same room at once: the one with the later moment has to move.
         if key.project.allowances[model].overbooked(self._clock()):
             self._lines.stir(model)
 
-    def _hear_of_all(self, notice: Notice) -> None:
+    def _apply_to_all(self, notice: Notice) -> None:
         if notice.kind == "expect":
             model, (at,) = notice.about.rpartition(" ")[0], notice.moments
             self._lines.expect(model, at, gone=notice.value is None, origin=Origin.PEER)
@@ -239,9 +239,9 @@ class Herald:
                 outage = Outage.from_json(lane, notice.value, notice.moments)
             self._rotator.learn_outage(lane, outage)
         elif notice.kind == "search":
-            self._hear_of_search(_lane_of(notice.about), notice)
+            self._apply_search(_lane_of(notice.about), notice)
 
-    def _hear_of_search(self, lane: str | None, notice: Notice) -> None:
+    def _apply_search(self, lane: str | None, notice: Notice) -> None:
         known = self._rotator.searches.get(lane)
         if notice.value is not None:
             search = Search.from_json(lane, notice.value, notice.moments, self._keys, known)

@@ -41,7 +41,7 @@ class Project:
     served_at: float = float("-inf")  # its last success
 
     def allowance(self, model: str) -> Allowance:
-        """What the project may use of a model, to be changed."""
+        """The project's limits for a model, created when there are none."""
         found = self.allowances.get(model)
         if found is not None:
             self.allowances.move_to_end(model)
@@ -63,7 +63,7 @@ class Project:
         return max(moment, self.quota_free_at(model)) if self.allowances else moment
 
     def quota_free_at(self, lane: str) -> float:
-        """When the project's benches for a lane, and the quotas that it spends, let one more call through."""
+        """When the project's benches and quotas for a lane permit one more call."""
         allowance = self.allowances.get(lane)
         moment = allowance.free_at() if allowance else 0.0
         if "+" in lane and (counted := self.allowances.get(counted_as(lane))):
@@ -81,7 +81,7 @@ class Project:
         return allowance.reliability.at(now) if allowance and allowance.reliability.failures else 1.0
 
     def absorb(self, other: "Project") -> None:
-        """The other turned out to be this one."""
+        """Merges another project, which turned out to be this one."""
         for key in other.keys:
             key.project = self
             self.keys.append(key)
@@ -115,7 +115,7 @@ class Key:
         self.project.keys.append(self)
 
     def leave(self) -> None:
-        """It is of another project than the other keys of this one."""
+        """Leaves its project: the other keys are of another one."""
         if len(self.project.keys) > 1:
             self.project.keys.remove(self)
             self.project = Project(keys=[self])
@@ -123,7 +123,7 @@ class Key:
             self.project.name = ""
 
     def join(self, project: Project) -> None:
-        """It is of this project, which goes by the name that the operator gave it."""
+        """Joins a project, which gets the name that the operator gave it."""
         if project is not self.project:
             self.project.keys.remove(self)
             project.keys.append(self)
@@ -131,7 +131,7 @@ class Key:
         project.name = self.told
 
     def note_success(self, now: float) -> None:
-        """A model answered a call with it."""
+        """Notes that a model answered a call with this key."""
         self.served_at = self.project.served_at = now
 
     def bench_at(self, place: BenchPlace, about: str = "") -> Bench | None:
@@ -165,7 +165,7 @@ class Key:
         return []
 
     def remove_bench(self, place: BenchPlace, about: str) -> None:
-        """There is no bench at this place any more."""
+        """Removes the bench at a place."""
         match place:
             case BenchPlace.MODEL:
                 if allowance := self.project.allowances.get(about):

@@ -1,7 +1,7 @@
-"""Whose resource is whose: which key's project made a file, a cached content, an upload, ... Pure.
+"""Which key's project made a resource: a file, a cached content, an upload, ... Pure.
 
-Owners are learned from answers. What is not remembered (made before a restart, say) is not lost: a request
-that names it asks one key after the other, and the one that knows it teaches.
+Owners are learned from responses. A resource whose owner is not known (made before a restart, say) is not
+lost: a request that names it tries one key after the other, and the one that serves it is its owner.
 """
 
 import math
@@ -65,19 +65,19 @@ class Owners:
         return entry.key
 
     def hear(self, names: Iterable[str], key: Key) -> None:
-        """This key's answer tells of these resources.
+        """Learns resources that a response with this key mentions.
 
-        It may be a model that tells, so an owner that is known is not doubted for it.
+        A model may have made them up, so known owners stay.
         """
         self.learn([name for name in names if self.of(name) is None], key)
 
     def learn(self, names: Iterable[str], key: Key) -> None:
-        """These resources are this key's: it has made or used them."""
+        """Learns resources that a key has made or used."""
         for name in names:
             self._remember(Ownership(name, key, math.inf), Origin.HERE)
 
     def learn_from_peer(self, ownership: Ownership) -> None:
-        """Another process found this."""
+        """Learns what a peer found."""
         self._remember(ownership, Origin.PEER)
 
     def _remember(self, found: Ownership, origin: Origin) -> None:
@@ -94,7 +94,7 @@ class Owners:
             self._entries.popitem(last=False)
 
     def keep(self, keys: Iterable[Key]) -> None:
-        """Only these keys are there from now on."""
+        """Forgets all resources but those of these keys, which are all that there are."""
         self._there = frozenset(keys)
         kept = [(name, entry) for name, entry in self._entries.items() if entry.key in self._there]
         self._entries = OrderedDict(kept)

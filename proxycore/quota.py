@@ -1,8 +1,8 @@
 """A learned quota: how many calls Google lets a project make, and in how long. Pure.
 
-Nothing is assumed. A refusal says which quota was spent, its value, and when there is room again; since
-the calls that were made are known, that tells how long Google really counts them. From then on no call is
-made that would be refused, as far as the calls are known.
+Nothing is assumed. A refusal names the quota that was spent, its value, and when there is room again; with
+the known calls, that gives the length of the window that Google counts in. From then on no call is made that
+would be refused, as far as the calls are known.
 
 What others spend on the same quota shows as an early refusal. The quota is then narrowed at once, to what
 was really had, and widened again step by step; every refusal on the way doubles the time to the next step.
@@ -29,7 +29,7 @@ _PATIENCE = 64.0  # periods between two steps, at most
 class Quota:
     """So many calls in so many seconds.
 
-    `requests` and `period` are what Google says; `allowed` and `window` what is gone by. The window is None
+    `requests` and `period` are what Google says; `allowed` and `window` limit our calls. The window is None
     until a refusal could be explained by the calls that are known: until then the quota holds nothing back.
     """
 
@@ -46,11 +46,11 @@ class Quota:
 
     @classmethod
     def of(cls, limit: Limit, known_since: float) -> "Quota":
-        """A quota that was just heard of; all calls since `known_since` are known."""
+        """A quota that a refusal just named; all calls since `known_since` are known."""
         return cls(limit.requests, limit.seconds, known_since, limit.requests)
 
     def to_json(self) -> list[Any]:
-        """What to write down: what Google says, and what is gone by."""
+        """What to write down: what Google says, and our limits."""
         return [self.requests, self.period, self.allowed, self.window, self.shortest]
 
     @classmethod
@@ -73,7 +73,7 @@ class Quota:
         raise ValueError("not a quota")
 
     def follow(self, told: "Quota") -> None:
-        """What is known of the same quota elsewhere holds here, too."""
+        """Takes over what a peer knows of the same quota."""
         self.requests, self.period, self.allowed = told.requests, told.period, told.allowed
         self.window, self.shortest, self.widen_at = told.window, told.shortest, told.widen_at
 
@@ -98,7 +98,7 @@ class Quota:
     def refused(self, requests: int, calls: Sequence[float], told: float, now: float, unheard: int) -> None:
         """A call sent at `now` was refused, room was promised in `told` seconds; `calls` are those served.
 
-        So many more may have been made lately, that were not answered or not heard of yet.
+        `unheard`: calls that may have been made lately and are not answered, or not known here yet.
         """
         if requests != self.requests:
             self.requests = self.allowed = requests
@@ -126,7 +126,7 @@ class Quota:
         return True
 
     def _explained(self, most: float, least: float, told: float, now: float) -> None:
-        """Google counts calls for so long, as it seems."""
+        """Learns the length of the window from a refusal that the known calls explain."""
         if self.window is None:
             self.window, self.shortest, self.learned_at = most, least, now
             self.widen_at = now + most
@@ -137,7 +137,7 @@ class Quota:
             self._lengthen(least, most, now)
 
     def _unexplained(self, calls: Sequence[float], now: float, unheard: int) -> None:
-        """The window was too short, or others use the quota as well."""
+        """Reacts to a refusal that they do not: the window was too short, or others use the quota as well."""
         if self.window is None:
             self.window = self.period
         elif self.before or bisect_right(calls, now - self.period) <= len(calls) - self.requests:

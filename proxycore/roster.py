@@ -1,8 +1,8 @@
-"""The projects as one model sees them: who is ready, and who rests, the first to come back first. Pure.
+"""An index of the projects for one lane: those that are ready, and a heap of those that are not. Pure.
 
-An index, so that a choice among a thousand takes no longer than one among ten. It may think that a project
-is ready which is not (that shows when it is drawn), but never the other way round: whatever makes a project
-ready earlier than was thought has to be told to it with `reconsider`.
+With it, a choice among a thousand takes no longer than one among ten. It may hold a project for ready which
+is not (that is checked when it is drawn), but never the other way round: call `reconsider` whenever a project
+may be ready earlier than before.
 
 Times are the clock's moments, in seconds.
 """
@@ -20,7 +20,7 @@ Usable = Callable[[Project], bool]
 
 
 class Roster:
-    """The projects in view of `model`."""
+    """The projects, indexed for `model`."""
 
     def __init__(self, projects: Iterable[Project], model: str, now: float) -> None:
         self._model = model
@@ -33,7 +33,7 @@ class Roster:
         self._count = 0
         self._most = 1  # that any is known to have left
         for project in projects:
-            self._file(project, now)
+            self._insert(project, now)
 
     def draw(self, source: random.Random, now: float, usable: Usable) -> Project | None:
         """A random project that is ready and usable, weighted by what each is known to have left.
@@ -41,7 +41,7 @@ class Roster:
         One that never told its quota counts as much as the largest that did.
         """
         self._wake(now)
-        # Each is taken as likely as its weight says; when none was, the choice is among those seen.
+        # Rejection sampling by weight; when all were rejected, the choice is among those seen.
         seen: dict[Project, float] = {}
         for _ in range(_GLANCES):
             if not self._ready:
@@ -59,7 +59,7 @@ class Roster:
         return source.choices(list(seen), list(seen.values()))[0] if seen else None
 
     def ready(self, now: float) -> Iterator[Project]:
-        """All that are ready."""
+        """All ready projects."""
         self._wake(now)
         return (project for project in self._ready[:] if self._is_ready(project, now))
 
@@ -86,9 +86,9 @@ class Roster:
         return found
 
     def reconsider(self, project: Project, now: float) -> None:
-        """This project may be ready earlier than was thought."""
+        """Looks again at a project that may be ready earlier than before."""
         if project not in self._places:
-            self._file(project, now)
+            self._insert(project, now)
 
     def _weight(self, project: Project, now: float) -> float:
         if not project.allowances:
@@ -104,8 +104,8 @@ class Roster:
         if until <= now:
             return True
         if project in self._places:
-            self._take_out(project)
-            self._put_to_rest(project, until)
+            self._remove(project)
+            self._push(project, until)
         return False
 
     def _wake(self, now: float) -> None:
@@ -114,18 +114,18 @@ class Roster:
             until, _, project = heappop(resting)
             if self._until.get(project) == until:
                 del self._until[project]
-                self._file(project, now)
+                self._insert(project, now)
 
-    def _file(self, project: Project, now: float) -> None:
+    def _insert(self, project: Project, now: float) -> None:
         until = project.free_at(self._model)
         if until > now:
-            self._put_to_rest(project, until)
+            self._push(project, until)
             return
         self._until.pop(project, None)
         self._places[project] = len(self._ready)
         self._ready.append(project)
 
-    def _put_to_rest(self, project: Project, until: float) -> None:
+    def _push(self, project: Project, until: float) -> None:
         self._count += 1  # projects themselves are not compared
         self._until[project] = until
         heappush(self._resting, (until, self._count, project))
@@ -135,7 +135,7 @@ class Roster:
         self._until[project] = until
         heapreplace(self._resting, (until, self._count, project))
 
-    def _take_out(self, project: Project) -> None:
+    def _remove(self, project: Project) -> None:
         place, last = self._places.pop(project), self._ready.pop()
         if last is not project:
             self._ready[place] = last

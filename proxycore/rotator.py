@@ -1,17 +1,17 @@
-"""The keys and their health: random choice among those that are ready, benches, retirement.
+"""The keys and their health: puts into effect what each upstream response says of its key.
 
 A key's story. It is *ready* until an answer says otherwise. A refusal *benches* it until a moment, for a
 reason: for one lane (a quota, which is its whole project's), or as a whole (a permission). When that moment
 has passed it is ready again, for one call at a time until one succeeds; if it is refused again, that is one
-more *strike*, and where answers give no time the bench doubles with every strike in a row. A success clears
-the strikes.
+more *strike*, and where responses give no time the bench doubles with every strike in a row. A success
+clears the strikes.
 
-A refusal without a reason is at first a *suspicion*: a second's rest. What other keys do with the same
-request, and what the same keys do with others, tells whom it is about (`attribution`). A key that is called
-dead rests for seconds; only if that is said again and again it is *retired*, for longer every time, and is
-tried with calls of our own.
+A refusal without a reason is at first a *suspicion*: a bench of a second. What other keys do with the same
+request, and what the same keys do with others, shows whose fault it is (`attribution`). A key that is called
+dead is benched for seconds; only if that is repeated it is *retired*, for longer every time, and probed with
+calls of our own.
 
-A quota that a refusal told is *learned*: from then on the key rests before it would be refused.
+A quota that a refusal names is *learned*: from then on no call is made that would be refused.
 
 Pure: the clock and the random source come in.
 """
@@ -47,7 +47,7 @@ from proxycore.verdict import (
 
 
 class Rotator(Comparison):
-    """Extends the comparison: what their answers say of the keys is put into effect."""
+    """Chooses keys, counts their calls, and applies the verdicts on the responses."""
 
     def __repr__(self) -> str:
         now = self._clock()
@@ -68,7 +68,7 @@ class Rotator(Comparison):
                 self.clear_bench(key, BenchPlace.RETIRED)
 
     def reckon_days(self) -> None:
-        """The wall clock was set: what lasts until the end of Google's day lasts until that comes now."""
+        """Recomputes, after the wall clock was set, when what lasts until the end of Google's day ends."""
         for project in self.projects:
             for allowance in project.allowances.values():
                 allowance.reckon_day(self._clock)
@@ -81,9 +81,9 @@ class Rotator(Comparison):
     # Verdicts.
 
     def apply(self, call: Call, verdict: Verdict, case: Case | None = None) -> Bench | None:
-        """Puts a verdict into effect; returns the bench or retirement when it is a new one.
+        """Applies a verdict; returns the bench or retirement when it is a new one.
 
-        `case` is what the request that the call was made for came to so far.
+        `case` collects the results of the calls of one request.
         """
         case, key, lane, now = case or Case(), call.key, call.model, self._clock()
         self.attribution.over(call, lane)
@@ -125,8 +125,8 @@ class Rotator(Comparison):
         self._clear(call, case.request, now)
 
     def _clear(self, call: Call, request: str, now: float) -> None:
-        # An answer to a call that was sent before the bench began says nothing about now, so a bench
-        # that still runs is kept. A retirement is not: it was for good, and a success proves it wrong.
+        # The response to a call that was sent before the bench began says nothing about now, so a bench
+        # that still runs is kept. A retirement is not: it was for good, and a success refutes it.
         key, lane = call.key, call.model
         if key.retired:
             self.recover(key, BenchPlace.RETIRED, request=request)
@@ -149,7 +149,7 @@ class Rotator(Comparison):
                 self.events.publish(RoomChanged(Origin.HERE, key, about))
 
     def _judge(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
-        """What a refusal or failure does to its key."""
+        """Applies a refusal or failure to its key; returns the bench when it is a new one."""
         key, lane = call.key, call.model
         match verdict.then, verdict.rest:
             case Then.RETRY, _:
@@ -189,7 +189,7 @@ class Rotator(Comparison):
         return fresh
 
     def _die(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
-        """A key was called dead: it rests for seconds, and for longer when that is said again."""
+        """Benches a key that was called dead, for longer each time, and retires it when that is proved."""
         key, deaths = call.key, call.key.deaths
         rests = key.retired or (key.whole and key.whole.benched_until > now)
         if rests or key not in self._there:
@@ -202,7 +202,7 @@ class Rotator(Comparison):
         return self.begin_bench(key, place, bench, "", case.request)
 
     def _is_of_many(self, call: Call, verdict: Verdict, case: Case) -> bool:
-        """Whether so many keys are called dead that it is thought to be a mistake: that is searched."""
+        """Whether so many keys are called dead that a mistake is more likely: then a search is on."""
         if search := self.searches.get(None):
             self._refuse_in(search, call, case)
             return True

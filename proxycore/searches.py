@@ -1,4 +1,4 @@
-"""The searches for a key that serves: which are on, and which one holds the calls of a lane back. Pure."""
+"""The searches for a key that serves, and which of them holds back the calls of a lane. Pure."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,7 +9,7 @@ from proxycore.search import Search
 
 
 class Searches(Mapping[str | None, Search]):
-    """Those that are on, by lane (None: for all). What changes of them is published to `events`."""
+    """The searches under way, by lane (None: for all). Changes are published to `events`."""
 
     def __init__(self, events: Events, clock: Clock) -> None:
         self._events = events
@@ -26,7 +26,7 @@ class Searches(Mapping[str | None, Search]):
         return len(self._on)
 
     def holding(self, lane: str) -> Search | None:
-        """The search that holds calls of a lane back. One that is over ends here."""
+        """The search that holds back calls of a lane, if any. Ends those that are over."""
         if not self._on:
             return None
         now = self._clock()
@@ -39,22 +39,22 @@ class Searches(Mapping[str | None, Search]):
         return None
 
     def begin(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        """Calls are held back from now on."""
+        """Begins to hold calls back, or goes on with what a peer says of the search."""
         self._on[search.lane] = search
         self._events.publish(SearchChanged(origin, search.lane, search))
 
     def end(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        """Calls are not held back any more."""
+        """Ends a search: calls are not held back any more."""
         if self._on.get(search.lane) is search:
             del self._on[search.lane]
             self._events.publish(SearchChanged(origin, search.lane, None))
 
     def publish(self, search: Search) -> None:
-        """This search went on."""
+        """Publishes the state of a search that has changed."""
         self._events.publish(SearchChanged(Origin.HERE, search.lane, self._on.get(search.lane)))
 
     def end_try(self, search: Search, *, alike: bool) -> None:
-        """A try has failed; `alike` is whether it was refused as others were."""
+        """Ends a try that has failed; `alike` is whether it was refused as others were."""
         if self._on.get(search.lane) is search:
             search.end_try(self._clock(), alike=alike)
             self.publish(search)
