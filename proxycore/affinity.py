@@ -1,14 +1,14 @@
-"""What a request is about: the model it names, and resources that belong to one key's project.
+"""What a request is about: its model, and the resources in it that belong to one key's project.
 
-Quotas are kept per model, so benches are too. Files, cached contents, operations and the like can only
-be seen with a key of the project that made them, so a request that names one has to go to that key. Here
-such names are found in requests; `lesson` finds them in answers, and `owners` remembers whose they are.
+Google counts quotas per model, so benches are per model too. Files, cached contents, operations and the like
+can only be used with a key of the project that created them, so a request that names one has to use that key.
+Here such names are found in requests; `lesson` finds them in responses, and `owners` stores whose they are.
 
-A resource's name is its collection and its id, as in `files/abc`. What belongs to another resource
-(`fileSearchStores/s/documents/d`) goes by the first of both.
+A resource's name is its collection and its id, as in `files/abc`. A resource inside another one
+(`fileSearchStores/s/documents/d`) has the name of the outer one.
 
-What a client can make long costs little: a large body is searched piece by piece, so that others can be
-served in between, and at most `MOST_NAMES` names are found.
+Long input costs little: a large body is searched in pieces, so that other requests are served in between, and
+at most `MOST_NAMES` names are found.
 """
 
 import json
@@ -25,21 +25,21 @@ COLLECTIONS = (
     "files|cachedContents|batches|operations|tunedModels|fileSearchStores|corpora|generatedFiles|interactions"
     "|agents|webhooks|triggers|environments|credentials|voices|decisions|auth_tokens"
 )
-"""The collections whose members belong to the project that made them, as a regular expression."""
+"""The collections whose members belong to the project that created them, as a regular expression."""
 
 _MODEL_IN_PATH = re.compile(r"/(models|tunedModels)/([^/:?]+)")
 MOST_NAMES = 256
-"""Different names of resources that are looked for in one request; the others are not."""
+"""Different names of resources that are found in one request at most."""
 
-_COLON = rb"\s{0,16}:\s{0,16}"  # bounded, as everything that is looked for has to fit into `_OVERLAP`
+_COLON = rb"\s{0,16}:\s{0,16}"  # bounded: every match has to fit into `_OVERLAP`
 _MODEL_IN_BODY = re.compile(rb'"(?:model|agent)"%b"([^"\\]{1,256})"' % _COLON)
-_AT_ONCE = 32 * 1024  # bytes of a body that nobody else is kept waiting for
+_AT_ONCE = 32 * 1024  # bytes of a body that are searched without yielding
 _PARSED_WHOLE = 256 * 1024  # bytes; parsing takes up to 35 ms for each megabyte
-_PIECE = 64 * 1024  # bytes that are searched in one go: 6 ms at most
+_PIECE = 64 * 1024  # bytes that are searched in one step: 6 ms at most
 _OVERLAP = 9 * 1024  # bytes: more than the longest match
-_LONGEST_NAME = 128  # characters: longer than any model's name, and a bound for what is remembered
+_LONGEST_NAME = 128  # characters: longer than any model's name, and a bound for what is stored
 
-# On the OpenAI path a name is an id in a collection that is called the same: `batches/batches/abc`.
+# On the OpenAI path a whole name is an id in the collection of the same name: `batches/batches/abc`.
 _RESOURCE = re.compile(rf"(?:^|/)((?:{COLLECTIONS})/(?!(?:{COLLECTIONS})/)[^/:?#]+)")
 _STRING = rb'"((?:[^"\\]|\\.){1,512})"'  # longer ones are no names, but may be megabytes of data
 _FIELDS = rb"fileUri|file_uri|uri|fileName|file_name|input_file_id|cachedContent|cached_content|model"
@@ -48,31 +48,31 @@ _PREVIOUS_FIELDS = rb"previous_interaction_id|previousInteractionId"
 _CONTINUATION_FIELDS = rb"continuationToken|continuation_token"
 _ANY_NAME = re.compile(rb'"(?:%b|%b|%b|%b)"' % (_FIELDS, _LISTS, _PREVIOUS_FIELDS, _CONTINUATION_FIELDS))
 CONTINUATION = re.compile(rb'"(?:%b)"%b"((?:[^"\\]|\\.){1,8192})"' % (_CONTINUATION_FIELDS, _COLON))
-"""The field of a request or an answer with which a generation goes on: the token is its first group."""
+"""The field of a request or a response with a continuation token, which is the first group."""
 
 _NAME_IN_BODY = re.compile(rb'"(?:%b)"%b%b' % (_FIELDS, _COLON, _STRING))
 _NAMES_IN_BODY = re.compile(rb'"(?:%b)"%b\[([^\]]{1,8192})' % (_LISTS, _COLON))
 _STRINGS = re.compile(_STRING)
-# Google's ids have no dots, but the names of files on the web do.
+# Google's ids have no dots, but file names on the web do.
 _WHOLE_NAME = re.compile(
     rf"(?:models/[^/]+/)?(?:{COLLECTIONS})/"
     rf"|https?://[^/]+/v\d\w*/(?:models/[^/]+/)?(?:{COLLECTIONS})/[\w-]+(?:[:?/]|$)"
 )
 _PREVIOUS = re.compile(rb'"(?:%b)"%b%b' % (_PREVIOUS_FIELDS, _COLON, _STRING))
 _ID_PARAMETERS = frozenset({"previous_interaction_id", "previousInteractionId"})
-_HANDLE = re.compile(rb'"handle"%b"([^"\\]{1,2048})"' % _COLON)  # of the session that a new one goes on with
-_ONE_BASE64 = str.maketrans("-_", "+/")  # RFC 4648 §5 in the letters of §4
+_HANDLE = re.compile(rb'"handle"%b"([^"\\]{1,2048})"' % _COLON)  # of the session that a new one resumes
+_ONE_BASE64 = str.maketrans("-_", "+/")  # from the alphabet of RFC 4648 §5 to that of §4
 _NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a request is about: `model` is empty when it names none, `lane` is what its
-    quotas are counted for (empty: the model).
+    """What a request is about. `model` is empty when it names none, `lane` is what its quotas are counted for
+    (empty: the model).
 
-    `resources` are the names of owned resources. Those in `perhaps` may be Google's own, which anyone
-    can use (an agent), or nobody's: they count only when their owner is known. What is made in one `group`
-    is made with one key, as far as that is ready.
+    `resources` are the names of owned resources. Those in `perhaps` may be Google's own, which anyone can use
+    (an agent), or nobody's: they count only when their owner is known. The requests of one `group` use one
+    key, as long as that is ready.
     """
 
     model: str
@@ -83,7 +83,7 @@ class Scope:
 
     @property
     def names_resource(self) -> bool:
-        """Whether the request can only succeed with one key's project."""
+        """Whether only the project of one key can serve the request."""
         return bool(self.resources)
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ def scope_of(path: str, body: Body, query: str = "") -> Scope:
 
 
 def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None, Scope]:
-    """The same, in steps of a few milliseconds. A small body, of up to `_AT_ONCE` bytes, takes no step."""
+    """As `scope_of`, in steps of a few milliseconds. A body of up to `_AT_ONCE` bytes never yields."""
     if len(body) > _AT_ONCE:
         yield
     model = _model_in_path(path)
@@ -132,7 +132,7 @@ def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None,
 
 
 def session_steps(message: Body) -> Generator[None, None, Scope]:
-    """The scope of a Live session, from its first message, in steps like those of `scope_steps`."""
+    """The scope of a Live session, from its first message; steps as in `scope_steps`."""
     scope = yield from scope_steps("", message)
     names = [f"handle/{match[1].decode(errors='replace')}" for match in _HANDLE.finditer(message, 0, _PIECE)]
     event = _opening_event(_parsed(message)) if b'"event_type"' in message[:_PIECE] else {}
@@ -144,16 +144,16 @@ def session_steps(message: Body) -> Generator[None, None, Scope]:
 
 
 def _opening_event(document: dict[str, Any]) -> dict[str, Any]:
-    """The event with which a live interaction begins: the message itself, or the first of its list."""
+    """The event that opens a live interaction: the message itself, or the first of its list."""
     events = document.get("events")
     event = events[0] if isinstance(events, list) and events else document
     return event if isinstance(event, dict) else {}
 
 
 def continuation_name(token: bytes) -> str:
-    """The name of a generation that goes on with this token, as JSON has it.
+    """The resource name for a continuation token; `token` is as JSON writes it.
 
-    A client may write the token in another way than it got it: the bytes in it count, which are in base64.
+    A client may write the token in another form than it received it: the base64 content counts.
     """
     canonical = _unescaped(token).translate(_ONE_BASE64).rstrip("=")
     return "continuation/" + sha256(canonical.encode(errors="replace")).hexdigest()[:32]
@@ -168,7 +168,7 @@ def _model_in_path(path: str) -> str:
 
 
 def _add(found: dict[str, None], names: Iterable[str]) -> None:
-    """Adds names up to `MOST_NAMES` in all, reading no further than that takes."""
+    """Add names up to `MOST_NAMES` in all, and consume no more of them."""
     for name in names:
         if len(found) >= MOST_NAMES:
             return
@@ -176,7 +176,7 @@ def _add(found: dict[str, None], names: Iterable[str]) -> None:
 
 
 def resource_in(path: str) -> str | None:
-    """The name of the owned resource that a path is about."""
+    """The name of the owned resource in a path, None without one."""
     match = _RESOURCE.search(unquote(path) if "%" in path else path)
     return match[1] if match else None
 
@@ -216,7 +216,7 @@ def _name_of(text: bytes) -> Iterator[str]:
 
 
 def _environments_in(document: dict[str, Any]) -> Iterator[str]:
-    # Elsewhere in it, `environment` is anything: where a tool runs, or an argument of a function.
+    # At other depths `environment` can mean anything: where a tool runs, or an argument of a function.
     value = document.get("environment") or document.get("environment_id")
     if isinstance(value, dict):
         value = value.get("environment_id") or value.get("environmentId")

@@ -1,12 +1,11 @@
-"""Ephemeral tokens: Google's own credentials, minted through this proxy for one client. Pure.
+"""Ephemeral tokens: Google's own credentials, created through this proxy for one client. Pure.
 
-A request with one goes on with it alone, and no key of ours: what it allows is the upstream's to say
+A request with a token is relayed with it instead of a key: the upstream decides what it allows
 (ai.google.dev/gemini-api/docs/ephemeral-tokens).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-from tornado.httputil import HTTPHeaders
 
 from proxycore.credentials import query_values, without_credentials
 from proxycore.fields import Field
@@ -17,27 +16,27 @@ _PARAMETER = "access_token"
 
 @dataclass(frozen=True, slots=True)
 class AuthToken:
-    """A token. `field` is the header field that it came in, None when it came in the query."""
+    """A token. `field` is the header field that it arrived in, None when it arrived in the query."""
 
     name: str
     field: Field | None
 
     def query(self, query: str) -> str:
-        """The request's query as it goes upstream: less all credentials but the token."""
+        """The request's query as it goes upstream: without credentials other than the token."""
         return without_credentials(query, kept="" if self.field else _PARAMETER)
 
 
-def token_of(headers: HTTPHeaders, query: str) -> AuthToken | None:
-    """The token that a request presents: `Authorization: Token`, `?access_token=`, `x-goog-api-key`.
+def token_of(authorizations: Iterable[str], keys: Iterable[str], query: str) -> AuthToken | None:
+    """The token that a request presents: in `Authorization: Token`, `?access_token=` or `x-goog-api-key`.
 
-    Google's SDK for Python puts it into both fields, of which Live takes the first.
+    `authorizations` and `keys` are the values of the two header fields. Google's SDK for Python uses both at
+    once, of which Live reads the first.
     """
-    for value in headers.get_list("Authorization"):
+    for value in authorizations:
         scheme, _, name = value.strip().partition(" ")
         if scheme.lower() == "token" and name.strip().startswith(_PREFIX):
             return AuthToken(name.strip(), ("Authorization", value))
     for name in query_values(query, _PARAMETER):
         if name.startswith(_PREFIX):
             return AuthToken(name, None)
-    keys = headers.get_list("x-goog-api-key")
     return next((AuthToken(key, ("x-goog-api-key", key)) for key in keys if key.startswith(_PREFIX)), None)

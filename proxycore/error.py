@@ -1,32 +1,23 @@
-"""Google's errors as they are written, and times as they are told. Pure.
+"""Google's errors, parsed. Pure.
 
-Google answers errors as `{"error": {"code", "message", "status", "details"}}` (AIP-193), on the
-OpenAI-compatible path as a one-element array of it. The Interactions API has a word for a code, and neither
-status nor details. Anything else is somebody else's answer. What an error means is the verdict's.
+Google writes errors as `{"error": {"code", "message", "status", "details"}}` (AIP-193), on the
+OpenAI-compatible path as a one-element array of it. The Interactions API has a word as the code, and neither
+status nor details. Anything else does not come from Google. What an error means is decided in `judge`.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 
 from proxycore.coding import LARGEST
-from proxycore.fields import Fields
+from proxycore.retry_delay import delay_in
 
-LONGEST_TOLD = 86400.0
-"""Seconds that an answer can bench a key for: Google's longest quota window is a day."""
-
-_MOST_OBJECTS = 32  # of a list in an error that are read; Google's have a few
+_MOST_OBJECTS = 32  # elements of a list in an error that are read; Google's have a few
 _LONGEST_REASON = 100  # characters; Google's are words
 
-_DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{0,20})?(?:ms|s|m|h))+")
-_AMOUNT = re.compile(r"([0-9.]+)(ms|s|m|h)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _CONSUMER = re.compile(r"(?:projects/|project_number:)([0-9]{4,20})", re.ASCII)
 _PERIOD = re.compile(r"per[ _]?(second|minute|hour|day)", re.IGNORECASE)
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -79,7 +70,7 @@ _WORDS = {
     "deadline_exceeded": 504,
     "gateway_timeout": 504,
 }
-_OF_QUOTAS = frozenset({402, 429})  # Google has told of money with either
+_OF_QUOTAS = frozenset({402, 429})  # Google has used either for billing errors
 
 
 @lru_cache(maxsize=256)  # Google has a few dozen quotas
@@ -90,7 +81,7 @@ def _period(name: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A quota that Google names: its id (or how the message calls it), its limit, and what it counts."""
+    """A quota that Google names: its id (or its name in the message), its limit, and the metric it counts."""
 
     name: str
     value: str = ""
@@ -98,30 +89,30 @@ class Quota:
 
     @property
     def period(self) -> float | None:
-        """The seconds that it counts in, None where that isn't said."""
+        """The length of its window in seconds, None where it is not stated."""
         return _period(self.name)
 
     @property
     def of_tokens(self) -> bool:
-        """Whether it counts tokens: what a call will cost is not known before it is made."""
+        """Whether it counts tokens. A call's cost in tokens is not known before it is made."""
         return "token" in f"{self.name} {self.metric}".lower()
 
     @property
     def is_countable(self) -> bool:
-        """Whether its limit is a number: an int64, which has no more than 19 digits."""
+        """Whether its limit is a number: an int64, which has at most 19 digits."""
         return self.value.isascii() and self.value.isdigit() and len(self.value) < 20
 
     @property
     def is_zero(self) -> bool:
-        """Whether it allows nothing at all."""
+        """Whether its limit is zero."""
         return bool(_ZERO.fullmatch(self.value))
 
 
 @dataclass(slots=True)
 class GoogleError:
-    """Google's error, read. `code` is the HTTP status that it names, `told` are the seconds of `RetryInfo`.
+    """An error of Google's. `code` is the HTTP status in it, `told` are the seconds of its `RetryInfo`.
 
-    `word` is the Interactions API's; `bad_request` is whether it names what is wrong with the request.
+    `word` is the Interactions API's code; `bad_request` is whether it names a fault in the request.
     """
 
     code: int = 0
@@ -134,12 +125,12 @@ class GoogleError:
     bad_request: bool = False
 
     def comes_with(self, status: int) -> bool:
-        """Whether it belongs to an answer with this HTTP status: otherwise somebody changed one of them."""
+        """Whether it belongs to a response with this HTTP status: otherwise a proxy changed one of them."""
         return self.code == status or {self.code, status} <= _OF_QUOTAS
 
 
 def read_error(text: bytes | None) -> GoogleError | None:
-    """The error in an answer's body; None when it is not Google's."""
+    """The error in a decoded body; None when it is not Google's."""
     if not text or len(text) > LARGEST:
         return None
     try:
@@ -150,7 +141,7 @@ def read_error(text: bytes | None) -> GoogleError | None:
 
 
 def read_opening(text: bytes) -> GoogleError | None:
-    """The error that a stream begins with, also where the array that it is the first element of goes on."""
+    """The error at the start of a stream, also as the first element of an incomplete array."""
     try:
         opened = text.decode().strip()
         if opened.startswith("["):
@@ -193,7 +184,7 @@ def _read_detail(error: GoogleError, detail: dict[str, Any]) -> None:
         case "BadRequest":
             error.bad_request = True
         case "RetryInfo":
-            error.told = _delay(detail.get("retryDelay"))
+            error.told = delay_in(detail.get("retryDelay"))
         case "QuotaFailure":
             error.quotas += [
                 Quota(_string(v, "quotaId"), _string(v, "quotaValue"), _string(v, "quotaMetric"))
@@ -224,60 +215,9 @@ def _objects(container: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
 
 def _string(container: dict[str, Any], name: str) -> str:
     value = container.get(name)
-    # Lone surrogates, which JSON can have, could be written nowhere.
+    # JSON can contain lone surrogates, which can't be encoded again.
     return str(value).encode(errors="replace").decode() if isinstance(value, str | int | float) else ""
 
 
 def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) < 20 else float(digits)  # Python refuses to read thousands of digits
-
-
-def _delay(delay: object) -> float | None:
-    """Seconds in a `google.protobuf.Duration`: a string in JSON, an object as some libraries write it."""
-    if isinstance(delay, str):
-        return seconds_in(delay)
-    if not isinstance(delay, dict):
-        return None
-    seconds, nanos = _string(delay, "seconds"), _string(delay, "nanos")
-    try:
-        total = float(seconds or 0) + float(nanos or 0) / 1e9
-    except ValueError:
-        return None
-    return min(total, LONGEST_TOLD) if (seconds or nanos) and math.isfinite(total) and total >= 0 else None
-
-
-def seconds_in(duration: str) -> float | None:
-    """Seconds in a duration as Google writes it: `41s`, `34.07s`, `500ms`, `1h2m3s`. None when it is none."""
-    if not _DURATION.fullmatch(duration):
-        return None
-    return min(sum(float(amount) * _UNITS[unit] for amount, unit in _AMOUNT.findall(duration)), LONGEST_TOLD)
-
-
-def retry_after(headers: Fields, now: float) -> float | None:
-    """Seconds in `Retry-After`, which is a number or a date (RFC 9110 §10.2.3).
-
-    A date counts from the answer's own `Date` (§6.6.1), since one clock made both; without that from `now`,
-    the wall clock in seconds since the epoch.
-    """
-    value = _first_value(headers, "retry-after")
-    if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_TOLD)
-    moment = _http_date(value)
-    if moment is None:
-        return None
-    sent = _http_date(_first_value(headers, "date"))
-    return min(max(moment - (now if sent is None else sent), 0.0), LONGEST_TOLD)
-
-
-def _first_value(headers: Fields, wanted: str) -> str:
-    return next((value.strip() for name, value in headers if name.lower() == wanted), "")
-
-
-def _http_date(value: str) -> float | None:
-    """Seconds since the epoch; None when it is no date."""
-    try:
-        moment = parsedate_to_datetime(value)
-        # One of the three forms of a date doesn't say that it is GMT (RFC 9110 §5.6.7).
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    return int(digits) if len(digits) < 20 else float(digits)  # int() refuses thousands of digits

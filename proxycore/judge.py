@@ -1,42 +1,43 @@
-"""What an upstream answer says about the key that was used: the only file that knows what errors mean. Pure.
+"""What an upstream response says about the key that was used: all rules for errors are here. Pure.
 
-`judge` reads one and says three things: why (`reason`), what rests and for how long (`rest`, `seconds`,
-`backoff`), and what the request does next (`then`). Its rules, first match wins:
+`judge` returns a verdict: why (`reason`), what is benched and for how long (`rest`, `seconds`, `backoff`),
+and what the request does next (`then`). Its rules, first match wins:
 
     2xx, 3xx                                     healthy
-    5xx                                          Google's trouble: another try; 504 after a long wait: one
-    401, 402, 403, 429 not in Google's shape     nobody's fault
-    any other 4xx not in Google's shape          the client's mistake
-    with what is wrong with the request          the client's mistake
+    5xx                                          server error: a retry; after 504, a long wait, only one
+    401, 402, 403, 429 not in Google's shape     not from Google: no key is blamed
+    any other 4xx not in Google's shape          client error
+    with details of a fault in the request       client error
     a reason or a sentence of Google's about
-      the key: not valid, leaked, suspended      the key is dead
-      its project: denied, disabled, country     the project rests
-      what the key is for: API, page, app        the key rests; by comparison where it is about the caller
-      money, or spending too fast                the billing account rests
-      the tier or age of the project             not entitled: project x lane rests for a day
-      the place                                  nobody's fault, the same for all keys
-      API keys as such, or none that came        perhaps no key would do: the others, once each
-    401                                          the key is dead
-    402                                          the billing account rests
+      the key: not valid, leaked, suspended      the key is retired
+      its project: denied, disabled, country     the project is benched
+      what the key is for: API, page, app        the key is benched; by comparison if about the caller
+      money, or spending too fast                the billing account is benched
+      the tier or age of the project             not entitled: project x lane for a day
+      the region                                 no key is blamed: it is the same for all keys
+      API keys as such, or a missing key         perhaps no key would do: the others, once each
+    401                                          the key is retired
+    402                                          the billing account is benched
     403, 404 about an owned resource             another key may own it
     403  any other                               by comparison: key x lane
-    429  quota value 0                           not entitled: project x lane rests for a day
-    429  quotas of tokens only                   project x lane rests for prompts as large
-    429  quota per day                           project x lane rests until Google's day ends
-    429  any other named quota, or a told time   project x lane rests as told, at most the quota's period
-    429  with nothing in it                      by comparison: project x lane
-    other 4xx                                    the client's mistake
+    429  quota value 0                           not entitled: project x lane for a day
+    429  quotas of tokens only                   project x lane for prompts as large
+    429  quota per day                           project x lane until Google's day ends
+    429  any other quota or a retry delay        project x lane as told, at most the quota's window
+    429  with no details                         by comparison: project x lane
+    other 4xx                                    client error
 
-Words count only where the whole message is Google's sentence (`sentences`): clients' own words are in many.
+Text counts only where the whole message is Google's (`sentences`): many messages quote the client.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from proxycore.coding import decode
-from proxycore.error import GoogleError, Quota, read_error, read_opening, retry_after
+from proxycore.error import GoogleError, Quota, read_error, read_opening
 from proxycore.fields import Fields
 from proxycore.refusal import Refusal
+from proxycore.retry_delay import retry_after
 from proxycore.sentences import Kind, one_line, read_close, read_sentence
 from proxycore.verdict import (
     DAY,
@@ -58,10 +59,10 @@ from proxycore.verdict import (
 )
 
 _SPENDING_WINDOW = 600.0  # seconds that spending is measured in (ai.google.dev/gemini-api/docs/rate-limits)
-_YOUNG_DAY = 1800.0  # seconds after midnight in which a day's quota may not be back yet: clocks differ
-_AGAIN_SOON = 30.0  # seconds of rest in that time
+_YOUNG_DAY = 1800.0  # seconds after midnight in which a day's quota may not be reset yet: clocks differ
+_AGAIN_SOON = 30.0  # seconds that a key is benched in that time
 _LONGEST_WORDS = 300
-_TAUGHT = (1.0, 60.0, DAY)  # periods of quotas that are counted here
+_COUNTED = (1.0, 60.0, DAY)  # windows in seconds of the quotas that the proxy counts
 
 
 def _denied(reason: str, rest: Rest, then: Then = Then.FAILOVER) -> Verdict:
@@ -83,7 +84,7 @@ _REFERRER = _denied("API_KEY_HTTP_REFERRER_BLOCKED", Rest.ORIGIN, Then.COMPARE)
 _DISABLED = _denied("SERVICE_DISABLED", Rest.PROJECT)
 _BLOCKED = _denied("API_KEY_SERVICE_BLOCKED", Rest.KEY)
 
-# The reasons of google.api.ErrorReason that decide alone. The first that fits wins.
+# The reasons of google.api.ErrorReason that decide by themselves. The first match wins.
 _BY_REASON = {
     "CONSUMER_SUSPENDED": _DEAD,
     "API_KEY_INVALID": _INVALID,
@@ -113,7 +114,7 @@ _BY_SENTENCE = {
     Kind.CLOSED_MODEL: MISTAKE,
     Kind.PLACE: PLACE,
 }
-_NOT_ABOUT_KEYS = frozenset({401, 402, 403, 429})  # when they are not Google's
+_NOT_ABOUT_KEYS = frozenset({401, 402, 403, 429})  # when they do not come from Google
 _CLOSES = frozenset({1007, 1008, 1011})
 
 
@@ -148,10 +149,10 @@ def judge(
 
 
 def judge_error(text: bytes, *, now: float, names_resource: bool = False) -> Verdict | None:
-    """What an error says that a 2xx stream begins with; None when it is none of Google's.
+    """What an error at the start of a 2xx stream says about the key; None when it is not Google's.
 
-    `text` is the data of the first event, or the bare JSON; the error's own code says what the status
-    otherwise does.
+    `text` is the data of the first event, or the bare JSON. The error's own code takes the place of the
+    status. The other arguments are those of `judge`.
     """
     error = read_opening(text)
     if error is None or error.code < 400:
@@ -160,18 +161,18 @@ def judge_error(text: bytes, *, now: float, names_resource: bool = False) -> Ver
 
 
 def judge_close(code: int, reason: str, *, now: float) -> Verdict | None:
-    """What the close frame of a Live session says of its key, before the setup is complete; None if nothing.
+    """What a close frame says about the key of a Live session that is being set up; None if nothing.
 
-    `reason` is at most 123 bytes (RFC 6455 §5.5): the beginning of a sentence says it, too.
+    `reason` has at most 123 bytes (RFC 6455 §5.5), so that the beginning of a sentence counts too.
     """
     words = one_line(reason)
     said = read_close(words) if code in _CLOSES else None
     if said is None or said.kind in {Kind.DEADLINE, Kind.CLOSED_MODEL}:
         return None
-    # As if it had come as an answer, with the status that goes with its words.
+    # Judged like a response with the status that belongs to the sentence.
     status = 403 if said.kind in {Kind.OWNER, Kind.FORBIDDEN} else 429
     refusal = Refusal(status, GoogleError(status, words), said)
-    return _told(_of_key(refusal) or _of_status(refusal, now), words, said.project)
+    return _with_words(_by_reason(refusal) or _by_status(refusal, now), words, said.project)
 
 
 def _foreign(status: int, text: bytes | None, names_resource: bool) -> Verdict:
@@ -187,7 +188,7 @@ def _foreign(status: int, text: bytes | None, names_resource: bool) -> Verdict:
 def _judged(
     status: int, error: GoogleError, after: float | None, now: float, *, names_resource: bool
 ) -> Verdict:
-    """What an error in Google's shape says; `after` are the seconds of Retry-After."""
+    """The verdict on an error in Google's shape; `after` are the seconds of Retry-After."""
     words = one_line(error.message)
     said = read_sentence(words)
     if status >= 500:
@@ -195,21 +196,21 @@ def _judged(
     if error.bad_request:
         return MISTAKE
     refusal = Refusal(status, error, said, after, names_resource)
-    verdict = _of_key(refusal) or _of_status(refusal, now)
-    # What a client names as its project (X-Goog-User-Project) is not the key's.
+    verdict = _by_reason(refusal) or _by_status(refusal, now)
+    # A project that the client names (X-Goog-User-Project) is not the key's.
     named = "" if "USER_PROJECT_DENIED" in error.reasons else error.project or (said.project if said else "")
-    return _told(verdict, words, named)
+    return _with_words(verdict, words, named)
 
 
-def _told(verdict: Verdict, words: str, project: str) -> Verdict:
-    """The verdict with what Google said; those that blame nobody stay the constants that they are."""
+def _with_words(verdict: Verdict, words: str, project: str) -> Verdict:
+    """The verdict with Google's message; those that bench nothing stay the constants that they are."""
     if verdict.rest is Rest.NOTHING:
         return verdict
     return replace(verdict, words=words[:_LONGEST_WORDS], project=project)
 
 
-def _of_key(refusal: Refusal) -> Verdict | None:
-    """What the reasons, else the sentence, say by themselves; None when more has to be looked at."""
+def _by_reason(refusal: Refusal) -> Verdict | None:
+    """The verdict by the error's reasons, else by its sentence; None when the status decides."""
     known = (verdict for reason, verdict in _BY_REASON.items() if reason in refusal.error.reasons)
     found = next(known, None) or (_BY_SENTENCE.get(refusal.kind) if refusal.kind else None)
     if found is _SPENT_FAST and refusal.seconds is not None:
@@ -219,7 +220,7 @@ def _of_key(refusal: Refusal) -> Verdict | None:
     return found
 
 
-def _of_status(refusal: Refusal, now: float) -> Verdict:
+def _by_status(refusal: Refusal, now: float) -> Verdict:
     if refusal.status == 402 or refusal.error.word == "payment_required":
         return _MONEY
     match refusal.status:
@@ -242,10 +243,10 @@ def _forbidden(refusal: Refusal) -> Verdict:
 
 
 def _quota(refusal: Refusal, now: float) -> Verdict:
-    """What a 429 says: by its typed quotas, else those of its sentence, else the Interactions API's word."""
+    """The verdict on a 429: by its typed quotas, else its sentence's, else the Interactions API's code."""
     typed, said = refusal.error.quotas, refusal.said.quotas if refusal.said else ()
     named = list(dict.fromkeys(typed or said))
-    # Where a quota is zero, Google's details leave its value out, and only the sentence has it.
+    # Where a quota is zero, Google's details omit the value, and only the sentence has it.
     valued = typed if all(quota.value for quota in typed) and typed else (*typed, *said)
     if any(quota.is_zero for quota in valued):
         return _NOT_ENTITLED
@@ -261,7 +262,7 @@ def _quota(refusal: Refusal, now: float) -> Verdict:
         return replace(_VAGUE, seconds=refusal.seconds)
     longest = max((quota.period or DAY for quota in counted), default=DAY)
     if refusal.seconds is not None and refusal.seconds > longest:
-        # An answer that is wrong about the time teaches nothing else.
+        # A response that is wrong about the time is not trusted about the limits.
         return replace(spent, seconds=longest)
     return replace(spent, seconds=refusal.seconds, limits=tuple(_limits(counted)))
 
@@ -274,5 +275,5 @@ def _until_tomorrow(verdict: Verdict, quotas: list[Quota], now: float) -> Verdic
 
 def _limits(quotas: Iterable[Quota]) -> Iterator[Limit]:
     for quota in quotas:
-        if quota.period in _TAUGHT and quota.is_countable and not quota.of_tokens:
+        if quota.period in _COUNTED and quota.is_countable and not quota.of_tokens:
             yield Limit(quota.name, int(quota.value), quota.period)

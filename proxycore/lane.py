@@ -1,10 +1,10 @@
-"""Lanes: what Google counts quotas for, apart from the project. Pure.
+"""Lanes: what Google counts quotas for within a project. Pure.
 
     gemini-2.5-flash                      a model
-    gemini-2.5-flash:cachedContents       a method of it that has quotas of its own
-    gemini-2.5-flash+google_search        a tool: the model's quotas, and refusals of its own
+    gemini-2.5-flash:cachedContents       one of its methods that has quotas of its own
+    gemini-2.5-flash+google_search        with a tool: the model's quotas, but refusals of its own
 
-A lane is a string, so that it can be shown and told to other processes as it is.
+A lane is a string, so that it can be shown and sent to other processes unchanged.
 """
 
 import re
@@ -13,8 +13,8 @@ from functools import lru_cache
 _METHODS = re.compile(
     r":(countTokens|batchGenerateContent|asyncBatchEmbedContent)$|/(cachedContents)$", re.ASCII
 )
-# Tools that the model's free tier may be without (ai.google.dev/gemini-api/docs/pricing), as natives of
-# `tools` and as types of it (Interactions).
+# Tools that a model's free tier may lack (ai.google.dev/gemini-api/docs/pricing), as members of `tools` and
+# as its types (Interactions).
 _TOOL = re.compile(
     rb'"(google_?search(?:_?retrieval)?|google_?maps|url_?context|code_?execution|file_?search|computer_?use)"'
     rb"\s{0,16}(:|[,}\]])",
@@ -57,10 +57,10 @@ def counted_as(lane: str) -> str:
 
 
 def _tool_in(body: bytes | bytearray) -> str:
-    """The first tool of Google's own that a request has; empty if it has none."""
+    """The first of Google's own tools in a request; empty if there is none."""
     at = body.find(_TOOLS)
     if at < 0:
         return ""
-    # In a text the quotation mark at the end of a name would be escaped.
+    # Inside a string the quotation mark after a name would be escaped.
     found = _TOOL.search(body, at, at + _SEARCHED)
     return _WORDS[found[1].decode().lower().replace("_", "")] if found else ""

@@ -1,8 +1,8 @@
-"""What an answer teaches about who owns what: the names of resources in it, read as it passes. Pure.
+"""Finds the names of resources in a response as it streams by, so that their owner is known. Pure.
 
-Nothing is held back and little is kept: a window slides over the text, so that an answer of any length
-costs the same memory. Only answers that can tell of a resource are read. Those of a generation can tell of
-one thing, the token with which it goes on.
+Nothing is held back, and only a window of the text is kept, so that a response of any length costs the same
+memory. Only responses that can contain a resource's name are scanned. Those of a generation can contain one
+thing, the token with which it continues.
 """
 
 import re
@@ -14,8 +14,8 @@ from proxycore.coding import Unfolding
 from proxycore.fields import Fields
 from proxycore.methods import computes
 
-# Calls that make something, or show it.
-_TEACHING = re.compile(
+# Calls that create or return a resource.
+_ABOUT_RESOURCES = re.compile(
     rf"(?:/(?:{COLLECTIONS})(?:[/:]|$))|:(?:batchGenerateContent|asyncBatchEmbedContent|predictLongRunning)$"
 )
 _TEXT = re.compile(r"(?i)\s*(?:application/json|text/event-stream)\b")
@@ -29,16 +29,16 @@ _NAME = re.compile(
 )
 _ID = re.compile(rb'"(id|interaction_id|environment_id)"\s{0,8}:\s{0,8}"([^"/\\\s]{1,512})"')
 _COLLECTION_OF = {b"interaction_id": "interactions", b"environment_id": "environments"}
-# Generations that may end with a token: not those of models from before there were any.
+# Generations that may end with a continuation token: models before version 4 have none.
 _GENERATION = re.compile(r"/models/gemini-(?![123]\b)[^/]*:(?:stream)?[gG]enerateContent$")
 _TOKEN, _LONGEST_TOKEN = b'"continuation', 9 * 1024  # bytes
-_WINDOW = 1200  # bytes: more than the longest thing that is looked for
-_MOST_NAMES = 5000  # that one answer teaches: Google's longest pages have a thousand items
-_LARGEST = 2 * 1024 * 1024  # bytes that one piece may unfold to; one that has more is made to cost time
+_WINDOW = 1200  # bytes: more than the longest match
+_MOST_NAMES = 5000  # of one response: Google's longest pages have a thousand items
+_LARGEST = 2 * 1024 * 1024  # bytes that one chunk may decompress to; a larger one is an attack
 
 
 class Lesson:
-    """Reads one answer, piece by piece; `path` is the request's, without query."""
+    """Scans one response, chunk by chunk; `path` is the request's, without query."""
 
     def __init__(self, path: str, fields: Fields) -> None:
         self._text = Unfolding([value for name, value in fields if name.lower() == "content-encoding"])
@@ -49,7 +49,7 @@ class Lesson:
         self._over = False
 
     def read(self, chunk: bytes) -> set[str]:
-        """The new names in the next piece of the answer's body; none once there were too many."""
+        """The new names in the next chunk of the body; none once there were too many."""
         found: set[str] = set()
         bytes_left = max(_LARGEST, len(chunk))
         for piece in self._text.unfold(chunk) if not self._over else ():
@@ -74,10 +74,10 @@ class Lesson:
 
 
 class _Continuation(Lesson):
-    """Reads the answer of a generation, for the one name in it. There are many, so it takes little time."""
+    """Scans the response of a generation for the one name in it. Most responses are such, so it is fast."""
 
     def read(self, chunk: bytes) -> set[str]:
-        """The generations that go on, by the next piece of the answer's body."""
+        """The names of continuation tokens in the next chunk of the body."""
         found: set[str] = set()
         bytes_left = max(_LARGEST, len(chunk))
         for piece in self._text.unfold(chunk) if not self._over else ():
@@ -94,10 +94,10 @@ class _Continuation(Lesson):
         return found
 
 
-def lesson_in(path: str, fields: Fields) -> Lesson | None:
-    """The lesson in a 2xx answer with these header fields, None when there can't be any."""
+def scanner_for(path: str, fields: Fields) -> Lesson | None:
+    """The scanner for a 2xx response with these header fields, None when it can't contain a name."""
     generation = _GENERATION.search(path)
-    if not generation and (not _TEACHING.search(path) or computes(path)):
+    if not generation and (not _ABOUT_RESOURCES.search(path) or computes(path)):
         return None
     kind = next((value for name, value in fields if name.lower() == "content-type"), "")
     if not _TEXT.match(kind):

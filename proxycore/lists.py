@@ -17,7 +17,7 @@ from proxycore.credentials import credential
 from proxycore.failover import FEW
 from proxycore.kept import Kept
 from proxycore.key import Key
-from proxycore.lesson import Lesson, lesson_in
+from proxycore.lesson import Lesson, scanner_for
 from proxycore.messages import Outgoing, UpstreamError, malformed
 from proxycore.outcome import Answer
 from proxycore.pages import Page, Place, page_for, place_of, query_at
@@ -100,7 +100,7 @@ class ListHandler(RelayHandler):
         try:
             head = await attempt.head()
             body = await attempt.read(_LARGEST_ANSWER)
-            if head.status == 200 and body and (lesson := lesson_in(self.path, head.fields)):
+            if head.status == 200 and body and (lesson := scanner_for(self.path, head.fields)):
                 await self.pool.turns.run(self._learn(lesson, body, key))
             return Kept(head, body)
         except UpstreamError as error:

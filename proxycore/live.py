@@ -31,7 +31,7 @@ from proxycore.fields import upstream_fields
 from proxycore.handshake import handshake_fault, subprotocols_in
 from proxycore.kept import Kept
 from proxycore.key import Key
-from proxycore.lesson import lesson_in
+from proxycore.lesson import scanner_for
 from proxycore.live_client import LiveClient
 from proxycore.messages import UpstreamError
 from proxycore.outcome import Answer
@@ -62,7 +62,7 @@ class LiveHandler(LiveClient):
         self._session_key: Key | None = None  # None as well where its credential is the client's token
         self._replay = Replay()
         self._told: Closing | None = None  # the last words with which the upstream refused it
-        self._lesson = lesson_in(self.path, _JSON)
+        self._lesson = scanner_for(self.path, _JSON)
         self._scoped = False  # whether the client has said what the session is about
 
     async def get(self) -> None:

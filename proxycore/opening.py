@@ -1,11 +1,11 @@
-"""The opening of a 2xx body: an error that stands there is redacted, and everything else is left alone. Pure.
+"""The beginning of a 2xx body: an error there is redacted, and everything else is unchanged. Pure.
 
     undecided    what came so far may be the beginning of an error        held back
-    an error     held back until it is whole, then passed on redacted
-    decided      everything goes on as it comes
+    an error     held back until it is complete, then passed on redacted
+    decided      everything is passed on as it comes
 
-A stream that is refused after its status went out begins with the error as an event, or as bare JSON.
-Whether such an error leads to another attempt is the business of `first_event`.
+A stream that fails after its status was sent begins with the error as an event, or as bare JSON. Whether such
+an error leads to another attempt is decided in `first_event`.
 """
 
 import json
@@ -19,17 +19,17 @@ LONGEST = 64 * 1024
 """Bytes that are held back at most; Google's errors have a few thousand."""
 
 _READABLE = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br"})
-# What comes before an event's data, and says nothing of it: a byte order mark, empty lines, comments, and
+# What precedes an event's data and does not tell an error: a byte order mark, empty lines, comments, and
 # fields that any event may have (html.spec.whatwg.org, "event stream").
 _LEAD = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]+|(?::|id:|retry:)[^\r\n]*[\r\n]|event:[ \t]*message[ \t]*[\r\n])*"
 )
-_HALF_LEAD = (b":", b"id:", b"retry:")  # a line of it that is not whole yet, white space left out
-# By far the most bodies begin so: with JSON whose first member is none that an error has.
+_HALF_LEAD = (b":", b"id:", b"retry:")  # the beginning of an incomplete line of it, without white space
+# Nearly all bodies begin so: with JSON whose first member is none that an error has.
 _ORDINARY = re.compile(rb'(?:data:)?[ \t\r\n]*\[?[ \t\r\n]*\{[ \t\r\n]*"[^et]')
-# White space, and what joins the lines of an event's data, the last of which may have come in part.
+# White space, and what joins the lines of an event's data; the last one may be incomplete.
 _SPACE = re.compile(rb"[\r\n]+(?:data:|d(?:a(?:ta?)?)?\Z)|[ \t\r\n]+")
-_DECIDING = 512  # bytes in which an error shows itself, white space included
+_DECIDING = 512  # bytes in which an error is recognised, white space included
 # How an error begins, without white space: as an event's data, as bare JSON, or in an array.
 _BEGINNINGS = (
     *(
@@ -51,9 +51,9 @@ _DATA = re.compile(rb"(?:^|[\r\n])data:([^\r\n]*)")
 class Opening:
     """Reads the beginning of a body with these header fields.
 
-    `decided` is whether all that follows goes on as it comes. `erroneous` is whether the body begins with an
-    error. `changed` is whether that named a secret: then what goes on differs from what came, and has no
-    content coding any more.
+    `decided` is whether all that follows is passed on as it comes. `erroneous` is whether the body begins
+    with an error. `changed` is whether that error contained a secret: then what is passed on differs from
+    what came, and has no content coding any more.
     """
 
     def __init__(self, redactor: Redactor, fields: Fields) -> None:
@@ -72,23 +72,23 @@ class Opening:
         self.decided = len(codings) > 1 or not _READABLE.issuperset(codings)
 
     def feed(self, chunk: bytes) -> bytes:
-        """What of the body can go on, now that the next chunk is there."""
+        """What can be passed on, after the next chunk."""
         if self.decided:
             return b"".join(self._text.unfold(chunk)) if self.changed else chunk
         self._came += chunk
         self._plain += b"".join(self._text.unfold(chunk))
-        return self._look() if self._coded else self._take_lead() + self._look()
+        return self._look() if self._coded else self._pop_lead() + self._look()
 
     def end(self) -> bytes:
-        """What is still held, now that the body has ended."""
+        """What is still held, after the body's end."""
         return b"" if self.decided else self.release()
 
     def release(self) -> bytes:
-        """What is held now: nothing more of the body is awaited to decide what it is."""
+        """What is held now, decided without waiting for more of the body."""
         return self._decide(len(self._plain) if self.erroneous else 0)
 
     def error(self) -> bytes:
-        """The text of the error that the body begins with, as far as it has come: JSON, if it is whole."""
+        """The text of the error at the body's beginning, as far as it has come: JSON, if it is complete."""
         if not self.erroneous:
             return b""
         begin = _after_lead(self._plain)
@@ -98,7 +98,7 @@ class Opening:
             return b"\n".join(_DATA.findall(text))
         return text[text.find(b"{") :]
 
-    def _take_lead(self) -> bytes:
+    def _pop_lead(self) -> bytes:
         end = _after_lead(self._plain)
         lead, self._plain = self._plain[:end], self._plain[end:]
         self._came = self._plain
@@ -123,7 +123,7 @@ class Opening:
         self.decided = True
         if not end:
             came = self._came
-            self._came, self._plain, self._text = b"", b"", Unfolding(())  # not held as long as the stream
+            self._came, self._plain, self._text = b"", b"", Unfolding(())  # freed for the rest of the stream
             return came
         error = self._plain[:end]
         clean = self._redactor.data(error)
@@ -137,7 +137,7 @@ def _after_lead(plain: bytes) -> int:
 
 
 def _end_of_error(plain: bytes) -> int | None:
-    """Where the error ends; None if it is not whole yet."""
+    """Where the error ends; None if it is incomplete."""
     begin = _after_lead(plain)
     if plain.startswith((b"data", b"event"), begin):
         match = _EVENT_END.search(plain, begin)
@@ -145,7 +145,7 @@ def _end_of_error(plain: bytes) -> int | None:
     if b"}" not in plain:
         return None
     try:
-        # Latin-1 has a character for each byte, so a place in the text is the same in the bytes.
+        # Latin-1 has one character per byte, so positions in the text and in the bytes are the same.
         return json.JSONDecoder().raw_decode(plain.decode("latin-1"), plain.index(b"{"))[1]
     except (ValueError, RecursionError):
         return None

@@ -1,7 +1,7 @@
-"""Pages of a list that goes through several keys, one after the other. Pure.
+"""Pages of a list that continues from one key to the next. Pure.
 
-Google's lists are read page by page: an answer has a `nextPageToken` if there is more, and the next
-request gives it back (google.aip.dev/158). Ours says in addition which key it continues with.
+Google's lists come in pages: a response has a `nextPageToken` if there is more, and the next request returns
+it (google.aip.dev/158). The proxy's own token also names the key to continue with.
 """
 
 import base64
@@ -15,20 +15,20 @@ from proxycore.affinity import COLLECTIONS
 from proxycore.paths import VERSION
 
 LIST_PATHS = rf"/+{VERSION}/(?:{COLLECTIONS})/?"
-"""The paths that list what a project owns, as a regular expression."""
+"""The paths that list a project's resources, as a regular expression."""
 
-_DEFAULT_SIZE = 50  # of a page, where the request leaves it open
+_DEFAULT_SIZE = 50  # items of a page, where the request does not say
 _TOKEN_NAMES = ("pageToken", "page_token", "page.token")
 _SIZE_NAMES = ("pageSize", "page_size")
 _SIZE = re.compile(r"[1-9][0-9]{0,8}")
 _LARGEST_SIZE = 1000  # items; Google's largest pages have as many
-_LARGEST = 16 * 1024 * 1024  # bytes of a page, unless one key's answer alone has more
+_LARGEST = 16 * 1024 * 1024  # bytes of a page, unless one key's response alone has more
 _SNAKE = re.compile(r"(?:interactions|agents|webhooks|triggers|environments|credentials|voices)/?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page begins: the key by its name (empty: the first), and that key's own token."""
+    """Where a page begins: the name of a key (empty: the first), and Google's page token for that key."""
 
     key: str = ""
     token: str = ""
@@ -39,7 +39,7 @@ class Place:
 
 
 def place_of(query: str) -> Place | None:
-    """Where the request wants to go on; None when its token is not one of ours."""
+    """Where the requested page begins; None when its token is not one of the proxy's."""
     values = parse_qs(query)
     token = next((values[name][0] for name in _TOKEN_NAMES if name in values), "")
     if not token:
@@ -47,7 +47,7 @@ def place_of(query: str) -> Place | None:
     try:
         match json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))):
             case [str(key), str(inner)]:
-                inner.encode()  # which no lone surrogate survives
+                inner.encode()  # raises for lone surrogates
                 return Place(key, inner)
     except (ValueError, RecursionError):
         pass
@@ -55,7 +55,7 @@ def place_of(query: str) -> Place | None:
 
 
 def query_at(query: str, token: str) -> str:
-    """The query with a key's own page token in the place of ours."""
+    """The query with Google's page token in place of the proxy's."""
     parts = [part for part in query.split("&") if part]
     named = {name: part for part in parts if (name := unquote(part.partition("=")[0])) in _TOKEN_NAMES}
     others = [part for part in parts if part not in named.values()]
@@ -66,7 +66,7 @@ def query_at(query: str, token: str) -> str:
 
 @dataclass(slots=True)
 class Page:
-    """A page that is being filled, with whole answers of one key after the other."""
+    """A page that is being filled, with the whole response of one key after another."""
 
     path: str
     size: int = _DEFAULT_SIZE
@@ -76,7 +76,7 @@ class Page:
     _document: dict[str, Any] = field(default_factory=dict)
 
     def add(self, key: str, document: dict[str, Any], size: int = 0) -> bool:
-        """Adds what a key answered, in `size` bytes; False when the page ends before it, or with it."""
+        """Add a key's response of `size` bytes. False when the page ends before it, or with it."""
         items = [value for value in document.values() if isinstance(value, list)]
         count = sum(map(len, items))
         if count and self.count and (self.count + count > self.size or self._bytes + size > _LARGEST):
@@ -98,7 +98,7 @@ class Page:
         return self.following is None
 
     def body(self) -> bytes:
-        """The page as Google writes it. Raises RecursionError when it is nested too deeply to be written."""
+        """The page as JSON. Raises RecursionError when it is nested too deeply."""
         token = "next_page_token" if _SNAKE.search(self.path) else "nextPageToken"
         document = self._document | ({token: str(self.following)} if self.following else {})
         return json.dumps(document, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"

@@ -1,4 +1,4 @@
-"""The paths of requests: which are relayed, which are other names, and which were probably meant. Pure."""
+"""Request paths: which are relayed, which are aliases, and which one a mistaken path probably meant. Pure."""
 
 import re
 
@@ -7,23 +7,23 @@ from proxycore.affinity import COLLECTIONS
 VERSION = r"v\d[A-Za-z0-9]*"
 """A version of the API in a path (`v1`, `v1beta`), as a regular expression.
 
-Not `\\d+`: what could match in two ways takes seconds for a path of many digits.
+Not `\\d+`: a pattern that could match in two ways takes seconds for a path of many digits.
 """
 
 RELAYED = rf"/+(?:{VERSION}|download/{VERSION}|\$discovery|openai)/.*"
-"""The paths that are relayed with their body held, as a regular expression."""
+"""The paths that are relayed with the body held in memory, as a regular expression."""
 
-_OPENAI = "chat|completions|embeddings|images|audio|responses|moderations"  # where OpenAI's own methods begin
+_OPENAI = "chat|completions|embeddings|images|audio|responses|moderations"  # OpenAI's first segments
 
 MISTAKEN = (
     rf"/+(?:{VERSION}/(?:(?:openai/)?{VERSION}|(?:openai/)+openai|{_OPENAI})"
     rf"|openai/(?:openai|v1/{VERSION}|(?!v1(?:/|$)){VERSION}))(?:/.*)?"
 )
-"""Paths that look like relayed ones and that no API of Google has, as a regular expression."""
+"""Paths that look like relayed ones but exist in none of Google's APIs, as a regular expression."""
 
-_SHORT = 2048  # characters: longer paths are nobody's mistake
+_SHORT = 2048  # characters: longer paths are not mistyped ones
 
-# What was probably meant, by the first rule that fits.
+# The first rule that matches gives the path that was probably meant.
 _MEANT = tuple(
     (re.compile(pattern), meant)
     for pattern, meant in (
@@ -49,15 +49,15 @@ _ALIAS = re.compile(r"/openai(?:/v1(?=/|$))?(?=/|$)")
 
 
 def canonical(path: str) -> str:
-    """The path as it goes upstream: one slash at its start, and Google's own name of the OpenAI path."""
+    """The path as it goes upstream: one leading slash, and Google's own form of the OpenAI path."""
     path = "/" + path.lstrip("/")
     return _ALIAS.sub("/v1beta/openai", path, count=1) if _ALIAS.match(path) else path
 
 
 def meant(path: str) -> str | None:
-    """The path that was probably meant by one that is not relayed; None when that is not known."""
+    """The path that was probably meant by one that is not relayed; None when no rule matches."""
     if not path.startswith("/") or len(path) > _SHORT or "/." in path or "%2" in path:
-        return None  # dots, plain or escaped, may be segments that lead elsewhere
+        return None  # dot segments, plain or escaped, would resolve to another path
     written = "/" + path.lstrip("/")
     for pattern, replacement in _MEANT:
         if match := pattern.fullmatch(written):

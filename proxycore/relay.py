@@ -35,7 +35,7 @@ from proxycore.held_body import HeldBody
 from proxycore.judge import judge_error
 from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
-from proxycore.lesson import lesson_in
+from proxycore.lesson import scanner_for
 from proxycore.log import logger
 from proxycore.messages import Outgoing, UpstreamError
 from proxycore.methods import repeatable, spends
@@ -63,7 +63,10 @@ class RelayHandler(BodyHandler):
         """Called by Tornado for every request."""
         super().initialize(pool)
         self.path = canonical(self.request.path)
-        self.token = token_of(self.request.headers, self.request.query)
+        headers = self.request.headers
+        self.token = token_of(
+            headers.get_list("Authorization"), headers.get_list("x-goog-api-key"), self.request.query
+        )
         self._work: asyncio.Task[object] | None = None  # while it is being answered
 
     def check(self) -> Awaitable[None] | None:
@@ -260,7 +263,7 @@ class RelayHandler(BodyHandler):
         whole = head.status != 206 and self.request.method != "HEAD"  # a part of something is no error
         opening = first or (Opening(self.site.redactor, head.fields) if whole else None)
         downstream = Downstream(self, opening)
-        lesson = lesson_in(self.path, head.fields)
+        lesson = scanner_for(self.path, head.fields)
 
         def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
             if lesson and key:

@@ -1,15 +1,14 @@
-"""Google's upload protocol, as far as the proxy has to know it. Pure.
+"""Google's upload protocol, as far as the proxy needs it. Pure.
 
-An upload is *started* with a request that carries no content; the answer names an address with an
-`upload_id`, to which its *legs* go: content, questions, an end. That address allows by itself what is
-done on it: official SDKs send no credential there. The protocol's fields are `X-Goog-Upload-*`; its older
-form has `uploadType=resumable`, `Location` and PUT (cloud.google.com/storage/docs/resumable-uploads).
+An upload is *started* with a request that carries no content; the response names an address with an
+`upload_id`, to which its *legs* go: content, queries, the end. That address is a capability: official SDKs
+send no credential there. The protocol's fields are `X-Goog-Upload-*`; its older form has
+`uploadType=resumable`, `Location` and PUT (cloud.google.com/storage/docs/resumable-uploads).
 Uploads in one piece (`raw`, `multipart`, `start, upload, finalize`) carry content and have no legs.
 """
 
+from collections.abc import Mapping
 from urllib.parse import parse_qs
-
-from tornado.httputil import HTTPHeaders
 
 from proxycore.address import Places
 from proxycore.fields import Fields
@@ -19,13 +18,16 @@ _ADDRESSES = frozenset({"x-goog-upload-url", "x-goog-upload-control-url", "locat
 
 
 def upload_name(query: str) -> str | None:
-    """The name by which the owner of a query's `upload_id` is remembered."""
+    """The resource name under which the owner of a query's `upload_id` is stored."""
     values = parse_qs(query).get("upload_id")
     return f"upload/{values[0]}" if values else None
 
 
-def carries_content(method: str, headers: HTTPHeaders, query: str) -> bool:
-    """Whether the body is content of any size, which passes through and can't be sent again."""
+def carries_content(method: str, headers: Mapping[str, str], query: str) -> bool:
+    """Whether the body is content of any size, which is streamed and can't be sent again.
+
+    `headers` finds names in any case.
+    """
     if commands := _commands(headers):
         return "upload" in commands
     if method not in ("POST", "PUT") or headers.get("X-Goog-Upload-Protocol", "").lower() == "resumable":
@@ -33,8 +35,8 @@ def carries_content(method: str, headers: HTTPHeaders, query: str) -> bool:
     return upload_name(query) is not None or "resumable" not in parse_qs(query).get("uploadType", ())
 
 
-def is_leg(method: str, headers: HTTPHeaders, query: str) -> bool:
-    """Whether a request goes on with an upload, and starts nothing."""
+def is_leg(method: str, headers: Mapping[str, str], query: str) -> bool:
+    """Whether a request continues an upload. `headers` finds names in any case."""
     if upload_name(query) is None:
         return False
     commands = _commands(headers)
@@ -44,7 +46,7 @@ def is_leg(method: str, headers: HTTPHeaders, query: str) -> bool:
 
 
 def readdressed(fields: Fields, places: Places) -> tuple[Fields, set[str]]:
-    """The response's fields with upload addresses here, whatever host they name, and the uploads' names."""
+    """The response's fields with upload addresses that lead to this proxy, and the uploads' names."""
     names: set[str] = set()
     changed: Fields = []
     for field, value in fields:
@@ -55,6 +57,6 @@ def readdressed(fields: Fields, places: Places) -> tuple[Fields, set[str]]:
     return changed, names
 
 
-def _commands(headers: HTTPHeaders) -> set[str]:
+def _commands(headers: Mapping[str, str]) -> set[str]:
     parts = headers.get("X-Goog-Upload-Command", "").lower().split(",")
     return {part.strip() for part in parts if part.strip()}

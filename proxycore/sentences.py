@@ -1,8 +1,8 @@
-"""Google's sentences: what a whole message says, and nothing that only has such words somewhere. Pure.
+"""Google's error messages: recognised only where the whole message consists of known sentences. Pure.
 
 Google repeats in its messages what clients sent: names of fields, files and models, a referrer. So a message
-counts only where all of it is one of these sentences, with the variable parts that Google puts there. They
-are from public reports, where nothing else is named: `docs` in ai.google.dev, and the issues in `demo`.
+counts only where all of it is one of these sentences, with the variable parts that Google puts there. Their
+sources are public reports unless noted: the documentation at ai.google.dev, and the issues named in `demo`.
 """
 
 import re
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from proxycore.error import Quota, seconds_in
+from proxycore.error import Quota
+from proxycore.retry_delay import seconds_in
 
 
 class Kind(Enum):
-    """What a sentence speaks of."""
+    """The subject of a sentence."""
 
     INVALID_KEY = "the key is not valid, or expired"
     DEAD_KEY = "the key is suspended, or was found in public"
@@ -38,13 +39,13 @@ class Kind(Enum):
     DEADLINE = "the upstream gave up after a long wait"
 
 
-# Words that make another statement of what a client's words began.
+# Words that would turn inserted text into a statement of its own.
 _VERBS = (
     "is|are|was|were|be|been|has|have|had|does|do|did|can|cannot|could|must|may|should|would|will|failed"
     "|exceeds?|exceeded|invalid|unknown|unsupported|found|missing|denied|not|no"
 )
-# What Google puts into its sentences: patterns by the names that the sentences have for them. Only `text`
-# may be anything, and stands only in sentences that say little.
+# Patterns of the variable parts, by the names that the sentences use for them. Only `text` may be anything,
+# and it is used only in sentences with little effect.
 _VARIABLES = {
     "model": r"[\w.@-]{0,127}\w",
     "models": r"(?:publishers/[\w-]{1,64}/)?models/",
@@ -145,7 +146,7 @@ SENTENCES: tuple[tuple[Kind, str], ...] = (
     (Kind.PLACE, "User location is not supported for the API use"),
     (Kind.DEADLINE, "Deadline expired before operation could complete"),
 )
-"""Each without its last full stop."""
+"""Each without its final full stop."""
 
 _FURTHER = (
     ". For more information on this error, head to: https://{url}",
@@ -177,20 +178,20 @@ _FURTHER = (
     ". See https://{url} for {plain}",
     ". For more information, see https://{url}",
 )
-"""What may follow a sentence, but for those that retire a key: these come as they are, or not at all.
+"""What may follow a sentence, except one that retires a key: nothing may follow that.
 
-Each begins with what divides it from the one before: only so is a message of many read in linear time.
+Each begins with its separator: only then is a message of many matched in linear time.
 """
 
 _COMPLETE = frozenset({Kind.INVALID_KEY, Kind.DEAD_KEY})
-_LONGEST = 8192  # characters of a message that are read; one with a client's words can be of any length
-_CLOSE_BYTES = 123  # what a close frame has room for (RFC 6455 §5.5)
-_SAYS_ENOUGH = 20  # fixed characters that a cut sentence must have
+_LONGEST = 8192  # characters; longer messages are not read, since a client's words can have any length
+_CLOSE_BYTES = 123  # room in a close frame (RFC 6455 §5.5)
+_LEAST_FIXED = 20  # fixed characters that a truncated sentence must have
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """What a message says: its kind, the quotas that it names, the seconds and the project that it tells."""
+    """A parsed message: its subject, the quotas, retry delay in seconds and project that it names."""
 
     kind: Kind
     quotas: tuple[Quota, ...] = ()
@@ -199,7 +200,7 @@ class Sentence:
 
 
 def one_line(message: str) -> str:
-    """The message in one line, with single spaces and nothing that can't be printed."""
+    """The message in one line, with single spaces and printable characters only."""
     line = " ".join(message.split())
     if line.isprintable():
         return line
@@ -207,7 +208,7 @@ def one_line(message: str) -> str:
 
 
 def read_sentence(line: str) -> Sentence | None:
-    """What a whole message of one line says, None when it is none of Google's sentences."""
+    """Parse a whole message of one line. None when it is none of Google's sentences."""
     found = _ANY.fullmatch(line) if len(line) <= _LONGEST else None
     if found is None or found.lastgroup is None:
         return None
@@ -220,9 +221,9 @@ def read_sentence(line: str) -> Sentence | None:
 
 
 def read_close(line: str) -> Sentence | None:
-    """The same of a WebSocket's close reason, which is cut when it is long: then its beginning says it."""
+    """Parse a WebSocket's close reason. A long one is truncated, so that its beginning suffices."""
     found = read_sentence(line)
-    if found or len(line.encode()) < _CLOSE_BYTES - 3:  # the last character may have had no room
+    if found or len(line.encode()) < _CLOSE_BYTES - 3:  # the last character may not have fitted
         return found
     begun = (kind for kind, template in SENTENCES if _begins(template, line, alone=kind in _COMPLETE))
     return next(map(Sentence, begun), None)
@@ -246,7 +247,7 @@ def _project(line: str) -> str:
 
 
 def _parts(template: str) -> list[str]:
-    """The fixed texts of a template at even places, the names of its variables at odd ones."""
+    """The fixed texts of a template at even indices, the names of its variables at odd ones."""
     return re.split(r"\{(\w+)\}", template)
 
 
@@ -255,15 +256,15 @@ def _pattern(parts: list[str]) -> str:
 
 
 def _begins(template: str, line: str, *, alone: bool) -> bool:
-    """Whether the line is the beginning of this sentence, or, unless `alone`, it and then that of another."""
+    """Whether the line begins this sentence or, unless `alone`, is it and the beginning of a further one."""
     whole = re.match(_pattern(_parts(template)), line, _FLAGS)
     if whole and not alone:
         rest = _MORE.sub("", line[whole.end() :], count=1)
-        return any(_is_cut(further, rest, 0) for further in _FURTHER)
-    return _is_cut(template, line, _SAYS_ENOUGH)
+        return any(_is_truncated(further, rest, 0) for further in _FURTHER)
+    return _is_truncated(template, line, _LEAST_FIXED)
 
 
-def _is_cut(template: str, line: str, enough: int) -> bool:
+def _is_truncated(template: str, line: str, enough: int) -> bool:
     parts = _parts(template)
     fixed = 0
     for at, part in enumerate(parts):
@@ -286,7 +287,7 @@ _AFTER = rf"(?:{'|'.join(_pattern(_parts(further)) for further in _FURTHER)})*"
 _ONES = "|".join(f"(?P<s{at}>{_pattern(_parts(template))})" for at, (_, template) in enumerate(SENTENCES))
 _ANY = re.compile(rf"(?:{_ONES}){_AFTER}\.?", _FLAGS)
 _MORE = re.compile(rf"^{_AFTER}", _FLAGS)
-# Of a whole sentence of these, so that what it holds needs no more care.
+# Applied only to a message that matched as a whole.
 _COUNTED = re.compile(
     r" metric: ([\w./-]+), limit: ([0-9.,]*[0-9])"
     r"| quota (?:metric|group) '([^']+)'(?: and limit '([^']+)')?"

@@ -1,15 +1,15 @@
-"""How many tokens an answer says that it took: read from its end, which is all that is kept of it. Pure.
+"""How many tokens a response reports as used, read from its last bytes. Pure.
 
-Google's `usageMetadata` comes last in an answer and in every event of a stream, where it counts from the
+Google's `usageMetadata` comes last in a response and in every event of a stream, where it counts from the
 beginning (ai.google.dev/api/generate-content#UsageMetadata); OpenAI's `usage` and that of interactions
-likewise. What is compressed is not read.
+likewise. Compressed responses are not read.
 """
 
 import re
 from dataclasses import dataclass
 
 TAIL = 2048
-"""Bytes of an answer's end that are enough: metadata, and what follows it."""
+"""Bytes at a response's end that suffice: the metadata and what follows it."""
 
 _LONGEST = 16 * 1024  # bytes of metadata that are read, of a message of any size
 _COUNT = re.compile(
@@ -22,14 +22,14 @@ _INPUT = {b"promptTokenCount", b"toolUsePromptTokenCount", b"prompt_tokens", b"t
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens: what the model was given, and what it made, thoughts included."""
+    """Numbers of tokens: the model's input, and its output including thoughts."""
 
     input: int = 0
     output: int = 0
 
 
 def usage_in(tail: bytes) -> Usage:
-    """What the end of an answer says. Of several counts the last one holds."""
+    """The usage in the last bytes of a response. Of several counts of one name the last one is used."""
     start = tail.rfind(b'"usage')
     if start < 0:
         return Usage()

@@ -1,6 +1,6 @@
-"""What an upstream answer can mean: why a key is refused, what rests for it, and what the request does next.
+"""Verdicts: what a response means for its key, what is benched, and what the request does next.
 
-`judge` reads answers, and says it in these words.
+`judge` makes them.
 """
 
 from dataclasses import dataclass, field
@@ -8,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
 
-_GOOGLE_DAY = ZoneInfo(
-    "America/Los_Angeles"
-)  # ai.google.dev/gemini-api/docs/rate-limits: "midnight Pacific time"
+# ai.google.dev/gemini-api/docs/rate-limits: "midnight Pacific time"
+_GOOGLE_DAY = ZoneInfo("America/Los_Angeles")
 
 
 class Rest(Enum):
-    """What an answer takes out of the rotation."""
+    """What a verdict benches."""
 
     NOTHING = "nothing"
     MODEL = "project x lane"
@@ -29,17 +28,17 @@ class Rest(Enum):
 class Then(Enum):
     """What the request does next."""
 
-    RELAY = "the answer goes to the client"
+    RELAY = "the response goes to the client"
     FAILOVER = "another key"
-    RETRY = "another try after Google's trouble; few, and only for what may be repeated"
-    COMPARE = "another key: what it says of the same request tells whom the refusal is about"
+    RETRY = "another attempt after a server error; few, and only for what may be repeated"
+    COMPARE = "another key: its verdict on the same request shows whether key or request is to blame"
     ENTITLED = "the other projects, once each: one of them may be entitled"
-    TOKENS = "another key, three in all: the prompt is larger than what is left of a quota of tokens"
+    TOKENS = "another key, three in all: the prompt exceeds what is left of a token quota"
     OWNER = "the other keys, once each"
 
 
 class Backoff(Enum):
-    """Which doubling applies when an answer gives no time."""
+    """Which exponential backoff applies when a response names no time."""
 
     QUOTA = "quota"
     FORBIDDEN = "forbidden"
@@ -47,7 +46,7 @@ class Backoff(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A quota of requests that was spent: Google's id of it, so many in `seconds`. A day is Google's own."""
+    """A spent quota of requests: Google's id of it, and its limit within `seconds`. A day is Google's own."""
 
     quota: str
     requests: int
@@ -56,12 +55,13 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one answer means. `seconds` is the rest that was told; None means doubling by `backoff`.
+    """What one response means. `seconds` is how long to bench; None means exponential backoff by `backoff`.
 
-    `limits` are the spent quotas that can be counted, `project` is the Google project that the answer
-    names as the key's. `day` says that the rest ends with Google's day, whatever becomes of the wall clock.
-    `words` is Google's own message, one line of at most 300 characters, empty where it has none; `unknown`
-    whether a model is said not to be found; `deadline` whether the upstream gave up after a long wait (504).
+    `reason` is for the log and the status page. `limits` are the spent quotas that can be counted, `project`
+    is the Google project that the response names as the key's. `day` is whether the bench ends with Google's
+    day, whatever happens to the wall clock. `words` is Google's own message, one line of at most 300
+    characters, empty without one; `unknown` is whether the model was not found; `deadline` whether the
+    upstream gave up after a long wait (504).
     """
 
     reason: str
@@ -78,7 +78,7 @@ class Verdict:
 
     @property
     def healthy(self) -> bool:
-        """Whether the answer clears the key's strikes."""
+        """Whether the key's strikes are cleared."""
         return self is HEALTHY
 
 
@@ -88,15 +88,15 @@ PLACE = Verdict("this address is not served")
 FOREIGN = Verdict("not an answer of Google's")
 TROUBLE = Verdict("the upstream's trouble", Then.RETRY)
 SILENCE = Verdict("silence")
-# Of methods that take no API key at all, and of some bad keys: no evidence against this one.
+# From methods that accept no API key at all, and for some bad keys: no evidence against this one.
 KEYLESS = Verdict("API keys are not taken here", Then.OWNER)
 STRANGER = Verdict("the resource belongs to another key", Then.OWNER)
 
-# A deadline that the upstream gave up at: what is asked again may take as long again.
+# The upstream's own deadline passed: a retry may take as long again.
 TIMED_OUT = Verdict("the upstream timed out", Then.RETRY, deadline=True)
 
 DAY = 86400.0
-"""Seconds of a day, which Google's longest quotas count in."""
+"""Seconds of a day, the window of Google's longest quotas."""
 
 
 def until_google_midnight(now: float) -> float:

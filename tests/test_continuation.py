@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxycore.affinity import continuation_name, scope_of
 from proxycore.fields import Fields
-from proxycore.lesson import lesson_in
+from proxycore.lesson import scanner_for
 from tests.conftest import proxy, rests
 from tests.wire import CHUNKED, RawUpstream, Seen, answer, ask, chunk
 
@@ -88,7 +88,7 @@ async def test_a_token_that_is_not_known_goes_to_any_key_and_is_looked_for_with_
 )
 def test_however_an_answer_is_cut_it_teaches_the_token(places: list[int], name: str) -> None:
     body = body_of(PLAIN, name)
-    lesson = lesson_in(f"{PATH}:generateContent", JSON)
+    lesson = scanner_for(f"{PATH}:generateContent", JSON)
     assert lesson
     marks = [0, *sorted(min(place, len(body)) for place in places), len(body)]
     found: set[str] = set()
@@ -109,7 +109,7 @@ def test_however_an_answer_is_cut_it_teaches_the_token(places: list[int], name: 
     ],
 )
 def test_only_generations_of_models_that_give_tokens_are_read(model: str, reads: bool) -> None:
-    assert (lesson_in(f"/v1beta/models/{model}:generateContent", JSON) is not None) is reads
+    assert (scanner_for(f"/v1beta/models/{model}:generateContent", JSON) is not None) is reads
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_only_generations_of_models_that_give_tokens_are_read(model: str, reads:
 )
 def test_what_is_no_token_names_nothing(document: object) -> None:
     body = json.dumps(document).encode()
-    lesson = lesson_in(f"{PATH}:generateContent", JSON)
+    lesson = scanner_for(f"{PATH}:generateContent", JSON)
     assert lesson
     assert lesson.read(body) | lesson.read(b"") == set()
     assert scope_of(f"{PATH}:generateContent", body).perhaps == ()
 
 
 def test_an_endless_token_is_not_kept() -> None:
-    lesson = lesson_in(f"{PATH}:streamGenerateContent", JSON)
+    lesson = scanner_for(f"{PATH}:streamGenerateContent", JSON)
     assert lesson
     lesson.read(b'data: {"continuationToken": "')
     for _ in range(1000):

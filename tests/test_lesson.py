@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxycore.affinity import COLLECTIONS, resource_in
 from proxycore.fields import Fields
-from proxycore.lesson import Lesson, lesson_in
+from proxycore.lesson import Lesson, scanner_for
 
 UPSTREAM = "https://generativelanguage.googleapis.com"
 JSON: Fields = [("Content-Type", "application/json; charset=UTF-8")]
@@ -120,7 +120,7 @@ LESSONS: dict[str, tuple[str, bytes, set[str]]] = {
 
 @pytest.mark.parametrize(("path", "body", "names"), LESSONS.values(), ids=LESSONS)
 def test_an_answer_teaches_the_names_in_it(path: str, body: bytes, names: set[str]) -> None:
-    lesson = lesson_in(path, JSON)
+    lesson = scanner_for(path, JSON)
     assert lesson is not None
     assert lesson.read(body) == names
 
@@ -137,7 +137,7 @@ def test_however_an_answer_is_cut_and_coded_it_teaches_the_same(
 ) -> None:
     path, body, names = LESSONS[case]
     body = text({"noise": noise.hex()}) + b"\n" + body + b"\n" + text({"noise": noise.hex()})
-    lesson = lesson_in(path, [*JSON, ("content-encoding", coding)])
+    lesson = scanner_for(path, [*JSON, ("content-encoding", coding)])
     assert lesson is not None
     assert read(lesson, *cut(ENCODERS[coding](body), places)) == names
 
@@ -146,7 +146,7 @@ def test_however_an_answer_is_cut_and_coded_it_teaches_the_same(
 def test_a_long_list_teaches_every_name(coding: str) -> None:
     files = [{"name": f"files/{number:04}", "displayName": "x" * 1000} for number in range(2000)]
     body = ENCODERS[coding](text({"files": files}))  # two megabytes that unfold from little
-    lesson = lesson_in("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    lesson = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
     assert lesson is not None
     assert read(lesson, body[:700], body[700:]) == {file["name"] for file in files}
 
@@ -155,7 +155,7 @@ def test_a_long_list_teaches_every_name(coding: str) -> None:
 def test_the_longest_name_is_read_byte_by_byte(length: int) -> None:
     host, model, name = "h" * 255, "m" * 128, f"generatedFiles/{'i' * length}"
     body = text({"downloadUri": f"https://{host}/v1{'a' * 32}/models/{model}/{name}"})
-    lesson = lesson_in("/v1/generatedFiles", JSON)
+    lesson = scanner_for("/v1/generatedFiles", JSON)
     assert lesson is not None
     assert read(lesson, *cut(body, list(range(len(body))))) == {name}
 
@@ -163,7 +163,7 @@ def test_the_longest_name_is_read_byte_by_byte(length: int) -> None:
 @pytest.mark.parametrize("coding", ENCODERS)
 def test_a_flood_of_names_teaches_a_few_thousand(coding: str) -> None:
     body = ENCODERS[coding](b"".join(b'"name":"files/%d",' % number for number in range(50_000)))
-    lesson = lesson_in("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    lesson = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
     assert lesson is not None
     assert 1000 <= len(read(lesson, *(body[at : at + 65536] for at in range(0, len(body), 65536)))) <= 15_000
 
@@ -171,7 +171,7 @@ def test_a_flood_of_names_teaches_a_few_thousand(coding: str) -> None:
 @pytest.mark.parametrize("coding", [coding for coding in ENCODERS if coding != "identity"])
 def test_what_unfolds_to_much_from_little_teaches_nothing_more(coding: str) -> None:
     body = ENCODERS[coding](b" " * 20_000_000 + text(ABC))
-    lesson = lesson_in("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    lesson = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
     assert lesson is not None
     assert read(lesson, body) == set()
 
@@ -195,7 +195,7 @@ SILENT = {
 def test_what_a_model_or_a_user_writes_teaches_nothing(path: str, document: object) -> None:
     for body in (text(document), events(document)):
         for chunks in ([body], cut(body, list(range(len(body))))):
-            lesson = lesson_in(path, JSON)
+            lesson = scanner_for(path, JSON)
             assert lesson is not None
             assert read(lesson, *chunks) == set()
 
@@ -225,11 +225,11 @@ def test_what_cannot_be_read_teaches_nothing_and_does_not_fail(coding: str, body
     ],
 )
 def test_only_json_and_events_are_read(kind: str, teaches: bool) -> None:
-    assert (lesson_in("/v1/files/abc", [("Date", "x"), ("CONTENT-type", kind)]) is not None) is teaches
+    assert (scanner_for("/v1/files/abc", [("Date", "x"), ("CONTENT-type", kind)]) is not None) is teaches
 
 
 def test_an_answer_of_no_kind_is_not_read() -> None:
-    assert lesson_in("/v1/files", [("Content-Length", "2")]) is None
+    assert scanner_for("/v1/files", [("Content-Length", "2")]) is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_an_answer_of_no_kind_is_not_read() -> None:
     ],
 )
 def test_a_generation_is_never_read(path: str) -> None:
-    assert lesson_in(path, JSON) is None
+    assert scanner_for(path, JSON) is None
 
 
 @given(
