@@ -1,7 +1,7 @@
-"""Requests that are not valid HTTP/1.1: a handler says what is wrong, where Tornado would say little.
+"""Requests that are not valid HTTP/1.1 get a response that names the fault, where Tornado would name none.
 
-A head that can't be taken is replaced by a harmless one, whose handler finds the reason in `fault`. A body
-that breaks its framing is told to the handler that was reading it.
+An invalid head is replaced by a harmless one, whose handler reads the reason in `fault`. Invalid framing of a
+body is reported to the handler that reads it.
 """
 
 import re
@@ -21,8 +21,8 @@ from tornado.httputil import (
 from tornado.iostream import StreamClosedError
 
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # below 2 ** 63, and longer than any body
-_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]+")  # RFC 3986 §3.2.2, less what could be two of them
-_KEPT = ("Origin", "X-Request-Id")  # of a head that was not taken: what the answer depends on
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]+")  # RFC 3986 §3.2.2, without what could be two hosts
+_KEPT = ("Origin", "X-Request-Id")  # fields of an invalid head that the response depends on
 
 
 class Connection(HTTP1Connection):
@@ -32,7 +32,7 @@ class Connection(HTTP1Connection):
 
     async def _read_message(self, delegate: HTTPMessageDelegate) -> bool:
         if self.stream.closed():
-            # Tornado would go on with what it had read before, though nobody is left to be answered.
+            # Tornado would process what it had read before, though the client has disconnected.
             raise StreamClosedError
         return await super()._read_message(delegate)
 
@@ -60,21 +60,21 @@ class Connection(HTTP1Connection):
         self, code: int, headers: HTTPHeaders, delegate: HTTPMessageDelegate
     ) -> Awaitable[None] | None:
         body = super()._read_body(code, headers, delegate)
-        return self._told(body, delegate) if body is not None else None
+        return self._check_body(body, delegate) if body is not None else None
 
-    async def _told(self, body: Awaitable[None], delegate: Any) -> None:  # noqa: ANN401 - Tornado's, private
+    async def _check_body(self, body: Awaitable[None], delegate: Any) -> None:  # noqa: ANN401 - Tornado's, private
         try:
             await body
         except HTTPInputError:
             delegate.delegate.handler.refuse_body("The request's body is not validly chunked.")
-            raise StreamClosedError from None  # nothing more can be read; the answer is still written
+            raise StreamClosedError from None  # nothing more can be read; the response is still written
 
 
 class Server(HTTPServer):
     """Tornado's HTTP server, with connections of this kind."""
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        """Called by Tornado before it reads a request, on a connection that it has just made itself."""
+        """Called by Tornado before it reads a request, on a connection that it has just created."""
         request_conn.__class__ = Connection
         return super().start_request(server_conn, request_conn)
 
@@ -89,7 +89,7 @@ def _fault_of_host(start: RequestStartLine, headers: HTTPHeaders) -> str:
 
 
 def _fault_of_framing(headers: HTTPHeaders) -> str:
-    """Why it can't be known for certain where the request's body ends (RFC 9112 §6.3)."""
+    """Why it is ambiguous where the request's body ends (RFC 9112 §6.3); empty if it is not."""
     lengths = headers.get_list("Content-Length")
     if lengths and "Transfer-Encoding" in headers:
         return "The request has both Content-Length and Transfer-Encoding."

@@ -66,13 +66,13 @@ class LimitedConnection(Connection):
         start = httputil.parse_request_start_line(line)
         path, _, query = start.path.partition("?")
         if path and query:
-            # Tornado would look for parameters in it, and copy what it finds; nobody here needs them.
+            # Tornado would parse and copy its parameters, which nothing here needs.
             self.query = query
             line = f"{start.method} {path} {start.version}"
         return line, headers
 
     def restore(self, request: httputil.HTTPServerRequest) -> None:
-        """Gives the request its query back."""
+        """Put the query back into the request."""
         if self.query:
             request.query = self.query
             request.uri = f"{request.uri}?{self.query}"
@@ -81,7 +81,7 @@ class LimitedConnection(Connection):
 class LimitedServer(Server):
     """An HTTP server that answers 431 to a head that is too large to be read.
 
-    `fields` are the header fields of that answer; `idle_timeout` is the seconds that a head may take.
+    `fields` returns that response's header fields; `idle_timeout` is the seconds that a head may take.
     """
 
     def initialize(  # type: ignore[override] # what is not used here is left out
@@ -92,22 +92,22 @@ class LimitedServer(Server):
         tls: ssl.SSLContext | None,
         idle_timeout: float,
     ) -> None:
-        """Called by Tornado with what the server is made with."""
+        """Called by Tornado with the constructor's arguments."""
         super().initialize(
             app,
             ssl_options=tls,
             idle_connection_timeout=idle_timeout,
             max_header_size=MOST_READ,
-            max_body_size=sys.maxsize,  # the handlers have a limit of their own, and an answer for it
+            max_body_size=sys.maxsize,  # the handlers have a limit of their own, and a response for it
         )
         self._fields = fields
-        self._reading: dict[IOStream, LimitedConnection] = {}  # the latest request of each
+        self._reading: dict[IOStream, LimitedConnection] = {}  # the latest request on each
         self._ending: set[_Ending] = set()
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """A connection was accepted."""
+        """Called by Tornado for every accepted connection."""
 
-        def say_why_and_close() -> None:
+        def respond_and_close() -> None:
             del stream.close_fd  # Tornado's own is there again
             latest = self._reading.get(stream)
             if not isinstance(stream.error, UnsatisfiableReadError) or (latest and latest.has_head):
@@ -117,13 +117,13 @@ class LimitedServer(Server):
             self._ending.add(_Ending(stream.socket, _answer(self._fields()), self._ending.discard))
             stream.socket = None  # type: ignore[assignment] # as Tornado's own `close_fd` does
 
-        stream.close_fd = say_why_and_close  # type: ignore[method-assign] # streams are made by Tornado
+        stream.close_fd = respond_and_close  # type: ignore[method-assign] # streams are made by Tornado
         super().handle_stream(stream, address)
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        """The next head is expected on a connection that Tornado has just made."""
+        """Called by Tornado before it reads a request, on a connection that it has just created."""
         stream: IOStream = server_conn.stream  # type: ignore[attr-defined] # Tornado's HTTP1ServerConnection
         delegate = super().start_request(server_conn, request_conn)
         request_conn.__class__ = LimitedConnection
@@ -131,19 +131,19 @@ class LimitedServer(Server):
         return delegate
 
     def on_close(self, server_conn: object) -> None:
-        """A connection was closed."""
+        """Called by Tornado for every closed connection."""
         self._reading.pop(server_conn.stream, None)  # type: ignore[attr-defined] # as above
         super().on_close(server_conn)
 
     async def close_all_connections(self) -> None:
-        """Closes all connections, those included that are refused just now."""
+        """Close all connections, including those that are being refused."""
         for ending in list(self._ending):
             ending.close()
         await super().close_all_connections()
 
 
 def _without_framing(head: bytes) -> bytes:
-    """Some of the fields of a head with too many. Its body, if it has one, ends with the connection."""
+    """A head with too many fields, cut to some that do not affect framing: its connection will be closed."""
     line, *fields = head.split(b"\n", _MOST_FIELDS)[:-1]
     kept = [field for field in fields if not _FRAMING.match(field)]
     return b"\n".join([line, *kept, b"Connection: close\r\n\r\n"])
@@ -164,7 +164,7 @@ def _answer(fields: Fields) -> bytes:
 
 
 class _Ending:
-    """Sends an answer, and closes when the client has, or after a moment: a reset would take it back."""
+    """Sends a response, and closes when the client has or after a moment: an early reset would discard it."""
 
     def __init__(
         self, connection: socket.socket, answer: bytes, closed: "Callable[[_Ending], object]"
@@ -174,12 +174,12 @@ class _Ending:
         self._loop = asyncio.get_running_loop()
         self._late = self._loop.call_later(_LINGER, self.close)
         self._loop.add_reader(connection.fileno(), self._drop)
-        with contextlib.suppress(OSError):  # it will be closed
+        with contextlib.suppress(OSError):  # the client has disconnected
             connection.send(answer)
             connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Closes the connection now."""
+        """Close the connection now."""
         self._late.cancel()
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
