@@ -43,8 +43,8 @@ _ROOMS = {
     " fields handler handler_state handshake idle_timer record redaction secret_index silence site"
     " websocket_handshake",
     "gemini": "affinity auth_token error errors first_event judge lane lesson list_pages methods opening"
-    " pages paths refusal request_scope response_opening response_scanner resumable sentences token_usage"
-    " upload_protocol usage verdict",
+    " pages paths refusal request_scope response_opening response_scanner resumable retry_delay sentences"
+    " token_usage upload_protocol usage verdict",
     "rotation": "allowance attribution bench benches calls choice comparison daily_quota deaths events"
     " judgement key limiter line outage owners ownership quota ready_index reliability retry_budget roster"
     " rotator search searches selection wait_queue",
