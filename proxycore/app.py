@@ -1,74 +1,44 @@
-"""The program: what it is made of."""
+"""The program: the routes, and what can be done with it as a whole."""
 
 import asyncio
 import random
 import secrets
 import ssl
-from functools import lru_cache
 from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
-from proxycore.admin import Desk, MetricsHandler, SnapshotHandler
-from proxycore.auth import Admin, ClientKeys
-from proxycore.bench import Doubling
-from proxycore.body_budget import BodyBudget
+from proxycore.admin import Desk
 from proxycore.bulletin import Bulletin
-from proxycore.chronicle import Chronicle
 from proxycore.clock import Clock
 from proxycore.control import Control
-from proxycore.cors import Cors
-from proxycore.credential_limiter import CredentialLimiter
-from proxycore.events import BenchBegan, RequestBlamed
 from proxycore.figures import FiguresSource, LocalFigures
 from proxycore.handler import CLIENT_SILENCE
 from proxycore.head_limit import LimitedConnection, LimitedServer
 from proxycore.herald import Herald
-from proxycore.key import keys_of
-from proxycore.line import Lines
-from proxycore.lists import ListHandler
-from proxycore.live import LIVE_PATHS, LiveHandler
-from proxycore.log import dropped_lines, logger
+from proxycore.log import logger
 from proxycore.meter import Meter
 from proxycore.metrics import Metrics
-from proxycore.owners import Owners
-from proxycore.pages import LIST_PATHS
-from proxycore.passage import Pool
-from proxycore.paths import MISTAKEN, RELAYED
-from proxycore.redaction import Redactor, with_former
-from proxycore.relay import RelayHandler
 from proxycore.retrial import Retrial
-from proxycore.retry_budget import RetryBudget
-from proxycore.rotator import Rotator
 from proxycore.session import LARGEST_MESSAGE
 from proxycore.settings import Settings
-from proxycore.site import Presence, Site
+from proxycore.site import Site
 from proxycore.snapshot import snapshot
-from proxycore.status import (
-    PAGE_PATHS,
-    AliveHandler,
-    NotRelayedHandler,
-    PageHandler,
-    ReadyHandler,
-    page_files,
-)
-from proxycore.turns import Turns
+from proxycore.status import NotRelayedHandler
 from proxycore.updates import Updates
-from proxycore.upload import UPLOAD_PATHS, UploadHandler
-from proxycore.upstream import Route, Upstream
-from proxycore.verdict import Backoff
+from proxycore.wiring import ContextFactory, make_pool, reload_pool, routes
 
-_LOOK = 1.0  # seconds between two looks at the wall clock
-_GOODBYES = 100  # times 10 ms
-_REDACTED = 10_000  # names that are remembered to have no secret in them
+_CLOCK_INTERVAL = 1.0  # seconds between two comparisons with the wall clock
+_CLOSE_STEP, _CLOSE_STEPS = 0.01, 100  # seconds; a second in all for handlers that were cut
 
 
 class ProxyApplication(Application):
-    """The routes, and the parts behind them. Belongs to the running event loop.
+    """A Tornado application with all its parts. Belongs to the running event loop.
 
-    `figures` is where those of all processes that serve are read; without it, this one serves alone.
+    `source` chooses keys and draws pauses. `figures` has those of all processes that serve, with this one's
+    own meter; without it, this process serves alone.
     """
 
     def __init__(
@@ -78,52 +48,25 @@ class ProxyApplication(Application):
         source: random.Random,
         figures: FiguresSource | None = None,
     ) -> None:
-        self._clock = clock
-        self._presence = Presence()
-        self._secrets: dict[str, str] = {}
-        self._limiter = CredentialLimiter(clock, asyncio.get_running_loop().call_later)
-        self.rotator = Rotator(
-            keys_of(settings.keys),
-            _doublings(settings),
-            clock=clock,
-            source=source,
-            patience=settings.max_wait,
-        )
-        self.upstream = Upstream(route_of(settings))
-        self.lines = Lines(self.rotator, settings.max_wait, clock)
-        self.owners = Owners(clock, events=self.rotator.events)
-        self.budget = BodyBudget(_budget(settings))
         self._figures = figures or LocalFigures(Meter(clock))
-        self.meter = self._figures.meter
-        self.meter.gauges = {
-            "waiting": lambda: self.lines.waiting,
-            "held": lambda: self.budget.held,
-            "connections": lambda: self.upstream.connections + self.meter.sessions,
-        }
-        self.meter.counters = {"dropped_lines": dropped_lines}
-        self.rotator.events.subscribe(BenchBegan, self.meter.benched)
-        self.rotator.events.subscribe(RequestBlamed, self.meter.judged)
-        Chronicle(self.rotator.events, clock)
-        self._pool = Pool(
-            rotator=self.rotator,
-            lines=self.lines,
-            owners=self.owners,
-            upstream=self.upstream,
-            meter=self.meter,
-            turns=Turns(),
-            budget=self.budget,
-            retries=RetryBudget(clock),
-            max_attempts=settings.max_attempts,
-            clock=clock,
-            source=source,
+        pool = self.pool = make_pool(settings, self._figures.meter, clock, source)
+        self.rotator, self.lines, self.owners = pool.rotator, pool.lines, pool.owners
+        self.upstream, self.budget, self.meter = pool.upstream, pool.budget, pool.meter
+        self.retrial = Retrial(pool)
+        self.updates = Updates(self._snapshot)
+        self._clock = clock
+        self._contexts = ContextFactory(clock)
+        desk = Desk(
+            current=self._snapshot,
+            metrics=self._metrics,
+            updates=self.updates,
+            control=Control(pool),
         )
-        self.retrial = Retrial(self._pool)
-        self.updates = Updates(self._current)
         super().__init__(
-            self._routes(),
+            routes(pool, desk),
             default_handler_class=NotRelayedHandler,
             log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well
-            site=self._site(settings),
+            site=self._contexts.context(settings),
             clock=clock,
             websocket_max_message_size=LARGEST_MESSAGE,
         )
@@ -134,26 +77,48 @@ class ProxyApplication(Application):
         site: Site = self.settings["site"]
         return site
 
-    def take(self, settings: Settings) -> None:
-        """Goes on with these settings. What is under way ends under those that it began with."""
-        keys = keys_of(settings.keys, self.rotator.keys)
-        self.rotator.change(keys, _doublings(settings), settings.max_wait)
-        self.owners.keep(self.rotator.keys)
-        self.upstream.set_route(route_of(settings))
-        self.lines.max_wait = settings.max_wait
-        self.budget.resize(_budget(settings))
-        self._pool.max_attempts = settings.max_attempts
-        self.settings["site"] = self._site(settings)
-        self.updates.end()
-
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - Tornado's
         """Called by Tornado for every request."""
         if isinstance(request.connection, LimitedConnection):
             request.connection.restore(request)
         return super().find_handler(request, **kwargs)
 
+    def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
+        """An HTTP server for the routes; HTTPS with `tls`."""
+        return LimitedServer(
+            self,
+            fields=lambda: self.site.cors.fields(None),
+            tls=tls,
+            idle_timeout=CLIENT_SILENCE,
+        )
+
+    def reload(self, settings: Settings) -> None:
+        """Apply new settings. Requests in progress end under those that they began with."""
+        reload_pool(self.pool, settings)
+        self.settings["site"] = self._contexts.context(settings)
+        self.updates.end()
+
+    def drain(self) -> None:
+        """Prepare to stop: streams continue, but /readyz fails, so that no new requests should come."""
+        self._contexts.presence.draining = True
+        self.updates.end()
+
+    async def close(self) -> None:
+        """Cut what is still in progress, and close the connections to the upstream."""
+        self.updates.end()
+        for handler in list(self.site.running):
+            handler.cut()
+        await asyncio.sleep(0)  # handlers that were cut end their attempts in the loop's next turn
+        # Live sessions close with a handshake, if the other side reads; the streams of updates are ended.
+        for _ in range(_CLOSE_STEPS):
+            if not (self.site.running or self.updates.watched):
+                break
+            await asyncio.sleep(_CLOSE_STEP)
+        self._contexts.limiter.summarise()
+        self.upstream.close()
+
     def join(self, bulletin: Bulletin) -> None:
-        """From now on, publishes what this process finds, and applies what others publish."""
+        """Share what is known of the keys with other processes from now on."""
         herald = Herald(
             self.rotator,
             self.lines,
@@ -167,13 +132,13 @@ class ProxyApplication(Application):
         herald.tell_all()
 
     async def watch_wall_clock(self) -> None:
-        """Looks at the wall clock every second, until it is cancelled."""
+        """Compare with the wall clock every second, until it is cancelled."""
         while True:
-            self.look_at_wall_clock()
-            await asyncio.sleep(_LOOK)
+            self.check_wall_clock()
+            await asyncio.sleep(_CLOCK_INTERVAL)
 
-    def look_at_wall_clock(self) -> None:
-        """Goes by the wall clock where that is what counts, if it was set."""
+    def check_wall_clock(self) -> None:
+        """If the wall clock was set, apply that to what ends at Google's midnight."""
         if step := self._clock.look():
             logger.info(
                 "the system's clock was set %s by %.1f s; benches last as long as before, except those until"
@@ -183,104 +148,15 @@ class ProxyApplication(Application):
             )
             self.rotator.reckon_days()
 
-    def drain(self) -> None:
-        """Begins to end: streams go on, but no new ones should come."""
-        self._presence.draining = True
-        self.updates.end()
-
-    def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
-        """An HTTP server for the routes; HTTPS with `tls`."""
-        return LimitedServer(
-            self,
-            fields=lambda: self.site.cors.fields(None),
-            tls=tls,
-            idle_timeout=CLIENT_SILENCE,
-        )
-
-    async def close(self) -> None:
-        """Cuts what still runs, and lets go of the upstream."""
-        self.updates.end()
-        for handler in list(self.site.running):
-            handler.cut()
-        await asyncio.sleep(0)  # what was cut ends its attempts when it is next on
-        # Live sessions say goodbye, if the other side listens; those who watch are told that it is the end.
-        for _ in range(_GOODBYES):
-            if not (self.site.running or self.updates.watched):
-                break
-            await asyncio.sleep(0.01)
-        self._limiter.summarise()
-        self.upstream.close()
-
-    def _routes(self) -> list[Any]:
-        relay = {"pool": self._pool}
-        desk = {
-            "desk": Desk(
-                current=self._current,
-                metrics=self._metrics,
-                updates=self.updates,
-                control=Control(self._pool),
-            )
-        }
-        return [
-            (MISTAKEN, NotRelayedHandler),
-            (LIVE_PATHS, LiveHandler, relay),
-            (LIST_PATHS, ListHandler, relay),
-            (RELAYED, RelayHandler, relay),
-            (UPLOAD_PATHS, UploadHandler, relay),
-            (PAGE_PATHS, PageHandler, {"files": page_files()}),
-            (r"/healthz", AliveHandler),
-            (r"/readyz", ReadyHandler, {"rotator": self.rotator}),
-            (r"/status\.json", SnapshotHandler, desk),
-            (r"/metrics", MetricsHandler, desk),
-        ]
-
-    def _site(self, settings: Settings) -> Site:
-        self._secrets = with_former(settings.secrets, self._secrets)
-        # Names of models and reasons come again and again.
-        self._redact = lru_cache(_REDACTED)(Redactor(self._secrets).text)
-        return Site(
-            clients=ClientKeys(settings.client_keys),
-            admin=Admin(settings.admin_key, settings.one_time_admin_key),
-            cors=Cors(settings.cors_allow_origins),
-            limiter=self._limiter,
-            redactor=Redactor(settings.key_names),
-            max_body_bytes=settings.max_body_bytes,
-            public_url=settings.public_url,
-            presence=self._presence,
-        )
-
-    async def _current(self) -> dict[str, Any]:
+    async def _snapshot(self) -> dict[str, Any]:
         figures = await self._figures.read()
-        self.look_at_wall_clock()
-        return snapshot(self.rotator, figures, self._clock, self._redact)
+        self.check_wall_clock()
+        return snapshot(self.rotator, figures, self._clock, self._contexts.redact)
 
     async def _metrics(self) -> Metrics:
         figures = await self._figures.read()
-        self.look_at_wall_clock()
-        return Metrics(self.rotator, figures, self._clock, self._redact)
-
-
-def _doublings(settings: Settings) -> dict[Backoff, Doubling]:
-    return {
-        Backoff.QUOTA: settings.bench,
-        Backoff.FORBIDDEN: settings.forbidden_bench,
-    }
-
-
-def _budget(settings: Settings) -> int:
-    return settings.max_held_bytes // settings.workers  # each process has its part
-
-
-def route_of(settings: Settings) -> Route:
-    """How to reach the upstream, by these settings."""
-    return Route(
-        url=settings.upstream_url,
-        ca_file=settings.upstream_ca_file,
-        proxy=settings.upstream_proxy,
-        connect_timeout=settings.connect_timeout,
-        first_byte_timeout=settings.first_byte_timeout,
-        idle_timeout=settings.idle_timeout,
-    )
+        self.check_wall_clock()
+        return Metrics(self.rotator, figures, self._clock, self._contexts.redact)
 
 
 def make_app(
@@ -289,9 +165,9 @@ def make_app(
     bulletin: Bulletin | None = None,
     figures: FiguresSource | None = None,
 ) -> ProxyApplication:
-    """The application that these settings make. Belongs to the running event loop.
+    """The program under these settings. Belongs to the running event loop.
 
-    With a publisher it shares what it finds with other processes.
+    With a publisher it shares what it knows of the keys with other processes.
     """
     source = random.Random()  # noqa: S311 - a key is chosen, not made
     app = ProxyApplication(settings, clock or Clock(), source, figures)

@@ -19,7 +19,6 @@ from time import monotonic, time
 from typing import Any
 from urllib.parse import quote
 
-from proxycore.app import route_of
 from proxycore.check_advice import UNREACHABLE, advice, is_known
 from proxycore.credentials import credential
 from proxycore.error import GoogleError, read_error
@@ -32,6 +31,7 @@ from proxycore.redaction import Redactor
 from proxycore.settings import Settings
 from proxycore.upstream import Upstream
 from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Then, Verdict
+from proxycore.wiring import route_of
 
 _AT_ONCE = 8  # keys
 _LONGEST_SILENCE = 30.0  # seconds: neither a list of models nor a count needs thought

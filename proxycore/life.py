@@ -94,7 +94,7 @@ class Life:
             self._server.ssl_options = tls_context(settings)
         except SettingsError as error:  # the files were fine when the settings were read
             logger.error("the certificate stays as it was: %s", error)
-        self.app.take(settings)
+        self.app.reload(settings)
         self.settings = settings
         self._publish()
 

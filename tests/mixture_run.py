@@ -128,7 +128,7 @@ class Run:
         clock = Clock(loop.time, loop.time)
         source = random.Random(f"program {mixture.seed}")  # noqa: S311 - seeded
         self.app = ProxyApplication(settings("http://127.0.0.1:9", _variables(mixture)), clock, source)
-        self.pool: Pool = self.app._pool
+        self.pool: Pool = self.app.pool
         self._watcher.begins(self)
         tasks = [asyncio.ensure_future(self._sample())]
         looks = asyncio.ensure_future(self.app.retrial.run())

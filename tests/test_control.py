@@ -255,7 +255,7 @@ async def test_only_the_admin_acts() -> None:
 async def test_watchers_come_again_after_a_reload_and_hold_up_no_end() -> None:
     async with watched(Health.healthy(), Health.healthy()) as (here, mock), watching(here) as watcher:
         await watcher.next()
-        here.app.take(settings(mock.listen(), {"GOOGLE_API_KEY_three": "AQ.first"}))
+        here.app.reload(settings(mock.listen(), {"GOOGLE_API_KEY_three": "AQ.first"}))
         await watcher.end()
         async with watching(here) as again:
             assert [key["name"] for key in (await again.next())["keys"]] == ["three"]

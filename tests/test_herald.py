@@ -127,7 +127,7 @@ async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> 
         one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Board(CLOCK), MAX_WAIT="0")
         running = asyncio.ensure_future(one.ask())
         await until(lambda: len(upstream.seen) == 1)
-        one.app.take(settings(upstream.url, {"GOOGLE_API_KEY_1": "new"}, MAX_WAIT="0", MAX_ATTEMPTS="1"))
+        one.app.reload(settings(upstream.url, {"GOOGLE_API_KEY_1": "new"}, MAX_WAIT="0", MAX_ATTEMPTS="1"))
         gate.set()
         got = await running
         assert (got.status, got.body) == (403, refusal)
@@ -139,10 +139,10 @@ async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found
     mock = MockServer({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()})
     url = mock.listen()
     async with workers(mock, Board(CLOCK)) as (one, other):
-        one.app.take(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine"}))
+        one.app.reload(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine"}))
         while not other.key("AQ.off").whole:
             await other.ask()
-        one.app.take(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine", "GOOGLE_API_KEY_1": "AQ.off"}))
+        one.app.reload(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine", "GOOGLE_API_KEY_1": "AQ.off"}))
         assert one.key("AQ.off").whole == as_told(other.key("AQ.off").whole)
 
 

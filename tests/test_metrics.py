@@ -204,7 +204,7 @@ async def test_a_key_that_was_removed_goes_on_under_one_name() -> None:
     url = mock.listen()
     async with proxy(url, {"GOOGLE_API_KEY_one": "AQ.one"}) as here:
         await generate(here, 3)
-        here.app.take(settings(url, {"GOOGLE_API_KEY_two": "AQ.two"}))
+        here.app.reload(settings(url, {"GOOGLE_API_KEY_two": "AQ.two"}))
         await generate(here, 2)
         found = await scrape(here)
     await mock.stop()

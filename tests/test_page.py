@@ -301,7 +301,7 @@ async def test_a_key_that_is_not_taken_any_more_is_asked_for_again() -> None:
     async with pool({"one": Health.healthy()}) as (here, mock), visit(f"{here.url}/") as there:
         await enter(there.page, ADMIN)
         changed = {**SETTINGS, "ADMIN_API_KEY": "another-admin-key"}
-        here.app.take(settings(mock.listen(), {"GOOGLE_API_KEY_two": "AQ.one"}, **changed))
+        here.app.reload(settings(mock.listen(), {"GOOGLE_API_KEY_two": "AQ.one"}, **changed))
         await expect(there.page.get_by_role("alert")).to_contain_text("The admin key is not taken any more.")
         await enter(there.page, "another-admin-key")
         await expect(row(there.page, "two")).to_be_visible()

@@ -127,7 +127,7 @@ async def test_benches_and_counts_stay_with_the_key_and_retired_ones_get_another
             "GOOGLE_API_KEY_bad": "AQ.bad",
             "GOOGLE_API_KEY_new": "AQ.new",
         }
-        here.app.take(settings(url, renamed))
+        here.app.reload(settings(url, renamed))
         clock.turn(1)
         states = {key.name: key.state(clock()) for key in here.app.rotator.keys}
         assert states == {"other": "benched", "bad": "ready", "new": "ready"}
@@ -142,7 +142,7 @@ async def test_who_waits_for_a_key_gets_one_that_was_added() -> None:
         waiting = asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY))
         await until(lambda: here.app.lines.waiting == 1)
         both = {"GOOGLE_API_KEY_1": "AQ.spent", "GOOGLE_API_KEY_2": "AQ.new"}
-        here.app.take(settings(url, both, **patient))
+        here.app.reload(settings(url, both, **patient))
         assert (await asyncio.wait_for(waiting, PATIENCE)).status == 200
     await mock.stop()
 
@@ -153,7 +153,7 @@ async def test_what_a_removed_key_owned_is_looked_for_elsewhere() -> None:
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.one"}) as here:
         (former,) = here.app.rotator.keys
         here.app.owners.learn(["files/abc"], former)
-        here.app.take(settings(url, {"GOOGLE_API_KEY_2": "AQ.two"}))
+        here.app.reload(settings(url, {"GOOGLE_API_KEY_2": "AQ.two"}))
         assert here.app.owners.of("files/abc") is None
         here.app.owners.learn(["files/late"], former)  # from an answer that came just now
         assert here.app.owners.of("files/late") is None
@@ -164,7 +164,7 @@ async def test_what_a_removed_key_owned_is_looked_for_elsewhere() -> None:
 
 async def test_limits_change_for_requests_that_come_later() -> None:
     async with proxy("http://127.0.0.1:9", {"GOOGLE_API_KEY_1": "a-key"}) as here:
-        here.app.take(settings("http://127.0.0.1:9", {"GOOGLE_API_KEY_1": "a-key"}, MAX_BODY_MB="0.001"))
+        here.app.reload(settings("http://127.0.0.1:9", {"GOOGLE_API_KEY_1": "a-key"}, MAX_BODY_MB="0.001"))
         got = await ask(here.port, "POST", GENERATE, body=b"x" * 2000)
         assert got.status == 413
         assert b"MAX_BODY_MB" in got.body
@@ -178,7 +178,7 @@ async def test_a_removed_keys_secret_does_not_come_out_of_a_request_that_still_r
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.quoted"}) as here:
         running = asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY))
         await until(lambda: len(mock.calls) == 1)
-        here.app.take(settings(url, {"GOOGLE_API_KEY_2": "AQ.another-key"}, MAX_ATTEMPTS="1"))
+        here.app.reload(settings(url, {"GOOGLE_API_KEY_2": "AQ.another-key"}, MAX_ATTEMPTS="1"))
         assert b"AQ.quoted" not in (await running).body
         shown = await ask(here.port, "GET", "/status.json", HOME)
         assert b"AQ.quoted" not in shown.body
