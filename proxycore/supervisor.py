@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxycore import life, log
+from proxycore.announcements import SECOND_SIGNAL, announce_ready, announce_reload
 from proxycore.board import Board
 from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
@@ -144,7 +145,7 @@ class Supervisor:
                 logger.info(
                     "stopping: the workers have up to %g s to finish their requests; %s",
                     self._settings.drain_timeout,
-                    life.SECOND_SIGNAL,
+                    SECOND_SIGNAL,
                 )
             self._pass_on(signal.SIGTERM)
             self._end_hub()
@@ -192,7 +193,7 @@ class Supervisor:
             self._send_settings()
         staying = [child for child in self._children.values() if not child.dismissed]
         if self._former and all(child.channel.is_confirmed for child in staying):
-            life.say_reloaded(self._former, self._settings)
+            announce_reload(self._former, self._settings)
             self._former = None
 
     def _send_settings(self) -> None:
@@ -212,7 +213,7 @@ class Supervisor:
         self._ready_count += len(os.read(self._ready, 4096))
         if self._ready_count >= self._settings.workers and not self._is_ready:
             self._is_ready = True
-            life.say_ready(self._settings, self._listener.port)
+            announce_ready(self._settings, self._listener.port)
 
     def _start(self, number: int) -> None:
         channel = SettingsChannel()
@@ -249,7 +250,7 @@ class Supervisor:
         publisher, link = Bulletin(store), WorkerLink(self._folder.path, store, meter)
         worker = life.Life(self._settings, self._listener, self._clock, publisher, link)
         await link.start()
-        receiving = asyncio.create_task(receive(end, worker.take))
+        receiving = asyncio.create_task(receive(end, worker.reload))
         await worker.serve(stop, lambda: os.write(self._report_ready, b"."))
         receiving.cancel()
         publisher.close()
