@@ -1,12 +1,12 @@
-"""The check: every key is asked for the list of models, and then for what generation needs.
+"""Checks keys: with each it lists the models, and then counts tokens.
 
-That is `:countTokens`, which is a method of the same service as `:generateContent` (in errors Google names
-`GenerativeService.GenerateContent`, while lists are of another service), so that it is refused alike to
-keys that may only list models. It costs nothing: by ai.google.dev/gemini-api/docs/billing GetTokens requests
-are not billed and do not count against inference quota, and by discuss.ai.google.dev/t/189068 that holds for
-`countTokens`, which has a quota of its own.
+`:countTokens` is a method of the same service as `:generateContent` (Google's errors name it
+`GenerativeService`, while lists are of another service), so it is refused to keys that may only list models.
+It costs nothing: by ai.google.dev/gemini-api/docs/billing GetTokens requests are not billed and do not count
+against inference quota, and by discuss.ai.google.dev/t/189068 that holds for `countTokens`, which has a quota
+of its own.
 
-What an answer says of a key is judged as always; what is nobody's fault leaves the key's state unknown.
+Responses are judged as in the proxy. One that is not about the key leaves the key's state unknown.
 """
 
 import asyncio
@@ -34,21 +34,23 @@ from proxycore.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Then, Ve
 from proxycore.wiring import route_of
 
 _AT_ONCE = 8  # keys
-_LONGEST_SILENCE = 30.0  # seconds: neither a list of models nor a count needs thought
+_LONGEST_IDLE = 30.0  # seconds: no model has to think for a list or a count
 _LONGEST_REASON = 120  # characters
 _MOST_PAGES = 10
-_MOST_MODELS = 3  # that tokens are counted with, when it is the model that fails
+_MOST_MODELS = 3  # that are tried when the first one fails, not the key
 _LIST = "/v1beta/models?pageSize=1000"
 _COUNT = "/v1beta/models/{model}:countTokens"
 _PROMPT = b'{"contents":[{"parts":[{"text":"Hello"}]}]}'
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")  # of a model, fit for a path
-_USUAL_MODEL = "gemini-2.5-flash"  # where the list names none
-_USES = ("generate", "embed", "predict", "bidi")  # how the methods of models begin that make something
-_TOOK = re.compile(r" after \d+ (?:ms|milliseconds)\b")  # in libcurl's words; each key has its own time told
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")  # of a model, as part of a path
+_USUAL_MODEL = "gemini-2.5-flash"  # if the list has none
+_USES = ("generate", "embed", "predict", "bidi")  # prefixes of the methods of models that generate
+_TOOK = re.compile(
+    r" after \d+ (?:ms|milliseconds)\b"
+)  # in libcurl's messages; each key's time is reported anyway
 
 
 class State(StrEnum):
-    """What is known of a key. `benched` and `retired` are what the proxy would do with it."""
+    """The result for a key. `benched` and `retired` are what the proxy would do with it."""
 
     WORKS = "works"
     BENCHED = "benched"
@@ -61,10 +63,10 @@ _STATES = dict.fromkeys(Rest, State.BENCHED) | {Rest.NOTHING: State.UNKNOWN, Res
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about a key: a state, why, its project if known, its models, seconds taken.
+    """The result for a key: state, reason, project if known, models, and the seconds that it took.
 
-    `works` says that the key may generate; whether its quotas are spent is not known before they are used.
-    `advice` is what to do, and `until` when a spent quota is back, in seconds since the epoch.
+    `works` means that the key may generate; whether its quotas are spent shows only when they are used.
+    `advice` is what to do, `until` when a spent quota resets, in seconds since the epoch.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """An answer, judged. `document` is None if it is no JSON object."""
+    """A judged response. `document` is None if the body is no JSON object."""
 
     status: int
     verdict: Verdict
@@ -88,26 +90,26 @@ class _Reply:
 
     @property
     def is_about_the_model(self) -> bool:
-        """Whether another model may be answered differently."""
+        """Whether the response may be another one for another model."""
         return self.is_mistake or self.verdict.then is Then.RETRY or self.verdict.rest is Rest.MODEL
 
     @property
     def is_unknown_method(self) -> bool:
-        """Whether what answers does not know what was asked for."""
+        """Whether the upstream does not know the method."""
         return self.verdict in {MISTAKE, FOREIGN, TROUBLE} and self.status in {404, 405, 501}
 
     @property
     def is_mistake(self) -> bool:
-        """Whether nothing in it is about the key or its project. It was we who asked, not a client."""
+        """Whether nothing in it is about the key or its project. The request was our own, not a client's."""
         return (self.verdict is MISTAKE or self.verdict.unknown) and not is_known(self.error)
 
     @property
     def reason(self) -> str:
-        """Why, in a few words."""
+        """The reason, in a few words."""
         return self.error.message[:_LONGEST_REASON] if self.verdict is MISTAKE else self.verdict.reason
 
     def finding(self, name: str, reason: str) -> Finding:
-        """What it says of the key of this name."""
+        """The result for the key of this name."""
         verdict = self.verdict
         if verdict.rest is Rest.NOTHING and self.status != 200:
             reason += f" (status {self.status})"
@@ -133,7 +135,7 @@ class _RefusedError(Exception):
 
 
 class Check:
-    """Tries the keys of some settings, a few at a time. Belongs to the running event loop."""
+    """Checks the keys of some settings, a few at a time. Belongs to the running event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -142,14 +144,14 @@ class Check:
         self._upstream = Upstream(
             replace(
                 route,
-                first_byte_timeout=min(route.first_byte_timeout, _LONGEST_SILENCE),
-                idle_timeout=min(route.idle_timeout, _LONGEST_SILENCE),
+                first_byte_timeout=min(route.first_byte_timeout, _LONGEST_IDLE),
+                idle_timeout=min(route.idle_timeout, _LONGEST_IDLE),
             )
         )
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, found: Callable[[Finding], None]) -> list[Finding]:
-        """Tries all keys; `found` is told of each when it is done."""
+        """Check all keys; `found` is called with the result of each as it is known."""
         tasks = [asyncio.create_task(self._one(key, found)) for key in self._settings.keys]
         try:
             return list(await asyncio.gather(*tasks))
@@ -160,7 +162,7 @@ class Check:
             self._upstream.close()
 
     async def _one(self, key: KeySpec, found: Callable[[Finding], None]) -> Finding:
-        async with self._turn:
+        async with self._slots:
             began = monotonic()
             finding = await self._try(key)
             finding = replace(
@@ -174,7 +176,7 @@ class Check:
         return finding
 
     def _plain(self, text: str) -> str:
-        """What came from outside, fit for a terminal: without secrets and control characters."""
+        """Text from outside for a terminal: without secrets and control characters."""
         clean = self._redactor.text(text)
         return "".join(char if char.isprintable() else " " for char in clean)
 
@@ -193,7 +195,7 @@ class Check:
         return replace(finding, models=tuple(_useful(models)))
 
     async def _models(self, secret: str) -> list[dict[str, Any]]:
-        """The models that the key may list; raises _RefusedError."""
+        """The models that the key may list; raises _RefusedError, and UpstreamError without a response."""
         models: list[dict[str, Any]] = []
         target = _LIST
         for _ in range(_MOST_PAGES):
@@ -211,7 +213,7 @@ class Check:
         return models
 
     async def _count(self, name: str, secret: str, models: list[str]) -> Finding:
-        """What counting tokens says of the key, with the first model that is not itself the trouble."""
+        """The result of counting tokens, with the first model that does not fail itself."""
         replies = []
         for model in models[:_MOST_MODELS]:
             target = _COUNT.format(model=model)
@@ -226,8 +228,8 @@ class Check:
         if reply.is_mistake or reply.is_unknown_method:
             reason = f"accepted; whether it may generate is not known (status {reply.status})"
             return Finding(name, State.WORKS, reason)
-        says_why = reply.verdict.rest not in {Rest.NOTHING, Rest.MODEL} or reply.verdict is MISTAKE
-        return reply.finding(name, f"{'may list models, but not generate: ' * says_why}{reply.reason}")
+        has_reason = reply.verdict.rest not in {Rest.NOTHING, Rest.MODEL} or reply.verdict is MISTAKE
+        return reply.finding(name, f"{'may list models, but not generate: ' * has_reason}{reply.reason}")
 
     async def _ask(self, secret: str, outgoing: Outgoing) -> _Reply:
         field = credential(secret, outgoing.target)
@@ -262,7 +264,7 @@ def _name(model: dict[str, Any]) -> str:
 
 
 def _useful(models: list[dict[str, Any]]) -> list[str]:
-    """The models that make something of what they are asked."""
+    """The models that generate something."""
     return [
         _name(model)
         for model in models
@@ -271,7 +273,7 @@ def _useful(models: list[dict[str, Any]]) -> list[str]:
 
 
 def _generating(models: list[dict[str, Any]]) -> list[str]:
-    """The models to count tokens with: those that generate, and the plainest of them first."""
+    """The models to count tokens with: those that generate, the simplest first."""
     names = [_name(model) for model in models if "generateContent" in _methods(model)]
     names = list(filter(_PLAIN_NAME.fullmatch, names))
     return sorted(names, key=lambda name: (name != _USUAL_MODEL, "flash" not in name, len(name)))

@@ -1,7 +1,7 @@
-"""What to do about a key that Google refuses, in words. Pure.
+"""What to do about a key that Google refuses. Pure.
 
-The first rule that fits decides: Google's reason, then its words, then what the answer means for the key.
-Words and reasons are those of public reports; `verdict` and `demo` have them with their sources.
+The first rule that matches decides: Google's reason, then the message, then the verdict. Reasons and messages
+are those of public reports; `verdict` and `demo` have their sources.
 """
 
 import re
@@ -69,19 +69,19 @@ _BY_REST = {
 
 
 def advice(verdict: Verdict, error: GoogleError, until: float | None) -> str:
-    """What to do about this refusal. `until` is when a spent quota is back, in seconds since the epoch."""
-    text = _said(error) or _BY_VERDICT.get(verdict) or _BY_THEN.get(verdict.then) or _BY_REST[verdict.rest]
+    """What to do about a refusal. `until` is when a spent quota resets, in seconds since the epoch."""
+    text = _known(error) or _BY_VERDICT.get(verdict) or _BY_THEN.get(verdict.then) or _BY_REST[verdict.rest]
     project = f"?project={verdict.project}" if verdict.project.isdecimal() else ""
     back = time.strftime(" at %Y-%m-%d %H:%M:%S %z", time.localtime(until)) if until else ""
     return text.replace("{project}", project).replace("{until}", back)
 
 
 def is_known(error: GoogleError) -> bool:
-    """Whether Google says what is wrong with the key or its project."""
-    return bool(_said(error))
+    """Whether the error says what is wrong with the key or its project."""
+    return bool(_known(error))
 
 
-def _said(error: GoogleError) -> str:
+def _known(error: GoogleError) -> str:
     for reason, text in _BY_REASON.items():
         if reason in error.reasons:
             return text

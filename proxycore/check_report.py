@@ -1,10 +1,10 @@
-"""How a check is told: while it goes on, and at its end as a table or as JSON.
+"""Reports a check: its progress, and the results as a table or as JSON.
 
     {"checked": 7, "working": 5, "keys": [
       {"name": "1", "state": "works", "reason": "", "project": "", "models": ["gemini-2.5-flash", ...],
        "seconds": 0.31, "advice": "", "until": null}, ...]}
 
-The states are works, benched, retired and unknown; `until` is when a spent quota is back, in seconds since
+The states are works, benched, retired and unknown; `until` is when a spent quota resets, in seconds since
 the epoch.
 """
 
@@ -20,13 +20,16 @@ from proxycore.settings import Settings
 from proxycore.text_table import printable, table
 
 _HEADER = ("name", "state", "reason", "project", "models", "time")
-_KINDS = 4  # of models that are named
+_KINDS = 4  # of models that are listed
 _KIND = re.compile(r"[a-z]+")
-_NAMED = 8  # keys that an advice is for
+_NAMED = 8  # keys that are listed for one advice
 
 
 async def check(settings: Settings, *, as_json: bool, out: TextIO, err: TextIO) -> int:
-    """Tries all keys and tells what was found; returns 0 if at least one works, else 1."""
+    """Check all keys and report the results; returns the exit status: 0 if at least one works, else 1.
+
+    Raises OSError when the report can't be written.
+    """
     err.writelines(f"{warning}\n" for warning in settings.warnings)
     if not settings.keys:
         err.write("No Gemini API key is set: set GOOGLE_API_KEY_1.\n")
@@ -39,12 +42,12 @@ async def check(settings: Settings, *, as_json: bool, out: TextIO, err: TextIO) 
         out.write(json.dumps(content, indent=2) + "\n")
     else:
         out.write(_report(findings, working))
-    out.flush()  # what can't be written is found out here
+    out.flush()  # raises here what can't be written
     return 0 if working else 1
 
 
 async def _with_progress(settings: Settings, err: TextIO) -> list[Finding]:
-    """The findings. A terminal shows how many there are, anything else gets a line for each."""
+    """The results. A terminal shows how many are known, anything else gets a line for each."""
     if not err.isatty():
         return await Check(settings).run(lambda finding: _write(err, f"{_line(finding)}\n"))
     total, done, shown = len(settings.keys), 0, ""
@@ -83,13 +86,13 @@ def _report(findings: Sequence[Finding], working: int) -> str:
         for one in findings
     ]
     count = f"{working} of {len(findings)} {'key works' if len(findings) == 1 else 'keys work'}.\n"
-    if common := _common_trouble(findings):
+    if common := _common_failure(findings):
         return f"{table(_HEADER, rows)}{count}{common}\n"
     return table(_HEADER, rows) + _what_to_do(findings) + count
 
 
 def _models(names: Sequence[str]) -> str:
-    """How many, and of what kinds: `52 (gemini 24, imagen 3, ...)`."""
+    """How many there are, and of which kinds: `52 (gemini 24, imagen 3, ...)`."""
     if not names:
         return ""
     kinds = Counter(found[0] if (found := _KIND.match(name)) else name for name in names)
@@ -97,8 +100,8 @@ def _models(names: Sequence[str]) -> str:
     return f"{len(names)} ({', '.join(listed + ['...'] * (len(kinds) > _KINDS))})"
 
 
-def _common_trouble(findings: Sequence[Finding]) -> str:
-    """What to do when it is not the keys that fail."""
+def _common_failure(findings: Sequence[Finding]) -> str:
+    """What to do when all keys fail alike, which is not their fault; empty if they do not."""
     alike = len({finding.reason for finding in findings}) == 1 < len(findings)
     if not alike or findings[0].state is not State.UNKNOWN:
         return ""
@@ -106,7 +109,7 @@ def _common_trouble(findings: Sequence[Finding]) -> str:
 
 
 def _what_to_do(findings: Sequence[Finding]) -> str:
-    """A line for each advice, with the keys that it is for."""
+    """A line for each advice, with its keys."""
     names = defaultdict(list)
     for finding in findings:
         if finding.advice:

@@ -1,7 +1,7 @@
-"""The command line: the flags, and the first thing that runs. Needs nothing but Python's own library.
+"""The command line: parses the flags, and starts the program. Needs only Python's standard library.
 
-The program itself is imported once the flags are known: `--help` answers at once, and a library that is
-missing can be told in plain words.
+The program is imported once the flags are parsed: `--help` is fast, and a missing library can be reported in
+plain words.
 """
 
 import argparse
@@ -17,10 +17,10 @@ _REQUIREMENTS = _ROOT / "requirements.txt"
 
 
 def parse_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags in `arguments`, or in `sys.argv`. A flag that has a variable is named like it.
+    """The flags in `arguments`, or in `sys.argv`. A flag for a variable has the variable's name.
 
-    Values are checked with the variables. Raises SystemExit for `--help` and `--version` (0), and for unknown
-    flags (2).
+    Values are checked together with the variables. Raises SystemExit for `--help` and `--version` (0), and
+    for unknown flags (2).
     """
     parser = argparse.ArgumentParser(
         description="A reverse proxy that spreads requests to the Google Gemini API over many keys.",
@@ -49,9 +49,9 @@ def parse_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run what the command line asks for; returns the exit status.
+    """Run the command; returns the exit status.
 
-    0: ended well. 1: a check found no key that works. 2: unknown flags, settings that can't be used, or a
+    0: ended as asked. 1: a check found no key that works. 2: unknown flags, settings that can't be used, or a
     library that is missing. 130: interrupted before it served.
     """
     options = parse_flags()
@@ -61,7 +61,7 @@ def main() -> int:
         return 130
     except ImportError as error:
         if not error.name or error.name.partition(".")[0] == "proxycore":
-            raise  # a fault of ours
+            raise  # a bug of ours
         sys.stderr.write(missing_library(error))
         return 2
     return launch(options)
@@ -82,7 +82,7 @@ def _install_command() -> str:
         return "install the package gemini-key-proxy again, with its dependencies"
     if sys.prefix != sys.base_prefix:
         return f"{python} -m pip install -r {shlex.quote(str(_REQUIREMENTS))}"
-    # Debian's Python, among others, refuses to be installed into (PEP 668).
+    # Debian's Python, among others, does not allow installing into it (PEP 668).
     return (
         f"cd {shlex.quote(str(_ROOT))} && {python} -m venv .venv"
         " && .venv/bin/pip install -r requirements.txt && .venv/bin/python server.py"

@@ -1,4 +1,4 @@
-"""The keys that settings hold: Gemini's, the clients' and the admin's, and what is odd about them."""
+"""Reads the keys that are configured, for the Gemini API, clients and the admin, and warns of weak ones."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,13 +9,13 @@ from proxycore.quoting import has_lone_quote
 from proxycore.variables import VariablesReader, is_placeholder, is_sendable
 
 _UNSENDABLE = "has spaces or characters that a header can't carry"
-_SHORT = 16  # characters; fewer can be guessed
+_SHORT = 16  # characters; shorter secrets can be guessed
 _PARTS = re.compile(r"[,;]")
-_LEAST_PART = 8  # characters of what may be a key of its own
+_LEAST_PART = 8  # characters of a part that may be meant as a separate key
 
 
 def read_google_keys(reader: VariablesReader) -> Keyring:
-    """The Gemini API keys, of variables and of the KEYS_FILE."""
+    """The Gemini API keys from variables and KEYS_FILE."""
     keyring = Keyring()
     for variable, suffix, value in reader.named("GOOGLE_API_KEY"):
         keyring.add_variable(variable, suffix, value)
@@ -26,7 +26,7 @@ def read_google_keys(reader: VariablesReader) -> Keyring:
 
 
 def read_client_keys(reader: VariablesReader) -> dict[str, str]:
-    """The client keys by their names. Each variable is one key: a comma may be part of a secret."""
+    """The client keys by their names. A variable is one key, since a comma may be part of a secret."""
     keys: dict[str, str] = {}
     for variable, name, secret in reader.named("OUTPUT_API_KEY"):
         if not secret:
@@ -54,8 +54,8 @@ def read_client_keys(reader: VariablesReader) -> dict[str, str]:
 
 
 def read_admin_key(reader: VariablesReader) -> str | None:
-    """The admin key; None if there is none."""
-    secret, variable = reader.text("ADMIN_API_KEY"), reader.told_as("ADMIN_API_KEY")
+    """The admin key; None if it is not set."""
+    secret, variable = reader.text("ADMIN_API_KEY"), reader.label("ADMIN_API_KEY")
     if secret and is_placeholder(secret):
         reader.mistakes.append(f"{variable}: still a placeholder; choose a long random secret")
     elif secret and not is_sendable(secret):
@@ -66,16 +66,16 @@ def read_admin_key(reader: VariablesReader) -> str | None:
 def compare(
     reader: VariablesReader, google: Iterable[KeySpec], clients: Mapping[str, str], admin: str | None
 ) -> None:
-    """Warns of secrets that can be guessed, and of those that serve two purposes."""
+    """Warn of secrets that can be guessed, and of secrets that are used twice."""
     owners = {key.secret: f"Gemini API key {key.name}" for key in google}
     for name, secret in clients.items():
-        variable = reader.told_as("OUTPUT_API_KEY" if name == "default" else f"OUTPUT_API_KEY_{name}")
+        variable = reader.label("OUTPUT_API_KEY" if name == "default" else f"OUTPUT_API_KEY_{name}")
         if secret in owners:
             reader.warnings.append(f"{variable}: the same as {owners[secret]}; choose another secret")
         owners.setdefault(secret, f"client key {name}")
         _warn_if_weak(reader, variable, secret)
     if admin:
-        variable = reader.told_as("ADMIN_API_KEY")
+        variable = reader.label("ADMIN_API_KEY")
         if admin in owners:
             reader.warnings.append(f"{variable}: the same as {owners[admin]}; choose another secret")
         _warn_if_weak(reader, variable, admin)

@@ -13,7 +13,7 @@ from proxycore.listener import reachable_host
 from proxycore.settings import Settings
 
 _LOOPBACK = {"127.0.0.1", "[::1]"}
-_PACE = 0.15  # seconds between the pieces of the mock's answers
+_PACE = 0.15  # seconds between the chunks of the mock's responses
 _INVITATION = """\
 The mock Gemini API has {count} keys in different health. Try it, several times:
 
@@ -29,7 +29,7 @@ class Demo:
     """A mock server that runs: its address, and the keys that it knows.
 
     `admin_key` is made for this run. It is needed where the page is reached from another host, or from
-    outside of a container, and no key is set.
+    outside of a container, when no key is set.
     """
 
     url: str
@@ -47,7 +47,7 @@ class Demo:
         )
 
     def invite(self, settings: Settings, port: int) -> None:
-        """Write into the log what to type, and which page to open."""
+        """Print what to type, and which page to open."""
         host = reachable_host(settings.host)
         host = "localhost" if host in _LOOPBACK else host
         url = f"{'https' if settings.tls_cert_file else 'http'}://{host}:{port}"
@@ -64,7 +64,7 @@ class Demo:
 
 @contextlib.asynccontextmanager
 async def demo_upstream() -> AsyncIterator[Demo]:
-    """A mock of the Gemini API, for as long as the context lasts."""
+    """A mock of the Gemini API that runs during the context."""
     keys = demo_keys()
     calls = deque[Call](maxlen=1)  # they are for tests
     mock = MockServer(dict(keys.values()), pace=_PACE, calls=calls)

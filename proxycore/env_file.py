@@ -1,4 +1,4 @@
-"""The text of `.env`: variables, faulty lines, and what Compose, Docker and shells would read otherwise."""
+"""Parses `.env`: variables, faulty lines, and values that Compose, Docker and shells read differently."""
 
 import io
 import re
@@ -12,7 +12,7 @@ _QUOTED = re.compile(r"""[^=]*=\s*(?P<quote>['"])(?P<inner>.*)(?P=quote)""", re.
 
 @dataclass(frozen=True, slots=True)
 class EnvText:
-    """What the text says."""
+    """The parsed text."""
 
     values: dict[str, str] = field(default_factory=dict)
     mistakes: Sequence[str] = ()
@@ -20,7 +20,7 @@ class EnvText:
 
 
 def parse_env(text: str) -> EnvText:
-    """Reads `NAME=value` lines as python-dotenv does, without interpolation: a `$` is a `$`."""
+    """Parse `NAME=value` lines as python-dotenv does, without interpolation: a `$` is a `$`."""
     values: dict[str, str] = {}
     mistakes: list[str] = []
     warnings: list[str] = []
@@ -32,7 +32,7 @@ def parse_env(text: str) -> EnvText:
             if binding.key in values:
                 warnings.append(f"{binding.key}: set again in line {line} of .env; the last one counts")
             values[binding.key] = binding.value or ""
-            warnings += [f"{binding.key}: {oddity}" for oddity in _read_otherwise_elsewhere(binding)]
+            warnings += [f"{binding.key}: {oddity}" for oddity in _differences(binding)]
     return EnvText(values, mistakes, warnings)
 
 
@@ -41,7 +41,7 @@ def _line(binding: Binding) -> int:
     return binding.original.line + (blank[0].count("\n") if blank else 0)
 
 
-def _read_otherwise_elsewhere(binding: Binding) -> Iterator[str]:
+def _differences(binding: Binding) -> Iterator[str]:
     # Compose interpolates unquoted and double-quoted values (docs.docker.com, "Syntax for environment
     # files"), shells as well; `docker run --env-file` takes every character as it is.
     quoted = _QUOTED.match(binding.original.string)

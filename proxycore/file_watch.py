@@ -1,4 +1,4 @@
-"""Files that are watched: whether they have changed since they were read, and for how long they rest."""
+"""Watches files by polling: whether they have changed since they were read, and how long ago."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,37 +8,37 @@ from proxycore.regular_file import Signature, signature_of
 
 
 class FileWatch:
-    """Looks at files now and then. `read` is how they were when they were read, and counts as answered.
+    """Compares files with their states when they were read, which are `read`.
 
-    `clock` counts seconds, and is never set back.
+    `clock` returns monotonic seconds.
     """
 
     def __init__(self, read: Mapping[Path, Signature], clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._answered = self._seen = dict(read)
-        self._since = dict.fromkeys(read, -math.inf)  # when each was first seen as it is
+        self._acknowledged = self._seen = dict(read)
+        self._since = dict.fromkeys(read, -math.inf)  # when each was first seen in its present state
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything is other than when it was answered."""
-        return self._seen != self._answered
+        """Whether any file has changed since it was acknowledged."""
+        return self._seen != self._acknowledged
 
     def look(self) -> None:
-        """See how the files are now."""
+        """Poll the files."""
         self._see({path: signature_of(path) for path in self._seen})
 
     def follow(self, read: Mapping[Path, Signature]) -> bool:
-        """Watch these files from now on; returns whether they were read as they were seen last."""
+        """Watch these files from now on; returns whether they were read in the states seen last."""
         former = self._seen
         self._see(read)
         return self._seen == former
 
-    def answer(self) -> None:
-        """The files as they are have been read and judged: only what comes later is a change."""
-        self._answered = self._seen
+    def acknowledge(self) -> None:
+        """The present states have been handled: from now on only later changes count."""
+        self._acknowledged = self._seen
 
     def unsettled(self, seconds: Callable[[Path], float]) -> Path | None:
-        """A file that has not been as it is for as many seconds as it should, None if all have."""
+        """A file that has changed within its `seconds`; None if none has."""
         now = self._clock()
         return next((path for path, since in self._since.items() if now - since < seconds(path)), None)
 

@@ -1,7 +1,7 @@
 """`python -m proxycore.healthcheck`: asks the running program for `/healthz`, for a container's HEALTHCHECK.
 
-It goes by the program that runs in this working folder, never by the settings: those may have changed, or be
-faulty, while the program goes on with the former ones.
+The address is that of the program that serves from this working folder, not that of the settings: those may
+have changed, or be faulty, while the program serves with the former ones.
 """
 
 import http.client
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from proxycore.address_file import Address, served_from
 
-_TIMEOUT = 4.0  # seconds: less than the HEALTHCHECK's, so that there is time to say what is wrong
+_TIMEOUT = 4.0  # seconds: less than HEALTHCHECK's, so that there is time to print the reason
 
 
 def main() -> int:
-    """The exit status that HEALTHCHECK wants: 0 for healthy, 1 for not, with a line that says why."""
+    """The exit status for HEALTHCHECK: 0 healthy, 1 not healthy, with the reason on standard error."""
     address = served_from(Path.cwd())
     if address is None:
         return _unhealthy("no proxy of this user is ready in this working folder")
@@ -30,9 +30,9 @@ def _status(address: Address) -> int:
     scheme, host, port = address
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     if scheme == "https":
-        # The certificate is for the name that clients use, and this is nobody but ourselves.
-        anyone = ssl._create_unverified_context()  # noqa: S323 - see above
-        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=anyone)
+        # The certificate is for the name that clients use, and this connects to the same host.
+        unverified = ssl._create_unverified_context()  # noqa: S323 - see above
+        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=unverified)
     connection.request("GET", "/healthz")
     return connection.getresponse().status
 

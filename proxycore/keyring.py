@@ -1,4 +1,4 @@
-"""The Gemini API keys that settings name: in variables, several in one, and in a file of lines."""
+"""Collects the Gemini API keys from variables, which may have several each, and from a file."""
 
 import hashlib
 import re
@@ -9,11 +9,11 @@ from proxycore.key import KeySpec
 from proxycore.quoting import fields_of_line, has_comment, has_lone_quote, listed
 from proxycore.variables import is_placeholder, is_sendable
 
-_TOLD_LINES = 10
+_MOST_LINES = 10
 _LONGEST_NAME = 64
-# Google's keys of today. No shape of key is assumed; but a name of this shape is a key in the wrong place.
+# The forms of Google's keys. Other keys are accepted as well; but a name of this form is a misplaced key.
 _KEY_LIKE = re.compile(r"AIza[\w-]{20,}|AQ\.[\w-]{20,}")
-_IN_NO_KEY = re.compile(r"[,;]")  # which separate keys in a variable
+_SEPARATORS = re.compile(r"[,;]")  # between keys in a variable
 _NO_NAME = "the second word is no name for a key, ignored; a line is: key [name] [project] [# note]"
 
 
@@ -31,10 +31,10 @@ class Keyring:
         return tuple(self._keys.values())
 
     def add_variable(self, variable: str, suffix: str, value: str) -> None:
-        """The keys of one variable. `suffix` is `name`, `name__project` or `name__project__account`."""
+        """Add the keys of one variable. `suffix` is `name`, `name__project` or `name__project__account`."""
         name, project, account = _parts(suffix)
-        # Asked before the value is split: a placeholder may have spaces.
-        secrets = [value] if is_placeholder(value) and not _IN_NO_KEY.search(value) else listed(value)
+        # Checked before the value is split: a placeholder may have spaces.
+        secrets = [value] if is_placeholder(value) and not _SEPARATORS.search(value) else listed(value)
         if has_comment(value):
             self.warnings.append(f"{variable}: what follows the # is taken for a comment, and left out")
         if not secrets:
@@ -47,11 +47,11 @@ class Keyring:
                 self.warnings.append(f"{variable}: {which}{fault}")
 
     def add_lines(self, variable: str, text: str) -> None:
-        """The keys of a file: `key [name] [project] [# note]` a line. The file is known by its variable."""
+        """Add the keys of a file with lines like `key [name] [project] [# note]`; `variable` has its path."""
         faults = list(self._faults_of(text.split("\n")))
-        self.warnings += [f"{variable}: line {line}: {fault}" for line, fault in faults[:_TOLD_LINES]]
-        if len(faults) > _TOLD_LINES:
-            self.warnings.append(f"{variable}: {len(faults) - _TOLD_LINES} more lines like these")
+        self.warnings += [f"{variable}: line {line}: {fault}" for line, fault in faults[:_MOST_LINES]]
+        if len(faults) > _MOST_LINES:
+            self.warnings.append(f"{variable}: {len(faults) - _MOST_LINES} more lines like these")
 
     def _faults_of(self, lines: Iterable[str]) -> Iterable[tuple[int, str]]:
         for number, line in enumerate(lines, 1):
@@ -68,13 +68,13 @@ class Keyring:
                 yield number, "has more words than key, name and project; put # before a note"
 
     def _add(self, spec: KeySpec) -> str:
-        """Adds a key, or returns what is wrong with it."""
+        """Add a key; returns what is wrong with it, empty if nothing."""
         name, secret = spec.name, spec.secret
         if not f"{name}{spec.project}{spec.account}".isprintable():
             return "the key's name has characters that can't be shown, ignored"
         if is_placeholder(secret):
             return "still a placeholder, ignored; put a Gemini API key there"
-        if not is_sendable(secret) or _IN_NO_KEY.search(secret) or has_lone_quote(secret):
+        if not is_sendable(secret) or _SEPARATORS.search(secret) or has_lone_quote(secret):
             return "has characters that no API key has, ignored"
         if secret in self._names:
             return f"the same key as key {self._names[secret]}, counted once"
@@ -84,7 +84,7 @@ class Keyring:
         return ""
 
     def _fingerprint(self, secret: str) -> str:
-        """A name that stays the same when lines are moved."""
+        """A name for a key without one, the same wherever its line is."""
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         return next((digest[:n] for n in (8, 12, 16) if digest[:n] not in self._keys), digest)
 

@@ -1,6 +1,6 @@
-"""From flags to a running program: the settings, the log, and which of the commands it is.
+"""From flags to a running program: reads the settings, configures the log, and runs one of three commands.
 
-One process serves, several under a supervisor do, or every key is checked once.
+A single process serves, several under a supervisor serve, or every key is checked once.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def launch(options: argparse.Namespace) -> int:
         life.configure_log(settings)
         if options.check:
             return _check(settings, wants_demo=options.demo, as_json=options.json)
-        # What is there by now stays, and needs no look at every collection; requests leave few cycles.
+        # Objects that exist by now stay, so collections need not visit them; requests leave few cycles.
         gc.freeze()
         gc.set_threshold(10_000)
         if settings.workers == 1:
@@ -68,18 +68,18 @@ async def _serve(source: SettingsSource, *, wants_demo: bool) -> None:
 
 def _check(settings: Settings, *, wants_demo: bool, as_json: bool) -> int:
     try:
-        return _run_loop(_try_keys(settings, wants_demo=wants_demo, as_json=as_json))
-    except BrokenPipeError:  # who reads has enough, like `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return _run_loop(_check_keys(settings, wants_demo=wants_demo, as_json=as_json))
+    except BrokenPipeError:  # the reader has closed it, like `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports an error at exit
         return 1
 
 
-async def _try_keys(settings: Settings, *, wants_demo: bool, as_json: bool) -> int:
+async def _check_keys(settings: Settings, *, wants_demo: bool, as_json: bool) -> int:
     async with contextlib.AsyncExitStack() as stack:
         if wants_demo:
             settings = (await stack.enter_async_context(demo_upstream())).settings(settings)
             life.configure_log(settings)
-        if isinstance(sys.stdout, TextIOWrapper):  # a terminal may lack characters that keys are named with
+        if isinstance(sys.stdout, TextIOWrapper):  # its encoding may lack characters of names
             sys.stdout.reconfigure(errors="backslashreplace")
         return await check(settings, as_json=as_json, out=sys.stdout, err=sys.stderr)
 

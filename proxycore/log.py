@@ -1,4 +1,8 @@
-"""What the program writes about itself: lines for people or for machines, never with a secret in them."""
+"""The log: lines for people or JSON for machines on standard error, without any secret.
+
+Loggers of all modules are below `proxycore`; the handler is that of the root, so that libraries are logged
+in the same form.
+"""
 
 import json
 import logging
@@ -15,20 +19,20 @@ from proxycore.redaction import Redactor
 logger = logging.getLogger("proxycore")
 
 _LONGEST = 512  # characters of a field: longer than names and reasons, but paths may have thousands
-_LAST_WORDS = 1.0  # seconds that a reader of the log gets when the program ends
+_FLUSH_TIMEOUT = 1.0  # seconds that a reader of the log gets when the program ends
 _COLOURS = {"DEBUG": "\x1b[2m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 
 Fields = dict[str, Any]
 
 
 class _Formatter(logging.Formatter):
-    """What both forms have in common: what a record says, with every secret in it replaced."""
+    """What both forms have in common: message and fields of a record, with every secret replaced."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
-    def said(self, record: logging.LogRecord) -> tuple[str, Fields]:
+    def content(self, record: logging.LogRecord) -> tuple[str, Fields]:
         """The message, and the fields that have a value, long ones shortened. Numbers stay numbers."""
         given: Fields = getattr(record, "fields", {})
         message = record.getMessage()
@@ -55,12 +59,12 @@ class TextFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
-        message, fields = self.said(record)
+        message, fields = self.content(record)
         text = message + "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
         level = f"{record.levelname:<7}"
         if self._coloured and record.levelname in _COLOURS:
             level = f"{_COLOURS[record.levelname]}{level}\x1b[0m"
-        lines = [f"{_moment(int(record.created))} {level} {_printable(text)}"]
+        lines = [f"{_time(int(record.created))} {level} {_printable(text)}"]
         lines += [f"    {_printable(line)}" for line in self.traceback(record).splitlines()]
         return "\n".join(lines)
 
@@ -77,12 +81,12 @@ def _quoted(value: object) -> object:
 
 
 @lru_cache(1)
-def _moment(seconds: int) -> str:
+def _time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat()
 
 
 def _printable(text: str) -> str:
-    """The text on one line: what a client names can neither begin a line nor paint the terminal."""
+    """The text on one line: nothing from outside can begin a line or control the terminal."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
@@ -93,10 +97,10 @@ class JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a JSON object."""
-        message, fields = self.said(record)
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        message, fields = self.content(record)
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry = {
-            "time": moment.replace("+00:00", "Z"),
+            "time": time.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "message": message,
             **fields,
@@ -104,7 +108,7 @@ class JsonFormatter(_Formatter):
         if traceback := self.traceback(record):
             entry["exception"] = traceback
         line = json.dumps(entry, ensure_ascii=False)
-        # JSON leaves alone what ends a line, or turns its direction, outside of ASCII.
+        # `json` escapes neither line separators nor direction marks outside of ASCII.
         return line if line.isprintable() else "".join(map(_escaped, line))
 
 
@@ -113,23 +117,23 @@ def _escaped(char: str) -> str:
 
 
 class LogHandler(logging.Handler):
-    """Hands what is logged to a thread that writes it."""
+    """Formats records, and passes them to a thread that writes them."""
 
     def __init__(self, stream: TextIO | None) -> None:
         super().__init__()
         self.writer = LogWriter(stream, self._notice)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Formats the record here, since what is secret is known at this moment."""
+        """Format and queue the record. It is formatted now, since the secrets to redact may change later."""
         try:
-            if (said := _in_our_words(record)) is not None:
-                self.writer.write(self.format(said))
-        except Exception:  # noqa: BLE001 - what is logged must not fail for the log's sake
+            if (own := _reworded(record)) is not None:
+                self.writer.write(self.format(own))
+        except Exception:  # noqa: BLE001 - a fault of the log must not reach the code that logs
             self.handleError(record)
 
     def flush(self) -> None:
-        """Waits until all lines are written, but not for long. At exit, `logging` calls this by itself."""
-        self.writer.flush(_LAST_WORDS)
+        """Wait until all lines are written, a second at most. `logging` calls this at exit."""
+        self.writer.flush(_FLUSH_TIMEOUT)
 
     def _notice(self, count: int) -> str:
         what = "1 log line was" if count == 1 else f"{count} log lines were"
@@ -139,8 +143,8 @@ class LogHandler(logging.Handler):
         )
 
 
-def _in_our_words(record: logging.LogRecord) -> logging.LogRecord | None:
-    """A record of ours as it is, a library's error in our words; what else it says, at debug only."""
+def _reworded(record: logging.LogRecord) -> logging.LogRecord | None:
+    """Our own record unchanged, a library's error as `internal error`; its other records only at debug."""
     if record.name.partition(".")[0] in {"proxycore", "root"}:
         return record
     if record.levelno < logging.ERROR:
@@ -152,12 +156,16 @@ def _in_our_words(record: logging.LogRecord) -> logging.LogRecord | None:
 
 
 def _handler() -> LogHandler | None:
+    """The handler that `configure` has installed."""
     handlers = logging.getLogger().handlers
     return next((handler for handler in handlers if isinstance(handler, LogHandler)), None)
 
 
 def configure(level: str, form: str, redactor: Redactor) -> None:
-    """Sends everything that is logged to standard error, in this form, from this level on."""
+    """Send everything that is logged to standard error: `form` is text or json, `level` the least level.
+
+    May be called again, to change any of them.
+    """
     handler = _handler()
     if handler is None or handler.writer.stream is not sys.stderr:
         handler = LogHandler(sys.stderr)
@@ -166,19 +174,19 @@ def configure(level: str, form: str, redactor: Redactor) -> None:
         handler.setFormatter(JsonFormatter(redactor))
     else:
         handler.setFormatter(TextFormatter(redactor, coloured=_is_coloured(sys.stderr, os.environ)))
-    # Nothing here says where in the code it was logged, so nothing needs to find that out for every line
+    # No format has the place in the code, so it need not be looked up for every line
     # (docs.python.org/3/howto/logging.html#optimization).
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger().setLevel(level.upper())
-    # Tornado tells of every malformed request and every connection that broke; libcurl of every header,
-    # keys included; websockets of every message.
-    quiet = {
+    # Tornado logs every malformed request and every broken connection; libcurl every header, keys included;
+    # websockets every message.
+    least_levels = {
         "tornado": logging.WARNING,
         "tornado.curl_httpclient": logging.INFO,
         "websockets": logging.WARNING,
     }
-    for name, least in quiet.items():
+    for name, least in least_levels.items():
         logging.getLogger(name).setLevel(max(least, logging.getLogger().level))
 
 
@@ -192,19 +200,19 @@ def _is_coloured(stream: TextIO | None, environment: Mapping[str, str]) -> bool:
 
 
 def write(text: str) -> None:
-    """Writes a text as it is to standard error, after what was logged before."""
+    """Write a text unchanged to standard error, after what was logged before."""
     if handler := _handler():
         handler.writer.write(text)
 
 
 def flush() -> None:
-    """Waits until everything that was logged is written, but no longer than a second."""
+    """Wait until everything that was logged is written, a second at most."""
     if handler := _handler():
         handler.flush()
 
 
 def dropped_lines() -> int:
-    """How many lines of this process were not written, since nobody read them."""
+    """How many lines of this process were dropped, since nobody read the log."""
     handler = _handler()
     return handler.writer.dropped if handler else 0
 

@@ -1,11 +1,11 @@
-"""Writes log lines in a thread of its own, so that a reader that stalls never stops the program.
+"""Writes log lines in a thread, so that a slow reader of the log never blocks the program.
 
-    write      queues a line; one for which there is no room is dropped and counted
-    thread     writes what is queued, in order, the lines of some milliseconds together
-    flush      waits until everything is written, for a bounded time
+    write      queues a line; when the queue is full, drops and counts it
+    thread     writes the queued lines in order, those of some milliseconds together
+    flush      waits until the queue is written, for a bounded time
 
-After a line was dropped, none is queued until all that wait are written: then a notice with the number of
-dropped lines is written in their place, and lines are queued again.
+Once a line was dropped, further lines are dropped until the queue is written. Then a notice with the number
+of dropped lines is written, and lines are queued again.
 """
 
 import contextlib
@@ -18,15 +18,16 @@ from collections.abc import Callable
 from typing import TextIO
 
 _QUEUED_BYTES = 1024 * 1024  # about five thousand lines
-# So much goes into a pipe in one piece (POSIX, write), and the lines of several processes do not mix.
-_AT_ONCE = getattr(select, "PIPE_BUF", 4096)
-_BEFORE_FORK = 0.1  # seconds
-# Seconds in which further lines are gathered: waking the thread for each costs a twentieth of a request.
-_GATHERING = 0.02
+# A write of so many bytes to a pipe is atomic (POSIX, write), so lines of several processes do not mix.
+_ATOMIC = getattr(select, "PIPE_BUF", 4096)
+_FORK_TIMEOUT = 0.1  # seconds
+# Seconds in which lines are collected for one write: waking the thread for each costs a twentieth of a
+# request.
+_COLLECTING = 0.02
 
 
 class LogWriter:
-    """Lines to a stream, or to nowhere when there is none. `notice` words what stands for dropped lines."""
+    """Writes lines to a stream; None discards them. `notice` makes the line that replaces dropped ones."""
 
     def __init__(self, stream: TextIO | None, notice: Callable[[int], str]) -> None:
         self.stream = stream
@@ -36,21 +37,21 @@ class LogWriter:
         self.begin()
 
     def begin(self) -> None:
-        """Begins with nothing queued and without a thread, as in a process that was just forked."""
+        """Start with an empty queue and without a thread, also in a child after a fork."""
         self._changed = threading.Condition(threading.Lock())
         self._lines: list[bytes] = []
         self._held = 0  # bytes that are queued or being written
-        self._unsaid = 0  # dropped lines that no notice stands for yet
+        self._unreported = 0  # dropped lines since the last notice
         self._thread: threading.Thread | None = None
         self._ending = False
-        self._hurried = False  # somebody waits for what is queued
+        self._flushing = False  # somebody waits for the queue
 
     def write(self, line: str) -> None:
-        """Queues a line, given without its end, or drops it. Never waits."""
+        """Queue a line, given without its end, or drop it. Never blocks."""
         data = self._encoded(line)
         with self._changed:
-            if self._unsaid or self._held + len(data) > _QUEUED_BYTES:
-                self._unsaid += 1
+            if self._unreported or self._held + len(data) > _QUEUED_BYTES:
+                self._unreported += 1
                 self.dropped += 1
                 return
             self._lines.append(data)
@@ -62,23 +63,23 @@ class LogWriter:
                 self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Waits until everything is written, but no longer than this; returns whether it is."""
+        """Wait until everything is written, so many seconds at most; returns whether it is."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            self._hurried = True
+            self._flushing = True
             self._changed.notify_all()
-            while self._held or self._unsaid:
+            while self._held or self._unreported:
                 if (left := deadline - time.monotonic()) <= 0:
                     return False
                 self._changed.wait(left)
         return True
 
     def end(self) -> None:
-        """Ends the thread, which begins anew with the next line. One that a reader stalls is left alone.
+        """End the thread; the next line starts a new one. A thread that is blocked by the reader is left.
 
-        To be called before a fork: what a thread holds at that moment stays locked in the child.
+        To be called before a fork: a lock that a thread holds then stays locked in the child.
         """
-        if not self.flush(_BEFORE_FORK):
+        if not self.flush(_FORK_TIMEOUT):
             return
         with self._changed:
             thread, self._ending = self._thread, True
@@ -96,19 +97,19 @@ class LogWriter:
                 self._changed.notify_all()
 
     def _next(self) -> bytes:
-        """Waits for something to write; nothing when the thread is to end."""
+        """Wait for bytes to write; empty when the thread is to end."""
         with self._changed:
-            while not (self._lines or self._unsaid or self._ending):
+            while not (self._lines or self._unreported or self._ending):
                 self._changed.wait()
-            if not (self._hurried or self._ending):
-                self._changed.wait(_GATHERING)
-            self._hurried = False
+            if not (self._flushing or self._ending):
+                self._changed.wait(_COLLECTING)
+            self._flushing = False
             if self._lines:
                 batch, self._lines = b"".join(self._lines), []
                 return batch
-            if not self._unsaid:
+            if not self._unreported:
                 return b""
-            notice, self._unsaid = self._encoded(self._notice(self._unsaid)), 0
+            notice, self._unreported = self._encoded(self._notice(self._unreported)), 0
             self._held += len(notice)
             return notice
 
@@ -116,7 +117,7 @@ class LogWriter:
         return line.encode(self._encoding, errors="backslashreplace") + b"\n"
 
     def _send(self, data: bytes) -> int:
-        """Writes whole lines; returns how many can't be written, as when nobody reads any more."""
+        """Write whole lines; returns how many could not be written, as when the reader has ended."""
         try:
             number = self.stream.fileno() if self.stream else -1
         except (io.UnsupportedOperation, ValueError):
@@ -137,17 +138,17 @@ class LogWriter:
 
 def _end_of_piece(data: bytes, begin: int) -> int:
     """Where a piece ends: after the last line that fits into it, else after the first."""
-    if len(data) - begin <= _AT_ONCE:
+    if len(data) - begin <= _ATOMIC:
         return len(data)
-    return data.rfind(b"\n", begin, begin + _AT_ONCE) + 1 or data.find(b"\n", begin) + 1
+    return data.rfind(b"\n", begin, begin + _ATOMIC) + 1 or data.find(b"\n", begin) + 1
 
 
 def _write_whole(number: int, data: bytes) -> bool:
-    # Not the stream itself: its lock would be held by a stalled thread, and the interpreter wants it at exit.
+    # Not through the stream: a blocked thread would hold its lock, which the interpreter needs at exit.
     while data:
         try:
             data = data[os.write(number, data) :]
-        except BlockingIOError:  # another process has set the pipe so
+        except BlockingIOError:  # another process has made the pipe non-blocking
             select.select([], [number], [])
         except OSError:
             return False

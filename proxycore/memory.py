@@ -1,4 +1,4 @@
-"""How much memory this process may use: what a container, a limit or the machine allows."""
+"""How much memory this process may use, by its container, its limits and the machine."""
 
 import contextlib
 import os
@@ -10,23 +10,23 @@ try:
 except ImportError:  # there is none on Windows
     resource = None  # type: ignore[assignment]
 
-_UNKNOWN = 2 * 1024 * 1024 * 1024  # bytes that are assumed where nothing tells
+_UNKNOWN = 2 * 1024 * 1024 * 1024  # bytes that are assumed where nothing is known
 _UNLIMITED = 1 << 60  # bytes from which on a number means that there is no limit
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def usable_memory(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> int:
-    """Bytes: the least that the control groups (cgroups(7), both versions), RLIMIT_AS and the machine allow.
+    """Bytes: the lowest limit of the control groups (cgroups(7), both versions), RLIMIT_AS and the machine.
 
-    `cgroups` is where the control groups are mounted, and `own` the file that names those of this process.
+    `cgroups` is where the control groups are mounted, `own` the file that lists those of this process.
     """
     limits = [*_cgroup_limits(cgroups, own), *_address_space(), *_physical()]
     return min((limit for limit in limits if 0 < limit < _UNLIMITED), default=_UNKNOWN)
 
 
 def _cgroup_limits(cgroups: Path, own: Path) -> Iterator[int]:
-    """The limits of the groups that this process is in, and of those around them."""
+    """The limits of the groups that this process is in, and of their parents."""
     for line in _text(own).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, name = rest.partition(":")
@@ -35,7 +35,7 @@ def _cgroup_limits(cgroups: Path, own: Path) -> Iterator[int]:
         root = cgroups / "memory" if controllers else cgroups
         file = "memory.limit_in_bytes" if controllers else "memory.max"
         group = root / name.lstrip("/")
-        # In a container the name may be that of the host, where it can't be seen: then the root is our own.
+        # In a container the name may be the host's, whose folder is not visible there: then the root counts.
         for folder in (group, *group.parents):
             if folder.is_relative_to(root):
                 with contextlib.suppress(ValueError):  # "max", or there is no such file

@@ -1,8 +1,8 @@
-"""Values as people write them: in quotes, with a comment behind, several in one."""
+"""Values of variables as people write them: with quotes, with a comment, several in one."""
 
 import re
 
-# As python-dotenv cuts unquoted values in `.env`; `docker run --env-file` hands comments on.
+# python-dotenv removes comments from unquoted values in `.env`; `docker run --env-file` passes them on.
 _COMMENT = re.compile(r"\s+#.*")
 _COMMENT_IN_LIST = re.compile(r"(?m)(?:^|\s)#.*$")
 _BETWEEN = re.compile(r"[\s,;]+")
@@ -18,7 +18,7 @@ def unquoted(value: str) -> str:
 
 
 def without_comment(value: str) -> str:
-    """The value without quotes, and without a comment behind it; a `#` inside quotes is no comment."""
+    """The value without quotes and without a comment after it; a `#` inside quotes is no comment."""
     plain = unquoted(value)
     return plain if plain != value.strip() else unquoted(_COMMENT.sub("", value))
 
@@ -29,12 +29,12 @@ def has_comment(value: str) -> bool:
 
 
 def has_lone_quote(value: str) -> bool:
-    """Whether it begins or ends with a quotation mark, once those that match are off."""
+    """Whether a value without its matching quotes still begins or ends with a quotation mark."""
     return bool({value[:1], value[-1:]} & {"'", '"'})
 
 
 def listed(value: str) -> list[str]:
-    """The words of a list: between commas, semicolons and white space, or as JSON and Python write lists."""
+    """The items of a list: separated by commas, semicolons or white space, or as JSON and Python write it."""
     text = _COMMENT_IN_LIST.sub("", value).strip()
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]

@@ -1,4 +1,4 @@
-"""Small text files that settings are read from, read whole: never blocking, never half of a change."""
+"""Reads small text files whole, without blocking, and never while they are being written."""
 
 import os
 import stat
@@ -13,26 +13,26 @@ import errno
 import signal
 
 Signature = tuple[int, ...] | None
-"""What changes with a file: device, inode, kind and rights, size, and both times. None: there is no file."""
+"""The state of a file: mode, device, inode, size, mtime and ctime in nanoseconds. None: there is no file."""
 
 _MOST_BYTES = 4 * 1024 * 1024
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class FileError(Exception):
-    """The file can't be used; the message says why, without its name."""
+    """The file can't be used; the message is the reason, without the file's name."""
 
 
 class NoFileError(FileError):
-    """There is nothing of that name."""
+    """There is no file of that name."""
 
 
 class StillChangingError(Exception):
-    """The file is being written just now; the message is its name."""
+    """The file is being written; the message is its name."""
 
 
 def signature_of(path: Path) -> Signature:
-    """How a file is now; links are followed."""
+    """The present state of a file; links are followed."""
     try:
         return _signature(path.stat())
     except (OSError, ValueError):  # ValueError: a name that no file can have
@@ -46,10 +46,10 @@ def _signature(found: os.stat_result) -> Signature:
 
 @dataclass(slots=True)
 class TextFiles:
-    """Reads files, and keeps how each was when it was read."""
+    """Reads files, and remembers the state of each when it was read."""
 
     signatures: dict[Path, Signature] = field(default_factory=dict)
-    unfinished: set[Path] = field(default_factory=set)  # files whose last line has no end
+    unfinished: set[Path] = field(default_factory=set)  # files whose last line has no newline
 
     def text(self, path: Path) -> str:
         """The file's text, with `\\n` at the end of lines.
@@ -59,7 +59,7 @@ class TextFiles:
         """
         self.signatures[path] = None
         try:
-            # Opening a device or a pipe may do something, so they are not opened at all.
+            # Opening a device or a pipe may have effects, so they are not opened.
             _check_kind(path.stat())
             number = os.open(path, _FLAGS)
             try:
@@ -106,7 +106,7 @@ def _check_kind(found: os.stat_result) -> None:
 
 
 def _is_open_for_writing(number: int) -> bool:
-    """Whether any process has the file open for writing, as far as the system tells us.
+    """Whether any process has the file open for writing, as far as that is known.
 
     Linux grants a read lease only on files that nobody has open for writing (fcntl(2), F_SETLEASE), to their
     owner or root, on local file systems.
@@ -114,8 +114,8 @@ def _is_open_for_writing(number: int) -> bool:
     if not hasattr(fcntl, "F_SETLEASE") or not hasattr(fcntl, "F_SETSIG"):
         return False
     try:
-        # Who opens it in this moment makes the kernel send a signal. That of leases would end the program;
-        # SIGURG is ignored by default.
+        # If the file is opened while the lease is held, the kernel sends a signal. The default, SIGIO, would
+        # end the program; SIGURG is ignored by default.
         fcntl.fcntl(number, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Names of variables that look like those of settings and are not: which one was probably meant.
+"""Finds misspelled names of settings, and the names that were probably meant.
 
-The environment of a process is full of other programs' variables, so only close likeness counts there. In
-`.env` every name is meant for this program.
+The environment of a process has variables of other programs, so only close similarity counts there. In `.env`
+every name is meant for this program.
 """
 
 import re
@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 KEY_PREFIXES = ("GOOGLE_API_KEY", "OUTPUT_API_KEY")
-"""Variables with these names may have a suffix that is a key's name."""
+"""The variables that may have a key's name as a suffix."""
 
-_CLOSE, _CLOSE_KEY, _AKIN = 0.85, 0.9, 0.6  # ratios of difflib
-_SHORT = 5  # letters; HOST and PORT are near too many words
-_MORE = 2  # letters more or less
-_ELSEWHERE = {
+_CLOSE, _CLOSE_KEY, _SIMILAR = 0.85, 0.9, 0.6  # ratios of difflib
+_SHORT = 5  # letters; HOST and PORT are similar to too many words
+_MORE = 2  # letters by which lengths may differ
+_SYNONYMS = {
     "PROXY_URL": "UPSTREAM_PROXY",
     "PROXY_API_KEY": "OUTPUT_API_KEY",
     "LOGGING_LEVEL": "LOG_LEVEL",
@@ -32,7 +32,7 @@ _KEYS = {
     "OUTPUT_API_KEY": re.compile(rf"(?i)OUTPUT[\W_]*(?P<api>API[\W_]*)?{_SUFFIX}"),
     "ADMIN_API_KEY": re.compile(r"(?i)ADMIN[\W_]*(?P<api>API[\W_]*)?KEYS?(?P<suffix>$)(?P<number>$)"),
 }
-_SPEAKABLE = re.compile(r"[A-Z]{1,20}(?:_(?:[A-Z]{1,20}|\d{1,4}))*")
+_NAME_LIKE = re.compile(r"[A-Z]{1,20}(?:_(?:[A-Z]{1,20}|\d{1,4}))*")
 
 
 def is_setting(name: str, known: Collection[str]) -> bool:
@@ -41,9 +41,9 @@ def is_setting(name: str, known: Collection[str]) -> bool:
 
 
 def misnamed(names: Iterable[str], known: Collection[str], in_env_file: Collection[str]) -> dict[str, str]:
-    """Variables that are not read, with the name that was probably meant; empty if nobody can tell.
+    """Variables that are not read, with the name that was probably meant; empty if that is not known.
 
-    `in_env_file` are those that `.env` has.
+    `in_env_file` are the names in `.env`.
     """
     found = {}
     for name in names:
@@ -51,18 +51,18 @@ def misnamed(names: Iterable[str], known: Collection[str], in_env_file: Collecti
             continue
         meant = _meant_key(name) or _meant_setting(name, known)
         if not meant and name in in_env_file:
-            meant = _akin(name, known)
+            meant = _similar(name, known)
         if meant or name in in_env_file:
             found[name] = meant
     return found
 
 
 def warnings_of(found: dict[str, str]) -> list[str]:
-    """A warning for each of these that one can be guessed for, and one for all the others."""
+    """A warning for each variable with a probable name, and one for all the others."""
     guessed = {name: meant for name, meant in found.items() if meant}
     warnings = [f"{name}: not a setting, ignored; did you mean {meant}?" for name, meant in guessed.items()]
-    # What stands before the first = of a line may be a secret, if it does not look like a name.
-    others = [name if _SPEAKABLE.fullmatch(name) else "(another)" for name in found if name not in guessed]
+    # The text before the first = of a line may be a secret if it does not look like a name.
+    others = [name if _NAME_LIKE.fullmatch(name) else "(another)" for name in found if name not in guessed]
     if others:
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         warnings.append(f".env: has names that are no settings, ignored: {', '.join(others[:10])}{more}")
@@ -75,7 +75,7 @@ def _meant_key(name: str) -> str:
     for right, pattern in _KEYS.items():
         if match := pattern.match(name):
             suffix = match["suffix"] or match["number"] or ""
-            # GEMINI_KEY_PROXY is any program's; with API in it, it is a key.
+            # GEMINI_KEY_PROXY may belong to any program; with API in it, it is meant as a key.
             if match["api"] or not suffix or suffix.isdecimal():
                 return f"{right}_{suffix}" if suffix else right
     for right in KEY_PREFIXES:
@@ -87,8 +87,8 @@ def _meant_key(name: str) -> str:
 
 def _meant_setting(name: str, known: Collection[str]) -> str:
     letters = _letters(name)
-    if name.upper() in _ELSEWHERE:
-        return _ELSEWHERE[name.upper()]
+    if name.upper() in _SYNONYMS:
+        return _SYNONYMS[name.upper()]
     by_letters = {_letters(one): one for one in known}
     if letters in by_letters:
         return by_letters[letters]
@@ -96,17 +96,17 @@ def _meant_setting(name: str, known: Collection[str]) -> str:
     same_words = words.get(tuple(sorted(name.split("_")))) or words.get(tuple(sorted(name.split("_")[:-1])))
     if same_words:
         return same_words
-    alike = [
+    candidates = [
         one
         for one in by_letters
         if one[0] == letters[:1] and len(one) > _SHORT and abs(len(one) - len(letters)) <= _MORE
     ]
-    close = get_close_matches(letters, alike, 1, _CLOSE)
+    close = get_close_matches(letters, candidates, 1, _CLOSE)
     return by_letters[close[0]] if close else ""
 
 
-def _akin(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name.upper(), sorted(known), 1, _AKIN)
+def _similar(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name.upper(), sorted(known), 1, _SIMILAR)
     return close[0] if close else ""
 
 

@@ -1,7 +1,7 @@
-"""The settings, made from variables; all mistakes are found at once.
+"""The settings, made from variables. All mistakes are reported together.
 
-The only reader of `os.environ`. The environment wins over `.env`; an empty value counts as unset, since
-container tools pass unset variables as empty ones.
+The environment is read only here. It overrides `.env`; an empty value counts as unset, since container
+tools pass unset variables as empty ones.
 """
 
 import os
@@ -24,14 +24,14 @@ _BENCH = Doubling(10.0, 600.0)
 _FORBIDDEN_BENCH = Doubling(300.0, 86400.0)
 
 _NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "UPSTREAM_", "WORKERS", "REDIS_URL")
-_TOLD_MISTAKES = 10
+_MOST_MISTAKES = 10
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 class SettingsError(Exception):
-    """The settings are unusable; the message lists every mistake and names the variables."""
+    """The settings can't be used; the message has a line for each mistake, with the name of its variable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Settings:
     keys: tuple[KeySpec, ...] = ()  # for the Gemini API
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
     admin_key: str | None = field(default=None, repr=False)
-    one_time_admin_key: str | None = field(default=None, repr=False)  # of a demo without an admin key
+    one_time_admin_key: str | None = field(default=None, repr=False)  # made for one run of the demo
     is_demo: bool = False
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; HOST narrows it
     port: int = 8000
@@ -58,7 +58,7 @@ class Settings:
     first_byte_timeout: float = 300.0
     idle_timeout: float = 300.0
     max_body_bytes: int = 100 * MEGABYTE
-    max_held_bytes: int = field(default_factory=lambda: usable_memory() // 4)  # in all processes together
+    max_held_bytes: int = field(default_factory=lambda: usable_memory() // 4)  # of all processes together
     bench: Doubling = _BENCH
     forbidden_bench: Doubling = _FORBIDDEN_BENCH
     drain_timeout: float = 30.0
@@ -67,7 +67,7 @@ class Settings:
     watch_env_file: bool = True
     log_level: str = "info"
     log_format: str = "text"
-    warnings: Sequence[str] = ()  # what is odd, but not wrong enough to stop
+    warnings: Sequence[str] = ()  # mistakes that do not prevent serving
     misnamed: Mapping[str, str] = field(default_factory=dict)  # variable -> the one that was meant
     former_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret -> what to show
 
@@ -78,12 +78,12 @@ class Settings:
 
     @property
     def key_names(self) -> dict[str, str]:
-        """What may be shown instead of each Gemini API key."""
+        """What is shown instead of each Gemini API key, by the key's secret."""
         return {key.secret: f"key {key.name}" for key in self.keys}
 
     @property
     def secrets(self) -> dict[str, str]:
-        """What may be shown instead of each secret, client keys included."""
+        """What is shown instead of each secret, by the secret."""
         admin_key = self.admin_key or self.one_time_admin_key
         named = {admin_key: "the admin key"} if admin_key else {}
         named |= {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
@@ -95,9 +95,9 @@ class Settings:
 
 
 def read_env_file(path: Path, files: TextFiles) -> EnvText:
-    """What `.env` says; nothing where there is none.
+    """The variables of `.env`; none if there is no such file.
 
-    Raises SettingsError when it can't be used, and StillChangingError.
+    Raises SettingsError when the file can't be used, StillChangingError while it is being written.
     """
     try:
         env = parse_env(files.text(path))
@@ -106,29 +106,29 @@ def read_env_file(path: Path, files: TextFiles) -> EnvText:
     except FileError as error:
         raise SettingsError(f"{path.name}: {error}") from error
     if env.mistakes:
-        more = len(env.mistakes) - _TOLD_MISTAKES
-        told = [
-            *env.mistakes[:_TOLD_MISTAKES],
+        more = len(env.mistakes) - _MOST_MISTAKES
+        listed = [
+            *env.mistakes[:_MOST_MISTAKES],
             *([f"{path.name}: {more} more lines like these"] if more > 0 else []),
         ]
-        raise SettingsError("\n".join(told))
+        raise SettingsError("\n".join(listed))
     return env
 
 
 def merged(in_env_file: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
     """All variables: from `overrides` (flags), the environment, and `.env`, in this order."""
-    # Container tools pass unset variables as empty ones. They hide nothing, but an empty key is told.
+    # Empty variables override nothing, but are kept: an empty key gets a warning.
     empty = {name: value for name, value in os.environ.items() if not without_comment(value)}
     return empty | dict(in_env_file) | _filled(os.environ) | _filled(overrides)
 
 
 def read(folder: Path, overrides: Mapping[str, str]) -> dict[str, str]:
-    """All variables, with those of `.env` in `folder`; raises SettingsError when it can't be used."""
+    """All variables, those of `.env` in `folder` included; raises SettingsError when it can't be used."""
     return merged(read_env_file(folder / ".env", TextFiles()).values, overrides)
 
 
 def without_keys(variables: Mapping[str, str]) -> dict[str, str]:
-    """What `--demo` goes by: no Gemini keys, nothing about the upstream and other processes."""
+    """The variables that apply to `--demo`: no Gemini keys, nothing about the upstream or other processes."""
     return {
         name: value
         for name, value in variables.items()
@@ -139,11 +139,11 @@ def without_keys(variables: Mapping[str, str]) -> dict[str, str]:
 def parse(
     variables: Mapping[str, str], files: TextFiles | None = None, in_env_file: Collection[str] = ()
 ) -> Settings:
-    """The settings that these variables make. Files that they name are read through `files`.
+    """Make settings from variables. Files that they name are read through `files`.
 
-    `in_env_file` are the names that `.env` has: those that are no settings are warned about.
+    `in_env_file` are the names in `.env`: there is a warning for each that is no setting.
 
-    Raises SettingsError with every mistake in one message, and StillChangingError.
+    Raises SettingsError with all mistakes, StillChangingError while a file is being written.
     """
     reader = VariablesReader(variables, files or TextFiles())
     keyring = read_google_keys(reader)

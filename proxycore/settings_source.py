@@ -1,8 +1,8 @@
-"""Where settings come from, at start and again while the program runs: one reader, and it fails closed.
+"""Reads the settings at start, and again when files change or a reload is requested. Fails closed.
 
-Files count once they have settled: nobody has them open for writing, and they have not changed for a second,
-or for three when their last line has no end. A reload that can't be used, or that would take away what keeps
-others out, changes nothing.
+Files are read once they have settled: no process has them open for writing, and they have not changed for a
+second, or for three when their last line has no newline. A reload is rejected when its settings can't be
+used, or would remove the protection by keys.
 """
 
 import time
@@ -18,18 +18,18 @@ from proxycore.settings import Settings, SettingsError, merged, parse, read_env_
 from proxycore.tls import tls_context
 
 SETTLED, SETTLED_UNFINISHED = 1.0, 3.0
-"""Seconds without a change after which a file counts; the longer one when its last line has no end."""
+"""Seconds without a change after which a file is read; the longer one when its last line has no newline."""
 
-_PATIENCE_AT_START = 3.0  # seconds for whoever has a file open to close it
-_LOOK_AT_START = 0.05
-_LONG = 5.0  # seconds after which a change that does not end is told
+_START_TIMEOUT = 3.0  # seconds in which a file that is open for writing has to be closed
+_START_INTERVAL = 0.05
+_LONG = 5.0  # seconds after which a change that does not end is logged
 
 
 class SettingsSource:
     """Reads the settings from the environment, `.env` in `folder`, and the files that they name.
 
-    `flags` win over both. `clock` counts seconds, and is never set back. Raises SettingsError when what is
-    there at start can't be used.
+    `flags` override both. `clock` returns monotonic seconds. Raises SettingsError when the settings at start
+    can't be used.
     """
 
     def __init__(
@@ -44,42 +44,42 @@ class SettingsSource:
         self._flags = flags
         self._is_demo = is_demo
         self._clock = clock
-        self.settings, files = self._read_patiently()
+        self.settings, files = self._read_at_start()
         self._had_env_file = files.signatures[self._env_file] is not None
         self._watch = FileWatch(files.signatures, clock)
         self._is_requested = False
         self._changing_since: float | None = None
-        self._has_told = False  # that the files are still changing
+        self._is_logged = False  # that the files are still changing
 
     def request(self) -> None:
-        """Read the settings again at the next look, changed or not, once the files have settled."""
+        """Read the settings again at the next `look`, changed or not, once the files have settled."""
         self._is_requested = True
-        self._has_told = False
+        self._is_logged = False
 
     def look(self) -> Settings | None:
-        """The settings, when they were read again and can be used. To be called often.
+        """New settings, or None if they were not read again. To be called often.
 
         Raises SettingsError when they can't be used: once for every change, and for every request.
         """
         self._watch.look()
         if not (self._is_requested or (self._watch.is_changed and self.settings.watch_env_file)):
-            self._changing_since, self._has_told = None, False
+            self._changing_since, self._is_logged = None, False
             return None
         former = dict(self.settings.former_secrets) | self.settings.secrets
         try:
             settings = self._read_again()
         except StillChangingError as error:
-            self._tell_that_it_changes(error)
+            self._log_change_in_progress(error)
             return None
         except SettingsError:
-            self._answered()
+            self._done()
             raise
-        self._answered()
+        self._done()
         self.settings = replace(settings, former_secrets=with_former(settings.secrets, former))
         return self.settings
 
-    def _answered(self) -> None:
-        self._watch.answer()
+    def _done(self) -> None:
+        self._watch.acknowledge()
         self._is_requested = False
 
     def _read_again(self) -> Settings:
@@ -116,36 +116,36 @@ class SettingsSource:
             ),
             "GOOGLE_API_KEY_*: all are gone": former.keys and not settings.keys,
         }
-        # The first one explains the others.
+        # The first explains the others.
         if loss := next((loss for loss, is_real in losses.items() if is_real), None):
             raise SettingsError(f"{loss}; to do without, start the program again")
         self._had_env_file = has_env_file
 
-    def _tell_that_it_changes(self, error: StillChangingError) -> None:
+    def _log_change_in_progress(self, error: StillChangingError) -> None:
         now = self._clock()
         if self._changing_since is None:
             self._changing_since = now
-        if self._has_told:
+        if self._is_logged:
             return
         if self._is_requested:
-            self._has_told = True
+            self._is_logged = True
             logger.info("the settings will be read again once %s has settled", error)
         elif now - self._changing_since > _LONG:
-            self._has_told = True
+            self._is_logged = True
             logger.warning("the settings stay as they were: %s is still being written", error)
 
-    def _read_patiently(self) -> tuple[Settings, TextFiles]:
+    def _read_at_start(self) -> tuple[Settings, TextFiles]:
         began = time.monotonic()
         while True:
             files = TextFiles()
             try:
                 return self._read(files), files
             except StillChangingError as error:
-                if time.monotonic() - began > _PATIENCE_AT_START:
+                if time.monotonic() - began > _START_TIMEOUT:
                     raise SettingsError(
                         f"{error}: another program has it open for writing; start again once it is closed"
                     ) from error
-                time.sleep(_LOOK_AT_START)
+                time.sleep(_START_INTERVAL)
 
     def _read(self, files: TextFiles) -> Settings:
         env = read_env_file(self._env_file, files)

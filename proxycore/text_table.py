@@ -1,14 +1,14 @@
-"""A table of plain text, for terminals and files. Pure."""
+"""Tables of plain text, for terminals and files. Pure."""
 
 import unicodedata
 from collections.abc import Sequence
 
 _GAP = "  "
-_NO_WIDTH = {"Mn", "Me", "Cf"}  # marks that are drawn over the character before, and characters not drawn
+_NO_WIDTH = {"Mn", "Me", "Cf"}  # combining marks, and characters that are not drawn
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal a text takes: two for each wide character (Unicode UAX #11)."""
+    """How many columns a text takes in a terminal: two for each wide character (Unicode UAX #11)."""
     return sum(
         0
         if unicodedata.category(char) in _NO_WIDTH
@@ -20,12 +20,12 @@ def columns_of(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """The text without what would move the cursor or end the line."""
+    """The text with a space for each character that would move the cursor or end the line."""
     return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lines of aligned cells, each ended; numbers stand in the last column, which is aligned to the right."""
+    """Lines of aligned cells, each with a newline; the last column has numbers, and is aligned right."""
     lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(map(columns_of, column)) for column in zip(*lines, strict=True)]
     return "".join(

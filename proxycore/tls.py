@@ -1,4 +1,4 @@
-"""The certificate that HTTPS is served with."""
+"""Loads the certificate for HTTPS."""
 
 import ssl
 
@@ -6,12 +6,12 @@ from proxycore.settings import Settings, SettingsError
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """What HTTPS is served with, None for plain HTTP. Raises SettingsError when the files are no use."""
+    """The context for HTTPS, None for plain HTTP. Raises SettingsError when the files can't be used."""
     if settings.tls_cert_file is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # A password would be asked for on the terminal; there is no setting for one.
+        # Without this, OpenSSL would ask for a password on the terminal; there is no setting for one.
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)

@@ -1,4 +1,4 @@
-"""Variables, read one by one: numbers, words, URLs, secrets, and what is wrong with each."""
+"""Reads single variables as numbers, words, URLs or secrets, and collects what is wrong with them."""
 
 import math
 import os
@@ -17,10 +17,10 @@ MEGABYTE = 1024 * 1024
 PLACEHOLDERS = frozenset(
     {"your-first-gemini-api-key", "your-second-gemini-api-key", "choose-a-long-random-secret"}
 )
-"""What `.env.example` has where a secret belongs."""
+"""The values that `.env.example` has in place of secrets."""
 
 _PLACEHOLDER_LIKE = re.compile(r"(?i)<.*>|your[-_ ].*|.*change[-_ ]?me.*|\.{3}|x{3,}")
-# What a header field can carry (RFC 9110 §5.5), less spaces: a secret goes out as one.
+# Characters of a header field (RFC 9110 §5.5) without spaces: a secret is sent as a whole field value.
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 _ORIGIN = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 
@@ -30,9 +30,9 @@ _IN_FILE = "_FILE"
 
 
 class VariablesReader:
-    """Reads single variables; `mistakes` and `warnings` are what is wrong and what is odd about them.
+    """Reads single variables. A secret may be in a file instead, whose path is in `NAME_FILE`.
 
-    A secret may be in a file instead, which `NAME_FILE` names. `known` are the names that were asked for.
+    `mistakes` make the settings unusable, `warnings` do not. `known` are the names that were read.
     """
 
     def __init__(self, variables: Mapping[str, str], files: TextFiles) -> None:
@@ -42,18 +42,18 @@ class VariablesReader:
         self._files = files
         self._values = {name: without_comment(value) for name, value in variables.items()}
         self._commented = {name for name, value in variables.items() if _had_comment(value)}
-        self._told_as: dict[str, str] = {}  # variable -> the one that names its file
+        self._labels: dict[str, str] = {}  # variable -> the one that has the path of its file
         for name in [name for name, value in self._values.items() if value and _names_secret_file(name)]:
-            self._take_from_file(name)
+            self._read_from_file(name)
 
-    def _take_from_file(self, variable: str) -> None:
+    def _read_from_file(self, variable: str) -> None:
         secret = variable.removesuffix(_IN_FILE)
         path = self.text(variable)
         del self._values[variable]
         if self._values.get(secret):
             self.mistakes.append(f"{variable}: {secret} is set too; keep one of them")
             return
-        self._told_as[secret] = variable
+        self._labels[secret] = variable
         text = without_comment(self.file_text(variable, path))
         if text:
             self._values[secret] = text
@@ -61,9 +61,9 @@ class VariablesReader:
             self.mistakes.append(f"{variable}: the file is empty")
 
     def file_text(self, variable: str, path: str) -> str:
-        """The text of a file that a variable names; empty if it can't be used.
+        """The text of the file at `path`; empty, with a mistake for `variable`, if it can't be used.
 
-        Raises StillChangingError.
+        Raises StillChangingError while it is being written.
         """
         try:
             return self._files.text(Path(path))
@@ -72,9 +72,7 @@ class VariablesReader:
             return ""
 
     def named(self, prefix: str) -> list[tuple[str, str, str]]:
-        """Variables with a name that begins so, in the order in which people count: how to call the variable
-        in messages, what follows the prefix (`default` for nothing), and the value.
-        """
+        """The variables with this prefix, 2 before 10: label, suffix (`default` for none), value."""
         found = []
         for variable in self._values:
             if variable == prefix:
@@ -82,18 +80,18 @@ class VariablesReader:
             elif variable.startswith(f"{prefix}_") and variable != f"{prefix}_":
                 found.append((variable, variable.removeprefix(f"{prefix}_")))
         found.sort(key=lambda entry: _natural(entry[1]))
-        return [(self.told_as(variable), name, self.text(variable)) for variable, name in found]
+        return [(self.label(variable), name, self.text(variable)) for variable, name in found]
 
     def is_filled(self, variable: str) -> bool:
-        """Whether a variable has a value, other than one that only names a secret's file."""
+        """Whether a variable has a value that is not the path of a secret's file."""
         return bool(self._values.get(variable))
 
-    def told_as(self, variable: str) -> str:
-        """What a variable is called in messages: where its value comes from a file, the one that names it."""
-        return self._told_as.get(variable, variable)
+    def label(self, variable: str) -> str:
+        """The name to use in messages: `NAME_FILE` for a value that was read from a file."""
+        return self._labels.get(variable, variable)
 
     def text(self, variable: str) -> str:
-        """A variable without quotes and comment; empty if there is none."""
+        """A variable's value without quotes and comment; empty if it is not set."""
         self.known.add(variable)
         if variable in self._commented:
             self._commented.remove(variable)
@@ -103,7 +101,7 @@ class VariablesReader:
     def number(
         self, variable: str, default: float, *, most: float = 1e9, whole: bool = False, positive: bool = False
     ) -> float:
-        """A number of at least 0."""
+        """A number from 0, or above 0 if `positive`, to `most`."""
         value = self.text(variable)
         if not value:
             return default
@@ -119,11 +117,11 @@ class VariablesReader:
         return number
 
     def megabytes(self, variable: str, default: int) -> int:
-        """Megabytes, in bytes."""
+        """A number of megabytes, as bytes."""
         return max(1, int(self.number(variable, default / MEGABYTE, positive=True) * MEGABYTE))
 
     def doubling(self, prefix: str, default: Doubling) -> Doubling:
-        """Two variables: the first and the longest rest, in seconds."""
+        """Two variables: the first and the longest bench, in seconds."""
         first = self.number(f"{prefix}_SECONDS", default.first, positive=True)
         longest = self.number(f"{prefix}_MAX_SECONDS", max(default.longest, first), positive=True)
         if longest < first:
@@ -133,14 +131,14 @@ class VariablesReader:
         return Doubling(first, longest)
 
     def choice(self, variable: str, choices: tuple[str, ...]) -> str:
-        """One of a few words; empty if there is none."""
+        """One of a few words, in lower case; empty if it is not set."""
         value = self.text(variable).lower()
         if value and value not in choices:
             self.mistakes.append(f"{variable}: {value!r} is not one of {', '.join(choices)}")
         return value
 
     def file(self, variable: str) -> str | None:
-        """The name of a file that is there."""
+        """The path of a file that exists."""
         value = self.text(variable)
         try:
             found = Path(value).is_file()
@@ -151,7 +149,7 @@ class VariablesReader:
         return value or None
 
     def workers(self, variable: str, default: int) -> int:
-        """A number of processes; 0 stands for one for each core."""
+        """A number of processes; 0 becomes the number of cores."""
         wanted = int(self.number(variable, default, most=1000, whole=True))
         if wanted != 1 and not hasattr(os, "fork"):
             self.mistakes.append(f"{variable}: this system can run one process only")
@@ -160,14 +158,15 @@ class VariablesReader:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def url(self, variable: str, schemes: tuple[str, ...], *, bare: bool | None) -> str | None:
-        """A URL with one of the schemes; `bare` says whether it may have credentials but no path.
+        """A URL with one of the schemes.
 
-        None: both, and a query.
+        With `bare` it may have credentials but no path, without a path but no credentials; with None both,
+        and a query.
         """
         value = self.text(variable).rstrip("/")
         if not value:
             return None
-        # The value itself is not shown: it may hold a password.
+        # The value is not shown, since it may contain a password.
         try:
             parts = urlsplit(value)
             usable = (
@@ -177,12 +176,12 @@ class VariablesReader:
             )
         except ValueError:
             usable = False
-        told_as = self.told_as(variable)
+        label = self.label(variable)
         if not usable or parts.scheme not in schemes:
             begins = ", ".join(f"{scheme}://" for scheme in schemes)
-            self.mistakes.append(f"{told_as}: not a URL that begins with {begins}")
+            self.mistakes.append(f"{label}: not a URL that begins with {begins}")
         elif bare is not None and ({"?", "#"} & set(value) or (parts.path if bare else "@" in parts.netloc)):
-            self.mistakes.append(f"{told_as}: has {'a path' if bare else 'a user name'}, query or fragment")
+            self.mistakes.append(f"{label}: has {'a path' if bare else 'a user name'}, query or fragment")
         return value
 
     def origins(self, variable: str) -> tuple[str, ...]:
@@ -197,12 +196,12 @@ class VariablesReader:
 
 
 def is_placeholder(secret: str) -> bool:
-    """Whether this stands where a secret belongs."""
+    """Whether this is a placeholder instead of a secret."""
     return secret in PLACEHOLDERS or _PLACEHOLDER_LIKE.fullmatch(secret) is not None
 
 
 def is_sendable(secret: str) -> bool:
-    """Whether a header field can carry it."""
+    """Whether it can be sent in a header field."""
     return _SENDABLE.fullmatch(secret) is not None
 
 
@@ -217,7 +216,7 @@ def _had_comment(value: str) -> bool:
 
 
 def _shown(path: str) -> str:
-    """A path for messages; nothing when it may be a secret that was put into the wrong variable."""
+    """A path for messages; empty when it may be a secret in the wrong variable."""
     try:
         folder = Path(path).parent
         is_path = folder.is_dir() and str(folder) not in {".", "/"}
@@ -227,5 +226,5 @@ def _shown(path: str) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    # 2 before 10, as people count.
+    # Numbers are compared as such: 2 is before 10.
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -415,7 +415,7 @@ async def test_an_upstream_that_falls_silent_does_not_keep_it_for_long(
         writer.write(beginning)
         await silence(seen, writer)
 
-    monkeypatch.setattr(proxycore.check, "_LONGEST_SILENCE", 0.1)
+    monkeypatch.setattr(proxycore.check, "_LONGEST_IDLE", 0.1)
     async with RawUpstream(script) as upstream:
         findings = await asyncio.wait_for(Check(settings(upstream.url)).run(lambda _: None), PATIENCE)
     assert [finding.state for finding in findings] == ["unknown", "unknown"]

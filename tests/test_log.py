@@ -232,6 +232,18 @@ def test_lines_go_to_standard_error_in_the_form_that_was_chosen(
 
 
 @pytest.mark.usefixtures("_own_logging")
+def test_a_modules_own_logger_writes_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info", "json", REDACTOR)
+    of_module = logging.getLogger("proxycore.rotation.rotator")
+    of_module.debug("below the least level")
+    for name in (of_module, logger):
+        name.info("benched", extra={"fields": {"key": "2"}})
+    log.flush()
+    one, other = map(json.loads, capsys.readouterr().err.splitlines())
+    assert one | {"time": ""} == other | {"time": ""}
+
+
+@pytest.mark.usefixtures("_own_logging")
 @pytest.mark.parametrize(
     ("level", "shown"),
     [

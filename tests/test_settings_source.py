@@ -211,6 +211,6 @@ def test_a_start_waits_for_a_writer_and_gives_up_on_one_that_stays(
     monkeypatch.setattr("proxycore.settings_source.time.sleep", pause)
     assert SettingsSource(tmp_path, {}).settings.google_keys == {"1": "AIza-a"}
     assert len(pauses) == 3
-    monkeypatch.setattr("proxycore.settings_source._PATIENCE_AT_START", -1.0)
+    monkeypatch.setattr("proxycore.settings_source._START_TIMEOUT", -1.0)
     with file.open("a"), pytest.raises(SettingsError, match="open for writing"):
         SettingsSource(tmp_path, {})
