@@ -159,6 +159,14 @@ class Calls(Benches):
             if allowance.idle(self._clock()):
                 del call.key.project.allowances[lane]  # the model may well be invented
 
+    def withdraw(self, call: Call) -> None:
+        """A call will not be sent after all."""
+        self.attribution.over(call, call.model)
+        if call.spends:
+            self.uncount(call.key, call.model, call.at)
+        if call.search:
+            self.searches.end_try(call.search, alike=False)
+
     def assign(self, key: Key, project: str, origin: Origin = Origin.HERE) -> None:
         """Moves a key to the project that it turned out to be of, whose quotas and benches it shares."""
         if key.project.name == project or key not in self._there:

@@ -25,7 +25,6 @@ from proxycore.events import (
     SearchChanged,
 )
 from proxycore.key import Key, benches_of
-from proxycore.line import Lines
 from proxycore.notice import Notice, fingerprint
 from proxycore.outage import Outage
 from proxycore.owners import Owners
@@ -33,6 +32,7 @@ from proxycore.ownership import Ownership
 from proxycore.rotator import Rotator
 from proxycore.search import Search
 from proxycore.verdict import DAY
+from proxycore.wait_queues import WaitQueues
 
 _ALL = "*"  # what an outage or a search is about that is not about one lane
 _REMEMBER_STRIKES = 600.0
@@ -51,7 +51,7 @@ class Herald:
     def __init__(
         self,
         rotator: Rotator,
-        lines: Lines,
+        lines: WaitQueues,
         owners: Owners,
         *,
         tell: Callable[[Notice], None],
@@ -227,12 +227,15 @@ class Herald:
         self._rotator.count(key, model, at, Origin.PEER)
         # Two processes may reserve the same room at once: the one with the later moment has to move.
         if key.project.allowances[model].overbooked(self._clock()):
-            self._lines.stir(model)
+            self._lines.refresh(model)
 
     def _apply_to_all(self, notice: Notice) -> None:
         if notice.kind == "expect":
             model, (at,) = notice.about.rpartition(" ")[0], notice.moments
-            self._lines.expect(model, at, gone=notice.value is None, origin=Origin.PEER)
+            if notice.value is None:
+                self._lines.expected.remove(model, at)
+            else:
+                self._lines.expected.add(model, at, Origin.PEER)
         elif notice.kind == "outage":
             lane, outage = _lane_of(notice.about), None
             if notice.value is not None:

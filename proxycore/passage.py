@@ -28,7 +28,6 @@ from proxycore.failover import FEW, Failover
 from proxycore.judge import judge
 from proxycore.kept import Kept
 from proxycore.key import Key
-from proxycore.line import Lines
 from proxycore.log import logger
 from proxycore.messages import UpstreamError
 from proxycore.meter import Meter
@@ -40,6 +39,7 @@ from proxycore.rotator import Rotator
 from proxycore.turns import Turns
 from proxycore.upstream import Upstream
 from proxycore.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Then, Verdict
+from proxycore.wait_queues import WaitQueues
 
 _PAUSE = (0.05, 0.25)  # seconds between attempts after server errors; doubles with every one
 _LONGEST_PAUSE = 2.0
@@ -50,7 +50,7 @@ class Pool:
     """The keys and all that it takes to use them."""
 
     rotator: Rotator
-    lines: Lines
+    lines: WaitQueues
     owners: Owners
     upstream: Upstream
     meter: Meter
@@ -168,7 +168,7 @@ class Passage:
         words = self.outcome.words or (turn and rotator.words_of(turn[0], lane)) or rotator.last_words
         said = f" Google's last reason: {words}" if words else ""
         if moments:
-            seconds = self._pool.lines.come_back(lane, min(moments))
+            seconds = self._pool.lines.retry_after(lane, min(moments))
             return f"{self._no_key(self.scope.model or 'this')} Retry in {seconds}s.{said}", seconds
         reason = "No Gemini API key is configured on this proxy."
         if self.owner and self.scope.resources:
@@ -253,10 +253,12 @@ class Passage:
             unfit = advice.unfit
             used = failover.used | unfit if unfit else failover.used
             refused = failover.refused | unfit if unfit else failover.refused
-            if call := lines.take(self.lane, used, self._only, spends=self._spends, prefer=advice.witness):
+            if call := lines.try_acquire(
+                self.lane, used, self._only, spends=self._spends, prefer=advice.witness
+            ):
                 return call
             if self.verdict.then is Then.RETRY and (
-                call := lines.take(self.lane, refused, self._only, spends=self._spends)
+                call := lines.try_acquire(self.lane, refused, self._only, spends=self._spends)
             ):
                 return call  # the trouble was no key's, so one that was used will do
             if any(refusal.verdict.unknown for refusal in self._case.unentitled):

@@ -16,7 +16,6 @@ from proxycore.cors import Cors
 from proxycore.credential_limiter import CredentialLimiter
 from proxycore.events import BenchBegan, RequestBlamed
 from proxycore.key import keys_of
-from proxycore.line import Lines
 from proxycore.lists import ListHandler
 from proxycore.live import LIVE_PATHS, LiveHandler
 from proxycore.log import dropped_lines
@@ -29,6 +28,7 @@ from proxycore.redaction import Redactor, with_former
 from proxycore.relay import RelayHandler
 from proxycore.retry_budget import RetryBudget
 from proxycore.rotator import Rotator
+from proxycore.scheduler import LoopScheduler
 from proxycore.settings import Settings
 from proxycore.site import Presence, Site
 from proxycore.status import (
@@ -43,6 +43,7 @@ from proxycore.turns import Turns
 from proxycore.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.upstream import Route, Upstream
 from proxycore.verdict import Backoff
+from proxycore.wait_queues import WaitQueues
 
 _REDACTED = 10_000  # texts for which the result of redaction is remembered
 
@@ -57,7 +58,7 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
         patience=settings.max_wait,
     )
     upstream = Upstream(route_of(settings))
-    lines = Lines(rotator, settings.max_wait, clock)
+    lines = WaitQueues(rotator, settings.max_wait, LoopScheduler(clock))
     budget = BodyBudget(_budget(settings))
     meter.gauges = {
         "waiting": lambda: lines.waiting,
@@ -89,7 +90,7 @@ def reload_pool(pool: Pool, settings: Settings) -> None:
     pool.rotator.change(keys, _doublings(settings), settings.max_wait)
     pool.owners.keep(pool.rotator.keys)
     pool.upstream.set_route(route_of(settings))
-    pool.lines.max_wait = settings.max_wait
+    pool.lines.set_max_wait(settings.max_wait)
     pool.budget.resize(_budget(settings))
     pool.max_attempts = settings.max_attempts
 

@@ -17,11 +17,12 @@ from proxycore.bench import Doubling
 from proxycore.clock import Clock
 from proxycore.herald import Herald
 from proxycore.key import Key, KeySpec, keys_of
-from proxycore.line import Lines
 from proxycore.notice import Notice
 from proxycore.owners import Owners
 from proxycore.rotator import Rotator
+from proxycore.scheduler import LoopScheduler
 from proxycore.verdict import HEALTHY, Backoff, Limit, Rest, Then, Verdict
+from proxycore.wait_queues import WaitQueues
 from tests.turned_loop import TurnedLoop
 
 MODEL = "m"
@@ -129,7 +130,7 @@ class Simulation:
         await asyncio.gather(*tasks)
         return self.figures
 
-    def _pool(self, number: int) -> tuple[Rotator, Lines]:
+    def _pool(self, number: int) -> tuple[Rotator, WaitQueues]:
         names = [str(n) for n in range(len(self.quotas))]
         keys = keys_of(
             KeySpec(f"{name}-{n}", f"secret-{name}-{n}", f"p{name}" if self.keys_each > 1 else "")
@@ -138,7 +139,7 @@ class Simulation:
         )
         source = random.Random(100 * self.seed + number)  # noqa: S311 - seeded, so that it is the same every time
         rotator = Rotator(keys, DOUBLINGS, clock=self._clock, source=source)
-        lines = Lines(rotator, self.max_wait, self._clock)
+        lines = WaitQueues(rotator, self.max_wait, LoopScheduler(self._clock))
         if self.workers > 1:
             told: list[Notice] = []
 
@@ -171,19 +172,19 @@ class Simulation:
             _, told = await self._ask(measured=False, lines=lines)
             figures.back.append(told is None)
 
-    async def _ask(self, *, measured: bool, lines: Lines | None = None) -> tuple[Lines, int | None]:
+    async def _ask(self, *, measured: bool, lines: WaitQueues | None = None) -> tuple[WaitQueues, int | None]:
         """One request with one worker; None when it was served, else when to come back."""
         pools = [pool for pool in self._pools if lines in {None, pool[1]}]
         rotator, lines = self._random.choice(pools)
         began, arrival = self._clock(), next(self._arrivals)
         used: set[Key] = set()
         while True:
-            call = lines.take(MODEL, used) or await lines.wait(
+            call = lines.try_acquire(MODEL, used) or await lines.wait(
                 MODEL, arrival, set(), began + self.max_wait - self._clock()
             )
             if call is None:
                 seconds = max(1, math.ceil((rotator.ready_at(MODEL) or math.inf) - self._clock()))
-                lines.expect(MODEL, self._clock() + seconds)
+                lines.expected.add(MODEL, self._clock() + seconds)
                 return lines, seconds
             if measured and self._clock() > began + self.window / 100:
                 self.figures.arrivals.append(arrival)

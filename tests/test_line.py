@@ -13,10 +13,11 @@ from proxycore.allowance import HEAD_START
 from proxycore.bench import Bench, BenchPlace, Doubling
 from proxycore.calls import Call
 from proxycore.key import Key
-from proxycore.line import Lines
 from proxycore.quota import Quota
 from proxycore.rotator import Rotator
+from proxycore.scheduler import LoopScheduler
 from proxycore.verdict import HEALTHY, Backoff
+from proxycore.wait_queues import WaitQueues
 from tests.conftest import loops_clock, until
 
 pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.turned(sockets=False)]
@@ -35,7 +36,7 @@ class Here:
         doublings = {backoff: Doubling(1.0, 600.0) for backoff in Backoff}
         source = random.Random(5)  # noqa: S311 - seeded, so that the test is the same every time
         self.rotator = Rotator(self.keys, doublings, clock=self.clock, source=source)
-        self.lines = Lines(self.rotator, PATIENT, self.clock)
+        self.lines = WaitQueues(self.rotator, PATIENT, LoopScheduler(self.clock))
         self.served: list[tuple[int, Key | None]] = []
         self.calls: list[Call] = []  # those under way
         self._timers = timers()
@@ -90,11 +91,11 @@ class Here:
         return bench is None or bench.benched_until <= self.clock()
 
     def take(self, model: str = FLASH, avoid: Collection[Key] = ()) -> Key | None:
-        call = self.lines.take(model, frozenset(avoid))
+        call = self.lines.try_acquire(model, frozenset(avoid))
         return call.key if call else None
 
     def nothing_left(self) -> bool:
-        return not vars(self.lines)["_lines"] and self.lines.waiting == 0 and timers() == self._timers
+        return not vars(self.lines)["_queues"] and self.lines.waiting == 0 and timers() == self._timers
 
 
 def timers() -> int:
@@ -480,7 +481,7 @@ async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() 
     here = Here()
     learned(here, 1, PATIENT, 0.1)  # free in 98 % of the time that one may wait
     now = here.clock()
-    here.lines.expect(FLASH, now + SOON)
+    here.lines.expected.add(FLASH, now + SOON)
     here.join(1)
     await settle()
     assert here.served == [(1, None)]
@@ -497,7 +498,7 @@ async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() 
 async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come() -> None:
     here = Here()
     learned(here, 1, PATIENT, 0.1)
-    here.lines.expect(FLASH, here.clock() + SOON)
+    here.lines.expected.add(FLASH, here.clock() + SOON)
     await asyncio.sleep(0.4)
     waiter = here.join(1)
     await settle()
@@ -508,7 +509,7 @@ async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come()
 async def test_who_is_expected_for_invented_models_is_forgotten() -> None:
     here = Here()
     for number in range(2000):
-        here.lines.expect(f"invented-{number}", here.clock() + 0.001)
+        here.lines.expected.add(f"invented-{number}", here.clock() + 0.001)
         if not number % 100:
             await asyncio.sleep(0.002)
-    assert len(here.lines._expected) < 600
+    assert len(here.lines.expected) < 600

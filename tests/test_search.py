@@ -10,12 +10,13 @@ from proxycore.bench import Doubling
 from proxycore.clock import Clock
 from proxycore.herald import Herald
 from proxycore.key import Key, KeySpec, keys_of
-from proxycore.line import Lines
 from proxycore.notice import Notice
 from proxycore.owners import Owners
 from proxycore.rotator import Rotator
+from proxycore.scheduler import LoopScheduler
 from proxycore.search import Search
 from proxycore.verdict import FOREIGN, HEALTHY, TROUBLE, Backoff, Rest, Then, Verdict
+from proxycore.wait_queues import WaitQueues
 from tests.conftest import TurnedClock
 
 FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
@@ -239,7 +240,7 @@ def test_two_processes_search_as_one() -> None:
     heralds = [
         Herald(
             pool.rotator,
-            Lines(pool.rotator, 10.0, clock),
+            WaitQueues(pool.rotator, 10.0, LoopScheduler(clock)),
             Owners(clock),
             tell=lambda notice, number=number: told.append((number, notice)),  # type: ignore[misc]
             clock=clock,
