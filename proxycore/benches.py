@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterable
 
-from proxycore.attribution import Case, Refusal
 from proxycore.bench import LANE_PLACES, Bench, BenchPlace, Doubling, bench_after
+from proxycore.case import Case, Refusal
 from proxycore.choice import Choice
 from proxycore.clock import Clock
 from proxycore.events import BenchBegan, BenchChanged, BenchEnded, Origin

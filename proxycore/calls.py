@@ -177,7 +177,9 @@ class Calls(Benches):
         if known is None:
             key.project.name = project
         else:
-            known.absorb(key.project)
+            former = key.project
+            known.absorb(former)
+            self.attribution.forget(former)
             self.reconsider(known)
         self.events.publish(ProjectAssigned(origin, key))
 

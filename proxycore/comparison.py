@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from proxycore.attribution import About, Case, Refusal
 from proxycore.calls import Call, Calls
+from proxycore.case import About, Case, Refusal
 from proxycore.events import Origin, RequestBlamed
 from proxycore.judgement import Judgement
 from proxycore.key import Key, Project

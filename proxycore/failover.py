@@ -3,7 +3,7 @@
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from proxycore.attribution import About, Case
+from proxycore.case import About, Case
 from proxycore.key import Key
 from proxycore.verdict import Rest, Then, Verdict
 

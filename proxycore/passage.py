@@ -19,9 +19,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from proxycore.affinity import Scope
-from proxycore.attribution import Case
 from proxycore.body_budget import BodyBudget
 from proxycore.calls import Call
+from proxycore.case import Case
 from proxycore.clock import Clock
 from proxycore.closing import Closing
 from proxycore.failover import FEW, Failover

@@ -2,7 +2,7 @@
 
 from tornado.httputil import HTTPServerRequest
 
-from proxycore.attribution import Case
+from proxycore.case import Case
 from proxycore.record import Record
 
 _LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters; they are remembered

@@ -18,9 +18,9 @@ Pure: the clock and the random source come in.
 
 from collections.abc import Iterable
 
-from proxycore.attribution import Case, Refusal
 from proxycore.bench import Bench, BenchPlace, Doubling, bench_after
 from proxycore.calls import Call
+from proxycore.case import Case, Refusal
 from proxycore.comparison import Comparison
 from proxycore.events import (
     DayReckoned,
@@ -59,6 +59,7 @@ class Rotator(Comparison):
         """Goes on with these keys and settings. Retired keys get another chance."""
         self._set(keys)
         self.patience = patience
+        self.attribution.keep(self.keys)
         self._doublings = doublings
         self.reconsider_all()
         self.events.publish(KeysReplaced(Origin.HERE))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.attribution import About, Case
 from proxycore.bench import Doubling
+from proxycore.case import About, Case
 from proxycore.events import RequestBlamed
 from proxycore.judgement import Judgement
 from proxycore.key import KeySpec, keys_of
@@ -19,6 +19,7 @@ FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
 BARE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
 CALLER = Verdict("permission denied", Then.COMPARE, Rest.CALLER, backoff=Backoff.FORBIDDEN)
 NOT_ENTITLED = Verdict("not entitled", Then.ENTITLED, Rest.MODEL, 86_400.0)
+DOUBLINGS = {Backoff.QUOTA: Doubling(10.0, 600.0), Backoff.FORBIDDEN: Doubling(300.0, 86_400.0)}
 
 
 class Pool:
@@ -28,7 +29,7 @@ class Pool:
         self.clock = TurnedClock()
         self.rotator = Rotator(
             keys_of(KeySpec(str(n), f"secret-{n}") for n in range(count)),
-            {Backoff.QUOTA: Doubling(10.0, 600.0), Backoff.FORBIDDEN: Doubling(300.0, 86_400.0)},
+            DOUBLINGS,
             clock=self.clock,
             source=random.Random(5),  # noqa: S311 - seeded, so that the test is the same every time
         )
@@ -256,3 +257,28 @@ def test_no_healthy_key_is_benched_for_requests_that_every_key_refuses(
         here.rotator.exhausted(case, FLASH)
     here.clock.turn(1.0)
     assert all(here.rest(number) == 0.0 for number in range(6))
+
+
+def test_removed_keys_are_forgotten() -> None:
+    here = Pool(4)
+    attribution = here.rotator.attribution
+    here.serve(0, 1)
+    here.say(2, BARE, Case())
+    here.rotator.change(keys_of([KeySpec("1", "secret-1")], here.keys), DOUBLINGS, 10.0)
+    evidence = attribution.of(FLASH)
+    assert list(evidence.served) == [here.keys[1].project]
+    assert (evidence.refused, evidence.requests) == ({}, set())
+    assert list(vars(attribution)["_alive"]) == [here.keys[1]]
+
+
+def test_a_project_that_turns_out_to_be_another_is_no_witness_of_its_own() -> None:
+    here = Pool(5)
+    here.rotator.assign(here.keys[0], "12345")
+    here.serve(4)
+    merged = here.keys[4].project
+    here.rotator.assign(here.keys[4], "12345")
+    assert not here.rotator.attribution.is_witness(merged, FLASH, here.clock())
+    case = Case()
+    for number in (1, 2, 3):
+        here.say(number, BARE, case)
+    assert FLASH in here.rotator.searches

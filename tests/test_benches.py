@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from proxycore.attribution import Case
 from proxycore.bench import BenchPlace, Doubling
+from proxycore.case import Case
 from proxycore.key import KeySpec, keys_of
 from proxycore.rotator import Rotator
 from proxycore.verdict import HEALTHY, TROUBLE, Backoff, Rest, Then, Verdict

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxycore.attribution import About, Case
+from proxycore.case import About, Case
 from proxycore.failover import Failover
 from proxycore.key import Key
 from proxycore.methods import repeatable, spends

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from proxycore.attribution import Case
 from proxycore.bench import Doubling
+from proxycore.case import Case
 from proxycore.chronicle import Chronicle
 from proxycore.demo import Health, MockServer
 from proxycore.events import OutageChanged

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from proxycore.attribution import Case
 from proxycore.bench import Doubling
+from proxycore.case import Case
 from proxycore.clock import Clock
 from proxycore.herald import Herald
 from proxycore.key import Key, KeySpec, keys_of
