@@ -1,19 +1,19 @@
-"""The meter: counts what happens in this process, and knows what is under way in it.
+"""The meter: the counters of this process, and what is under way in it.
 
-What is counted adds up over processes (`tally`); what is under way is this process's own (`Meter.now`).
+Counters add up over processes (`tally`); what is under way is this process's own (`Meter.now`).
 
-    tally name        labels
-    requests          outcome, key, model family      first_byte, duration   model family (measured)
+    counter           labels
+    requests          outcome, key, model family      first_byte, duration   model family (histograms)
     attempts          key, answer                     tokens                 direction, model family
     failovers         key                             client.tokens          client, direction
     benches           key, scope, reason              received, sent, unread
-    client.requests   client                          lag                    (measured)
+    client.requests   client                          lag                    (a histogram)
     dropped_lines
 """
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -34,13 +34,13 @@ LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 """Seconds: the buckets of the event loop's lag."""
 
 MOST_STREAMS = 200
-"""Streams that are told one by one."""
+"""Streams that are listed one by one."""
 
 MOST_JUDGEMENTS = 20
-"""Requests found to be at fault that are remembered, the latest."""
+"""The latest requests found to be at fault that are kept."""
 
-_PULSE = 0.5  # seconds between two looks at the event loop's lag
-_FEW, _SOME = 8, 64  # latest times to first byte that are kept of a key, and of all
+_LAG_INTERVAL = 0.5  # seconds between two measurements of the event loop's lag
+_FIRST_BYTES_OF_KEY, _FIRST_BYTES = 8, 64  # the latest times to first byte that are kept
 _MOST_REASONS = 64
 _NAMED_CODES = {400, 401, 403, 404, 429}
 _REFUSALS = {"401", "403", "429"}
@@ -48,21 +48,21 @@ _REFUSALS = {"401", "403", "429"}
 
 @dataclass(slots=True)
 class _Use:
-    """What was lately seen of a key. `last` is a moment of the clock."""
+    """The latest use of a key. `last` is a moment of the clock."""
 
     last: float = 0.0
-    first_bytes: deque[float] = field(default_factory=lambda: deque(maxlen=_FEW))
+    first_bytes: deque[float] = field(default_factory=lambda: deque(maxlen=_FIRST_BYTES_OF_KEY))
 
 
 class Meter:
-    """Is told of everything. `clock` tells the moment, in seconds."""
+    """Counts what it is told of. `clock` returns the moment, in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.tally = Tally()
-        self.gauges: dict[str, Callable[[], int]] = {}  # what others know of the present
-        self.counters: dict[str, Callable[[], int]] = {}  # what others have counted, by its tally name
-        self._counted: dict[str, int] = {}  # how much of that the tally has
         self.started = clock()
+        self._gauges: dict[str, Callable[[], int]] = {}
+        self._counters: dict[str, Callable[[], int]] = {}
+        self._counted: dict[str, int] = {}  # how much of those the tally has
         self._clock = clock
         self._history = History(self.tally, clock)
         self._families = Families()
@@ -70,18 +70,29 @@ class Meter:
         self._open: dict[Record, None] = {}  # in order of arrival
         self._uses: dict[str, _Use] = {}
         self._seen: dict[str, float] = {}  # client -> when
-        self._first_bytes: deque[float] = deque(maxlen=_SOME)
+        self._first_bytes: deque[float] = deque(maxlen=_FIRST_BYTES)
         self._judgements: deque[Judgement] = deque(maxlen=MOST_JUDGEMENTS)
+
+    def register(
+        self, *, gauges: Mapping[str, Callable[[], int]], counters: Mapping[str, Callable[[], int]]
+    ) -> None:
+        """Read these numbers of other parts as well, from now on.
+
+        `gauges` return what is so at the moment, by their names in `now`; `counters` what was counted since
+        the start, by the counter's name.
+        """
+        self._gauges.update(gauges)
+        self._counters.update(counters)
 
     # Requests.
 
     def opened(self, record: Record) -> None:
-        """A request may come in."""
+        """Count a request among those under way, once its client may use the proxy."""
         self._open[record] = None
         self._seen[record.client] = record.since
 
     def closed(self, record: Record, outcome: str, seconds: float) -> None:
-        """A request has ended after so many seconds, opened before or not."""
+        """Count a request that ended after so many seconds, whether it was opened or not."""
         self._open.pop(record, None)
         self._count_bytes(record)
         family = self._families.of(record.model)
@@ -92,14 +103,14 @@ class Meter:
         self._history.request()
 
     def first_byte(self, record: Record) -> None:
-        """An answer of the upstream has begun to go to the client."""
+        """Count the time to first byte of a response to a client."""
         seconds = record.first_byte or 0.0
         self.tally.measure("first_byte", FIRST_BYTE_BOUNDS, seconds, self._families.of(record.model))
         self._history.first_byte(seconds)
         self._first_bytes.append(round(seconds, 3))
 
     def used(self, record: Record, usage: Usage) -> None:
-        """An answer told what it took."""
+        """Count the tokens that a response reports."""
         family = self._families.of(record.model)
         for direction, count in (("input", usage.input), ("output", usage.output)):
             if count:
@@ -107,13 +118,13 @@ class Meter:
                 self.tally.add("client.tokens", record.client, direction, n=count)
 
     def unread(self) -> None:
-        """An answer was compressed, so that it is not known what it took."""
+        """Count a response whose tokens are unknown, since it is compressed."""
         self.tally.add("unread")
 
     # Attempts.
 
     def attempted(self, key: Key, answer: int | str) -> None:
-        """A call with a key ended: with a status, or in a word."""
+        """Count a call that ended with a status, or with a word for what happened instead."""
         word = answer if isinstance(answer, str) else _word(answer)
         self.tally.add("attempts", key.name, word)
         self._use(key).last = self._clock()
@@ -121,15 +132,15 @@ class Meter:
             self._history.refusal()
 
     def answered(self, key: Key, seconds: float) -> None:
-        """A call with a key was served, its head came after so many seconds."""
+        """Note the seconds until the head of a served call's response."""
         self._use(key).first_bytes.append(round(seconds, 3))
 
     def failed_over(self, key: Key) -> None:
-        """A request goes on with another key."""
+        """Count a request that goes on with another key after this one."""
         self.tally.add("failovers", key.name)
 
     def benched(self, event: BenchBegan) -> None:
-        """A new bench, or retirement."""
+        """Count a new bench or retirement."""
         reason = event.bench.reason
         if reason not in self._reasons and len(self._reasons) >= _MOST_REASONS:
             reason = OTHER  # they are the upstream's own words
@@ -138,10 +149,10 @@ class Meter:
         self.tally.add("benches", event.key.name, scope, reason)
 
     def judged(self, event: RequestBlamed) -> None:
-        """A request was found to be at fault for what keys refused."""
+        """Note a request that was found to be at fault for its refusals."""
         self._judgements.append(event.judgement)
 
-    # What others ask.
+    # For others to read.
 
     @property
     def sessions(self) -> int:
@@ -149,20 +160,20 @@ class Meter:
         return sum(record.kind == "live" for record in self._open)
 
     def catch_up(self) -> None:
-        """Counts the bytes of what is under way, and what others have counted."""
+        """Bring the counters up to date: bytes of requests under way, and the counters of other parts."""
         for record in self._open:
             self._count_bytes(record)
-        for name, counter in self.counters.items():
+        for name, counter in self._counters.items():
             count = counter()
             if fresh := count - self._counted.get(name, 0):
                 self.tally.add(name, n=fresh)
                 self._counted[name] = count
 
     def now(self) -> dict[str, Any]:
-        """What is under way, as JSON has it. Times are moments of the clock that a host's processes share."""
+        """Return what is under way as JSON. Times are moments of the clock that a host's processes share."""
         streams = [record for record in self._open if record.kind]
         by_client = Counter(record.client for record in self._open)
-        return {name: gauge() for name, gauge in self.gauges.items()} | {
+        return {name: gauge() for name, gauge in self._gauges.items()} | {
             "started": self.started,
             "running": len(self._open),
             "open": {"streams": len(streams) - self.sessions, "live": self.sessions},
@@ -174,11 +185,11 @@ class Meter:
         }
 
     async def watch_loop(self) -> None:
-        """Measures how late the event loop is, until it is cancelled."""
+        """Measure the event loop's lag again and again, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _PULSE
-            await asyncio.sleep(_PULSE)
+            due = loop.time() + _LAG_INTERVAL
+            await asyncio.sleep(_LAG_INTERVAL)
             self.tally.measure("lag", LAG_BOUNDS, max(0.0, loop.time() - due))
 
     def _use(self, key: Key) -> _Use:

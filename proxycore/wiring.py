@@ -60,12 +60,14 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
     upstream = Upstream(route_of(settings))
     lines = WaitQueues(rotator, settings.max_wait, LoopScheduler(clock))
     budget = BodyBudget(_budget(settings))
-    meter.gauges = {
-        "waiting": lambda: lines.waiting,
-        "held": lambda: budget.held,
-        "connections": lambda: upstream.connections + meter.sessions,
-    }
-    meter.counters = {"dropped_lines": dropped_lines}
+    meter.register(
+        gauges={
+            "waiting": lambda: lines.waiting,
+            "held": lambda: budget.held,
+            "connections": lambda: upstream.connections + meter.sessions,
+        },
+        counters={"dropped_lines": dropped_lines},
+    )
     rotator.events.subscribe(BenchBegan, meter.benched)
     rotator.events.subscribe(RequestBlamed, meter.judged)
     Chronicle(rotator.events, clock)

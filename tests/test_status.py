@@ -232,8 +232,9 @@ async def test_pages_that_a_key_is_not_for_are_shown_and_released_as_they_are_sh
 
 async def test_judgements_of_all_workers_are_told_in_their_order() -> None:
     async with proxy(NOBODY, KEYS, CLOCK) as here:
+        gauges = dict.fromkeys(("waiting", "held", "connections"), int)
         mine, theirs, began = here.app.meter, Meter(CLOCK), CLOCK()
-        theirs.gauges = mine.gauges
+        theirs.register(gauges=gauges, counters={})
         for n in range(30):
             judgement = Judgement(began + n, MODEL, "permission denied", "why", str(n))
             (mine, theirs)[n % 2].judged(RequestBlamed(Origin.HERE, judgement))
