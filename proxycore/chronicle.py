@@ -1,7 +1,7 @@
-"""What the log says of keys: when a bench begins and when it is over, and what many keys have alike.
+"""The log of key events: benches, retirements and recoveries, outages, and requests that were at fault.
 
-Each is written once, by the process that found out. What is routine is info, what asks for the operator's eye
-sooner or later is a warning, and a key that is of no use any more is an error.
+Each is written once, by the process that found it out. What is routine has the level INFO, what an operator
+should look at sooner or later WARNING, and a key that cannot be used any more ERROR.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Models by family, so that an invented name can't make a new series in the metrics. Pure."""
+"""The family of a model, as a metrics label: an invented name must not make a new series. Pure."""
 
 import re
 
@@ -6,20 +6,21 @@ _FAMILY = re.compile(
     r"(gemini|gemma|imagen|veo|lyria|learnlm|aqa|text-embedding|embedding)"
     r"(?:-(\d{1,2}(?:\.\d)?))?(?:-(embedding|flash-lite|flash|pro|ultra|nano))?(?![a-z0-9.])"
 )
-_MOST = 48
+_MOST = 48  # families; a process that meets more counts the later ones as `other`
 
 NONE, OTHER = "none", "other"
+"""The label values of what names nothing, and of what has no series of its own."""
 
 
 class Families:
-    """The families that were met. When there are too many of them, the later ones are `other`."""
+    """The families seen so far. When there are too many, the later ones are `other`."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
         self._names: set[str] = set()
 
     def of(self, model: str) -> str:
-        """The family of a model: `gemini-2.5-flash` for `gemini-2.5-flash-preview-09-2025`.
+        """Return the family of a model: `gemini-2.5-flash` for `gemini-2.5-flash-preview-09-2025`.
 
         `none` for a request that names no model, `other` for a name that is none of Google's.
         """

@@ -1,4 +1,4 @@
-"""What was found by comparison: a request at fault for what keys refused. Pure."""
+"""The finding that a request is at fault for its refusals, and no key. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from proxycore.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A request that was found to be at fault for what keys refused: when, for which lane, what, and why.
+    """A request that was found to be at fault for its refusals, when, and for which lane.
 
-    `request` is its id.
+    `reason` is what it was refused for, `why` explains the finding to people, `request` is its id.
     """
 
     at: float
@@ -21,7 +21,7 @@ class Judgement:
     request: str
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
-        """What there is to know, as JSON has it, the time by the wall clock."""
+        """Return it as JSON for the status page, the time by the wall clock."""
         return {
             "time": clock.to_wall(self.at),
             "model": self.model or NO_MODEL,

@@ -1,7 +1,7 @@
-"""The metrics, as Prometheus reads them (prometheus.io/docs/practices/naming). Pure.
+"""The metrics for Prometheus, named as prometheus.io/docs/practices/naming says. Pure.
 
-They are made of the sums over all processes, whichever answers. Label values are
-bounded: a key that is not there any more is `removed`, models go by their families.
+They are made of the sums over all processes, whichever of them answers. Label values are bounded: a key that
+was removed is `removed`, models are counted by family.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ from proxycore.tally import Labels
 _PREFIX = "gemini_proxy_"
 _REMOVED = "removed"
 
-# name, what is counted, help, labels, the place of the key's name among them
+# metric, counter, help, labels, the place of the key's name among them
 _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
     ("requests", "requests", "Requests that ended, by how", ("outcome", "key", "model"), 1),
     ("attempts", "attempts", "Upstream calls, by their answers", ("key", "answer"), 0),
@@ -55,10 +55,7 @@ _HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] 
 
 
 class Metrics(Collector):
-    """The metrics as of now. `redact` takes secrets out of reasons.
-
-    Those are the upstream's own words.
-    """
+    """The metrics at this moment. `redact` removes secrets from reasons, which are the upstream's words."""
 
     def __init__(
         self, rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]
@@ -70,7 +67,7 @@ class Metrics(Collector):
         self._names = {key.name for key in rotator.keys} | {NONE}
 
     def collect(self) -> Iterator[Metric]:
-        """All of them."""
+        """Yield all metrics."""
         yield from self._counters()
         yield from self._histograms()
         yield from self._gauges()

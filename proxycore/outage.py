@@ -1,6 +1,6 @@
-"""Trouble of the upstream, and a region that it does not serve: known and shown, no key's fault. Pure.
+"""Outages of the upstream (server errors in a row, a region that it does not serve): no key's fault. Pure.
 
-Nothing is held back for these. Refusals that many keys have alike are a search (`search`).
+They are shown and logged; no request is held back for them. Refusals by many keys alike are a `search`.
 
 Times are the clock's moments, in seconds.
 """
@@ -14,13 +14,13 @@ from proxycore.bench import NO_MODEL
 from proxycore.clock import Clock
 from proxycore.verdict import FOREIGN, HEALTHY, PLACE, SILENCE, Then, Verdict
 
-_MANY_TROUBLES = 30  # in a row
-_WATCHES = 64  # lanes whose failures are counted, or that have an outage
+_MANY_FAILURES = 30  # in a row
+_MOST_LANES = 64  # whose failures are counted, or that have an outage
 
 
 @dataclass(slots=True)
 class Outage:
-    """One that is under way: why, for which lane (None: for all), since when."""
+    """An outage that is under way: for which reason, for which lane (None: for all), since when."""
 
     reason: str
     model: str | None
@@ -28,7 +28,7 @@ class Outage:
 
     @property
     def thought(self) -> str:
-        """What is thought to be happening, for people."""
+        """The sentence that explains it on the status page and in the log."""
         if self.model is None:
             return "Google does not serve the region of this server's address: set UPSTREAM_PROXY"
         what = f" for {self.model}" if self.model else ""
@@ -47,7 +47,7 @@ class Outage:
         raise ValueError("not an outage")
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
-        """What there is to know, as JSON has it, times by the wall clock."""
+        """Return it as JSON for the status page, times by the wall clock."""
         return {
             "reason": self.reason,
             "model": NO_MODEL if self.model == "" else self.model,
@@ -58,25 +58,25 @@ class Outage:
 
 
 class Outages:
-    """Those that are under way, and what may become one."""
+    """The outages that are under way, and the failures in a row that may become one."""
 
     def __init__(self) -> None:
         self._current: dict[str | None, Outage] = {}
         self._failed: dict[str, int] = {}  # lane -> failures in a row
 
     def of(self, model: str) -> Outage | None:
-        """The one that concerns a lane."""
+        """Return the outage that a lane is affected by, if any."""
         return (self._current.get(None) or self._current.get(model)) if self._current else None
 
     def put(self, lane: str | None, outage: Outage | None) -> None:
-        """What is known elsewhere: this outage is under way for a lane (None: for all), or none is."""
+        """Set what a peer knows: this outage is under way for a lane (None: for all), or none is."""
         if outage:
             self._current[lane] = outage
         else:
             self._current.pop(lane, None)
 
     def ended(self, model: str, verdict: Verdict, sent_at: float) -> list[Outage]:
-        """An answer to a call that was sent at `sent_at`; returns those outages that it ends."""
+        """End the outages that the answer to a call sent at `sent_at` disproves, and return them."""
         if self._failed and verdict is HEALTHY:
             self._failed.pop(model, None)
         if not self._current:
@@ -87,7 +87,7 @@ class Outages:
             for outage in (self._current.get(model), self._current.get(None))
             if outage and not says_nothing and verdict.reason != outage.reason and sent_at >= outage.since
         ]
-        if (excess := len(self._current) - _WATCHES) > 0:
+        if (excess := len(self._current) - _MOST_LANES) > 0:
             # The oldest, of models that nobody asks for any more, or that never existed.
             ended += islice((outage for outage in self._current.values() if outage.model), excess)
         for outage in ended:
@@ -95,15 +95,15 @@ class Outages:
         return ended
 
     def begun(self, model: str, verdict: Verdict, now: float) -> Outage | None:
-        """The outage that this failure makes, with those before it, if it is a new one."""
+        """Count a failure; return the outage that begins with it, if one does."""
         if verdict is PLACE:
             return None if None in self._current else self._begin(verdict.reason, None, now)
         if verdict.then is not Then.RETRY or model in self._current:
             return None
-        if len(self._failed) > _WATCHES:
+        if len(self._failed) > _MOST_LANES:
             self._failed.clear()  # of models that were asked for long ago, or never existed
         self._failed[model] = self._failed.get(model, 0) + 1
-        if self._failed[model] < _MANY_TROUBLES:
+        if self._failed[model] < _MANY_FAILURES:
             return None
         del self._failed[model]
         return self._begin(verdict.reason, model, now)
