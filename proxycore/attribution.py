@@ -131,7 +131,7 @@ class Attribution:
         return True
 
     def none_is_entitled(self, lane: str, now: float) -> None:
-        """Every project says that it is not entitled to this lane."""
+        """Every project was refused as not entitled to this lane."""
         self.of(lane).find_unentitled(now)
 
     def keep(self, keys: Collection[Key]) -> None:

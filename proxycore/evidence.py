@@ -75,7 +75,7 @@ class Evidence:
         self._clear_refusals()
 
     def find_unentitled(self, now: float) -> None:
-        """Every project said that it is not entitled to this lane."""
+        """Every project was refused as not entitled to this lane."""
         self.unentitled_at = now
 
     def keep(self, projects: Collection[Project]) -> None:

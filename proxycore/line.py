@@ -1,6 +1,6 @@
 """The queue in which requests wait for a key for one model, served in order of arrival.
 
-While a key is ready, a request gets it at once. When all rest, the request joins the queue: a place in it is
+While a key is ready, a request gets it at once. While none is, the request joins the queue: a place in it is
 a call that is reserved on the key that is ready first, after the calls that were reserved before. Reserved
 calls count like those that were made, so nobody else uses that key for them, and it is always known when the
 next request would be served: one that could not be served in time is refused at once, and told when to
@@ -24,7 +24,7 @@ from proxycore.waiter import Reservation, Waiter
 
 _LATE = 0.001  # seconds after its moment that a timer is set for, since timers may fire a little early
 _NOBODY_FIT = 0.05  # seconds after which a search is looked at again, if no key was fit for anybody
-_REFRESH = 0.0001  # seconds for each waiter: to make all reservations anew takes its time
+_REFRESH = 0.0001  # seconds of delay for each waiter: the work grows with their number
 
 
 class WaitQueue:

@@ -74,7 +74,7 @@ class WaitQueues:
         *,
         spends: bool = True,
     ) -> Call | None:
-        """Return the next call that is this request's in order of arrival; None when that takes too long.
+        """Return this request's call once its turn has come, in order of arrival; None if that is too late.
 
         It returns at once when it is known that the turn would not come within `seconds`.
         """
