@@ -35,12 +35,12 @@ class Outage:
         return f"the upstream is in trouble{what}: it fails with server errors, and serves nobody"
 
     def to_json(self) -> tuple[str, list[float]]:
-        """What to write down, and its moments apart."""
+        """Return what peers are sent: a JSON value and the moments."""
         return self.reason, [self.since]
 
     @classmethod
     def from_json(cls, lane: str | None, value: object, moments: Sequence[float]) -> "Outage":
-        """The outage that was written down; raises ValueError when it is none."""
+        """Return the outage that a peer sent. Raises ValueError when the value is none."""
         match value, list(moments):
             case str(reason), [since]:
                 return cls(reason, lane, since)

@@ -65,7 +65,7 @@ class Search:
         )
 
     def to_json(self, names: Mapping[Key, str]) -> tuple[list[Any], list[float]]:
-        """What to write down, with these names for the keys, and its moments apart."""
+        """Return what peers are sent: a JSON value with these names for the keys, and the moments."""
         tried = {name: tries for key, name in names.items() if (tries := self.tries(key))}
         moments = [self.since, self.next_try, *([] if self.open_until is None else [self.open_until])]
         return [self.reason, self.pause, self.longest, self.outage, sorted(self.requests), tried], moments
@@ -79,9 +79,9 @@ class Search:
         keys: Mapping[str, Key],
         known: "Search | None" = None,
     ) -> "Search":
-        """The search that was written down, with keys by these names; the `known` one, brought up to that.
+        """Return the search that a peer sent, with keys by these names; the `known` one is updated.
 
-        Raises ValueError when it is none.
+        Raises ValueError when the value is none.
         """
         match value, list(moments):
             case (

@@ -52,7 +52,7 @@ class Tally:
         for gone in list(labels):
             self._counts[name].pop(gone, None)
 
-    def take(self) -> list[Entry]:
+    def drain(self) -> list[Entry]:
         """Return all counters and begin anew from zero, for another process to add them to its own."""
         taken = [
             (name, labels, n) for name, counts in self._counts.items() for labels, n in counts.items() if n

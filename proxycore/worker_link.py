@@ -226,7 +226,7 @@ class WorkerLink:
     def _report(self, channel: Channel, answers: int | None = None) -> None:
         if not channel.lost.is_set():  # what is taken would be lost with it
             self.meter.catch_up()
-            channel.send(Report(self.meter.tally.take(), [self.meter.now()], answers))
+            channel.send(Report(self.meter.tally.drain(), [self.meter.now()], answers))
 
     def _handle(self, channel: Channel, message: Message) -> None:
         match message:

@@ -37,7 +37,7 @@ def test_minutes_that_are_older_than_an_hour_are_forgotten() -> None:
     clock, counted = TurnedClock(), Tally()
     total = FiguresSum(clock)
     History(counted, clock).request()
-    total.add("one", counted.take(), [])
+    total.add("one", counted.drain(), [])
     assert total.read().tally.of("minute.requests")
     clock.turn(3700)
     total.add("one", [], [])

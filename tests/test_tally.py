@@ -14,7 +14,7 @@ def test_counts_of_several_processes_add_up_by_name_and_labels() -> None:
     other.add("requests", "served", "2", n=3)
     other.add("requests", "left", "1")
     for tally in (one, other):
-        total.merge(tally.take())
+        total.merge(tally.drain())
     assert dict(total.of("requests")) == {("served", "2"): 5, ("left", "1"): 1}
     assert total.sums("requests", 0) == {("served",): 5, ("left",): 1}
     assert total.sums("requests") == {(): 6}
@@ -23,10 +23,10 @@ def test_counts_of_several_processes_add_up_by_name_and_labels() -> None:
 def test_what_was_taken_is_not_taken_again() -> None:
     tally, total = Tally(), Tally()
     tally.add("attempts")
-    total.merge(tally.take())
-    total.merge(tally.take())
+    total.merge(tally.drain())
+    total.merge(tally.drain())
     tally.add("attempts")
-    total.merge(tally.take())
+    total.merge(tally.drain())
     assert dict(total.of("attempts")) == {(): 2}
     assert total.entries() == [("attempts", (), 2)]
 
