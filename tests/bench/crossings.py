@@ -45,9 +45,9 @@ _ROOMS = {
     "gemini": "affinity auth_token error errors first_event judge lane lesson list_pages methods opening"
     " pages paths refusal request_scope response_opening response_scanner resumable retry_delay sentences"
     " token_usage upload_protocol usage verdict",
-    "rotation": "allowance attribution bench benches calls choice comparison daily_quota deaths events"
-    " judgement key limiter line outage owners ownership quota ready_index reliability retry_budget roster"
-    " rotator search searches selection wait_queue",
+    "rotation": "allowance attribution bench benches calls case choice comparison daily_quota deaths events"
+    " evidence expected_returns judgement key limiter line outage owners ownership quota ready_index"
+    " reliability retry_budget roster rotator search searches selection wait_queue wait_queues waiter",
     "transport": "address_file attempt body_budget buffered_response connection departure disconnect"
     " downstream feed fetch head head_limit held_body kept listener messages replay request_body"
     " response_head response_writer server session turns upstream websocket",
@@ -70,7 +70,7 @@ def room_of(module: str) -> str | None:
     """The room of a module by its dotted name; None where it is to be looked through."""
     package, _, rest = module.partition(".")
     room, _, name = rest.partition(".")
-    if package != PACKAGE or room in {"", "clock", "demo"}:
+    if package != PACKAGE or room in {"", "clock", "demo", "scheduler"}:
         return None
     return room if name else _ROOM_OF[room]
 
