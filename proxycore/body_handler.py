@@ -11,7 +11,7 @@ from proxycore.departure import has_left
 from proxycore.handler import ProxyHandler
 from proxycore.handler_state import HandlerState
 from proxycore.held_body import HeldBody
-from proxycore.passage import Pool
+from proxycore.pool import Pool
 from proxycore.record import RequestOutcome
 from proxycore.variables import MEGABYTE
 

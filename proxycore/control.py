@@ -6,7 +6,7 @@ from proxycore.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.messages import UpstreamError
-from proxycore.passage import Pool
+from proxycore.pool import Pool
 from proxycore.retrial import ask_for_a_model
 from proxycore.verdict import Rest
 

@@ -35,8 +35,9 @@ from proxycore.lesson import scanner_for
 from proxycore.live_client import LiveClient
 from proxycore.messages import UpstreamError
 from proxycore.outcome import Answer
-from proxycore.passage import Passage, Pool
+from proxycore.passage import Passage
 from proxycore.paths import VERSION
+from proxycore.pool import Pool
 from proxycore.replay import Message, Replay
 from proxycore.session import UpstreamSession, close_frame_of, open_session
 from proxycore.usage import usage_in

@@ -16,7 +16,7 @@ from proxycore.closing import BROKEN_OFF, Closing
 from proxycore.departure import has_left
 from proxycore.handler_state import HandlerState
 from proxycore.kept import Kept
-from proxycore.passage import Pool
+from proxycore.pool import Pool
 from proxycore.relay import RelayHandler
 
 _LOOK = 0.025  # seconds between two looks whether a client that has to wait has left

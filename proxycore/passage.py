@@ -13,16 +13,12 @@ resource has moved. Not about an interaction: its owner may not know it for minu
 import asyncio
 import itertools
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 
 from proxycore.affinity import Scope
-from proxycore.body_budget import BodyBudget
 from proxycore.calls import Call
 from proxycore.case import Case
-from proxycore.clock import Clock
 from proxycore.closing import Closing
 from proxycore.failover import FEW, Failover
 from proxycore.judge import judge
@@ -30,36 +26,13 @@ from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.messages import UpstreamError
-from proxycore.meter import Meter
 from proxycore.outcome import Answer, Outcome
-from proxycore.owners import Owners
+from proxycore.pool import Pool
 from proxycore.record import Record
-from proxycore.retry_budget import RetryBudget
-from proxycore.rotator import Rotator
-from proxycore.turns import Turns
-from proxycore.upstream import Upstream
 from proxycore.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Then, Verdict
-from proxycore.wait_queues import WaitQueues
 
 _PAUSE = (0.05, 0.25)  # seconds between attempts after server errors; doubles with every one
 _LONGEST_PAUSE = 2.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Pool:
-    """The keys and all that it takes to use them."""
-
-    rotator: Rotator
-    lines: WaitQueues
-    owners: Owners
-    upstream: Upstream
-    meter: Meter
-    turns: Turns
-    budget: BodyBudget
-    retries: RetryBudget
-    max_attempts: int
-    clock: Clock
-    source: random.Random
 
 
 TryKey = Callable[[Key, bool], Awaitable[Answer | None]]

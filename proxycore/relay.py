@@ -42,8 +42,9 @@ from proxycore.methods import repeatable, spends
 from proxycore.opening import Opening
 from proxycore.outcome import Answer, reason_of
 from proxycore.owners import OwnersDifferError
-from proxycore.passage import Passage, Pool
+from proxycore.passage import Passage
 from proxycore.paths import canonical
+from proxycore.pool import Pool
 from proxycore.record import RequestOutcome
 from proxycore.request_case import case_of
 from proxycore.usage import Usage, usage_in

@@ -16,7 +16,7 @@ from proxycore.kept import KEPT_BYTES, Kept
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.messages import Outgoing, UpstreamError
-from proxycore.passage import Pool
+from proxycore.pool import Pool
 from proxycore.verdict import Verdict
 
 _TARGET = "/v1beta/models?pageSize=1"

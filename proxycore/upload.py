@@ -14,8 +14,9 @@ from proxycore.fields import Fields
 from proxycore.handler import ProxyHandler
 from proxycore.key import Key
 from proxycore.messages import Outgoing
-from proxycore.passage import Passage, Pool
+from proxycore.passage import Passage
 from proxycore.paths import VERSION
+from proxycore.pool import Pool
 from proxycore.relay import RelayHandler
 from proxycore.resumable import carries_content, is_leg, readdressed, upload_name
 from proxycore.verdict import Then

@@ -22,8 +22,8 @@ from proxycore.log import dropped_lines
 from proxycore.meter import Meter
 from proxycore.owners import Owners
 from proxycore.pages import LIST_PATHS
-from proxycore.passage import Pool
 from proxycore.paths import MISTAKEN, RELAYED
+from proxycore.pool import Pool
 from proxycore.redaction import Redactor, with_former
 from proxycore.relay import RelayHandler
 from proxycore.retry_budget import RetryBudget

@@ -20,7 +20,8 @@ from proxycore.log import logger
 from proxycore.messages import Outgoing, UpstreamError
 from proxycore.methods import repeatable, spends
 from proxycore.outcome import Answer
-from proxycore.passage import Passage, Pool
+from proxycore.passage import Passage
+from proxycore.pool import Pool
 from proxycore.record import Record
 from proxycore.request_case import case_of
 from proxycore.upstream import Upstream
