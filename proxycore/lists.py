@@ -1,7 +1,7 @@
-"""Lists of what a project owns, for all projects: one key is asked after the other.
+"""Lists of what a project owns, merged over all projects: one key after the other.
 
-A page is filled with the answers of as many keys as fit; its token says where the next one begins. A key
-that can't be asked doesn't hide the others: the answer names it in `X-Incomplete-Keys`.
+A page has the pages of as many keys as fit; its token names where the next page begins. A key that can't be
+used does not hide the others: the response names it in `X-Incomplete-Keys`.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from proxycore.affinity import Scope
-from proxycore.attempt import Attempt
 from proxycore.credentials import credential
 from proxycore.failover import FEW
+from proxycore.fetch import fetch_whole
 from proxycore.kept import Kept
 from proxycore.key import Key
 from proxycore.lesson import Lesson, scanner_for
@@ -25,18 +25,18 @@ from proxycore.passage import Passage
 from proxycore.relay import RelayHandler
 from proxycore.verdict import Then
 
-_AT_ONCE = 8  # keys that are asked together, so that hundreds don't take a minute
-_PAUSE = 0.1  # seconds before a key is asked again, after the upstream's trouble
-_LARGEST_ANSWER = 8 * 1024 * 1024  # bytes of one key's page
+_AT_ONCE = 8  # keys that are fetched together, so that hundreds don't take a minute
+_PAUSE = 0.1  # seconds before a key's page is fetched again, after a server error
+_LARGEST_PAGE = 8 * 1024 * 1024  # bytes of one key's page
 _MOST_VALUES = 200_000  # in one key's page: parsing takes 100 ns for each, and holds up everyone
 _PIECE = 64 * 1024  # bytes that are searched for names in one go
 
 
 class ListHandler(RelayHandler):
-    """Relays what is done to a collection; a list of it goes through all keys."""
+    """Relays the methods of a collection; a list of it is merged over all keys."""
 
     async def serve(self) -> None:
-        """Lists, or relays like any request."""
+        """Serve a list with all keys, and anything else as any request."""
         if self.request.method != "GET" or self.token:
             await super().serve()
             return
@@ -50,63 +50,60 @@ class ListHandler(RelayHandler):
     async def _list(self, keys: Sequence[Key], place: Place) -> None:
         page = page_for(self.path, self.request.query)
         missing: list[str] = []
-        token, passage = place.token, None
+        token, exchange = place.token, None
         # The page begins with one key, which may well be enough.
         for group in (keys[:1], *_groups(keys[1:])):
-            for key, passage in zip(group, await self._ask_all(group, token), strict=True):
-                await asyncio.sleep(0)  # others are served between two answers that have to be parsed
-                body = _page_in(passage.last) if passage else b""
+            for key, exchange in zip(group, await self._fetch_all(group, token), strict=True):
+                await asyncio.sleep(0)  # others are served between two responses that have to be parsed
+                body = _page_in(exchange.last) if exchange else b""
                 document = _document_of(body)
                 if document is not None:
                     if not page.add(key.name, document, len(body)):
                         self._send_page(page, missing)
                         return
-                elif passage and (refusal := _refusal_in(passage)):
-                    self.send_kept(refusal)  # about the request, so that no key would say otherwise
+                elif exchange and (refusal := _refusal_in(exchange)):
+                    self.send_kept(refusal)  # it is about the request, so that every key would get it
                     return
                 else:
                     missing.append(key.name)
             token = ""
         if len(missing) < len(keys):
             self._send_page(page, missing)
-        elif passage := passage or self.passage(Scope("")):
-            self.conclude(passage)
+        elif exchange := exchange or self.exchange(Scope("")):
+            self.conclude(exchange)
 
-    async def _ask_all(self, keys: Sequence[Key], token: str) -> list[Passage | None]:
-        return await asyncio.gather(*(self._ask(key, token) for key in keys))
+    async def _fetch_all(self, keys: Sequence[Key], token: str) -> list[Passage | None]:
+        return await asyncio.gather(*(self._fetch(key, token) for key in keys))
 
-    async def _ask(self, key: Key, token: str) -> Passage | None:
-        """One key's page; None if the key rests."""
+    async def _fetch(self, key: Key, token: str) -> Passage | None:
+        """Fetch one key's page, which is then its exchange's last response; None if the key is benched."""
         if key.ready_at("") > self.pool.clock():
             return None
         outgoing = self.outgoing(self.body)
         query = query_at(outgoing.target.partition("?")[2], token)
         fields = [field for field in outgoing.fields if field[0].lower() != "accept-encoding"]
         outgoing = replace(outgoing, target=self.path + (f"?{query}" if query else ""), fields=fields)
-
-        async def attempt(key: Key, fresh: bool) -> Answer:
-            return await self._fetch(key, outgoing, fresh=fresh)
-
         for _ in range(FEW):
-            passage = Passage(self.pool, Scope(""), self.record, repeatable=True, spends=False, once=True)
-            await passage.run(attempt, key)
-            if passage.verdict.then is not Then.RETRY:
+            exchange = Passage(
+                self.pool, Scope(""), self.record, repeatable=True, spends=False, once=True, first=key
+            )
+            with exchange:
+                while call := await exchange.next_call():
+                    exchange.settle(await self._response_to(outgoing, call.key, fresh=exchange.fresh))
+            if exchange.verdict.then is not Then.RETRY:
                 break
             await asyncio.sleep(_PAUSE)
-        return passage
+        return exchange
 
-    async def _fetch(self, key: Key, outgoing: Outgoing, *, fresh: bool) -> Answer:
-        attempt = Attempt(self.pool.upstream, outgoing, credential(key.secret, outgoing.target), fresh=fresh)
+    async def _response_to(self, outgoing: Outgoing, key: Key, *, fresh: bool) -> Answer:
+        field = credential(key.secret, outgoing.target)
         try:
-            head = await attempt.head()
-            body = await attempt.read(_LARGEST_ANSWER)
-            if head.status == 200 and body and (lesson := scanner_for(self.path, head.fields)):
-                await self.pool.turns.run(self._learn(lesson, body, key))
-            return Kept(head, body)
+            page = await fetch_whole(self.pool.upstream, outgoing, field, _LARGEST_PAGE, fresh=fresh)
         except UpstreamError as error:
             return error.with_traceback(None)
-        finally:
-            attempt.end()
+        if page.head.status == 200 and page.body and (lesson := scanner_for(self.path, page.head.fields)):
+            await self.pool.turns.run(self._learn(lesson, page.body, key))
+        return page
 
     def _learn(self, lesson: Lesson, body: bytes, key: Key) -> Generator[None, None, None]:
         for start in range(0, len(body), _PIECE):
@@ -135,9 +132,9 @@ def _groups(keys: Sequence[Key]) -> list[Sequence[Key]]:
     return [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
 
 
-def _refusal_in(passage: Passage) -> Kept | None:
-    last = passage.last
-    relayed = passage.verdict.then is Then.RELAY and isinstance(last, Kept) and last.head.status >= 300
+def _refusal_in(exchange: Passage) -> Kept | None:
+    last = exchange.last
+    relayed = exchange.verdict.then is Then.RELAY and isinstance(last, Kept) and last.head.status >= 300
     return last if relayed and isinstance(last, Kept) else None
 
 
@@ -156,7 +153,7 @@ def _document_of(body: bytes) -> dict[str, Any] | None:
 
 
 def _finite(text: str) -> float:
-    """A number that can be written again as JSON; raises ValueError for others, like NaN and 1e999."""
+    """The number, if it can be written as JSON again; raise ValueError for others, like NaN and 1e999."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)

@@ -15,7 +15,6 @@ An ephemeral token is Google's own credential: it goes on as it is, and no key w
 import asyncio
 import re
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -41,7 +40,6 @@ from proxycore.pool import Pool
 from proxycore.replay import Message, Replay
 from proxycore.session import UpstreamSession, close_frame_of, open_session
 from proxycore.usage import usage_in
-from proxycore.verdict import HEALTHY
 
 LIVE_PATHS = rf"/+(?:ws/.*|{VERSION}/interactions/live)"
 """The paths of Live sessions, as a regular expression."""
@@ -100,16 +98,26 @@ class LiveHandler(LiveClient):
 
     async def _serve_with_keys(self) -> None:
         scope = Scope("")
-        while passage := self.passage(scope, once=self._last_attempt):
-            key = self._session_key if self._session else None
-            first = key if key and passage.takes(key) else None
-            if not await passage.run(partial(self._attempt, passage), first):
-                self.conclude(passage)
+        while exchange := self.exchange(scope, once=self._last_attempt):
+            if self._session and self._session_key:
+                exchange.prefer(self._session_key)
+            if not await self._negotiate(exchange):
+                self.conclude(exchange)
                 return
             if self.session_begun and self._session:
                 await self._relay_session(self._session, self._session_key)
                 return
             scope = await self._read_scope()
+
+    async def _negotiate(self, exchange: Passage) -> bool:
+        """Try key after key until a session has begun or its subject is known; False if none serves it."""
+        with exchange:
+            while call := await exchange.next_call():
+                answer = await self._attempt(exchange, call.key)
+                if answer is None:
+                    return True
+                exchange.settle(answer)
+        return False
 
     @property
     def _last_attempt(self) -> bool:
@@ -124,7 +132,7 @@ class LiveHandler(LiveClient):
         self._scoped = True
         return scope
 
-    async def _attempt(self, passage: Passage, key: Key, _fresh: bool) -> Answer | None:
+    async def _attempt(self, exchange: Passage, key: Key) -> Answer | None:
         """Has the upstream begin the session with this key; None as well if it turns out what it is about."""
         session = self._session
         if session is None or self._session_key is not key:
@@ -132,7 +140,7 @@ class LiveHandler(LiveClient):
                 return answer
             session = self._session
         assert session is not None  # noqa: S101 - just opened
-        scope, replay = passage.scope, self._replay
+        scope, replay = exchange.scope, self._replay
         news: set[asyncio.Future[Any]]
         if not self._scoped:
             news = {replay.begun}
@@ -144,9 +152,9 @@ class LiveHandler(LiveClient):
         if session.answer.done() and (answer := await self._answer_of(session)):
             return answer
         if not session.answer.done() and not self._scoped:
-            passage.hand_over()
+            exchange.hand_over()
             return None
-        passage.settle(HEALTHY, 101)
+        exchange.commit(101)
         self._begin(session)
         return None
 
@@ -251,7 +259,7 @@ class LiveHandler(LiveClient):
         if key:
             self.pool.owners.hear(self._names_in(body), key)
         if b'"usageMetadata"' in body:
-            self.use(usage_in(body))
+            self.count_tokens(usage_in(body))
         self.record.sent_bytes += len(body)
         await self.write_message(message, binary=isinstance(message, bytes))
 
@@ -264,10 +272,10 @@ class LiveHandler(LiveClient):
         if self._lesson and b'"interaction' in start:
             yield from self._lesson.read(start)
 
-    def conclude(self, passage: Passage) -> None:
+    def conclude(self, exchange: Passage) -> None:
         """Answers the client after a passage in which no session was begun."""
-        last = passage.last if isinstance(passage.last, Closing) else self._told
+        last = exchange.last if isinstance(exchange.last, Closing) else self._told
         if last:
             self.close_as(last)
         else:
-            super().conclude(passage)
+            super().conclude(exchange)

@@ -128,7 +128,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         """Ends the session because the program ends."""
         if self.ws_connection:
             self.close(1001, "The proxy is going away.")
-        else:
+        elif self.state is not HandlerState.UPGRADED:  # whose socket is closed by now
             super().cut()
 
     def on_finish(self) -> None:

@@ -8,11 +8,11 @@ refusal goes on where it was: only what a model answers clears it.
 import asyncio
 import random
 
-from proxycore.attempt import Attempt
 from proxycore.calls import Call
 from proxycore.credentials import credential
+from proxycore.fetch import fetch_whole
 from proxycore.judge import judge
-from proxycore.kept import KEPT_BYTES, Kept
+from proxycore.kept import KEPT_BYTES
 from proxycore.key import Key
 from proxycore.log import logger
 from proxycore.messages import Outgoing, UpstreamError
@@ -60,14 +60,12 @@ async def ask_for_a_model(pool: Pool, key: Key) -> Verdict:
     """
     call = Call(key, "", pool.clock(), spends=False)
     outgoing = Outgoing("GET", _TARGET, [], b"")
-    attempt = Attempt(pool.upstream, outgoing, credential(key.secret, _TARGET), fresh=False)
+    field = credential(key.secret, _TARGET)
     try:
-        answer = Kept(await attempt.head(), await attempt.read(KEPT_BYTES))
+        answer = await fetch_whole(pool.upstream, outgoing, field, KEPT_BYTES)
     except UpstreamError as error:
         pool.meter.attempted(key, error.word)
         raise
-    finally:
-        attempt.end()
     verdict = judge(answer.head.status, answer.head.fields, answer.body or b"", now=pool.clock.wall())
     pool.meter.attempted(key, answer.head.status)
     pool.rotator.apply(call, verdict)

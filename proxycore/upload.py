@@ -1,7 +1,8 @@
-"""Uploads: content that passes through to the upstream without being held, and the requests around it.
+"""Uploads: content that is streamed to the upstream without being held, and the requests around it.
 
-The start of an upload is relayed like any request. Its legs go to the key that it was started with,
-whatever that key's health is: they cost no quota. Content is sent once, with one key.
+The start of an upload is relayed like any request. Its legs (the requests to the address that the start
+returned) go to the key that it was started with, whatever that key's health: they cost no quota. Content is
+sent once, with one key.
 """
 
 import asyncio
@@ -13,7 +14,6 @@ from proxycore.feed import Feed
 from proxycore.fields import Fields
 from proxycore.handler import ProxyHandler
 from proxycore.key import Key
-from proxycore.messages import Outgoing
 from proxycore.passage import Passage
 from proxycore.paths import VERSION
 from proxycore.pool import Pool
@@ -24,7 +24,8 @@ from proxycore.verdict import Then
 UPLOAD_PATHS = rf"/+upload/{VERSION}/.*"
 """The paths of uploads, as a regular expression."""
 
-_HEARSAY, _LOOK = 0.05, 0.005  # seconds that news of an upload may take, and between two looks for it
+# Seconds that news of an upload may take between processes, and between two polls for it.
+_NEWS_TIMEOUT, _POLL = 0.05, 0.005
 
 
 class UploadHandler(RelayHandler):
@@ -43,25 +44,25 @@ class UploadHandler(RelayHandler):
 
     @property
     def is_capability(self) -> bool:
-        """An address that was handed out allows what is done on it."""
+        """Whether the request needs no client key: the address of an upload is a credential itself."""
         return self._starter is not None
 
     @property
     def holds_body(self) -> bool:
-        """Content is not held."""
+        """Whether the body is held: content is not."""
         request = self.request
         content = carries_content(request.method or "", request.headers, request.query)
         return not (content and self.body_announced)
 
     @property
     def stalled(self) -> bool:
-        """Whether the client has to wait until the upstream takes more."""
+        """Whether the client has to wait until the upstream accepts more."""
         return self._feed.blocked if self._feed else super().stalled
 
     async def prepare(self) -> None:
-        """Begins to send content as soon as its head is there."""
+        """Begin to send content as soon as the request's head is there."""
         if self._upload and self._is_leg and not self._starter:
-            await self._hear_of_starter(self._upload)
+            await self._await_starter(self._upload)
         if self.state.over:
             return
         if waiting := super().prepare():
@@ -72,16 +73,16 @@ class UploadHandler(RelayHandler):
         self._feed = Feed(int(length) if length else None)
         self._passing = asyncio.create_task(self.work())
 
-    async def _hear_of_starter(self, upload: str) -> None:
-        """Another process may have handed out the address just now, and said so."""
-        pool, patience = self.pool, _HEARSAY
+    async def _await_starter(self, upload: str) -> None:
+        """Wait for the news of an upload that another process may have started just now."""
+        pool, patience = self.pool, _NEWS_TIMEOUT
         while not self._starter and not pool.rotator.alone and patience > 0:
-            await asyncio.sleep(_LOOK)
-            patience -= _LOOK
+            await asyncio.sleep(_POLL)
+            patience -= _POLL
             self._starter = pool.owners.of(upload)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Passes content on, when the upstream can take it."""
+        """Pass content on; the awaitable is done when the upstream can accept more."""
         if self._feed is None:
             return super().data_received(chunk)
         ProxyHandler.data_received(self, chunk)
@@ -98,43 +99,39 @@ class UploadHandler(RelayHandler):
     get = head = post = put = patch = delete = options = _answer
 
     async def serve(self) -> None:
-        """The request's passage through the keys; through one of them, if it carries content."""
+        """Serve the request: with one attempt only if it carries content."""
         feed = self._feed
         if feed is None:
             await super().serve()
             return
         try:
-            if passage := self.passage(scope_of(self.path, b"", self.request.query), once=True):
-                await self.pass_through(passage, self.outgoing(feed))
+            if exchange := self.exchange(scope_of(self.path, b"", self.request.query), once=True):
+                await self.relay(exchange, self.outgoing(feed))
         finally:
             feed.drop()
 
-    def passage(self, scope: Scope, *, once: bool = False) -> Passage | None:
+    def exchange(self, scope: Scope, *, once: bool = False, first: Key | None = None) -> Passage | None:
         """As for any request; a leg of an upload goes to the key that started it, and to no other."""
         if self._is_leg and self._upload:
             scope = replace(scope, resources=(*scope.resources, self._upload))
-        return super().passage(scope, once=once or self._starter is not None)
-
-    async def pass_through(self, passage: Passage, outgoing: Outgoing, key: Key | None = None) -> None:
-        """A leg begins with the key that started the upload."""
-        await super().pass_through(passage, outgoing, key or self._starter)
+        return super().exchange(scope, once=once or self._starter is not None, first=first or self._starter)
 
     def readdressed(self, fields: Fields, key: Key | None) -> Fields:
-        """Upload addresses are ours, and lead to the key that they were got with."""
+        """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""
         if key:
             fields, names = readdressed(fields, self.places)
             self.pool.owners.learn(names, key)
         return super().readdressed(fields, key)
 
-    def conclude(self, passage: Passage) -> None:
-        """Content that was refused for its key's sake can be sent again, but not by us."""
-        if self._feed is None or passage.last is None or passage.verdict.then is not Then.FAILOVER:
-            super().conclude(passage)
+    def conclude(self, exchange: Passage) -> None:
+        """Refuse content whose key was refused: the client can send it again, the proxy can't."""
+        if self._feed is None or exchange.last is None or exchange.verdict.then is not Then.FAILOVER:
+            super().conclude(exchange)
             return
         what = "start the upload again" if self._starter else "send it again"
         self.set_header("Retry-After", 1)
         self.refuse(
             429,
-            f"The Gemini API key that this content went to was refused ({passage.verdict.reason}). The proxy"
+            f"The Gemini API key that this content went to was refused ({exchange.verdict.reason}). The proxy"
             f" does not hold content, so it can't try another key: {what}.",
         )

@@ -25,7 +25,6 @@ from proxycore.pool import Pool
 from proxycore.record import Record
 from proxycore.request_case import case_of
 from proxycore.upstream import Upstream
-from proxycore.verdict import HEALTHY
 from tests import google_model
 from tests.conftest import settings
 from tests.google_model import Google, KeyPlan, Poison, Request
@@ -109,7 +108,7 @@ class Run:
         loop = TurnedLoop(sockets=False)
         loop.set_exception_handler(lambda _, context: self.faults.append(repr(context)))
         try:
-            looks = mock.patch("proxycore.retrial.Attempt", partial(_Look, self))
+            looks = mock.patch("proxycore.fetch.Attempt", partial(_Look, self))
             with looks, _quiet(watched=type(self._watcher) is not Watcher), _no_luck(self.mixture.seed):
                 loop.run_until_complete(self._run())
         finally:
@@ -161,11 +160,8 @@ class Run:
             case=case_of(received(request), path, len(body), record),
         )
 
-        async def attempt(key: Key, _fresh: bool) -> Answer | None:
-            return await self._call(outcome, passage, key)
-
         try:
-            if await passage.run(attempt):
+            if await self._is_served(passage, outcome):
                 outcome.status = 200
             else:
                 conclude(passage, outcome)
@@ -175,6 +171,15 @@ class Run:
             outcome.fault = error
         outcome.end = self.now()
         self._watcher.ends(outcome)
+
+    async def _is_served(self, passage: Passage, outcome: Outcome) -> bool:
+        with passage:
+            while call := await passage.next_call():
+                answer = await self._call(outcome, passage, call.key)
+                if answer is None:
+                    return True
+                passage.settle(answer)
+        return False
 
     async def _call(self, outcome: Outcome, passage: Passage, key: Key) -> Answer | None:
         now = self.now()
@@ -188,7 +193,7 @@ class Run:
         if status == 0:
             return UpstreamError("The upstream broke off before its answer was whole.", sent=True)
         if status == 200:
-            passage.settle(HEALTHY, 200)
+            passage.commit(200)
             return None
         return Kept(Head(status, "", fields), body)
 
@@ -242,7 +247,7 @@ def conclude(passage: Passage, outcome: Outcome) -> None:
     """What the client is told after a passage in which nothing was committed."""
     answer = passage.outcome.answer
     if answer is None:
-        _, outcome.told = passage.want()
+        outcome.told = passage.explain().seconds
         outcome.own, outcome.status = True, 401 if outcome.told is None else 429
     elif isinstance(answer, UpstreamError):
         outcome.own, outcome.status = True, 500
