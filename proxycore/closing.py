@@ -1,4 +1,4 @@
-"""How the upstream ended a Live session before it had begun: an answer, judged like any other. Pure."""
+"""The close frame with which the upstream refused a Live session, judged like any response. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ BROKEN_OFF = 1006
 
 _REGULAR = frozenset({1000, 1001})  # of sessions that ended as they should (RFC 6455 §7.4.1)
 _STATUS, _FAILED = {1007: 400, 1008: 403}, 1011
-# Google's words for what a session names and the key's project does not know.
+# Google's words for a resource that a session names and the key's project does not know.
 _UNKNOWN = re.compile(r"(?i)\b(?:session|interaction|entity)\b[^:]{0,100}\bnot found\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing(Kept):
-    """Code and reason of a close frame. The head's status is that of the HTTP answer that says the same."""
+    """Code and reason of a close frame. The head has the status of the HTTP response that means the same."""
 
     code: int
     text: str
 
     @property
     def regular(self) -> bool:
-        """Whether nothing went wrong."""
+        """Whether the session ended as it should."""
         return self.code in _REGULAR
 
     def verdict(self, now: float, scope: Scope) -> Verdict:
-        """What it says about the key. `now` is the wall clock, in seconds since the epoch."""
+        """The verdict on the key. `now` is the wall clock, in seconds since the epoch."""
         if self.code == BROKEN_OFF:
             return TROUBLE
         if verdict := judge_close(self.code, self.text, now=now):
@@ -48,5 +48,5 @@ def _status(code: int, text: str, now: float) -> int:
     if code in _REGULAR:
         return 101
     if code == _FAILED and judge_close(code, text, now=now):
-        return 429  # of all that speaks of the key, Google closes so for quotas
+        return 429  # the only closes about a key for which Google uses this code are about quotas
     return _STATUS.get(code, 500)

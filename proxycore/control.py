@@ -1,4 +1,4 @@
-"""What the admin does to a key by hand: release it, let it rest, try it."""
+"""Actions of the operator on a key: release it, bench it for a time, probe it."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,20 @@ from proxycore.retrial import ask_for_a_model
 from proxycore.verdict import Rest
 
 LONGEST_REST = 30 * 86400
-"""Seconds that a key may be told to rest."""
+"""Seconds that a key may be benched by hand."""
 
 BY_HAND = "by hand"
-"""The reason of a bench that the admin made."""
+"""The reason of a bench made by hand."""
+
+
+_RELEASABLE = {  # how a bench without a name is shown, and where those of a kind are
+    "model": (NO_MODEL, (BenchPlace.MODEL, BenchPlace.CALLER)),
+    "origin": (NO_ORIGIN, (BenchPlace.ORIGIN,)),
+}
 
 
 class ControlError(Exception):
-    """What was asked for can't be done; the message says why, and `status` is HTTP's for it."""
+    """An action is not possible; the message says why, and `status` is the HTTP status for it."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -27,7 +33,10 @@ class ControlError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done, for people; of a trial, whether the key was accepted (None: not known)."""
+    """The result of an action: a message for people and, after a probe, whether the key was accepted.
+
+    `accepted` is None if that is not known.
+    """
 
     message: str
     key: Key
@@ -35,57 +44,55 @@ class Done:
 
 
 class Control:
-    """Does it."""
+    """Applies actions to the keys of a pool."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def perform(self, asked: object) -> Done:
-        """Does what a JSON object asks for; raises ControlError when that makes no sense."""
-        if not isinstance(asked, dict):
+    async def perform(self, action: object) -> Done:
+        """Apply the action that a JSON object names to its key; raise ControlError if it is not valid."""
+        if not isinstance(action, dict):
             raise ControlError("Send a JSON object with an action and a key.")
-        keys = [key for key in self._pool.rotator.keys if key.name == asked.get("key")]
+        keys = [key for key in self._pool.rotator.keys if key.name == action.get("key")]
         if not keys:
             raise ControlError("There is no key of that name.", 404)
-        match asked.get("action"):
+        match action.get("action"):
             case "release":
-                return self.release(keys[0], asked.get("model"), asked.get("origin"))
+                return self.release(keys[0], action.get("model"), action.get("origin"))
             case "rest":
-                return self.rest(keys[0], asked.get("seconds"))
+                return self.rest(keys[0], action.get("seconds"))
             case "try":
                 return await self.try_now(keys[0])
         raise ControlError("The action is none of release, rest, try.")
 
     def release(self, key: Key, model: object, origin: object = None) -> Done:
-        """Ends the key's bench or retirement, or that for a model, or for pages of an origin."""
-        rotator = self._pool.rotator
-        for name, value in (("model", model), ("origin", origin)):
-            if value is not None and not isinstance(value, str):
-                raise ControlError(f"The {name} is not a string.")
-        if isinstance(model, str) and model:
-            return self._release_for(
-                key, (BenchPlace.MODEL, BenchPlace.CALLER), model, "" if model == NO_MODEL else model
-            )
-        if isinstance(origin, str) and origin:
-            return self._release_for(key, (BenchPlace.ORIGIN,), origin, "" if origin == NO_ORIGIN else origin)
-        if not rotator.release(key):
+        """End the key's bench or retirement, or only its benches for a model or an origin."""
+        names = {"model": model, "origin": origin}
+        for kind, name in names.items():
+            if name is not None and not isinstance(name, str):
+                raise ControlError(f"The {kind} is not a string.")
+        for kind, name in names.items():
+            if isinstance(name, str) and name:
+                return self._release_for(key, kind, name)
+        if not self._pool.rotator.release(key):
             return Done(f"Key {key.name} does not rest as a whole.", key)
         self._log("released by hand", key)
         return Done(f"Key {key.name} is released.", key)
 
-    def _release_for(self, key: Key, places: tuple[BenchPlace, ...], shown: str, about: str) -> Done:
-        """Ends the key's benches at these places that are about a lane or origin, shown like this."""
-        rotator = self._pool.rotator
+    def _release_for(self, key: Key, kind: str, name: str) -> Done:
+        """End the key's benches for a model or an origin of this name."""
+        unnamed, places = _RELEASABLE[kind]
+        about = "" if name == unnamed else name
         running = [place for place in places if key.bench_at(place, about)]
         if not running:
-            return Done(f"Key {key.name} does not rest for {shown}.", key)
+            return Done(f"Key {key.name} does not rest for {name}.", key)
         for place in running:
-            rotator.clear_bench(key, place, about)
-        self._log("released by hand", key, **{"origin" if BenchPlace.ORIGIN in places else "model": shown})
-        return Done(f"Key {key.name} is released for {shown}.", key)
+            self._pool.rotator.clear_bench(key, place, about)
+        self._log("released by hand", key, **{kind: name})
+        return Done(f"Key {key.name} is released for {name}.", key)
 
     def rest(self, key: Key, seconds: object) -> Done:
-        """Benches the whole key for a time."""
+        """Bench the whole key for a time."""
         if not isinstance(seconds, int | float) or not 1 <= seconds <= LONGEST_REST:
             raise ControlError(f"The seconds are no number from 1 to {LONGEST_REST}.")
         bench = Bench(BY_HAND, self._pool.clock() + seconds)
@@ -93,7 +100,7 @@ class Control:
         return Done(f"Key {key.name} rests for {seconds:g} s.", key)
 
     async def try_now(self, key: Key) -> Done:
-        """Asks the upstream with the key for something that costs no quota."""
+        """Probe the key with a call that costs no quota."""
         try:
             verdict = await ask_for_a_model(self._pool, key)
         except UpstreamError as error:

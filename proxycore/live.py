@@ -1,15 +1,15 @@
 """Live sessions: WebSockets, relayed both ways message by message.
 
-    the handshake: a passage through the keys     refused: another key, as for any request
-    then the client's own handshake is answered
-    the client's first message says what the session is about: a passage through the keys that will do,
-    beginning with the one whose session is open
-      the upstream's first message                the session has begun, with one key to its end
-      a close that speaks of the key, or none     another key gets all that the client has said so far
-    messages go both ways, each read when the one before it was taken
-    whoever closes first, the other side is closed with the same code and reason
+    1. a session is opened upstream; if the handshake is refused, with another key, as for any request
+    2. the client's own handshake is accepted
+    3. the client's first message says what the session is about: a second exchange tries the keys that can
+       serve that, beginning with the one whose session is open
+         the upstream's first message        the session has begun, and keeps its key to its end
+         a close about the key, or none      another key gets all messages that the client has sent so far
+    4. messages are relayed both ways, each read once the one before it was sent
+    5. when one side closes, the other is closed with the same code and reason
 
-An ephemeral token is Google's own credential: it goes on as it is, and no key with it.
+An ephemeral token is Google's own credential: it is sent upstream as it is, and no key with it.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ LIVE_PATHS = rf"/+(?:ws/.*|{VERSION}/interactions/live)"
 """The paths of Live sessions, as a regular expression."""
 
 _NEW_HANDLE = re.compile(rb'"newHandle"\s*:\s*"([^"\\]{1,2048})"')
-_JSON = [("Content-Type", "application/json")]  # which messages are
+_JSON = [("Content-Type", "application/json")]  # of every message
 _SEARCHED = 64 * 1024  # bytes of a message that are searched for names
 
 
@@ -58,18 +58,20 @@ class LiveHandler(LiveClient):
         """Called by Tornado for every request."""
         super().initialize(pool)
         self._session: UpstreamSession | None = None
-        self._session_key: Key | None = None  # None as well where its credential is the client's token
+        self._session_key: Key | None = None  # None also where its credential is the client's token
         self._replay = Replay()
-        self._told: Closing | None = None  # the last words with which the upstream refused it
-        self._lesson = scanner_for(self.path, _JSON)
-        self._scoped = False  # whether the client has said what the session is about
+        self._refusal: Closing | None = (
+            None  # the last close frame with which the upstream refused the session
+        )
+        self._scanner = scanner_for(self.path, _JSON)
+        self._scoped = False  # whether the client's first message has been read
 
     async def get(self) -> None:
-        """The handshake, and the whole session."""
+        """Serve the whole session."""
         await self._answer()
 
     async def serve(self) -> None:
-        """Opens a session upstream, answers the client's handshake, and relays the session to its end."""
+        """Open a session upstream, accept the client's handshake, and relay the session to its end."""
         if fault := handshake_fault(self.request):
             self.refuse(400, fault)
         elif not self.check_origin(self.request.headers.get("Origin", "")):
@@ -80,7 +82,7 @@ class LiveHandler(LiveClient):
             await self._serve_with_keys()
 
     async def serve_token(self, token: AuthToken) -> None:
-        """Relays a session that the client's token allows."""
+        """Relay a session with the client's token."""
         minter = self.pool.owners.of(token.name)
         self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
         answer = await self._open_with(None)
@@ -121,11 +123,11 @@ class LiveHandler(LiveClient):
 
     @property
     def _last_attempt(self) -> bool:
-        """Whether the session may cost no more than one other attempt."""
+        """Whether the session may cost only one other attempt."""
         return 0 < self.pool.max_attempts <= self.record.attempts + 1
 
     async def _read_scope(self) -> Scope:
-        """What the session is about, by the client's first message."""
+        """The scope of the session, from the client's first message."""
         first = self._replay.begun.result()
         body = first.encode() if isinstance(first, str) else first
         scope = await self.pool.turns.run(session_steps(body))
@@ -133,7 +135,7 @@ class LiveHandler(LiveClient):
         return scope
 
     async def _attempt(self, exchange: Passage, key: Key) -> Answer | None:
-        """Has the upstream begin the session with this key; None as well if it turns out what it is about."""
+        """Begin the session with this key. None if it has begun, or if the client sent its first message."""
         session = self._session
         if session is None or self._session_key is not key:
             if answer := await self._open_with(key):
@@ -146,7 +148,7 @@ class LiveHandler(LiveClient):
             news = {replay.begun}
         else:
             session.send(replay)
-            # Where it is not known what is spoken here, the upstream may well never answer.
+            # Where the protocol is unknown, the upstream may never send anything.
             news = set() if scope.model or scope.resources else {replay.filled}
         await asyncio.wait({*news, session.answer}, return_when=asyncio.FIRST_COMPLETED)
         if session.answer.done() and (answer := await self._answer_of(session)):
@@ -159,13 +161,13 @@ class LiveHandler(LiveClient):
         return None
 
     async def _answer_of(self, session: UpstreamSession) -> Answer | None:
-        """How the upstream closed a session before it began; None once it has begun."""
+        """The close frame with which the upstream refused the session; None if it has begun."""
         if await session.answer is not None:
             return None
         self._drop(1000, "")
         closing = self._closing(session.connection)
         if closing.code != BROKEN_OFF:
-            self._told = closing
+            self._refusal = closing
         return closing
 
     def _closing(self, connection: ClientConnection) -> Closing:
@@ -173,15 +175,15 @@ class LiveHandler(LiveClient):
         return closing(code, reason, now=self.pool.clock.wall())
 
     def _begin(self, session: UpstreamSession) -> None:
-        """There is no way back from here on."""
+        """Commit to this session: no other one is possible from here on."""
         session.send(self._replay)
         self._replay.end()
         self.session_begun = True
 
     async def _open_with(self, key: Key | None) -> Answer | None:
-        """Opens a session with a key, or with the token that the client has; None when it is open.
+        """Open a session with a key, or with the client's token (None); return None when it is open.
 
-        The first one answers the client's handshake.
+        The first one that is open accepts the client's handshake.
         """
         self._drop(1000, "")
         try:
@@ -196,7 +198,7 @@ class LiveHandler(LiveClient):
         return None
 
     def drop_upstream(self, code: int | None, reason: str | None) -> None:
-        """Closes the upstream's side with this code and reason; without a code at once."""
+        """Close the upstream's side with this code and reason, or abort it if there is no code."""
         self._replay.end()
         self._drop(code, reason)
 
@@ -219,42 +221,42 @@ class LiveHandler(LiveClient):
         elif token and token.field:
             fields.append(token.field)
         offered = subprotocols_in(self.request)
-        if self.accepted:  # one was chosen, or none
+        if self.accepted:  # then the client knows the choice
             offered = [self.selected_subprotocol] if self.selected_subprotocol else []
         return await open_session(self.pool.upstream, target, fields, offered)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:  # noqa: ARG002 - Tornado's signature
-        """The upstream's choice."""
+        """Choose what the upstream chose."""
         return self._session.connection.subprotocol if self._session else None
 
     async def on_message(self, message: Message) -> None:
-        """The client's next message; the one after it is read when this was taken."""
+        """Send the client's next message upstream; the one after it is read when this one was sent."""
         self.record.received_bytes += len(message)
         replay = self._replay
         if not replay.over:
             replay.put(message)
             if replay.full:
-                await self.as_long_as_there(replay.ended)
+                await self.while_connected(replay.ended)
         elif session := self._session:
             sending = session.send_next(message)
-            await (sending if session.can_send_at_once(message) else self.as_long_as_there(sending))
+            await (sending if session.can_send_at_once(message) else self.while_connected(sending))
 
     async def _relay_session(self, session: UpstreamSession, key: Key | None) -> None:
-        """Passes on what the upstream says, to the session's end. Handles in it are this key's."""
+        """Relay the upstream's messages to the session's end. Resumption handles in them belong to `key`."""
         self._begin(session)
         try:
             first = await session.answer
             if first is not None:
-                await self._pass_down(first, key)
+                await self._send_down(first, key)
                 async for message in session.connection:
-                    await self._pass_down(message, key)
+                    await self._send_down(message, key)
         except ConnectionClosed:
             pass
         except WebSocketClosedError:
             return
         self.close_as(self._closing(session.connection))
 
-    async def _pass_down(self, message: Message, key: Key | None) -> None:
+    async def _send_down(self, message: Message, key: Key | None) -> None:
         body = message.encode() if isinstance(message, str) else message
         if key:
             self.pool.owners.hear(self._names_in(body), key)
@@ -264,17 +266,17 @@ class LiveHandler(LiveClient):
         await self.write_message(message, binary=isinstance(message, bytes))
 
     def _names_in(self, body: bytes) -> Iterator[str]:
-        """The names of what a message tells of: handles to go on with, and interactions."""
+        """The names of resumption handles and interactions in a message."""
         start = body[:_SEARCHED]
         if b'"newHandle"' in start:
             matches = islice(_NEW_HANDLE.finditer(start), MOST_NAMES)
             yield from (f"handle/{match[1].decode(errors='replace')}" for match in matches)
-        if self._lesson and b'"interaction' in start:
-            yield from self._lesson.read(start)
+        if self._scanner and b'"interaction' in start:
+            yield from self._scanner.read(start)
 
     def conclude(self, exchange: Passage) -> None:
-        """Answers the client after a passage in which no session was begun."""
-        last = exchange.last if isinstance(exchange.last, Closing) else self._told
+        """Respond to the client after an exchange in which no session has begun."""
+        last = exchange.last if isinstance(exchange.last, Closing) else self._refusal
         if last:
             self.close_as(last)
         else:

@@ -1,8 +1,8 @@
-"""What a request came to that no key served: which of the upstream's answers is for the client, if any. Pure.
+"""Which response a client gets when no key served its request: the upstream's or the proxy's own. Pure.
 
-An answer that says something of the request itself is the client's, also if a key had a server error later.
-Where every key was refused alike, the upstream's last answer is. Where quotas are merely spent it is the
-proxy's own, since that knows when a key is back; so it is where keys were refused for different reasons.
+A response about the request itself is for the client, even if a key had a server error later. Where every key
+was refused alike, the upstream's last response is for the client. Where quotas are spent it is the proxy's
+own, which knows when a key is available again; so it is where keys were refused for different reasons.
 """
 
 import json
@@ -19,29 +19,33 @@ from proxycore.verdict import STRANGER, Rest, Then, Verdict
 _STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')
 
 Answer = Kept | UpstreamError
-"""What an attempt came to that was not committed."""
+"""A response that was buffered instead of streamed, or the error that replaced it."""
 
 _ABOUT_REQUEST = frozenset({Then.COMPARE, Then.ENTITLED, Then.TOKENS})
 _MOST_DETAILS = 8
 _LONGEST_DETAILS = 4096  # characters
-_OUR_OWN = ("RetryInfo", "Help")  # details that the proxy's own answer has, or needs not
+_OUR_OWN = ("RetryInfo", "Help")  # details that the proxy's own response has, or does not need
 
 
 class Outcome:
-    """Takes note of the answers to one request. `decided` says that the last one is for the client."""
+    """The responses to one request's attempts.
+
+    `last` is the last of them; `decided` is whether it is for the client. `words` is Google's last reason,
+    and `disowned` the response of a key that does not know the resource.
+    """
 
     def __init__(self) -> None:
         self.last: Answer | None = None
         self.decided = False
-        self.words = ""  # Google's last reason
+        self.words = ""
         self._about_request: Answer | None = None
         self._trouble: Answer | None = None  # the last server error
-        self.disowned: Answer | None = None  # what a key said that does not know the resource
+        self.disowned: Answer | None = None
         self._reasons: set[str] = set()
         self._spent = False
 
     def note(self, verdict: Verdict, answer: Answer) -> None:
-        """An attempt came to this."""
+        """Record the response to an attempt, with its verdict."""
         self.last = answer
         self.words = verdict.words or self.words
         self._reasons.add(verdict.reason)
@@ -54,23 +58,23 @@ class Outcome:
             self._trouble = answer
 
     def end(self, owner_may_rest: bool) -> None:
-        """No other key can be asked. `owner_may_rest`: one that was not asked may own the resource."""
+        """Conclude that there is no other attempt. `owner_may_rest`: a key not tried may own the resource."""
         if self.disowned and not owner_may_rest:
             self.last, self.decided = self.disowned, True
 
     @property
     def answer(self) -> Answer | None:
-        """The upstream's answer that is for the client; None if it is to be the proxy's own."""
+        """The upstream's response that is for the client; None if the client gets the proxy's own."""
         if self.decided or self.last is None:
             return self.last
-        if told := self._about_request or self._trouble:
-            return told
+        if found := self._about_request or self._trouble:
+            return found
         if self._spent or self.disowned:
             return None
         return self.last if len(self._reasons) == 1 else None
 
     def details(self) -> list[dict[str, Any]]:
-        """The upstream's details of its last answer, less those that the proxy's own has. Not redacted."""
+        """The error details of the last response, without those that the proxy's own has. Not redacted."""
         if not isinstance(self.last, Kept):
             return []
         plain = decode(self.last.body or b"", values_of(self.last.head.fields, "content-encoding"))
@@ -80,8 +84,8 @@ class Outcome:
             return []
         error = document[0] if isinstance(document, list) and document else document
         error = error.get("error") if isinstance(error, dict) else None
-        told = error.get("details") if isinstance(error, dict) else None
-        details = [one for one in told[:_MOST_DETAILS] if _is_fit(one)] if isinstance(told, list) else []
+        found = error.get("details") if isinstance(error, dict) else None
+        details = [one for one in found[:_MOST_DETAILS] if _is_fit(one)] if isinstance(found, list) else []
         return details if len(json.dumps(details)) <= _LONGEST_DETAILS else []
 
 

@@ -1,4 +1,4 @@
-"""Who asks, and for what: with which requests what keys say of one is compared. Pure."""
+"""A request as refusals are compared by: who sent it, which method it calls, and how large it is. Pure."""
 
 from tornado.httputil import HTTPServerRequest
 
@@ -9,7 +9,7 @@ _LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters; they are remembered
 
 
 def case_of(request: HTTPServerRequest, path: str, size: int, record: Record) -> Case:
-    """The case of a request with a body of so many bytes, for this path."""
+    """The case of a request for this path, with a body of `size` bytes."""
     name = path.rpartition(":")[2] if ":" in path else path.rpartition("/")[2]
     page = request.headers.get("Referer") or request.headers.get("Origin") or ""
     return Case(

@@ -1,8 +1,8 @@
-"""The trial of retired keys: each is asked for one model's name, which costs no quota.
+"""Probes of retired keys: a request for one model's name, which costs no quota.
 
-That is after a minute at first, and after up to a day when it is refused again and again: no client's request
-is spent on a key that is most likely dead. One that may list models need not be able to do more, so its next
-refusal goes on where it was: only what a model answers clears it.
+The first is sent after a minute, later ones after up to a day while the key is refused again and again: no
+client's request is spent on a key that is most likely dead. A key that may list models may still be unable to
+do more, so its strikes stay as they are: only a model's response clears them.
 """
 
 import asyncio
@@ -20,28 +20,28 @@ from proxycore.pool import Pool
 from proxycore.verdict import Verdict
 
 _TARGET = "/v1beta/models?pageSize=1"
-_LOOK = 5.0  # seconds between two looks, give or take a half: several processes look at different times
+_INTERVAL = 5.0  # seconds between two checks for due keys, ±50 %: processes check at different times
 
 
 class Retrial:
-    """Tries retired keys when their time has come."""
+    """Probes retired keys when they are due."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def run(self) -> None:
-        """Does so until it is cancelled."""
+        """Probe until cancelled."""
         while True:
-            await asyncio.sleep(random.uniform(0.5, 1.5) * _LOOK)  # noqa: S311 - nothing secret
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _INTERVAL)  # noqa: S311 - nothing secret
             await self.look()
 
     async def look(self) -> None:
-        """Tries those that are due, one after the other."""
+        """Probe the keys that are due, one after the other."""
         for key in self._pool.rotator.keys:
             if key.retired and key.retired.benched_until <= self._pool.clock():
-                await self._try(key)
+                await self._probe(key)
 
-    async def _try(self, key: Key) -> None:
+    async def _probe(self, key: Key) -> None:
         pool = self._pool
         pool.rotator.put_off_probe(key)  # first of all, so that no other process tries it, too
         try:
@@ -54,7 +54,7 @@ class Retrial:
 
 
 async def ask_for_a_model(pool: Pool, key: Key) -> Verdict:
-    """Tries a key with a call that costs no quota, and puts into effect what the answer says.
+    """Probe a key with a call that costs no quota, put the response into effect, and return its verdict.
 
     Raises UpstreamError when there was none.
     """

@@ -1,9 +1,11 @@
 """How far one request goes: which answers lead to another attempt, and how many."""
 
+import random
+
 import pytest
 
 from proxycore.case import About, Case
-from proxycore.failover import Failover
+from proxycore.failover import FEW, Failover, GiveUp, NextStep, Proceed, Respond, settle
 from proxycore.key import Key
 from proxycore.methods import repeatable, spends
 from proxycore.verdict import (
@@ -252,3 +254,39 @@ def test_after_a_search_a_key_that_refused_may_be_asked_again_once() -> None:
 )
 def test_a_quota_of_requests_is_spent_by_what_asks_a_model(method: str, path: str, spent: bool) -> None:
     assert spends(method, path) is spent
+
+
+def after_troubles(troubles: int, *, most: int = 0) -> Failover:
+    return Failover(most, repeatable=True, attempts=troubles, troubles=troubles)
+
+
+def decide(
+    policy: Failover, verdict: Verdict = TROUBLE, *, useful: bool = True, window: float = 30.0
+) -> NextStep:
+    return settle(policy, verdict, useful=useful, window=window, source=random.Random(0))
+
+
+def test_the_last_response_is_the_clients_when_no_other_attempt_could_succeed() -> None:
+    assert decide(after_troubles(1), useful=False) == Respond()
+    assert decide(after_troubles(1, most=1), useful=False) == Respond()
+
+
+def test_a_request_that_has_had_all_its_attempts_gives_up() -> None:
+    assert decide(after_troubles(2, most=2)) == GiveUp()
+
+
+def test_another_key_is_tried_without_a_pause() -> None:
+    assert decide(Failover(0, repeatable=True, attempts=1), QUOTA) == Proceed()
+
+
+def test_pauses_double_with_every_server_error_up_to_a_limit() -> None:
+    for troubles in range(1, 10):
+        step = decide(after_troubles(troubles))
+        assert isinstance(step, Proceed)
+        factor = 2 ** (troubles - 1)
+        assert min(0.05 * factor, 2.0) <= step.pause <= min(0.25 * factor, 2.0)
+
+
+def test_few_attempts_are_made_however_little_time_is_left_and_no_more_then() -> None:
+    assert decide(after_troubles(2), window=-1.0) == Proceed(0.05)
+    assert decide(after_troubles(FEW), window=-1.0) == Respond()
