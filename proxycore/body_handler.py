@@ -27,6 +27,7 @@ class BodyHandler(ProxyHandler):
         super().initialize()
         self.pool = pool
         self.body = HeldBody(pool.budget.share())
+        self._announced = 0  # bytes of the body, 0 where the head does not say
         self._waits_for_room = False
 
     @property
@@ -41,11 +42,13 @@ class BodyHandler(ProxyHandler):
             return None
         if refusal := self.check():
             return refusal
-        if self.holds_body and not self._over:
-            self._check_size(self.announced_bytes)
         if self._over or not self.holds_body:
             return None
-        return self._wait_for_room(room) if (room := self.body.expect(self.announced_bytes)) else None
+        self._announced = size = self.announced_bytes
+        self._check_size(size)
+        if self._over:
+            return None
+        return self._wait_for_room(room) if (room := self.body.expect(size)) else None
 
     @property
     def _over(self) -> bool:
@@ -62,7 +65,7 @@ class BodyHandler(ProxyHandler):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Hold the next chunk of the body; the awaitable is done when there is room for more."""
         super().data_received(chunk)
-        if not self._over:
+        if not self._announced and not self._over:  # else the size has been checked
             self._check_size(len(self.body) + len(chunk))
         if self._over:
             return None

@@ -40,12 +40,16 @@ class Downstream:
                 return None
         return self._write(chunk)
 
-    def end(self) -> None:
-        """Send what is still held back, and the head if it was not sent yet: the body is complete."""
+    def end(self) -> bool:
+        """Send what is still held back, and the head if it was not sent yet: the body is complete.
+
+        Returns whether the client is still connected; Tornado may report that it is not a moment later.
+        """
         if self._opening and (rest := self._opening.end()):
             self._check_changed(self._opening)
             self._write(rest)
         self._send_head()
+        return not self._connection.stream.closed()
 
     def _through_opening(self, opening: Opening | FirstEvent, chunk: bytes) -> bytes:
         chunk = opening.feed(chunk)
@@ -76,8 +80,3 @@ class Downstream:
             return None  # the whole response, which is written in one piece when it is finished
         self._connection.stream.set_nodelay(True)
         return self._handler.flush()
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client has disconnected; Tornado may report it a moment later."""
-        return self._connection.stream.closed()

@@ -69,7 +69,7 @@ class ListHandler(RelayHandler):
             token = ""
         if len(missing) < len(keys):
             self._send_page(page, missing)
-        elif exchange := exchange or self.exchange(Scope("")):
+        elif exchange := exchange or self.exchange(Scope(""), size=len(self.body)):
             self.conclude(exchange)
 
     async def _fetch_all(self, keys: Sequence[Key], token: str) -> list[Passage | None]:

@@ -61,7 +61,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         self._opened.set_result(None)
 
     async def while_connected(self, work: Awaitable[None]) -> None:
-        """Wait for `work`, or until the client disconnects: that is polled, since nothing is read meanwhile."""
+        """Wait for `work` while the client is connected, which is polled: nothing is read meanwhile."""
         waiting = asyncio.ensure_future(work)
         while not waiting.done() and self.ws_connection:
             await asyncio.wait({waiting}, timeout=_POLL)

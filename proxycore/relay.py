@@ -124,8 +124,9 @@ class RelayHandler(ResponseHandler):
         if self.token:
             await self.serve_token(self.token)
             return
-        scope = await self.pool.turns.run(scope_steps(self.path, self.body.data, self.request.query))
-        if exchange := self.exchange(scope):
+        body = self.body.data
+        scope = await self.pool.turns.run(scope_steps(self.path, body, self.request.query))
+        if exchange := self.exchange(scope, size=len(body)):
             await self.relay(exchange, self.outgoing(self.body))
 
     async def serve_token(self, token: AuthToken) -> None:
@@ -141,10 +142,13 @@ class RelayHandler(ResponseHandler):
         elif answer:
             self.send_kept(answer)
 
-    def exchange(self, scope: Scope, *, once: bool = False, first: Key | None = None) -> Passage | None:
+    def exchange(
+        self, scope: Scope, *, size: int = 0, once: bool = False, first: Key | None = None
+    ) -> Passage | None:
         """The exchange of a request with this scope; None when it was refused, for no key could serve it.
 
-        `once` allows no second attempt; `first` is the key of the first attempt, whatever its health.
+        `size` are the bytes of its body, as far as it is held. `once` allows no second attempt; `first` is
+        the key of the first attempt, whatever its health.
         """
         self.record.model = scope.model
         if group := self.request.headers.get(GROUP_FIELD):
@@ -157,7 +161,7 @@ class RelayHandler(ResponseHandler):
                 repeatable=repeatable(self.request.method or "", self.path),
                 spends=self.spends,
                 once=once,
-                case=case_of(self.request, self.path, len(self.body), self.record),
+                case=case_of(self.request, self.path, size, self.record),
                 first=first,
             )
         except OwnersDifferError as error:

@@ -136,11 +136,10 @@ class RelayAttempt:
                 self._count_tokens(head, downstream.tail)
         if first and first.error:
             return
-        downstream.end()
-        if downstream.gone:
-            handler.leave()  # before Tornado reports it
-        else:
+        if downstream.end():
             handler.end_answer()
+        else:
+            handler.leave()
 
     def _count_tokens(self, head: Head, tail: bytes) -> None:
         handler = self._handler

@@ -110,11 +110,14 @@ class UploadHandler(RelayHandler):
         finally:
             feed.drop()
 
-    def exchange(self, scope: Scope, *, once: bool = False, first: Key | None = None) -> Passage | None:
+    def exchange(
+        self, scope: Scope, *, size: int = 0, once: bool = False, first: Key | None = None
+    ) -> Passage | None:
         """As for any request; a leg of an upload goes to the key that started it, and to no other."""
+        starter = self._starter
         if self._is_leg and self._upload:
             scope = replace(scope, resources=(*scope.resources, self._upload))
-        return super().exchange(scope, once=once or self._starter is not None, first=first or self._starter)
+        return super().exchange(scope, size=size, once=once or starter is not None, first=first or starter)
 
     def readdressed(self, fields: Fields, key: Key | None) -> Fields:
         """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""

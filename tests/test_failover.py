@@ -263,7 +263,8 @@ def after_troubles(troubles: int, *, most: int = 0) -> Failover:
 def decide(
     policy: Failover, verdict: Verdict = TROUBLE, *, useful: bool = True, window: float = 30.0
 ) -> NextStep:
-    return settle(policy, verdict, useful=useful, window=window, source=random.Random(0))
+    source = random.Random(0)  # noqa: S311 - seeded
+    return settle(policy, verdict, useful=useful, window=window, source=source)
 
 
 def test_the_last_response_is_the_clients_when_no_other_attempt_could_succeed() -> None:
