@@ -124,6 +124,15 @@ async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> Non
         await asyncio.sleep(0.001)
 
 
+async def quiet() -> None:
+    """Waits until everything has happened that happens by itself, on sockets of this process.
+
+    The test's loop has to be a turned one: its time only passes once nothing else can happen.
+    """
+    assert isinstance(asyncio.get_running_loop(), TurnedLoop)
+    await asyncio.sleep(0.05)
+
+
 async def at_once(condition: Callable[[], bool], seconds: float = 0.05) -> None:
     """Waits for a condition; fails when it takes this process more than so many seconds of work.
 

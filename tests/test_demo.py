@@ -17,7 +17,7 @@ from google.genai import errors
 from tornado.ioloop import IOLoop
 
 from proxycore.demo import Asked, Health, MockServer, Refusal, demo_keys
-from tests.conftest import TurnedClock, at_once, until
+from tests.conftest import TurnedClock, at_once, quiet, until
 from tests.standin import Served
 from tests.wire import Got, ask, connect
 
@@ -630,6 +630,7 @@ async def test_a_call_is_kept_as_it_came(here: Here, clock: TurnedClock) -> None
     assert here.mock.open == 0
 
 
+@pytest.mark.turned
 @pytest.mark.parametrize("phase", ["uploading", "thinking", "pacing", "stalled"])
 async def test_a_client_that_leaves_is_noticed_at_once(here: Here, phase: str) -> None:
     mock = here.mock
@@ -643,7 +644,7 @@ async def test_a_client_that_leaves_is_noticed_at_once(here: Here, phase: str) -
         client.writer.write(HELLO)
         status = 200 if phase in {"pacing", "stalled"} else 0
         await until(lambda: mock.open == 1 and here.last.body == HELLO and here.last.status == status)
-        await asyncio.sleep(0.05)
+        await quiet()
         assert mock.open == 1
         assert here.last.status == status
     await at_once(lambda: mock.open == 0, 0.5)  # and not after the 30 seconds
@@ -651,12 +652,13 @@ async def test_a_client_that_leaves_is_noticed_at_once(here: Here, phase: str) -
     await until(lambda: len(asyncio.all_tasks()) == idle)  # nothing goes on being made
 
 
+@pytest.mark.turned
 async def test_a_client_that_reads_slowly_slows_it_down(here: Here) -> None:
     here.mock.chunks, here.mock.chunk_bytes = 40, 2**20
     async with connect(here.port) as client:
         client.send("POST", f"{STREAM}?alt=sse", WITH_KEY, body=HELLO)
         await client.head()
-        await asyncio.sleep(0.2)
+        await quiet()
         assert here.mock.open == 1  # most of it is not even made yet
         sizes = [len(chunk) async for chunk in client.chunks()]
     assert sum(sizes) > 40 * 2**20

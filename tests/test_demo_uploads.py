@@ -14,7 +14,7 @@ from google import genai
 from tornado.ioloop import IOLoop
 
 from proxycore.demo import Health
-from tests.conftest import until
+from tests.conftest import quiet, until
 from tests.standin import MINE, OTHER, Here, started
 from tests.wire import Got, connect
 
@@ -109,6 +109,7 @@ async def test_a_leg_at_the_wrong_offset_or_of_the_wrong_size_changes_nothing(he
     assert progress(await leg(here, url, "upload, finalize", GRANULE, b"a")) == (400, "final", GRANULE)
 
 
+@pytest.mark.turned
 async def test_a_leg_that_is_cut_can_be_sent_again(here: Here) -> None:
     url = await start(here)
     async with connect(here.port) as client:
@@ -116,7 +117,7 @@ async def test_a_leg_that_is_cut_can_be_sent_again(here: Here) -> None:
         client.send("POST", url, *command, ("Content-Length", "100000"))
         client.writer.write(b"a" * 70_000)
         await until(lambda: here.mock.open == 1)
-        await asyncio.sleep(0.05)
+        await quiet()
     await until(lambda: here.mock.open == 0)
     assert here.last.cut
     assert progress(await leg(here, url, "query", 0)) == (200, "active", 0)

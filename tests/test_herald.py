@@ -409,7 +409,7 @@ async def test_a_hub_that_is_started_anew_knows_what_its_processes_know(tmp_path
             one.bulletin.publish(news(1))
             await until(lambda: other.heard == [news(1)])
         one.bulletin.publish(news(2))
-        await asyncio.sleep(0.05)
+        await until(lambda: one.board.snapshot() == [news(1), news(2)])
         await stack.enter_async_context(running_hub(path))
         await until(lambda: other.heard == [news(1), news(2)])
         late = await stack.enter_async_context(Host(path))

@@ -16,7 +16,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from proxycore.verdict import Rest, Then, Verdict
-from tests.conftest import PATIENCE, Proxy, at_once, proxy, rests, until
+from tests.conftest import PATIENCE, Proxy, at_once, proxy, quiet, rests, until
 from tests.test_live import SETUP, closed, echo, session, upstream
 
 KEYS = {f"GOOGLE_API_KEY_{name}": f"AQ.the-secret-of-key-{name}" for name in "123"}
@@ -260,6 +260,7 @@ async def test_a_huge_setup_message_goes_to_the_next_key_too() -> None:
     assert {heard[0] for heard in part.heard} == {json.dumps(setup)}
 
 
+@pytest.mark.turned
 async def test_a_client_is_not_read_on_while_much_is_kept_for_it() -> None:
     part = Upstream(key1=stays_silent, key2=stays_silent, key3=stays_silent)
     piece, sent = b"a" * 256 * 1024, 0
@@ -274,10 +275,7 @@ async def test_a_client_is_not_read_on_while_much_is_kept_for_it() -> None:
     async with pool(part) as here, session(here) as client:
         sending = asyncio.create_task(send(client))
         await until(lambda: sent > 3)
-        before = -1
-        while before != sent:
-            before = sent
-            await asyncio.sleep(0.2)
+        await quiet()
         assert sum(record.received_bytes for record in here.app.meter._open) <= 1024 * 1024 + 2 * len(piece)
         sending.cancel()
         # What is still on its way would hide that the client has left, so a reset tells.
@@ -309,6 +307,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_side_at_once(phase: str, 
         assert all(not rests(key) for key in here.app.rotator.keys if key.name == "3")
 
 
+@pytest.mark.turned
 async def test_a_slow_upstream_has_all_the_time_that_it_takes() -> None:
     go_on = asyncio.Event()
 
@@ -320,12 +319,13 @@ async def test_a_slow_upstream_has_all_the_time_that_it_takes() -> None:
     async with pool(part) as here, session(here) as client:
         working = asyncio.create_task(converse(client))
         await until(lambda: bool(part.heard) and bool(part.heard[0]))
-        await asyncio.sleep(0.1)
+        await quiet()
         go_on.set()
         await working
     assert len(part.begun) == 1
 
 
+@pytest.mark.turned
 async def test_keys_that_refuse_before_the_client_has_said_anything_are_passed_by() -> None:
     async def script(connection: ServerConnection) -> None:
         assert connection.request
@@ -340,7 +340,7 @@ async def test_keys_that_refuse_before_the_client_has_said_anything_are_passed_b
     async with upstream(script) as url, proxy(url, KEYS) as here:
         for _ in range(4):
             async with session(here) as client:
-                await asyncio.sleep(0.02)
+                await quiet()
                 await client.send(json.dumps(SETUP))
                 assert await client.recv() == json.dumps(SETUP)
     assert begun.count("3") == 4

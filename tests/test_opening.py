@@ -175,6 +175,7 @@ ONE_KEY = {"GOOGLE_API_KEY_1": SECRET}
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
 
 
+@pytest.mark.turned
 @pytest.mark.usefixtures("io_loop")
 async def test_an_error_in_two_packets_is_redacted_and_the_rest_goes_on() -> None:
     event = ERRORS["an event"].replace("503", "400")  # the client's mistake, so that no other key is tried

@@ -15,7 +15,7 @@ from proxycore.downstream import Downstream
 from proxycore.messages import Outgoing
 from proxycore.relay import RelayHandler
 from proxycore.silence import Silence
-from tests.conftest import KEYS, at_once, proxy, until
+from tests.conftest import KEYS, at_once, proxy, quiet, until
 from tests.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
@@ -173,6 +173,7 @@ async def test_a_client_of_http_1_0_is_served_and_told_the_end_by_the_close() ->
     assert (got.status, got.body, got.all("transfer-encoding")) == (200, b"onetwo", [])
 
 
+@pytest.mark.turned
 async def test_a_client_of_http_1_0_sees_a_cut_as_a_reset() -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + chunk(b"one"))
@@ -219,6 +220,7 @@ class Departures:
         await asyncio.sleep(60)
 
 
+@pytest.mark.turned
 @pytest.mark.parametrize("phase", ["thinking", "streaming", "stalled", "in_an_error"])
 async def test_a_client_that_leaves_ends_the_upstream_request_at_once(
     phase: str, caplog: pytest.LogCaptureFixture
@@ -228,7 +230,7 @@ async def test_a_client_that_leaves_ends_the_upstream_request_at_once(
         async with connect(here.port) as client:
             client.send("POST", STREAM, body=b"{}")
             await until(lambda: bool(upstream.seen))
-            await asyncio.sleep(0.2)
+            await quiet()
             assert upstream.seen[0].closed is None
         await at_once(lambda: upstream.seen[0].closed is not None)
         assert not here.app.site.running
@@ -311,6 +313,7 @@ async def test_a_client_that_leaves_while_the_connection_is_opened_leaves_nothin
             filler.close()
 
 
+@pytest.mark.turned
 async def test_a_client_that_does_not_read_stops_the_upstream() -> None:
     written = 0
 
@@ -326,10 +329,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream() -> None:
     async with RawUpstream(script) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
         client.send("GET", STREAM)
         got = await client.head()
-        before = -1
-        while before != written:
-            before = written
-            await asyncio.sleep(0.3)
+        await quiet()
         assert written < 130_000_000  # it waits
         (handler,) = here.app.site.running
         assert len(handler.request.connection.stream._write_buffer) <= 1024 * 1024  # type: ignore[union-attr]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import at_once, proxy, rests, until
+from tests.conftest import at_once, proxy, quiet, rests, until
 from tests.openings import (
     CODINGS,
     DENIED,
@@ -160,6 +160,7 @@ async def test_what_the_client_gets_then_names_no_key(coding: str) -> None:
     assert got.body == named.replace(KEYS["GOOGLE_API_KEY_1"].encode(), b"[key 1]")
 
 
+@pytest.mark.turned
 async def test_neither_head_nor_byte_goes_out_before_the_first_event() -> None:
     lead, go_on = b": wait\n\n", asyncio.Event()
 
@@ -180,7 +181,7 @@ async def test_neither_head_nor_byte_goes_out_before_the_first_event() -> None:
         await until(lambda: bool(upstream.seen))
         (running,) = here.app.site.running
         head = asyncio.ensure_future(client.head())
-        await asyncio.sleep(0.1)
+        await quiet()
         assert (running.begun, head.done(), running.record.first_byte) == (False, False, None)
         go_on.set()
         assert (await head).status == 200
@@ -232,6 +233,7 @@ async def test_silence_before_the_first_event_is_told_and_not_tried_again() -> N
         assert len(upstream.seen) == 1
 
 
+@pytest.mark.turned
 @pytest.mark.parametrize("started", [b": wait\n\n", b'data: {"error', event(OVERLOADED)])
 async def test_a_client_that_leaves_before_the_first_event_ends_the_upstream_request(
     started: bytes, caplog: pytest.LogCaptureFixture
@@ -246,7 +248,7 @@ async def test_a_client_that_leaves_before_the_first_event_ends_the_upstream_req
         async with connect(here.port) as client:
             client.send("POST", STREAM, body=b"{}")
             await until(lambda: bool(upstream.seen))
-            await asyncio.sleep(0.02)
+            await quiet()
         await at_once(lambda: all(seen.closed is not None for seen in upstream.seen))
         await until(lambda: not here.app.site.running)
         assert not any(rests(key) for key in here.app.rotator.keys)
