@@ -7,7 +7,7 @@ import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -137,14 +137,15 @@ async def read_all(client: Client) -> int:
     return sum([len(data) async for data in client.chunks()])
 
 
-def megabytes(count: int) -> Script:
-    """An answer of so many megabytes, as fast as it is taken."""
+def megabytes(count: int, on_written: Callable[[int], object] = lambda _: None) -> Script:
+    """An answer of so many megabytes, as fast as it is taken; each is told of once it is written."""
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED)
-        for _piece in range(count):
+        for piece in range(count):
             writer.write(chunk(bytes(2**20)))
             await writer.drain()
+            on_written(piece)
         writer.write(b"0\r\n\r\n")
 
     return script
@@ -162,7 +163,8 @@ async def test_a_stream_of_130_megabytes_passes_in_little_memory(tmp_path: Path)
 
 
 async def test_clients_that_stop_reading_cost_little_and_disturb_nobody(tmp_path: Path) -> None:
-    async with RawUpstream(megabytes(60)) as upstream:
+    written: list[int] = []
+    async with RawUpstream(megabytes(60, written.append)) as upstream:
         with started(tmp_path, upstream.url, 1) as running:
             async with contextlib.AsyncExitStack() as stack:
                 clients = [await stack.enter_async_context(connect(running.port)) for _ in range(12)]
@@ -170,7 +172,10 @@ async def test_clients_that_stop_reading_cost_little_and_disturb_nobody(tmp_path
                 for client in clients:
                     client.send("POST", STREAM, JSON, body=BODY)
                     await client.head()
-                await asyncio.sleep(1)  # they all come to a stop
+                seen = -1
+                while seen != len(written):  # until they have all come to a stop
+                    seen = len(written)
+                    await asyncio.sleep(0.2)
                 upstream.script = megabytes(1)
                 for _ in range(20):
                     assert (await asyncio.wait_for(ask(running.port, "GET", "/v1/models"), PATIENCE)).whole

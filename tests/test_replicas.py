@@ -8,9 +8,11 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from redis import Redis
+from redis import asyncio as asyncio_redis
 
 from proxycore import replicas
 from proxycore.board import Board
@@ -173,14 +175,16 @@ async def test_no_key_is_in_redis_not_even_its_plain_fingerprint_and_everything_
 
 
 async def test_a_redis_that_is_away_at_the_start_is_told_once_and_joined_when_it_comes(
-    redis: RedisServer, caplog: pytest.LogCaptureFixture
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "proxycore")
     redis.stop()
+    tries = Mock(side_effect=asyncio_redis.Redis.from_url)
+    monkeypatch.setattr(asyncio_redis.Redis, "from_url", tries)
     async with replica(redis, SECRETS) as one, replica(redis, SECRETS) as other:
         one.publish([bench(ONE)])
         await until(lambda: len(caplog.records) == 2)
-        await asyncio.sleep(1)
+        await until(lambda: tries.call_count >= 8)  # several by each of them
         assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
         assert "REDIS_URL: Redis can't be used (" in caplog.text
         redis.start()
@@ -337,7 +341,8 @@ async def test_a_reload_joins_the_others_and_leaves_them(redis: RedisServer, tmp
         await reload(started[1], "", folders[1])
         order, kind = b'{"action": "release", "key": "1"}', ("Content-Type", "application/json")
         await ask(one, "POST", "/status.json", HOME, kind, body=order)
-        await asyncio.sleep(0.2)
+        async with replica(redis, ["AQ.off", "AQ.fine"]) as witness:
+            await until(lambda: any(update.value is None for update in witness.snapshot()))
         assert await benched(other)
     await mock.stop()
 

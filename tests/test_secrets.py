@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import until
+from tests.conftest import PATIENCE, until
 from tests.process import program
 from tests.wire import RawUpstream, Seen, answer, ask, connect
 
@@ -109,7 +109,8 @@ async def traffic(port: int) -> list[bytes]:
     async with connect(port) as client:
         client.send("GET", f"@{GOOD}/", *fields)
         client.send("GET", f"/ws/{GOOD}?key={CLIENT}", ("Upgrade", "websocket"), *fields)
-        await asyncio.sleep(0.1)
+        client.send("GET", "/healthz", ("Connection", "close"))
+        seen += [await asyncio.wait_for(client.reader.read(), PATIENCE)]
     return seen
 
 

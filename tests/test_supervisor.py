@@ -99,7 +99,7 @@ async def test_a_second_signal_cuts_all(tmp_path: Path) -> None:
             streams = [asyncio.ensure_future(stream(port)) for _ in range(4)]
             await until(lambda: len(upstream.seen) == 4)
             started.signal(signal.SIGINT)
-            await asyncio.sleep(0.3)
+            await until(lambda: started.log.count("stopping: ") == 3)  # the parent and its workers
             assert not any(task.done() for task in streams)
             started.signal(signal.SIGINT)
             assert not any(got.whole for got in await asyncio.gather(*streams))
