@@ -40,7 +40,7 @@ class Desk:
 class AdminHandler(StatusHandler):
     """A page for the admin."""
 
-    def initialize(self, desk: Desk) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, desk: Desk) -> None:
         """What there is to see and to do."""
         super().initialize()
         self._desk = desk
@@ -71,7 +71,7 @@ class SnapshotHandler(AdminHandler):
 
     allowed = "GET, HEAD, POST"
 
-    def initialize(self, desk: Desk) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, desk: Desk) -> None:
         """What there is to see and to do."""
         super().initialize(desk)
         self._body = b""

@@ -15,9 +15,9 @@ from proxycore.bulletin import Bulletin
 from proxycore.clock import Clock
 from proxycore.control import Control
 from proxycore.figures import FiguresSource, LocalFigures
-from proxycore.handler import CLIENT_SILENCE
 from proxycore.head_limit import LimitedConnection, LimitedServer
 from proxycore.herald import Herald
+from proxycore.incoming_body import CLIENT_SILENCE
 from proxycore.log import logger
 from proxycore.meter import Meter
 from proxycore.metrics import Metrics
@@ -100,7 +100,7 @@ class ProxyApplication(Application):
 
     def drain(self) -> None:
         """Prepare to stop: streams continue, but /readyz fails, so that no new requests should come."""
-        self._contexts.presence.draining = True
+        self._contexts.presence.drain()
         self.updates.end()
 
     async def close(self) -> None:

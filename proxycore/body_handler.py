@@ -22,7 +22,7 @@ _LONGEST_RETRY_AFTER = 10  # seconds for a client for whose body there was no ro
 class BodyHandler(ProxyHandler):
     """Holds the request's body, and makes the client wait while there is no room for it."""
 
-    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize()
         self.pool = pool
@@ -44,7 +44,7 @@ class BodyHandler(ProxyHandler):
             return refusal
         if self._over or not self.holds_body:
             return None
-        self._announced = size = self.announced_bytes
+        self._announced = size = self.incoming.announced_bytes
         self._check_size(size)
         if self._over:
             return None

@@ -5,6 +5,8 @@ body is reported to the handler that reads it.
 """
 
 import re
+import socket
+import struct
 from collections.abc import Awaitable
 from typing import Any
 
@@ -25,10 +27,20 @@ _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]+")  # RFC 3986 §3.2.2, wit
 _KEPT = ("Origin", "X-Request-Id")  # fields of an invalid head that the response depends on
 
 
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+
+
 class Connection(HTTP1Connection):
-    """One request on a client's connection. `fault` says why it can't be taken; empty if it can."""
+    """One request on a client's connection, as `ClientConnection` describes it."""
 
     fault = ""
+    has_too_many_fields = False
+
+    def abort(self, *, reset: bool) -> None:
+        """Close the connection in the midst of a response; with `reset`, by a TCP reset."""
+        if reset and not self.stream.closed():
+            self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.stream.close()
 
     async def _read_message(self, delegate: HTTPMessageDelegate) -> bool:
         if self.stream.closed():

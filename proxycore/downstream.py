@@ -29,7 +29,7 @@ class Downstream:
         self._head_sent = False
         self._opening = opening  # until nothing can change any more
         self.tail = b""
-        if not isinstance(opening, FirstEvent) and (opening is None or not handler.describes(DESCRIBES_BODY)):
+        if not isinstance(opening, FirstEvent) and (opening is None or not handler.has_field(DESCRIBES_BODY)):
             asyncio.get_running_loop().call_soon(self._send_head)
 
     def send(self, chunk: bytes) -> "asyncio.Future[None] | None":
@@ -61,7 +61,7 @@ class Downstream:
 
     def _check_changed(self, opening: Opening | FirstEvent) -> None:
         if opening.changed and not self._head_sent:
-            self._handler.forget(DESCRIBES_BODY)
+            self._handler.remove_fields(DESCRIBES_BODY)
 
     def _send_head(self) -> None:
         if not self._head_sent:

@@ -1,6 +1,4 @@
-"""The life of a request's handler, as two state machines. Pure.
-
-`HandlerState` is about the response:
+"""The life of a request's handler as a state machine. Pure.
 
     PENDING      no response yet; any is possible
     STREAMING    the response's head is settled: it can only be completed or cut
@@ -10,10 +8,10 @@
     LEFT         the client closed the connection before that
     CUT          the proxy closed the connection before that
 
-`BodyState` is about the request's body, which may still arrive while the response is being sent.
+The request's body may arrive in any of them (`incoming_body`).
 """
 
-from enum import Enum, auto
+from enum import Enum
 
 
 class HandlerState(Enum):
@@ -32,14 +30,6 @@ class HandlerState(Enum):
     def __init__(self, word: str, over: bool) -> None:
         self.word = word
         self.over = over
-
-
-class BodyState(Enum):
-    """How much of the request's body has arrived."""
-
-    EXPECTED = auto()  # none of it yet
-    ARRIVING = auto()
-    READ = auto()  # all of it, or nothing more is read
 
 
 _S = HandlerState

@@ -1,12 +1,11 @@
-"""How large a request's head may be, and an answer for those whose head is larger.
+"""A server that answers requests whose head is too large to be read.
 
-What Tornado could still read is refused by the handlers, with `fault_of`. A head that has no end within
+What Tornado could still read is refused by the handlers, with `head_limits`. A head that has no end within
 `MOST_READ` bytes makes Tornado close the connection without a word; `LimitedServer` says why before that.
 """
 
 import asyncio
 import contextlib
-import json
 import re
 import secrets
 import socket
@@ -19,47 +18,28 @@ from tornado import httputil
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from proxycore.connection import Connection, Server
+from proxycore.error_response import error_body
 from proxycore.fields import Fields
+from proxycore.head_limits import MOST_FIELDS, TOO_LARGE
 from proxycore.log import logger
-
-LARGEST_HEAD = 64 * 1024
-"""Bytes that a request's line and header fields may have together."""
 
 MOST_READ = 80 * 1024
 """Bytes of a head that are read. Tornado searches all of them at every packet, so they can't be many more."""
 
-_LONGEST_TARGET = 16 * 1024  # bytes
-_MOST_FIELDS = 100
 _FRAMING = re.compile(rb"(?i)connection|content-length|transfer-encoding|expect|upgrade|[ \t]")
 _LINGER = 2.0  # seconds in which a client that is still sending may read the answer
-
-_TOO_LARGE = f"The request's line and header fields are larger than {LARGEST_HEAD // 1024} kB."
-
-
-def fault_of(request: httputil.HTTPServerRequest) -> tuple[int, str] | None:
-    """The status and the message with which a request is refused for its head; None if it is not."""
-    target, fields = request.uri or "", list(request.headers.get_all())
-    if len(target) > _LONGEST_TARGET:
-        return 414, f"The request's target is longer than {_LONGEST_TARGET // 1024} kB."
-    if len(fields) > _MOST_FIELDS or getattr(request.connection, "has_too_many_fields", False):
-        return 431, f"The request has more than {_MOST_FIELDS} header fields."
-    line = len(request.method or "") + len(target) + len(request.version) + 4
-    if line + sum(len(name) + len(value) + 4 for name, value in fields) > LARGEST_HEAD:
-        return 431, _TOO_LARGE
-    return None
 
 
 class LimitedConnection(Connection):
     """One request on a client's connection. A head that will be refused is not parsed in full."""
 
     has_head = False
-    has_too_many_fields = False
     query = ""
 
     def _parse_headers(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:
         self.has_head = True
         data = data.lstrip(b"\r\n")
-        if data.count(b"\n") > _MOST_FIELDS + 2:  # with the request line, and the empty one at the end
+        if data.count(b"\n") > MOST_FIELDS + 2:  # with the request line, and the empty one at the end
             self.has_too_many_fields = True
             data = _without_framing(data)
         line, headers = super()._parse_headers(data)
@@ -144,14 +124,13 @@ class LimitedServer(Server):
 
 def _without_framing(head: bytes) -> bytes:
     """A head with too many fields, cut to some that do not affect framing: its connection will be closed."""
-    line, *fields = head.split(b"\n", _MOST_FIELDS)[:-1]
+    line, *fields = head.split(b"\n", MOST_FIELDS)[:-1]
     kept = [field for field in fields if not _FRAMING.match(field)]
     return b"\n".join([line, *kept, b"Connection: close\r\n\r\n"])
 
 
 def _answer(fields: Fields) -> bytes:
-    error = {"code": 431, "message": _TOO_LARGE, "status": "INVALID_ARGUMENT"}
-    body = json.dumps({"error": error}, indent=2).encode() + b"\n"
+    body = error_body(431, TOO_LARGE)
     lines = [
         *fields,
         ("X-Request-Id", secrets.token_hex(8)),

@@ -54,7 +54,7 @@ class LiveHandler(LiveClient):
 
     SUPPORTED_METHODS = ("GET", "OPTIONS")
 
-    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)
         self._session: UpstreamSession | None = None

@@ -13,6 +13,7 @@ from tornado.websocket import WebSocketHandler
 
 from proxycore.closing import BROKEN_OFF, Closing
 from proxycore.departure import has_left
+from proxycore.error_response import summary_of
 from proxycore.handler_state import HandlerState
 from proxycore.kept import Kept
 from proxycore.pool import Pool
@@ -28,7 +29,7 @@ _AGAIN, _FAILED, _REFUSED = 1013, 1011, 1008
 class LiveClient(RelayHandler, WebSocketHandler):
     """A client's WebSocket. `session_begun` is whether the upstream has begun the session."""
 
-    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)
         self.session_begun = False
@@ -93,7 +94,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
             return
         self.drop_upstream(1000, "")
         self._ending = HandlerState.FINISHED, code
-        self.record.reason = self.record.reason or message.partition(". ")[0].rstrip(".")
+        self.record.reason = self.record.reason or summary_of(message)
         closes = _AGAIN if code in {429, 503} else _FAILED if code >= 500 else _REFUSED
         self.close(closes, _reason(self.site.redactor.text(message)))
 

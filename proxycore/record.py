@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proxycore.usage import Usage
-
 
 class RequestOutcome(StrEnum):
     """How a request ended; the values are labels of metrics and words of the log."""
@@ -45,10 +43,10 @@ class Record:
     counted_received: int = 0  # bytes that the metrics have already
     counted_sent: int = 0
 
-    def use(self, usage: Usage) -> None:
-        """Adds the tokens that an answer told of."""
-        self.input_tokens += usage.input
-        self.output_tokens += usage.output
+    def add_tokens(self, given: int, made: int) -> None:
+        """Add tokens of a response: those given to the model, and those that it made."""
+        self.input_tokens += given
+        self.output_tokens += made
 
     def outcome(self, status: int) -> RequestOutcome:
         """The outcome of a request whose response was written with this status."""

@@ -43,7 +43,7 @@ _LONGEST_GROUP = 128  # characters; it is remembered
 class RelayHandler(ResponseHandler):
     """Relays one request."""
 
-    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)
         headers = self.request.headers
@@ -108,8 +108,9 @@ class RelayHandler(ResponseHandler):
         if request.method != "OPTIONS" or not self.site.cors.is_preflight(request.method, request.headers):
             self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
 
-    def _fell_silent(self, seconds: float) -> None:
-        super()._fell_silent(seconds)
+    def on_body_timeout(self, seconds: float) -> None:
+        """Ends what is being done for the request, too."""
+        super().on_body_timeout(seconds)
         if self._work:
             self._work.cancel()
 

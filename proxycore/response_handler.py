@@ -24,7 +24,7 @@ class ResponseHandler(BodyHandler):
     `path` is the request's path as it goes upstream, `spends` whether the request spends a request quota.
     """
 
-    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)
         self.path = canonical(self.request.path)
@@ -59,7 +59,7 @@ class ResponseHandler(BodyHandler):
 
     def count_tokens(self, usage: Usage) -> None:
         """Count the tokens that a response reported."""
-        self.record.use(usage)
+        self.record.add_tokens(usage.input, usage.output)
         self.pool.meter.used(self.record, usage)
 
     @property

@@ -1,31 +1,39 @@
-"""What all requests share: who may call and how much, and which are under way."""
+"""What all handlers share: the rules of access, the size limit, and which requests are under way."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from proxycore.auth import Admin, ClientKeys
 from proxycore.cors import Cors
 from proxycore.credential_limiter import CredentialLimiter
 from proxycore.redaction import Redactor
 
-if TYPE_CHECKING:
-    from proxycore.handler import ProxyHandler
+
+class Cuttable(Protocol):
+    """A handler with a request under way."""
+
+    def cut(self) -> None:
+        """End the request before its response is complete."""
 
 
 @dataclass(slots=True)
 class Presence:
-    """The handlers that have a request under way, and whether the program is about to end."""
+    """The handlers with a request under way, and whether the program drains before it ends."""
 
-    running: "set[ProxyHandler]" = field(default_factory=set)
+    running: set[Cuttable] = field(default_factory=set)
     draining: bool = False
+
+    def drain(self) -> None:
+        """Let requests that are under way go on, and announce that the program is about to end."""
+        self.draining = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The rules of one set of settings; a request keeps those that it came under.
+    """The rules that follow from the settings; a request keeps those that it began under.
 
-    `redactor` knows the upstream keys, and `limiter` who presented wrong credentials. `public_url` is the
-    address that clients know, None if it is the one that a request names.
+    `redactor` knows the upstream keys, and `limiter` counts wrong credentials. `public_url` is the base URL
+    that clients use, None if it is the one that a request names.
     """
 
     clients: ClientKeys
@@ -38,11 +46,11 @@ class Site:
     presence: Presence
 
     @property
-    def running(self) -> "set[ProxyHandler]":
-        """The handlers that have a request under way, those under former settings included."""
+    def running(self) -> set[Cuttable]:
+        """The handlers with a request under way, those under former settings included."""
         return self.presence.running
 
     @property
     def draining(self) -> bool:
-        """Whether the program is about to end."""
+        """Whether the program drains before it ends."""
         return self.presence.draining

@@ -68,7 +68,7 @@ def page_files() -> dict[str, str]:
 class PageHandler(StatusHandler):
     """`/` and `/page/…`: the status page, which shows nothing by itself but that the proxy runs."""
 
-    def initialize(self, files: Mapping[str, str]) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, files: Mapping[str, str]) -> None:
         """The page's files."""
         super().initialize()
         self._files = files
@@ -104,7 +104,7 @@ class AliveHandler(StatusHandler):
 class ReadyHandler(StatusHandler):
     """`/readyz`: 200 while at least one key can be used and the program is not about to end, else 503."""
 
-    def initialize(self, rotator: Rotator) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, rotator: Rotator) -> None:
         """What it looks at."""
         super().initialize()
         self._rotator = rotator
@@ -131,7 +131,7 @@ class NotRelayedHandler(ProxyHandler):
     def prepare(self) -> Awaitable[None] | None:
         """Answers before a body comes; where none does, in its turn, so that the connection can be kept."""
         super().prepare()
-        if self.body_announced and self.state is HandlerState.PENDING:
+        if self.incoming.announced and self.state is HandlerState.PENDING:
             self._refuse()
         return None
 

@@ -31,7 +31,7 @@ _NEWS_TIMEOUT, _POLL = 0.05, 0.005
 class UploadHandler(RelayHandler):
     """Relays one request of an upload."""
 
-    def initialize(self, pool: Pool) -> None:  # type: ignore[override] # Tornado passes keywords
+    def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)
         request = self.request
@@ -52,7 +52,7 @@ class UploadHandler(RelayHandler):
         """Whether the body is held: content is not."""
         request = self.request
         content = carries_content(request.method or "", request.headers, request.query)
-        return not (content and self.body_announced)
+        return not (content and self.incoming.announced)
 
     @property
     def stalled(self) -> bool:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from proxycore import handler
+from proxycore import incoming_body
 from tests.conftest import KEYS, proxy, until
 from tests.wire import Got, RawUpstream, always, answer, ask, connect
 
@@ -282,7 +282,7 @@ async def test_what_is_not_http_harms_nobody(garbage: bytes) -> None:
 
 
 async def test_half_a_request_and_silence_is_told_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "CLIENT_SILENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "CLIENT_SILENCE", 0.2)
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
         client.send("POST", GENERATE, ("Content-Length", "100"))
         client.writer.write(b"half")

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from proxycore import app, handler
+from proxycore import app, incoming_body
 from proxycore.attempt import Attempt
 from proxycore.downstream import Downstream
 from proxycore.messages import Outgoing
@@ -245,6 +245,7 @@ async def test_a_stream_that_is_cut_is_deaf_to_what_still_comes(caplog: pytest.L
             client.send("POST", STREAM, body=b"{}")
             await client.head()
             (running,) = here.app.site.running
+            assert isinstance(running, RelayHandler)
             running.cut()
             # More of the answer can come before the attempt hears of it.
             assert Downstream(running).send(b"more") is None
@@ -332,6 +333,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream() -> None:
         await quiet()
         assert written < 130_000_000  # it waits
         (handler,) = here.app.site.running
+        assert isinstance(handler, RelayHandler)
         assert len(handler.request.connection.stream._write_buffer) <= 1024 * 1024  # type: ignore[union-attr]
         async for data in client.chunks():
             got.body += data if len(got.body) < 100 else b""
@@ -348,7 +350,7 @@ async def test_no_timer_ends_a_stream_that_goes_on(monkeypatch: pytest.MonkeyPat
             await asyncio.sleep(0.1)
         writer.write(b"0\r\n\r\n")
 
-    for module in (handler, app):
+    for module in (incoming_body, app):
         monkeypatch.setattr(module, "CLIENT_SILENCE", 0.5)
     async with RawUpstream(script) as upstream:
         limits = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxycore.relay import RelayHandler
 from tests.conftest import at_once, proxy, quiet, rests, until
 from tests.openings import (
     CODINGS,
@@ -180,6 +181,7 @@ async def test_neither_head_nor_byte_goes_out_before_the_first_event() -> None:
         client.send("POST", STREAM, body=b"{}")
         await until(lambda: bool(upstream.seen))
         (running,) = here.app.site.running
+        assert isinstance(running, RelayHandler)
         head = asyncio.ensure_future(client.head())
         await quiet()
         assert (running.begun, head.done(), running.record.first_byte) == (False, False, None)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from proxycore import handler
+from proxycore import incoming_body
 from proxycore.demo import Health, MockServer
 from tests.conftest import KEYS, PATIENCE, Proxy, at_once, proxy, until
 from tests.wire import Client, Got, RawUpstream, Seen, always, answer, ask, connect
@@ -350,7 +350,7 @@ async def test_a_client_that_is_refused_inside_its_content_reads_why() -> None:
 
 
 async def test_content_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "CLIENT_SILENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "CLIENT_SILENCE", 0.2)
 
     async def receive(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -364,7 +364,7 @@ async def test_content_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.turned
 async def test_an_upstream_that_takes_its_time_is_no_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "CLIENT_SILENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "CLIENT_SILENCE", 0.2)
     size = 32 * 1024 * 1024
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
