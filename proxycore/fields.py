@@ -1,13 +1,13 @@
-"""Header fields: which cross the proxy, in two directions with two rules. Pure.
+"""Header fields: how they are looked up, and which of them are forwarded. Pure.
 
-- Upstream go all of the client's end-to-end fields, less its credentials, its cookies, and what tells about
-  the way to us.
-- Downstream go all of the upstream's end-to-end fields, less what speaks for its own origin (CORS,
-  `Alt-Svc`), since the client talks to ours.
+- A request is forwarded with the client's end-to-end fields, except its credentials, its cookies, and fields
+  that proxies before this one added.
+- A response is forwarded with the upstream's end-to-end fields, except those that speak for its own origin
+  (CORS, `Alt-Svc`), since the client's origin is this proxy.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 Field = tuple[str, str]
 """A header field: name and value."""
@@ -16,7 +16,7 @@ Fields = list[Field]
 """Header fields in order, repeated ones repeated."""
 
 GROUP_FIELD = "X-Resource-Group"
-"""The field of our own with which a client keeps what it makes together, with one key."""
+"""The proxy's own field: requests with the same value that create something use the same key."""
 
 HOP_BY_HOP = frozenset(
     {
@@ -35,22 +35,22 @@ HOP_BY_HOP = frozenset(
 )
 
 _NOT_UPSTREAM = HOP_BY_HOP | {
-    # The HTTP client writes these itself.
+    # Written by the HTTP client itself.
     "host",
     "content-length",
     "expect",
-    # Credentials: exactly one goes upstream, and it is ours.
+    # Credentials: exactly one goes upstream, and the proxy adds it.
     "authorization",
     "x-goog-api-key",
     "x-api-key",
     "cookie",
     "cookie2",
-    # For us alone.
+    # Meant for this proxy.
     GROUP_FIELD.lower(),
 }
 
-# What the proxies before this one tell about the client and the way to here, which is nobody else's business.
-_ABOUT_THE_WAY = re.compile(
+# Added by proxies before this one, about the client and about themselves: not the upstream's business.
+_ADDED_BY_PROXIES = re.compile(
     r"""(?ix)
     via | cdn-loop | forwarded | x-(?:original-)?forwarded-.*
     | x-(?:real|client|cluster-client|true-client|remote|originating|source|proxyuser)-?(?:ip|addr|host|port)
@@ -63,18 +63,18 @@ _NOT_DOWNSTREAM = HOP_BY_HOP | {"alt-svc"}
 
 
 def upstream_fields(fields: Iterable[Field]) -> Fields:
-    """The client's header fields that go on to the upstream."""
+    """The client's header fields that are forwarded to the upstream."""
     fields = list(fields)
     dropped = _NOT_UPSTREAM | _named_by_connection(fields)
     return [
         (name, value)
         for name, value in fields
-        if name.lower() not in dropped and not _ABOUT_THE_WAY.fullmatch(name)
+        if name.lower() not in dropped and not _ADDED_BY_PROXIES.fullmatch(name)
     ]
 
 
 def downstream_fields(fields: Fields) -> Fields:
-    """The upstream's header fields that go on to the client."""
+    """The upstream's header fields that are forwarded to the client."""
     dropped = _NOT_DOWNSTREAM | _named_by_connection(fields)
     return [
         (name, value)
@@ -83,9 +83,24 @@ def downstream_fields(fields: Fields) -> Fields:
     ]
 
 
-def values_of(fields: Fields, name: str) -> list[str]:
-    """The values of the fields of this name, which is in small letters."""
+def values_of(fields: Iterable[Field], name: str) -> list[str]:
+    """The values of the fields of this name (in lower case), in order."""
     return [value for known, value in fields if known.lower() == name]
+
+
+def value_of(fields: Iterable[Field], name: str) -> str:
+    """The value of the first field of this name (in lower case); empty if there is none."""
+    return next((value for known, value in fields if known.lower() == name), "")
+
+
+def has_any(fields: Iterable[Field], names: Set[str]) -> bool:
+    """Whether one of the fields has one of these names, which are in lower case."""
+    return any(name.lower() in names for name, _ in fields)
+
+
+def without(fields: Iterable[Field], names: Set[str]) -> Fields:
+    """The fields that have none of these names, which are in lower case."""
+    return [(name, value) for name, value in fields if name.lower() not in names]
 
 
 def _named_by_connection(fields: Fields) -> frozenset[str]:

@@ -8,7 +8,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from proxycore.credentials import query_values, without_credentials
-from proxycore.fields import Fields, downstream_fields, upstream_fields
+from proxycore.fields import (
+    Fields,
+    downstream_fields,
+    has_any,
+    upstream_fields,
+    value_of,
+    values_of,
+    without,
+)
 from proxycore.redaction import Redactor
 
 HOP_BY_HOP = [
@@ -150,6 +158,14 @@ NEVER_DOWNSTREAM = {name.lower() for name in [*HOP_BY_HOP, *CORS, "Alt-Svc"]}
 def named_by_connection(fields: Fields) -> set[str]:
     values = [value for name, value in fields if name.lower() == "connection"]
     return {token.strip().lower() for token in ",".join(values).split(",")}
+
+
+def test_fields_are_looked_up_in_any_case_of_their_names() -> None:
+    fields = [("Via", "a"), ("VIA", "b"), ("X-Other", "c")]
+    assert (values_of(fields, "via"), values_of(fields, "age")) == (["a", "b"], [])
+    assert (value_of(fields, "via"), value_of(fields, "age")) == ("a", "")
+    assert (has_any(fields, {"age", "x-other"}), has_any(fields, {"age"})) == (True, False)
+    assert without(fields, {"via", "age"}) == [("X-Other", "c")]
 
 
 @given(FIELDS)
