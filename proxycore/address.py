@@ -1,6 +1,6 @@
-"""Addresses at the upstream in a response's header fields, and the same at the proxy. Pure.
+"""Rewriting upstream addresses in a response's header fields to addresses of the proxy. Pure.
 
-A client that followed one as it is would take its key for this proxy to the upstream.
+A client that followed one unchanged would send its key for this proxy to the upstream.
 """
 
 import re
@@ -13,7 +13,7 @@ from proxycore.fields import Fields
 ADDRESSES = frozenset({"location", "content-location"})
 """The fields that hold a URI reference (RFC 9110 §10.2.2, §8.7), in small letters."""
 
-# Clients take a backslash for a slash, and where there is no scheme, that of the request.
+# Clients read a backslash as a slash, and use the request's scheme where there is none.
 _AUTHORITY = re.compile(r"(?i)(?:https?:)?[/\\]{2}(?:[^/\\?#@]*@)?([^/\\?#]*?)(?::([0-9]*))?(?=[/\\?#]|$)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _DEFAULT_PORTS = frozenset({"80", "443", ""})
@@ -21,10 +21,10 @@ _DEFAULT_PORTS = frozenset({"80", "443", ""})
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the upstream is, and where clients find the proxy.
+    """The addresses of the upstream and of the proxy.
 
-    `upstream` is its origin, and `prefix` the path of its base URL, which is not part of the proxy's
-    addresses. `public` is the proxy's base URL, without a slash at the end.
+    `upstream` is the upstream's origin, and `prefix` the path of its base URL, which the proxy's addresses
+    don't have. `public` is the proxy's base URL for clients, without a slash at the end.
     """
 
     upstream: str
@@ -32,10 +32,10 @@ class Places:
     public: str
 
     def readdressed(self, fields: Fields, credential: str = "") -> Fields:
-        """The fields, with addresses at the upstream changed to addresses here, less any credential.
+        """The fields, with upstream addresses changed to the proxy's, without any upstream credential.
 
-        `credential` is what the client presented in the request's query (`key=…`), if it did so: it comes
-        back with the very address that it is given, and has no other place for it.
+        `credential` is the part of the request's query with the client's key (`key=…`), if any. It is added
+        to the addresses, since such a client follows them as they are and sends its key nowhere else.
         """
         return [
             (name, self._readdressed(value, credential) if name.lower() in ADDRESSES else value)
@@ -43,19 +43,19 @@ class Places:
         ]
 
     def here(self, address: str) -> str:
-        """The address here of an absolute one at the upstream, less any credential."""
-        return self.public + self._path_here(address[len(_authority(address)) :])
+        """The proxy's address for an absolute one of the upstream, without any credential."""
+        return self.public + self._path_at_proxy(address[len(_authority(address)) :])
 
     def _readdressed(self, address: str, credential: str) -> str:
         if authority := _authority(address):
             changed = self.here(address) if self._is_upstream(authority) else ""
         elif address.startswith(("/", "\\")):
-            changed = self.public[len(_authority(self.public)) :] + self._path_here(address)
+            changed = self.public[len(_authority(self.public)) :] + self._path_at_proxy(address)
         else:
             changed = "" if _SCHEME.match(address) else _without_credentials(address)
         return _with(credential, changed) if changed else address
 
-    def _path_here(self, reference: str) -> str:
+    def _path_at_proxy(self, reference: str) -> str:
         end = next((at for at, char in enumerate(reference) if char in "?#"), len(reference))
         path = reference[:end].replace("\\", "/")
         if path.startswith(f"{self.prefix}/"):
@@ -69,7 +69,7 @@ class Places:
 
 
 def _authority(address: str) -> str:
-    """The beginning of an address, up to its path; empty if it names no host."""
+    """The part of an address before its path; empty if it names no host."""
     match = _AUTHORITY.match(address)
     return match[0] if match else ""
 

@@ -1,4 +1,4 @@
-"""What only the admin gets: the status as JSON and as a stream of updates, actions, and the metrics."""
+"""The handlers that need the admin key: status as JSON and as a stream of events, actions, and metrics."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from proxycore.updates import Updates
 
 Json = dict[str, Any]
 
-_LARGEST_ORDER = 64 * 1024  # bytes
+_LARGEST_ACTION = 64 * 1024  # bytes
 _REFUSALS = {
     AdminKey.SET: "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.",
     AdminKey.ONE_TIME: "The admin key is missing or wrong. Send the one that was printed at the start.",
@@ -29,7 +29,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Where the admin is served."""
+    """The parts behind the admin's handlers."""
 
     current: Callable[[], Awaitable[Json]]
     metrics: Callable[[], Awaitable[Metrics]]
@@ -38,15 +38,15 @@ class Desk:
 
 
 class AdminHandler(StatusHandler):
-    """A page for the admin."""
+    """A handler that needs the admin key."""
 
     def initialize(self, desk: Desk) -> None:
-        """What there is to see and to do."""
+        """Called by Tornado with the parts behind the handler."""
         super().initialize()
         self._desk = desk
 
     def write_error(self, status_code: int, **error: Any) -> None:  # noqa: ANN401 - Tornado's signature
-        """Faults of ours; when other processes don't answer, that is said."""
+        """As for all handlers; 503 with a reason if another process does not respond."""
         fault = error.get("exc_info", (None, None))[1]
         if isinstance(fault, FiguresError):
             self.refuse(503, str(fault))
@@ -54,12 +54,12 @@ class AdminHandler(StatusHandler):
             super().write_error(status_code, **error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
-        """Tornado's word that a handler raised."""
+        """As for all handlers; processes that do not respond are no internal error."""
         if not isinstance(value, FiguresError):
             super().log_exception(typ, value, tb)
 
     def prepare(self) -> Awaitable[None] | None:
-        """Refuses all others."""
+        """Refuse requests without the admin key."""
         super().prepare()
         if self.state is not HandlerState.PENDING or self.is_admin:
             return None
@@ -67,17 +67,17 @@ class AdminHandler(StatusHandler):
 
 
 class SnapshotHandler(AdminHandler):
-    """`/status.json`: what is known, and what can be done about it."""
+    """`/status.json`: the status (GET), and actions on keys (POST)."""
 
     allowed = "GET, HEAD, POST"
 
     def initialize(self, desk: Desk) -> None:
-        """What there is to see and to do."""
+        """Called by Tornado with the parts behind the handler."""
         super().initialize(desk)
         self._body = b""
 
     async def get(self) -> None:
-        """All of it as JSON, or (`Accept: text/event-stream`) what changes as it does."""
+        """The status as JSON, or (`Accept: text/event-stream`) as a stream of events."""
         wants_stream = "text/event-stream" in self.request.headers.get("Accept", "")
         if not wants_stream or self.request.method == "HEAD":
             self._reply_json(await self._desk.current())
@@ -91,7 +91,9 @@ class SnapshotHandler(AdminHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")  # nginx would hold it back
         self._become(HandlerState.STREAMING)
-        self.site.running.discard(self)  # nobody waits for its end
+        self.site.running.discard(
+            self
+        )  # it ends only when the client leaves, so a drain does not wait for it
         with contextlib.suppress(StreamClosedError):
             async with contextlib.aclosing(self._desk.updates.watch()) as events:
                 async for event in events:
@@ -100,22 +102,22 @@ class SnapshotHandler(AdminHandler):
             self.finish()
 
     def data_received(self, chunk: bytes) -> None:
-        """What is to be done."""
+        """Called by Tornado with a piece of the action's JSON."""
         super().data_received(chunk)
-        if len(self._body) <= _LARGEST_ORDER:
+        if len(self._body) <= _LARGEST_ACTION:
             self._body += chunk
 
     async def post(self, *_: str) -> None:
-        """Does something to a key, and says what."""
+        """Apply an action to a key, and respond with what changed."""
         if not self.body_whole():
             return
         try:
-            done = await self._desk.control.perform(self._order())
+            done = await self._desk.control.perform(self._action())
         except ControlError as error:
             self.refuse(error.status, str(error))
             return
         shown = None
-        with contextlib.suppress(FiguresError):  # it is done all the same
+        with contextlib.suppress(FiguresError):  # the action was applied all the same
             keys = (await self._desk.current())["keys"]
             shown = next((key for key in keys if key["name"] == done.key.name), None)
         self._reply_json({"message": done.message, "accepted": done.accepted, "key": shown})
@@ -123,11 +125,11 @@ class SnapshotHandler(AdminHandler):
     def _reply_json(self, content: Json) -> None:
         self.reply(json.dumps(content), content_type="application/json; charset=UTF-8")
 
-    def _order(self) -> object:
-        # A page of another site could send anything else without asking the browser for leave.
+    def _action(self) -> object:
+        # A page of another site could send any other content type without a CORS preflight.
         if not self.request.headers.get("Content-Type", "").startswith("application/json"):
             raise ControlError("Send it as application/json.")
-        if len(self._body) > _LARGEST_ORDER:
+        if len(self._body) > _LARGEST_ACTION:
             raise ControlError("It is too large.", 413)
         try:
             return json.loads(self._body)
@@ -136,10 +138,10 @@ class SnapshotHandler(AdminHandler):
 
 
 class MetricsHandler(AdminHandler):
-    """`/metrics`: for Prometheus."""
+    """`/metrics`, for Prometheus."""
 
     async def get(self) -> None:
-        """All of them, in the format that is asked for."""
+        """All metrics, in the format that the request accepts."""
         encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
         metrics = await self._desk.metrics()
         self.reply(encode(metrics).decode().rstrip("\n"), content_type=content_type)

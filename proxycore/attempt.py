@@ -78,12 +78,12 @@ class Attempt:
         request = HTTPRequest(
             self._upstream.origin, streaming_callback=self._receive, prepare_curl_callback=self._prepare
         )
-        self._idle_timer.watch(self._upstream.route.first_byte_timeout)
+        self._idle_timer.start(self._upstream.route.first_byte_timeout)
         self._upstream.client.fetch(request, raise_error=False).add_done_callback(self._on_finished)
         await self._head_arrived
         if self._head is None:
             raise self._pop_error() or broken_off()
-        self._idle_timer.watch(self._upstream.route.idle_timeout)
+        self._idle_timer.start(self._upstream.route.idle_timeout)
         return self._head
 
     async def read(self, limit: int) -> bytes | None:
@@ -152,7 +152,7 @@ class Attempt:
         return len(chunk)
 
     def _receive(self, chunk: bytes) -> None:
-        self._idle_timer.heard()
+        self._idle_timer.reset()
         if self._sink is None:
             self._held.append(chunk)
         else:
@@ -182,7 +182,7 @@ class Attempt:
     def _unpause(self) -> None:
         self._paused = False
         if self._curl is not None:
-            self._idle_timer.heard()
+            self._idle_timer.reset()
             # A transfer that failed while it was paused raises here, and fails again when it finishes.
             with contextlib.suppress(pycurl.error):
                 self._curl.pause(pycurl.PAUSE_CONT)
@@ -276,6 +276,6 @@ class Attempt:
         if not self._sent:
             return  # an outbound proxy's response to CONNECT
         self._head = head
-        self._idle_timer.heard()
+        self._idle_timer.reset()
         if not self._head_arrived.done():
             self._head_arrived.set_result(None)

@@ -1,4 +1,4 @@
-"""Who may call: client keys, and the admin."""
+"""Authentication: client keys, and the admin key."""
 
 import hmac
 from collections.abc import Iterable, Mapping
@@ -10,11 +10,11 @@ from tornado.httputil import HTTPHeaders
 
 from proxycore.credentials import query_values
 
-_MOST_OFFERS = 32  # of a request that are compared, with every key that there is
+_MOST_OFFERS = 32  # credentials of a request that are compared with every key
 
 
 class ClientKeys:
-    """The keys that clients may present, each with a name for the log. None at all: open to everyone."""
+    """The keys of clients, by name. With none at all the proxy is open to everyone."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         self._keys = [(name, secret.encode()) for name, secret in keys.items()]
@@ -25,10 +25,10 @@ class ClientKeys:
         return bool(self._keys)
 
     def name_of(self, offered: Iterable[str]) -> str | None:
-        """The name of the client key that is among those offered, or None.
+        """The name of a client key that is among the offered ones, or None.
 
-        Every offer is compared with every key in constant time: how long it takes tells nothing about
-        how much of a key was right.
+        Every offer is compared with every key in constant time, so that the time taken does not depend on
+        how much of a key is right.
         """
         name = None
         for offer in offered:
@@ -40,9 +40,9 @@ class ClientKeys:
 
 
 def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
-    """The credentials that a request presents: `x-goog-api-key`, `Authorization: Bearer`, `?key=`.
+    """The credentials of a request: `x-goog-api-key`, `?key=`, `Authorization: Bearer`, in this order.
 
-    Of a flood of them the first ones.
+    No more than the first 32.
     """
     offers = headers.get_list("x-goog-api-key") + query_values(query, "key")
     for value in headers.get_list("Authorization"):
@@ -53,18 +53,18 @@ def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
 
 
 class AdminKey(StrEnum):
-    """Which admin key there is."""
+    """Whether there is an admin key, and which."""
 
     SET = "set"
-    ONE_TIME = "one-time"  # made for this run; this host needs none
-    MISSING = "missing"  # this host only
+    ONE_TIME = "one-time"  # generated for this run; requests from this host need none
+    MISSING = "missing"  # only requests from this host are admitted
 
 
 class Admin:
-    """Who may see and change the keys' health: who presents the admin key.
+    """Decides which requests may see and change the health of keys: those with the admin key.
 
-    Where none is set, this host may as well, but no page of another site that is open in a browser here.
-    `one_time` is a key for other hosts then.
+    Where none is set, requests from this host are admitted without, except those that a page of another site
+    sends from a browser here. `one_time` is a key for other hosts then.
     """
 
     def __init__(self, secret: str | None, one_time: str | None = None) -> None:
@@ -72,18 +72,18 @@ class Admin:
         self.key = AdminKey.SET if secret else AdminKey.ONE_TIME if one_time else AdminKey.MISSING
 
     def admits(self, headers: HTTPHeaders, query: str, address: str) -> bool:
-        """Whether this request may. What another proxy passed on is not of this host."""
+        """Whether a request from this address is admitted; one that was forwarded is not from this host."""
         if self._keys.name_of(offered_keys(headers, query)) is not None:
             return True
-        passed_on = "Forwarded" in headers or "X-Forwarded-For" in headers
-        at_home = not passed_on and _is_loopback(address) and _is_at_home(headers)
-        return at_home and self.key is not AdminKey.SET
+        forwarded = "Forwarded" in headers or "X-Forwarded-For" in headers
+        is_local = not forwarded and _is_loopback(address) and _is_local_page(headers)
+        return is_local and self.key is not AdminKey.SET
 
 
-def _is_at_home(headers: HTTPHeaders) -> bool:
-    """Whether a browser that sends this would do so for a page of this host's own.
+def _is_local_page(headers: HTTPHeaders) -> bool:
+    """Whether a browser that sends these fields would do so for a page of this host itself.
 
-    A page of another site may ask for this address, and its name may be made to lead here (DNS rebinding).
+    A page of another site may send requests to this address, and its name may resolve to it (DNS rebinding).
     """
     host, origin = headers.get("Host", ""), headers.get("Origin")
     try:

@@ -1,7 +1,6 @@
-"""Content codings (RFC 9110 §8.4.1): reading a body that came compressed.
+"""Content codings (RFC 9110 §8.4.1): decompressing bodies that the proxy has to read.
 
-Only errors, and answers that tell of resources, are ever read; what goes to a client stays compressed
-as it was.
+Those are errors and descriptions of resources. A response is forwarded as it was compressed.
 """
 
 import zlib
@@ -10,19 +9,19 @@ from collections.abc import Callable, Iterable, Iterator
 import brotli
 
 LARGEST = 256 * 1024
-"""Bytes that a decoded body may have: Google's errors have a few thousand. One beyond it is unreadable."""
+"""Bytes that a decoded body may have; a larger one is unreadable. Google's errors have a few thousand."""
 
-_PIECE = 64 * 1024  # bytes that are unfolded at once
+_PIECE = 64 * 1024  # bytes that are decompressed at once
 
 
 def decode(body: bytes, encodings: Iterable[str]) -> bytes | None:
-    """The body without its content codings, or None when it can't be read.
+    """The body without its content codings, or None if it is unreadable.
 
-    `encodings` are the values of the `Content-Encoding` fields in order. Unknown codings, damaged or
-    truncated data, and bodies that unfold to more than `LARGEST` bytes are unreadable.
+    `encodings` are the values of the `Content-Encoding` fields in order. A body is unreadable if a
+    coding is unknown, if the data is damaged or truncated, and if it has more than `LARGEST` bytes then.
     """
     if not body:
-        return body  # to a HEAD request, say
+        return body  # of a response to a HEAD request, say
     codings = [name.strip().lower() for value in encodings for name in value.split(",")]
     plain: bytes | None = body
     for name in reversed(codings):
@@ -42,7 +41,7 @@ def _inflate(body: bytes, window: int) -> bytes | None:
 
 
 def _deflate(body: bytes) -> bytes | None:
-    # "deflate" means zlib's wrapper, but some servers send the bare stream (RFC 9110 §8.4.1.2).
+    # "deflate" means the zlib format, but some servers send a raw deflate stream (RFC 9110 §8.4.1.2).
     try:
         return _inflate(body, zlib.MAX_WBITS)
     except zlib.error:
@@ -50,9 +49,9 @@ def _deflate(body: bytes) -> bytes | None:
 
 
 def _brotli(body: bytes) -> bytes | None:
-    unfolder = brotli.Decompressor()
-    plain: bytes = unfolder.process(body, output_buffer_limit=LARGEST)
-    return plain if unfolder.is_finished() else None
+    decompressor = brotli.Decompressor()
+    plain: bytes = decompressor.process(body, output_buffer_limit=LARGEST)
+    return plain if decompressor.is_finished() else None
 
 
 def _gzip(body: bytes) -> bytes | None:
@@ -63,9 +62,9 @@ _DECODERS = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli}
 
 
 class Unfolding:
-    """Reads a body that comes in pieces, in pieces of at most `_PIECE` bytes.
+    """Decompresses a body as it arrives, in pieces of at most `_PIECE` bytes.
 
-    What can't be read (an unknown coding, damaged data) is empty from there on.
+    From where it is unreadable (an unknown coding, damaged data), it counts as empty.
     """
 
     def __init__(self, encodings: Iterable[str]) -> None:
@@ -76,11 +75,11 @@ class Unfolding:
 
     @property
     def lost(self) -> bool:
-        """Whether nothing more can be read of it."""
+        """Whether the body is unreadable from here on."""
         return self._unfold is None and not self._plain
 
     def unfold(self, chunk: bytes) -> Iterator[bytes]:
-        """What the next piece of the body holds."""
+        """The next chunk of the body, decompressed."""
         if self._plain:
             yield chunk
         elif self._unfold is not None:
@@ -91,7 +90,7 @@ class Unfolding:
 
 
 def _inflating() -> Callable[[bytes], Iterator[bytes]]:
-    inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)  # gzip or zlib, whichever it is
+    inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)  # the gzip or the zlib format
 
     def unfold(chunk: bytes) -> Iterator[bytes]:
         while piece := inflater.decompress(chunk, _PIECE):
@@ -101,15 +100,15 @@ def _inflating() -> Callable[[bytes], Iterator[bytes]]:
     return unfold
 
 
-def _unfolding_brotli() -> Callable[[bytes], Iterator[bytes]]:
-    unfolder = brotli.Decompressor()
+def _inflating_brotli() -> Callable[[bytes], Iterator[bytes]]:
+    decompressor = brotli.Decompressor()
 
     def unfold(chunk: bytes) -> Iterator[bytes]:
-        while piece := unfolder.process(chunk, output_buffer_limit=_PIECE):
+        while piece := decompressor.process(chunk, output_buffer_limit=_PIECE):
             yield piece
             chunk = b""
 
     return unfold
 
 
-_PIECEWISE = {"gzip": _inflating, "x-gzip": _inflating, "deflate": _inflating, "br": _unfolding_brotli}
+_PIECEWISE = {"gzip": _inflating, "x-gzip": _inflating, "deflate": _inflating, "br": _inflating_brotli}

@@ -10,8 +10,8 @@ _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _PREFLIGHT_AGE = "7200"  # seconds; the most that Chromium honours
 _EXPOSED = ", ".join(
     (
-        # Google's browser SDK reads the upload protocol's fields; the others tell when to come back, how
-        # much there is, and which request it was.
+        # Google's browser SDK reads the fields of the upload protocol. The others are for retries, progress
+        # bars and bug reports.
         "X-Goog-Upload-URL",
         "X-Goog-Upload-Control-URL",
         "X-Goog-Upload-Status",
@@ -32,17 +32,17 @@ _EXPOSED = ", ".join(
 
 
 class Cors:
-    """Which origins' pages may read answers: all (`*`), or those of a list."""
+    """Decides which origins' pages may read responses: all (`*`), or the listed ones."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
 
     def allows(self, origin: str) -> bool:
-        """Whether a page at `origin` may open a WebSocket; programs that are no browser name none."""
+        """Whether a page of `origin` may open a WebSocket. Clients other than browsers send none."""
         return not origin or bool({"*", origin} & self._origins)
 
     def fields(self, origin: str | None) -> Fields:
-        """The header fields that let the page at `origin` read an answer."""
+        """The header fields that allow a page of `origin` to read a response."""
         if "*" in self._origins:
             return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", _EXPOSED)]
         fields = [("Vary", "Origin")]
@@ -53,12 +53,12 @@ class Cors:
 
     @staticmethod
     def is_preflight(method: str | None, headers: HTTPHeaders) -> bool:
-        """Whether this is a browser's question before the request itself."""
+        """Whether a request is a browser's CORS preflight."""
         return method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
 
     @staticmethod
     def preflight_fields(headers: HTTPHeaders) -> Fields:
-        """What the answer to a preflight carries beside `fields`."""
+        """The header fields of a response to a preflight, beside those of `fields`."""
         fields = [("Access-Control-Allow-Methods", _METHODS), ("Access-Control-Max-Age", _PREFLIGHT_AGE)]
         if requested := headers.get("Access-Control-Request-Headers"):
             fields.append(("Access-Control-Allow-Headers", requested))

@@ -1,6 +1,6 @@
-"""Failed credentials: an address that presents wrong ones is slowed down, and does not fill the log.
+"""Rate limits for failed authentication: the address is answered late, and does not fill the log.
 
-Right credentials are never looked at here, so those who share an address with an attacker are not slowed.
+Requests with valid credentials are not limited, so clients that share an attacker's address are not slowed.
 """
 
 from collections import OrderedDict
@@ -11,24 +11,24 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from proxycore.log import logger
 
 LONGEST_DELAY = 10.0
-"""Seconds by which the answer to a failure is delayed at most."""
+"""Seconds by which the response to a failure is delayed at most."""
 
-_RATE, _BURST = 3.0, 5.0  # failures of an address that are answered in a second, and at once
-_LINE_RATE, _LINE_BURST = 5.0, 50.0  # the same for lines in the log, from all addresses together
-_ADDRESSES = 4096  # that are remembered
+_RATE, _BURST = 3.0, 5.0  # failures of an address: answered per second, and at once
+_LINE_RATE, _LINE_BURST = 5.0, 50.0  # lines in the log, for all addresses: per second, and at once
+_ADDRESSES = 4096  # addresses that are remembered
 _SUMMARY = 10.0  # seconds between two summaries of what was not logged
 _NAMED = 5  # addresses that a summary names one by one
 _NETWORK_BITS = 64  # of an IPv6 address that one host may choose (RFC 7934)
 
 Later = Callable[[float, Callable[[], None]], object]
-"""Calls a function in so many seconds."""
+"""A function that calls another one in so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What to do about a failure: in how many seconds to answer it, or None when there are too many.
+    """How to respond to a failure: `delay` in seconds, None if the address has too many failures.
 
-    `logged` is whether it has a line of its own in the log, or is summarised.
+    `logged` is whether the failure gets a line of its own in the log; else it is part of a summary.
     """
 
     delay: float | None
@@ -37,9 +37,9 @@ class Failure:
 
 @dataclass(slots=True)
 class _Bucket:
-    """A token bucket: so many at once, and so many a second. Times are seconds of one clock.
+    """A token bucket: `burst` tokens at once, and `rate` tokens a second. Times are seconds of one clock.
 
-    Tokens can be taken in advance: then there are less than none.
+    Tokens can be acquired in advance: `tokens` is negative then.
     """
 
     rate: float
@@ -50,19 +50,19 @@ class _Bucket:
     def __post_init__(self) -> None:
         self.tokens = self.burst
 
-    def take(self, now: float, patience: float = 0.0) -> float | None:
-        """Takes a token that is there in at most `patience` seconds; returns in how many, or None."""
+    def acquire(self, now: float, max_wait: float = 0.0) -> float | None:
+        """Acquire a token that is available within `max_wait` seconds; return in how many, or None."""
         self.tokens = min(self.burst, self.tokens + self.rate * max(0.0, now - self.at))
         self.at = max(self.at, now)
         delay = max(0.0, (1.0 - self.tokens) / self.rate)
-        if delay > patience:
+        if delay > max_wait:
             return None
         self.tokens -= 1.0
         return delay
 
 
 class CredentialLimiter:
-    """Counts failures by address, IPv6 ones by network. `clock` tells seconds, from any beginning."""
+    """Counts failures by address, those of IPv6 by network. `clock` returns seconds since any moment."""
 
     def __init__(self, clock: Callable[[], float], later: Later) -> None:
         self._clock = clock
@@ -70,10 +70,10 @@ class CredentialLimiter:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()  # the latest last
         self._lines = _Bucket(_LINE_RATE, _LINE_BURST, clock())
         self._unlogged: dict[str, int] = {}
-        self._expected = False  # whether a summary is due
+        self._scheduled = False  # whether a summary is scheduled
 
     def failed(self, address: str) -> Failure:
-        """A request from this address presented a wrong credential, or none."""
+        """Count a request of this address whose credential was wrong or missing."""
         now, network = self._clock(), _network(address)
         bucket = self._buckets.get(network)
         if bucket is None:
@@ -81,15 +81,15 @@ class CredentialLimiter:
             if len(self._buckets) > _ADDRESSES:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(network)
-        delay = bucket.take(now, LONGEST_DELAY)
-        logged = delay is not None and self._lines.take(now) is not None
+        delay = bucket.acquire(now, LONGEST_DELAY)
+        logged = delay is not None and self._lines.acquire(now) is not None
         if not logged:
             self._count(network)
         return Failure(delay, logged)
 
     def summarise(self) -> None:
-        """Logs how many failures were not logged by themselves."""
-        counts, self._unlogged, self._expected = self._unlogged, {}, False
+        """Log how many failures had no line of their own."""
+        counts, self._unlogged, self._scheduled = self._unlogged, {}, False
         most = sorted(counts, key=lambda network: counts[network], reverse=True)
         for network in most[:_NAMED]:
             fields = {"address": network, "count": counts[network]}
@@ -102,13 +102,13 @@ class CredentialLimiter:
         if network not in self._unlogged and len(self._unlogged) >= _ADDRESSES:
             network = "others"
         self._unlogged[network] = self._unlogged.get(network, 0) + 1
-        if not self._expected:
-            self._expected = True
+        if not self._scheduled:
+            self._scheduled = True
             self._later(_SUMMARY, self.summarise)
 
 
 def _network(address: str) -> str:
-    """The part of an address that one host can't change at will."""
+    """The part of an address that a host can't choose."""
     try:
         found = ip_address(address)
     except ValueError:

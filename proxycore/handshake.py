@@ -1,4 +1,4 @@
-"""A client's side of a WebSocket's opening handshake (RFC 6455 §4.2.1). Pure."""
+"""Validation of a client's WebSocket opening handshake (RFC 6455 §4.2.1). Pure."""
 
 import re
 
@@ -9,7 +9,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
 def handshake_fault(request: HTTPServerRequest) -> str:
-    """What is wrong with it, in a sentence; empty if nothing is."""
+    """What is wrong with the handshake, as a sentence; empty if nothing is."""
     headers = request.headers
     options = [option.strip().lower() for option in headers.get("Connection", "").split(",")]
     version = headers.get("Sec-WebSocket-Version", "")
@@ -26,6 +26,6 @@ def handshake_fault(request: HTTPServerRequest) -> str:
 
 
 def subprotocols_in(request: HTTPServerRequest) -> list[str]:
-    """The subprotocols that it offers, in order."""
+    """The subprotocols that the client offers, in order."""
     offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
     return [name.strip() for name in offered if name.strip()]

@@ -37,14 +37,14 @@ class IncomingBody:
     def watch(self, busy: Callable[[], bool], too_long: Callable[[float], None]) -> None:
         """Call `too_long` when nothing arrives for `CLIENT_SILENCE` seconds in which `busy` is false."""
         self._timer = Silence(busy, too_long)
-        self._timer.watch(CLIENT_SILENCE)
+        self._timer.start(CLIENT_SILENCE)
 
     def arrive(self) -> None:
         """Note that a piece of the body has arrived."""
         if self._state is BodyState.EXPECTED:
             self._state = BodyState.ARRIVING
         if self._timer:
-            self._timer.heard()
+            self._timer.reset()
 
     def close(self) -> None:
         """Note that the body is whole, or that nothing more of it is read."""

@@ -1,4 +1,4 @@
-"""What is known of one request from outside: for the log, the metrics and the status page."""
+"""The record of one request: what the log, the metrics and the status page show of it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,11 +17,11 @@ class RequestOutcome(StrEnum):
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """One request. Times are seconds, None where there was none; `since` is a moment of the clock.
+    """One request. `since` is a moment of the clock, `first_byte` seconds from there, None before it.
 
-    `kind` is `stream` or `live` once an answer has begun. `refused` says that no key was left for it,
-    `unauthenticated` that its credential was wrong or missing, and `reason` why it was not served. `code` is
-    that of the error in a 2xx answer, 0 if there was none. Tokens are 0 as long as they are not known.
+    `kind` is `stream` or `live` once a response has begun. `refused` is whether no key was available for it,
+    `unauthenticated` whether its credential was wrong or missing, and `reason` why it was not served. `code`
+    is that of the error in a 2xx response, 0 if there is none. Tokens are 0 as long as they are not known.
     """
 
     request_id: str
@@ -40,7 +40,7 @@ class Record:
     sent_bytes: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    counted_received: int = 0  # bytes that the metrics have already
+    counted_received: int = 0  # bytes that are in the metrics already
     counted_sent: int = 0
 
     def add_tokens(self, given: int, made: int) -> None:

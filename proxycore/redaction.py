@@ -1,4 +1,4 @@
-"""Redaction: no secret in texts, bytes and header fields that others read. Pure."""
+"""Redaction: replaces secrets by their names in texts, bytes and header fields. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -6,32 +6,35 @@ from collections.abc import Mapping
 from proxycore.fields import Fields
 from proxycore.secret_index import SecretIndex
 
-_FORMER = 200  # secrets that are remembered though they are not used any more
+_FORMER = 200  # secrets that are still redacted though they are no longer used
 
 
 def with_former(secrets: Mapping[str, str], former: Mapping[str, str]) -> dict[str, str]:
-    """These secrets, and the latest of the former ones, since what is under way may still name them."""
-    gone = [(secret, name) for secret, name in former.items() if secret not in secrets]
-    return dict(gone[-_FORMER:]) | dict(secrets)
+    """The secrets in use and the latest former ones, which requests under way may still name.
+
+    Both map a secret to its name.
+    """
+    unused = [(secret, name) for secret, name in former.items() if secret not in secrets]
+    return dict(unused[-_FORMER:]) | dict(secrets)
 
 
-_SHORT = 8  # characters below which a secret may well be a part of other words
-_WORD = re.compile(r"[A-Z]?[a-z]{1,14}|[A-Z]{1,15}|[0-9]{1,15}")  # which is not only written as a secret
-# What is before and after a short secret that stands alone. Before it may be an escape of a URL or of JSON.
+_SHORT = 8  # characters; a shorter secret may well be a part of other words
+_WORD = re.compile(r"[A-Z]?[a-z]{1,14}|[A-Z]{1,15}|[0-9]{1,15}")  # likely to occur as itself, too
+# Patterns for what is before and after a short secret that stands alone. Before it may be an escape sequence.
 _ALONE = (
     r"(?:(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4})|(?<![A-Za-z0-9_-])(?<![A-Za-z0-9]\.))",
     r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])",
 )
-_MANY = 16  # secrets that are found in one text
+_MANY = 16  # secrets found in one text
 
 
 class Redactor:
-    """Puts the name of a key where the key itself stands, in texts, bytes and header values.
+    """Replaces each secret in texts, bytes and header fields by its name.
 
-    `secrets` maps a secret to the name that is shown instead, as `[name]`. A secret is found as it is,
-    and as URLs and JSON strings write it. A short one is found where it stands alone, not inside another
+    `secrets` maps a secret to the name that is shown instead, as `[name]`. A secret is found as it is, and
+    as URLs and JSON strings escape it. A short one is found only where it stands alone, not inside another
     word. One that is itself a plain word or number (`test`, `200`) is found only where it is the whole
-    text, since elsewhere it can't be told from the word.
+    text: elsewhere it can't be distinguished from the word.
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
@@ -40,9 +43,9 @@ class Redactor:
         found = ((secret, name) for secret, name in secrets.items() if secret not in self._whole)
         ordered = sorted(found, key=lambda entry: len(entry[0]), reverse=True)
         self._names = [f"[{name}]" for _, name in ordered]
-        self._forms = [_found(secret) for secret, _ in ordered]
-        # The stretch of each secret that is the same in every form: with none of them there, the text is
-        # clean, and that is found out in no time even with thousands of keys.
+        self._forms = [_pattern(secret) for secret, _ in ordered]
+        # The longest part of each secret that is the same in every escaped form. A text without any of them
+        # is clean, which is quickly checked even for thousands of keys.
         stretches = [max(re.split(r"[^A-Za-z0-9._~-]", secret), key=len) for secret, _ in ordered]
         self._index = SecretIndex(stretches)
         self._plain = [
@@ -52,7 +55,7 @@ class Redactor:
         self._shortest = min(map(len, secrets), default=0)
 
     def text(self, text: str) -> str:
-        """The text with every secret replaced; the very same object when there is none."""
+        """The text with every secret replaced; the same object if there is none."""
         if len(text) < self._shortest:
             return text
         if text in self._whole:
@@ -65,7 +68,7 @@ class Redactor:
 
     def _without(self, found: list[int], text: str) -> str:
         if len(found) > _MANY:
-            # To look for one of so many at every place would take seconds, and most have only one form.
+            # A pattern of so many alternatives would take seconds, and most secrets have only one form.
             for number in found:
                 if self._plain[number]:
                     text = text.replace(self._plain[number], self._names[number])
@@ -74,13 +77,13 @@ class Redactor:
         return pattern.sub(lambda match: self._names[found[(match.lastindex or 1) - 1]], text)
 
     def data(self, data: bytes) -> bytes:
-        """The bytes with every secret replaced; the very same object when there is none."""
+        """The bytes with every secret replaced; the same object if there is none."""
         text = data.decode("latin-1")
         clean = self.text(text)
         return data if clean is text else clean.encode("latin-1", errors="backslashreplace")
 
     def fields(self, fields: Fields) -> Fields:
-        """Header fields with every secret in a value replaced, and without those named after one."""
+        """The header fields with every secret in a value replaced, without fields whose name contains one."""
         together = "\n".join([part for field in fields for part in field])
         if not self._whole and self.text(together) is together:
             return fields
@@ -88,11 +91,11 @@ class Redactor:
 
 
 def _latin(value: str) -> str:
-    # A key's name may be in any alphabet, a field's value may not (RFC 9110 §5.5).
+    # A key's name may have any characters, a field's value may not (RFC 9110 §5.5).
     return value if value.isascii() else value.encode("latin-1", "backslashreplace").decode("latin-1")
 
 
-def _found(secret: str) -> str:
+def _pattern(secret: str) -> str:
     before, after = _ALONE if len(secret) < _SHORT else ("", "")
     return before + _any_form(secret) + after
 

@@ -1,17 +1,17 @@
-"""Which of many words occur in a text: in a time that hardly depends on how many words there are. Pure."""
+"""Finds which of many words occur in a text, in a time that hardly depends on their number. Pure."""
 
 import re
 from collections.abc import Sequence
 
-_FEW = 100  # words that are quickly looked for one by one
-_LEAST = 8  # characters of a word that can be looked for by its end
+_FEW = 100  # words; so many are quickly searched for one by one
+_LEAST = 8  # characters; shorter words are not indexed by their end
 
 
 class SecretIndex:
-    """Finds words of letters, digits and `._~-` in texts.
+    """An index of words that consist of letters, digits and `._~-`.
 
-    A word can only be in a run of such characters that is at least as long. So ordinary prose is skipped, and
-    in a run each word is found by its last characters.
+    A word can only occur in a run of such characters that is at least as long. So ordinary prose is skipped,
+    and in a run each word is looked up by its last characters.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -27,7 +27,7 @@ class SecretIndex:
             self._by_end.setdefault(words[n][-self._size :], []).append(n)
 
     def found_in(self, text: str) -> list[int]:
-        """The places of those words, among all, that occur in the text, in order."""
+        """The positions, in the sequence of all words, of those that occur in the text; in order."""
         found = {n for n in self._one_by_one if self._words[n] in text}
         for match in self._runs.finditer(text) if self._by_end else ():
             found.update(self._found_in_run(match[0]))

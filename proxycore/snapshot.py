@@ -1,7 +1,8 @@
-"""What is known at a moment, as JSON has it: the README has the table. Pure.
+"""The status at a moment, as a JSON object whose members the README lists. Pure.
 
-Times are the wall clock's, in seconds since the epoch, durations seconds. A bench is a `reason`, `until`
-when, and how many `strikes` in a row. A suspicion is none: it lasts a second, and may be wrong.
+Times are seconds since the epoch by the wall clock, durations are seconds. A bench has a `reason`, a time
+`until` which it lasts, and its `strikes` in a row. Suspected benches are left out: they last a second, and
+may be wrong.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ from proxycore.tally import Tally
 
 Json = dict[str, Any]
 
-_MOST_MODELS = 10_000  # of all keys: telling of one takes 6 µs, and clients can invent names
+_MOST_MODELS = 10_000  # of all keys together: each takes 6 µs, and clients can invent names
 
 
 def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]) -> Json:
-    """All of it. `redact` takes secrets out of what clients and the upstream have named."""
+    """The whole status. `redact` replaces secrets in names that clients and the upstream chose."""
     tally, processes, now = figures.tally, figures.processes, clock()
     return {
         "time": clock.to_wall(now),
@@ -55,7 +56,7 @@ def _outages(rotator: Rotator) -> list[Outage | Search]:
 
 
 def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> Json:
-    """A key's health, for up to so many models that were used last."""
+    """The health of a key, with up to `most` of the models that were used last."""
     return {
         "name": key.name,
         "project": redact(key.project.name) or None,
@@ -73,11 +74,11 @@ def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> 
 
 
 def _lanes(key: Key, clock: Clock, most: int) -> dict[str, Json]:
-    """What is known of a key for each lane. Of a project's bench and the key's own, the longer one counts."""
+    """The state of a key for each lane. Of a project's bench and the key's own, the longer one is shown."""
     allowances = key.project.allowances
     known = ((lane, one.snapshot(clock)) for lane, one in reversed(allowances.items()) if one.counted)
-    told = list(islice(((lane, one) for lane, one in known if any(one.values())), most))
-    lanes = dict(reversed(told))
+    shown = list(islice(((lane, one) for lane, one in known if any(one.values())), most))
+    lanes = dict(reversed(shown))
     for lane, bench in _certain(key.callers, most):
         mine, theirs = bench.snapshot(clock), lanes.setdefault(lane, Allowance().snapshot(clock))["bench"]
         if theirs is None or theirs["until"] < mine["until"]:
@@ -169,7 +170,7 @@ def _clients(figures: Figures, clock: Clock) -> list[Json]:
 
 
 def _judgements(processes: list[Json], clock: Clock, redact: Callable[[str], str]) -> list[Json]:
-    """The latest of all processes, the newest last."""
+    """The latest judgements of all processes, the newest last."""
     judgements = [Judgement(**told) for one in processes for told in one["judgements"]]
     latest = sorted(judgements, key=lambda judgement: judgement.at)[-MOST_JUDGEMENTS:]
     return [_cleaned(judgement.snapshot(clock), redact) for judgement in latest]

@@ -1,4 +1,4 @@
-"""The program's own answers to everyone: the status page's files, whether it lives and can serve."""
+"""The handlers that need no key: the status page's files, health checks, and paths that are not relayed."""
 
 import logging
 from collections.abc import Awaitable, Mapping
@@ -22,7 +22,7 @@ _TYPES = {
     ".js": "text/javascript; charset=UTF-8",
     ".svg": "image/svg+xml",
 }
-# The page loads nothing from elsewhere, and nothing elsewhere may show it.
+# The page loads nothing from other origins, and no other origin may embed it.
 _SAFETY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -32,14 +32,14 @@ _SAFETY = {
 
 
 class StatusHandler(ProxyHandler):
-    """A page of the program's own, read with GET or HEAD."""
+    """A handler whose responses are the proxy's own, for GET and HEAD."""
 
-    access_level = logging.DEBUG  # probes ask every few seconds
+    access_level = logging.DEBUG  # health checks come every few seconds
     allowed = "GET, HEAD"
 
     @property
     def is_admin(self) -> bool:
-        """Whether the request may see and change everything."""
+        """Whether the request has the admin's rights."""
         request = self.request
         return self.site.admin.admits(request.headers, request.query, request.remote_ip or "")
 
@@ -51,7 +51,7 @@ class StatusHandler(ProxyHandler):
     post = put = patch = delete = options = _not_allowed
 
     def reply(self, text: str, status: int = 200, content_type: str = "text/plain; charset=UTF-8") -> None:
-        """A text, which ends with a line's end."""
+        """Respond with a text, to which a newline is added."""
         if not self.body_whole():
             return
         self.set_status(status)
@@ -66,15 +66,15 @@ def page_files() -> dict[str, str]:
 
 
 class PageHandler(StatusHandler):
-    """`/` and `/page/…`: the status page, which shows nothing by itself but that the proxy runs."""
+    """`/` and `/page/…`: the files of the status page, which hold no data by themselves."""
 
     def initialize(self, files: Mapping[str, str]) -> None:
-        """The page's files."""
+        """Called by Tornado with the page's files, by name."""
         super().initialize()
         self._files = files
 
     def get(self, name: str | None) -> None:
-        """One of the files."""
+        """Respond with a file."""
         name = name or _SHELL
         if name not in self._files:
             if self.body_whole():
@@ -92,25 +92,25 @@ class PageHandler(StatusHandler):
 
 
 class AliveHandler(StatusHandler):
-    """`/healthz`: the process answers."""
+    """`/healthz`: the process responds."""
 
     def get(self) -> None:
-        """200, always."""
+        """Respond 200."""
         self.reply("alive")
 
     head = get
 
 
 class ReadyHandler(StatusHandler):
-    """`/readyz`: 200 while at least one key can be used and the program is not about to end, else 503."""
+    """`/readyz`: 200 while at least one key can be used and the program does not drain, else 503."""
 
     def initialize(self, rotator: Rotator) -> None:
-        """What it looks at."""
+        """Called by Tornado with what knows the keys."""
         super().initialize()
         self._rotator = rotator
 
     def get(self) -> None:
-        """Ready or not, and why."""
+        """Respond 200 or 503, with the reason."""
         if self.site.draining:
             self.reply("draining", 503)
         elif self._rotator.usable:
@@ -126,10 +126,10 @@ def _shown(path: str) -> str:
 
 
 class NotRelayedHandler(ProxyHandler):
-    """Everything that is no path of ours."""
+    """Paths that the proxy does not have."""
 
     def prepare(self) -> Awaitable[None] | None:
-        """Answers before a body comes; where none does, in its turn, so that the connection can be kept."""
+        """Refuse a request with a body before that is read; others later, so that the connection is kept."""
         super().prepare()
         if self.incoming.announced and self.state is HandlerState.PENDING:
             self._refuse()

@@ -1,7 +1,7 @@
-"""The stream of updates for those who watch: server-sent events, made once a second for all of them.
+"""The stream of the status as server-sent events, which are made once a second for all watchers.
 
-event: status   all that is known: at first, and when the set of keys changed or a watcher fell behind
-event: change   `time`, and each other member that has changed; of `keys` only those that have
+event: status   the whole status: at first, and when the set of keys changed or the watcher missed an update
+event: change   `time`, and each other member that changed; of `keys` only those that changed
 """
 
 import asyncio
@@ -17,53 +17,53 @@ _EVERY = 1.0  # seconds between two updates
 
 
 class Updates:
-    """Makes updates for as long as somebody watches. `current` returns all that is known."""
+    """Makes updates as long as there is a watcher. `current` returns the whole status."""
 
     def __init__(self, current: Callable[[], Awaitable[Json]]) -> None:
         self._current = current
         self._document: Json | None = None
         self._version = 0
-        self._change: bytes | None = None  # from the version before to this one
-        self._whole: bytes | None = None
+        self._change: bytes | None = None  # the event from the version before to this one
+        self._status: bytes | None = None  # the event with this version
         self._watchers = 0
-        self._work: asyncio.Task[None] | None = None
-        self._turn = asyncio.Event()  # set, and another one made, when there is news
+        self._task: asyncio.Task[None] | None = None
+        self._updated = asyncio.Event()  # set, and replaced by another one, at each update
 
     async def watch(self) -> AsyncGenerator[bytes, None]:
-        """The events, until `end`. A watcher that is slow gets less of them, but never half of the news."""
+        """The events, until `end`. A slow watcher gets fewer of them, but always the latest status."""
         self._watchers += 1
-        if self._work is None:
-            self._work = asyncio.create_task(self._run())
-        work, seen = self._work, 0
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        task, seen = self._task, 0
         try:
-            while not work.done():
+            while not task.done():
                 if self._document is None or self._version == seen:
-                    await self._news(work)
+                    await self._wait_for_update(task)
                     continue
                 change = self._change if seen == self._version - 1 else None
                 seen = self._version
-                yield change or self._all()
+                yield change or self._status_event()
         finally:
             self._watchers -= 1
-            if not self._watchers and work is self._work:
+            if not self._watchers and task is self._task:
                 self.end()
 
     @property
     def watched(self) -> bool:
-        """Whether anybody watches, or has not left yet."""
+        """Whether there is a watcher, or one whose stream has not ended yet."""
         return self._watchers > 0
 
     def end(self) -> None:
-        """Ends all streams: those who watch have to come again."""
-        if self._work:
-            self._work.cancel()
-            self._work = self._document = None
+        """End all streams; the watchers connect again."""
+        if self._task:
+            self._task.cancel()
+            self._task = self._document = None
             self._version = 0
 
-    async def _news(self, work: "asyncio.Task[None]") -> None:
-        waiting = asyncio.ensure_future(self._turn.wait())
+    async def _wait_for_update(self, task: "asyncio.Task[None]") -> None:
+        waiting = asyncio.ensure_future(self._updated.wait())
         try:
-            await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
 
@@ -72,25 +72,25 @@ class Updates:
             try:
                 document = await self._current()
             except FiguresError:
-                return  # those who watch come again
+                return  # the watchers connect again
             former, self._document = self._document, document
             self._change = (
                 _event("change", change) if former and (change := changes(former, document)) else None
             )
-            self._whole = None
+            self._status = None
             self._version += 1
-            self._turn.set()
-            self._turn = asyncio.Event()
+            self._updated.set()
+            self._updated = asyncio.Event()
             await asyncio.sleep(_EVERY)
 
-    def _all(self) -> bytes:
-        if self._whole is None:
-            self._whole = _event("status", self._document or {})
-        return self._whole
+    def _status_event(self) -> bytes:
+        if self._status is None:
+            self._status = _event("status", self._document or {})
+        return self._status
 
 
 def changes(former: Json, current: Json) -> Json | None:
-    """What has changed; None when that is told better by telling all."""
+    """What changed in the status; None if the set or the order of the keys did: then all is sent."""
     if [key["name"] for key in former["keys"]] != [key["name"] for key in current["keys"]]:
         return None
     changed = {name: value for name, value in current.items() if value != former[name]}

@@ -68,7 +68,7 @@ class Watched:
 
 def test_silence_that_is_too_long_is_told_once_with_its_limit(loop: TurnedLoop) -> None:
     watched = Watched()
-    watched.silence.watch(LIMIT)
+    watched.silence.start(LIMIT)
     loop.turn(LIMIT - 0.001)
     assert watched.said == []
     loop.turn(0.002)
@@ -79,19 +79,19 @@ def test_silence_that_is_too_long_is_told_once_with_its_limit(loop: TurnedLoop) 
 
 def test_a_transfer_that_talks_may_take_as_long_as_it_likes(loop: TurnedLoop) -> None:
     watched = Watched()
-    watched.silence.watch(LIMIT)
+    watched.silence.start(LIMIT)
     for _ in range(100):
         loop.turn(LIMIT * 0.9)
-        watched.silence.heard()
+        watched.silence.reset()
     assert watched.said == []
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_silence_counts_from_the_last_sign_of_life(loop: TurnedLoop, share: float) -> None:
     watched = Watched()
-    watched.silence.watch(LIMIT)
+    watched.silence.start(LIMIT)
     loop.turn(LIMIT * share)
-    watched.silence.heard()
+    watched.silence.reset()
     loop.turn(LIMIT - 0.001)
     assert watched.said == []
     loop.turn(0.002)
@@ -100,10 +100,10 @@ def test_silence_counts_from_the_last_sign_of_life(loop: TurnedLoop, share: floa
 
 def test_a_thousand_signs_of_life_cost_one_timer(loop: TurnedLoop) -> None:
     watched = Watched()
-    watched.silence.watch(LIMIT)
+    watched.silence.start(LIMIT)
     for _ in range(1000):
         loop.turn(0.001)
-        watched.silence.heard()
+        watched.silence.reset()
     assert len(loop.timers) == 1
     assert watched.asked == 0
 
@@ -111,7 +111,7 @@ def test_a_thousand_signs_of_life_cost_one_timer(loop: TurnedLoop) -> None:
 def test_a_reason_to_wait_is_asked_for_and_respected(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.busy = True
-    watched.silence.watch(LIMIT)
+    watched.silence.start(LIMIT)
     loop.turn(3 * LIMIT)
     assert (watched.asked, watched.said) == (3, [])
     watched.busy = False
@@ -121,7 +121,7 @@ def test_a_reason_to_wait_is_asked_for_and_respected(loop: TurnedLoop) -> None:
 
 def test_after_stop_nothing_is_told_or_asked(loop: TurnedLoop) -> None:
     watched = Watched()
-    watched.silence.watch(LIMIT)
+    watched.silence.start(LIMIT)
     watched.silence.stop()
     watched.silence.stop()
     assert loop.timers == []
@@ -131,7 +131,7 @@ def test_after_stop_nothing_is_told_or_asked(loop: TurnedLoop) -> None:
 
 def test_one_that_was_never_watched_is_never_told(loop: TurnedLoop) -> None:
     watched = Watched()
-    watched.silence.heard()
+    watched.silence.reset()
     watched.silence.stop()
     loop.turn(LIMIT)
     assert watched.said == []
@@ -139,11 +139,11 @@ def test_one_that_was_never_watched_is_never_told(loop: TurnedLoop) -> None:
 
 def test_a_new_limit_takes_the_place_of_the_old_one_and_starts_afresh(loop: TurnedLoop) -> None:
     watched = Watched()
-    watched.silence.watch(LIMIT)
-    watched.silence.watch(1000 * LIMIT)
+    watched.silence.start(LIMIT)
+    watched.silence.start(1000 * LIMIT)
     loop.turn(2 * LIMIT)
     assert watched.said == []
-    watched.silence.watch(LIMIT)
+    watched.silence.start(LIMIT)
     loop.turn(LIMIT)
     assert watched.said == [LIMIT]
 
@@ -151,7 +151,7 @@ def test_a_new_limit_takes_the_place_of_the_old_one_and_starts_afresh(loop: Turn
 def test_watching_can_begin_again_after_it_was_too_long(loop: TurnedLoop) -> None:
     watched = Watched()
     for times in (1, 2):
-        watched.silence.watch(LIMIT)
+        watched.silence.start(LIMIT)
         loop.turn(LIMIT)
         assert watched.said == [LIMIT] * times
 
@@ -159,7 +159,7 @@ def test_watching_can_begin_again_after_it_was_too_long(loop: TurnedLoop) -> Non
 def test_watching_anew_leaves_no_other_watch_behind(loop: TurnedLoop) -> None:
     watched = Watched()
     for _ in range(3):
-        watched.silence.watch(LIMIT)
+        watched.silence.start(LIMIT)
     loop.turn(3 * LIMIT)
     assert watched.said == [LIMIT]
 
@@ -172,6 +172,6 @@ def test_whoever_is_told_may_stop_the_watch(loop: TurnedLoop) -> None:
         silence.stop()
 
     silence = Silence(lambda: False, stop)
-    silence.watch(LIMIT)
+    silence.start(LIMIT)
     loop.turn(2 * LIMIT)
     assert told == [LIMIT]

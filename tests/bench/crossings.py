@@ -40,7 +40,8 @@ _BODY = b'{"contents": [{"role": "user", "parts": [{"text": "%s"}]}]}' % (b"Writ
 # The rooms of modules while the layout is flat.
 _ROOMS = {
     "http": "access_record address auth base_handler coding context cors credential_limiter credentials"
-    " fields handler handler_state handshake idle_timer record redaction secret_index silence site"
+    " access_log client_connection error_response fields handler handler_state handshake head_limits"
+    " idle_timer incoming_body record redaction request_id secret_index silence site tracked_handler"
     " websocket_handshake",
     "gemini": "affinity auth_token error errors first_event judge lane lesson list_pages methods opening"
     " pages paths refusal request_scope response_opening response_scanner resumable retry_delay sentences"
