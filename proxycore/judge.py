@@ -35,7 +35,7 @@ from dataclasses import replace
 
 from proxycore.coding import decode
 from proxycore.error import GoogleError, Quota, read_error, read_opening
-from proxycore.fields import Fields
+from proxycore.fields import Fields, values_of
 from proxycore.refusal import Refusal
 from proxycore.retry_delay import retry_after
 from proxycore.sentences import Kind, one_line, read_close, read_sentence
@@ -139,7 +139,7 @@ def judge(
         return HEALTHY
     if status == 504:
         return TIMED_OUT
-    text = decode(body, (value for name, value in headers if name.lower() == "content-encoding"))
+    text = decode(body, values_of(headers, "content-encoding"))
     if status >= 500 and b"Deadline" not in (text or b""):
         return TROUBLE
     error = read_error(text)

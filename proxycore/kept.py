@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from proxycore.coding import LARGEST, Unfolding, decode
 from proxycore.error import read_opening
-from proxycore.fields import values_of
+from proxycore.fields import values_of, without
 from proxycore.head import Head
 from proxycore.redaction import Redactor
 
@@ -50,5 +50,4 @@ class Kept:
         clean = redactor.data(plain)
         if clean is plain:
             return self.head, self.body
-        fields = [(name, value) for name, value in self.head.fields if name.lower() not in DESCRIBES_BODY]
-        return replace(self.head, fields=fields), clean
+        return replace(self.head, fields=without(self.head.fields, DESCRIBES_BODY)), clean

@@ -11,7 +11,7 @@ from itertools import islice
 
 from proxycore.affinity import COLLECTIONS, CONTINUATION, continuation_name
 from proxycore.coding import Unfolding
-from proxycore.fields import Fields
+from proxycore.fields import Fields, value_of, values_of
 from proxycore.methods import computes
 
 # Calls that create or return a resource.
@@ -41,7 +41,7 @@ class Lesson:
     """Scans one response, chunk by chunk; `path` is the request's, without query."""
 
     def __init__(self, path: str, fields: Fields) -> None:
-        self._text = Unfolding([value for name, value in fields if name.lower() == "content-encoding"])
+        self._text = Unfolding(values_of(fields, "content-encoding"))
         called_by_id = _CALLED_BY_ID.match(path)
         self._collection = called_by_id[1] if called_by_id else ""
         self._window = b""
@@ -99,7 +99,7 @@ def scanner_for(path: str, fields: Fields) -> Lesson | None:
     generation = _GENERATION.search(path)
     if not generation and (not _ABOUT_RESOURCES.search(path) or computes(path)):
         return None
-    kind = next((value for name, value in fields if name.lower() == "content-type"), "")
+    kind = value_of(fields, "content-type")
     if not _TEXT.match(kind):
         return None
     return _Continuation(path, fields) if generation else Lesson(path, fields)

@@ -5,7 +5,7 @@ import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from proxycore.fields import Fields
+from proxycore.fields import Fields, value_of
 
 _LONGEST = 86400.0  # seconds that any delay is cut to: Google's longest quota window is a day
 _DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{0,20})?(?:ms|s|m|h))+")
@@ -44,18 +44,14 @@ def retry_after(headers: Fields, now: float) -> float | None:
     A date counts from the response's own `Date` (§6.6.1), since one clock wrote both; without that from
     `now`, the wall clock in seconds since the epoch.
     """
-    value = _first_value(headers, "retry-after")
+    value = value_of(headers, "retry-after").strip()
     if value.isascii() and value.isdigit():
         return min(float(value), _LONGEST)
     moment = _http_date(value)
     if moment is None:
         return None
-    sent = _http_date(_first_value(headers, "date"))
+    sent = _http_date(value_of(headers, "date").strip())
     return min(max(moment - (now if sent is None else sent), 0.0), _LONGEST)
-
-
-def _first_value(headers: Fields, wanted: str) -> str:
-    return next((value.strip() for name, value in headers if name.lower() == wanted), "")
 
 
 def _http_date(value: str) -> float | None:
