@@ -24,12 +24,13 @@ class ProxyHandler(TrackedHandler):
 
     def set_default_headers(self) -> None:
         """Set the fields that every response has. Tornado calls it again before an error of its own."""
-        for name in ("Server", "Content-Type"):
-            self.clear_header(name)
-        self.add_fields(self.site.cors.fields(self.request.headers.get("Origin")))
-        self.set_header("X-Request-Id", self.record.request_id)
+        headers = self._headers  # whose items are not checked again, which these need not be
+        del headers["Server"], headers["Content-Type"]  # Tornado's own
+        for name, value in self.site.cors.fields(self.request.headers.get("Origin")):
+            headers[name] = value
+        headers["X-Request-Id"] = self.record.request_id
         if self.site.draining:
-            self.set_header("Connection", "close")
+            headers["Connection"] = "close"
 
     def add_fields(self, fields: Fields) -> None:
         """Add header fields to the response, repeated ones repeated."""
