@@ -36,7 +36,7 @@ def token_of(authorizations: Iterable[str], keys: Iterable[str], query: str) -> 
         scheme, _, name = value.strip().partition(" ")
         if scheme.lower() == "token" and name.strip().startswith(_PREFIX):
             return AuthToken(name.strip(), ("Authorization", value))
-    for name in query_values(query, _PARAMETER):
+    for name in query_values(query, _PARAMETER) if query else ():
         if name.startswith(_PREFIX):
             return AuthToken(name, None)
     return next((AuthToken(key, ("x-goog-api-key", key)) for key in keys if key.startswith(_PREFIX)), None)

@@ -123,17 +123,19 @@ class Meter:
 
     # Attempts.
 
-    def attempted(self, key: Key, answer: int | str) -> None:
-        """Count a call that ended with a status, or with a word for what happened instead."""
+    def attempted(self, key: Key, answer: int | str, seconds: float | None = None) -> None:
+        """Count a call that ended with a status, or with a word for what happened instead.
+
+        `seconds` are those until the head of its response, if it was served.
+        """
         word = answer if isinstance(answer, str) else _word(answer)
         self.tally.add("attempts", key.name, word)
-        self._use(key).last = self._clock()
+        use = self._use(key)
+        use.last = self._clock()
+        if seconds is not None:
+            use.first_bytes.append(round(seconds, 3))
         if word in _REFUSALS:
             self._history.refusal()
-
-    def answered(self, key: Key, seconds: float) -> None:
-        """Note the seconds until the head of a served call's response."""
-        self._use(key).first_bytes.append(round(seconds, 3))
 
     def failed_over(self, key: Key) -> None:
         """Count a request that goes on with another key after this one."""

@@ -122,10 +122,13 @@ class Passage:
         self._record.key, self._record.attempts = call.key.name, self._record.attempts + 1
         return call
 
-    def commit(self, status: int, verdict: Verdict = HEALTHY) -> None:
-        """Put the attempt's response into effect: it goes to the client, and no other attempt is made."""
+    def commit(self, status: int, verdict: Verdict = HEALTHY, seconds: float | None = None) -> None:
+        """Put the attempt's response into effect: it goes to the client, and no other attempt is made.
+
+        `seconds` are those until its head, where they are counted.
+        """
         if self._call:
-            self._close(self._call, verdict, status)
+            self._close(self._call, verdict, status, seconds if verdict is HEALTHY else None)
 
     def settle(self, answer: Answer) -> None:
         """Put the attempt's response, which was not relayed, into effect, and decide what follows."""
@@ -164,10 +167,10 @@ class Passage:
             words=self.outcome.words,
         )
 
-    def _close(self, call: Call, verdict: Verdict, answer: int | str) -> None:
+    def _close(self, call: Call, verdict: Verdict, answer: int | str, seconds: float | None = None) -> None:
         """Put a response into effect: a status, or the word for what came instead."""
         self._call = None
-        self._pool.meter.attempted(call.key, answer)
+        self._pool.meter.attempted(call.key, answer, seconds)
         self._pool.rotator.apply(call, verdict, self._case)
         if verdict is HEALTHY and (self.scope.resources or self.scope.group):
             group = [self.scope.group] if self.scope.group else []

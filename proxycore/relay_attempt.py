@@ -103,14 +103,12 @@ class RelayAttempt:
         return judge_error(error, now=handler.pool.clock.wall(), names_resource=names_resource)
 
     def _commit(self, verdict: Verdict) -> None:
-        handler, key = self._handler, self._key
+        handler = self._handler
         if handler.state.over:
             return  # the client disconnected a moment ago, and this attempt is about to be cancelled
         if self._exchange:
-            self._exchange.commit(self._head.status, verdict)
-            if key and verdict is HEALTHY:
-                handler.pool.meter.answered(key, self._loop.time() - self._began)
-        handler.begin_response(self._head, key)
+            self._exchange.commit(self._head.status, verdict, self._loop.time() - self._began)
+        handler.begin_response(self._head, self._key)
         self._committed = True
 
     async def _relay(self, head: Head, downstream: Downstream, first: FirstEvent | None) -> None:
