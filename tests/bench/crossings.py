@@ -48,13 +48,14 @@ _ROOMS = {
     " token_usage upload_protocol usage verdict",
     "rotation": "allowance attribution bench benches calls case choice comparison daily_quota deaths events"
     " evidence expected_returns judgement key limiter line outage owners ownership quota ready_index"
-    " reliability retry_budget roster rotator search searches selection wait_queue wait_queues waiter",
+    " reliability retry_budget roster rotator scheduler search searches selection wait_queue wait_queues"
+    " waiter",
     "transport": "address_file attempt body_budget buffered_response connection departure disconnect"
     " downstream feed fetch head head_limit held_body kept listener messages replay request_body"
     " response_head response_writer server session turns upstream websocket",
     "stats": "chronicle counters family figures history key_log meter metrics model_labels prometheus tally",
     "relay": "body_handler closing exchange failover lists live live_client live_close outcome passage pool"
-    " probe relay request_case retrial retry_policy upload",
+    " probe relay relay_attempt request_case response_handler retrial retry_policy unavailable upload",
     "peers": "board bulletin hall herald hub link_messages notice publisher redis_link replicas replicator"
     " store update worker_link",
     "admin": "actions admin control event_stream handlers snapshot status updates",
