@@ -282,6 +282,7 @@ async def test_a_day_ends_by_the_wall_clock_once_it_is_set_right(workers: str, t
             shown = await status(port)
             midnight = shown["time"] + until_google_midnight(shown["time"])
             assert until_of(shown) == pytest.approx(midnight, abs=1.1)
-        left = int((await generate(port)).one("retry-after"))
-        assert left == pytest.approx(until_google_midnight(time.time()), abs=30)
+        left = 8 * HOUR
+        while left != pytest.approx(until_google_midnight(time.time()), abs=30):
+            left = int((await generate(port)).one("retry-after"))  # each worker notices by itself
         assert len(mock.calls) == 1

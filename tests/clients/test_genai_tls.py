@@ -13,7 +13,7 @@ from google.genai.client import AsyncClient
 from google.genai.interactions import Interaction, InteractionWebSocketConnection
 from google.genai.live import AsyncSession
 
-from proxycore.demo import MockServer
+from proxycore.demo import Health, MockServer
 from tests.clients.common import DEAD, LIVE_MODEL, MODEL, PROMPT, SPREAD, Pool, keys_of
 from tests.clients.genai import async_client_of, known
 from tests.process import TLS, certify, program
@@ -73,6 +73,8 @@ async def test_a_resumed_session_goes_on_with_the_key_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
+        # A close frame tells no time, so a key whose quota is spent would rest longer than a request waits.
+        here.mock.keys["AQ.five-a-second"] = Health.healthy()
 
         async def begin(handle: str | None) -> str:
             """The handle to go on with."""
