@@ -14,10 +14,13 @@ import itertools
 from bisect import insort
 from dataclasses import dataclass, field
 
+MEGABYTE = 1024 * 1024
+"""Bytes of a megabyte, as settings and messages count."""
+
 SMALL = 64 * 1024
 """Bytes up to which a body is small."""
 
-_LEAST_SPARE, _SPARE = 1024 * 1024, 1 / 16  # bytes, and a fraction of the limit: room for small bodies only
+_LEAST_SPARE, _SPARE = MEGABYTE, 1 / 16  # bytes, and a fraction of the limit: room for small bodies only
 
 
 class BodyBudget:

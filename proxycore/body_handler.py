@@ -6,14 +6,13 @@ from collections.abc import Awaitable
 
 from tornado.http1connection import HTTP1Connection
 
-from proxycore.body_budget import SMALL
+from proxycore.body_budget import MEGABYTE, SMALL
 from proxycore.departure import has_left
 from proxycore.handler import ProxyHandler
 from proxycore.handler_state import HandlerState
 from proxycore.held_body import HeldBody
 from proxycore.pool import Pool
 from proxycore.record import RequestOutcome
-from proxycore.variables import MEGABYTE
 
 _POLL = 0.25  # seconds between two checks whether a client that waits has disconnected
 _LONGEST_RETRY_AFTER = 10  # seconds for a client for whose body there was no room

@@ -19,8 +19,6 @@ from itertools import islice
 from typing import Any
 
 from tornado.websocket import WebSocketClosedError
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from proxycore.affinity import MOST_NAMES, Scope, session_steps
 from proxycore.auth_token import AuthToken
@@ -38,7 +36,13 @@ from proxycore.passage import Passage
 from proxycore.paths import VERSION
 from proxycore.pool import Pool
 from proxycore.replay import Message, Replay
-from proxycore.session import UpstreamSession, close_frame_of, open_session
+from proxycore.session import (
+    UpstreamClosed,
+    UpstreamConnection,
+    UpstreamSession,
+    close_frame_of,
+    open_session,
+)
 from proxycore.usage import usage_in
 
 LIVE_PATHS = rf"/+(?:ws/.*|{VERSION}/interactions/live)"
@@ -170,7 +174,7 @@ class LiveHandler(LiveClient):
             self._refusal = closing
         return closing
 
-    def _closing(self, connection: ClientConnection) -> Closing:
+    def _closing(self, connection: UpstreamConnection) -> Closing:
         code, reason = close_frame_of(connection) or (BROKEN_OFF, "")
         return closing(code, reason, now=self.pool.clock.wall())
 
@@ -190,7 +194,7 @@ class LiveHandler(LiveClient):
             connection = await self._connect(key)
         except UpstreamError as error:
             return error.with_traceback(None)
-        if not isinstance(connection, ClientConnection):
+        if not isinstance(connection, UpstreamConnection):
             return connection
         self._session, self._session_key = UpstreamSession(connection), key
         if not self.accepted:
@@ -207,7 +211,7 @@ class LiveHandler(LiveClient):
         if session:
             self.start(session.close(code, reason))
 
-    async def _connect(self, key: Key | None) -> ClientConnection | Kept:
+    async def _connect(self, key: Key | None) -> UpstreamConnection | Kept:
         query, token = self.request.query, self.token
         query = token.query(query) if token else without_credentials(query)
         target = self.path + (f"?{query}" if query else "")
@@ -250,7 +254,7 @@ class LiveHandler(LiveClient):
                 await self._send_down(first, key)
                 async for message in session.connection:
                     await self._send_down(message, key)
-        except ConnectionClosed:
+        except UpstreamClosed:
             pass
         except WebSocketClosedError:
             return

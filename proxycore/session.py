@@ -31,6 +31,12 @@ from proxycore.messages import UpstreamError, broken_off, malformed, unreachable
 from proxycore.replay import Message, Replay
 from proxycore.upstream import Upstream
 
+UpstreamConnection = ClientConnection
+"""The connection of a session; one that fails before that is a response instead."""
+
+UpstreamClosed = ConnectionClosed
+"""Raised by what is sent on a connection, or read from it, once it is closed."""
+
 LARGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, in either direction."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from proxycore.bench import Doubling
+from proxycore.body_budget import MEGABYTE
 from proxycore.credential_settings import compare, read_admin_key, read_client_keys, read_google_keys
 from proxycore.env_file import EnvText, parse_env
 from proxycore.key import KeySpec
@@ -18,7 +19,7 @@ from proxycore.memory import usable_memory
 from proxycore.quoting import without_comment
 from proxycore.regular_file import FileError, NoFileError, TextFiles
 from proxycore.setting_names import misnamed, warnings_of
-from proxycore.variables import MEGABYTE, VariablesReader, is_placeholder
+from proxycore.variables import VariablesReader, is_placeholder
 
 _BENCH = Doubling(10.0, 600.0)
 _FORBIDDEN_BENCH = Doubling(300.0, 86400.0)

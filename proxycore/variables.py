@@ -8,11 +8,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxycore.bench import Doubling
+from proxycore.body_budget import MEGABYTE
 from proxycore.quoting import unquoted, without_comment
 from proxycore.regular_file import FileError, TextFiles
 from proxycore.setting_names import KEY_PREFIXES
-
-MEGABYTE = 1024 * 1024
 
 PLACEHOLDERS = frozenset(
     {"your-first-gemini-api-key", "your-second-gemini-api-key", "choose-a-long-random-secret"}

@@ -16,7 +16,7 @@ from proxycore.bench import Doubling
 from proxycore.memory import usable_memory
 from proxycore.settings import Settings, SettingsError, parse, without_keys
 from proxycore.settings_source import SettingsSource
-from proxycore.variables import MEGABYTE, PLACEHOLDERS
+from proxycore.body_budget import MEGABYTE, PLACEHOLDERS
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 ALONE = {"GOOGLE_API_KEY_1": "made-up-key-one"}
