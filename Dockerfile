@@ -20,6 +20,6 @@ RUN chmod -R a+rX .
 
 USER 10001
 EXPOSE 8000
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-m", "proxycore.healthcheck"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-m", "proxycore.runtime.healthcheck"]
 # Flags alone (--demo, --check) are for the program; anything else is a command, as in other images.
 ENTRYPOINT ["sh", "-c", "case \"$1\" in -*|'') exec python server.py \"$@\" ;; esac; exec \"$@\"", "sh"]

@@ -13,7 +13,7 @@ if sys.version_info < (3, 11):
     )
     sys.exit(2)
 
-from proxycore.command_line import main
+from proxycore.runtime.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,7 +28,7 @@ from typing import IO
 
 from tests.bench.attackers import ATTACKS, CLIENT_KEY
 from tests.bench.machine import free_port, pinned
-from tests.wire import Client, connect
+from tests.support.wire import Client, connect
 
 _ROOT = Path(__file__).resolve().parents[2]
 _HELD = 200  # MB

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-from proxycore.bench import Doubling
-from proxycore.key import Key, KeySpec, keys_of
-from proxycore.rotator import Rotator
-from proxycore.verdict import Backoff, Limit, Rest, Then, Verdict
-from tests.conftest import TurnedClock
+from proxycore.gemini.verdict import Backoff, Limit, Rest, Then, Verdict
+from proxycore.rotation.bench import Doubling
+from proxycore.rotation.key import Key, KeySpec, keys_of
+from proxycore.rotation.rotator import Rotator
+from tests.support.clocks import TurnedClock
 
 MODEL = "gemini-2.5-flash"
 _ROUNDS = 200

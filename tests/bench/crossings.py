@@ -17,13 +17,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import FrameType
 
-from proxycore import log
-from proxycore.app import ProxyApplication, make_app
 from proxycore.demo import Health, MockServer
-from proxycore.listener import Listener
-from proxycore.redaction import Redactor
-from proxycore.settings import parse
-from tests.conftest import until
+from proxycore.http.redaction import Redactor
+from proxycore.runtime import logs
+from proxycore.runtime import logs as log
+from proxycore.runtime.app import ProxyApplication, make_app
+from proxycore.runtime.settings import parse
+from proxycore.transport.listener import Listener
+from tests.support.waiting import until
 
 PACKAGE = "proxycore"
 KEYS = {"GOOGLE_API_KEY_1": "AQ.first-of-two", "GOOGLE_API_KEY_2": "AQ.second-of-two"}
@@ -37,44 +38,12 @@ _HEAD = (
 )
 _BODY = b'{"contents": [{"role": "user", "parts": [{"text": "%s"}]}]}' % (b"Write a short story. " * 12)
 
-# The rooms of modules while the layout is flat.
-_ROOMS = {
-    "http": "access_record address auth base_handler coding context cors credential_limiter credentials"
-    " access_log client_connection error_response fields handler handler_state handshake head_limits"
-    " idle_timer incoming_body record redaction request_id secret_index silence site tracked_handler"
-    " websocket_handshake",
-    "gemini": "affinity auth_token error errors first_event judge lane lesson list_pages methods opening"
-    " pages paths refusal request_scope response_opening response_scanner resumable retry_delay sentences"
-    " token_usage upload_protocol usage verdict",
-    "rotation": "allowance attribution bench benches calls case choice comparison daily_quota deaths events"
-    " evidence expected_returns judgement key limiter line outage owners ownership quota ready_index"
-    " reliability retry_budget roster rotator scheduler search searches selection wait_queue wait_queues"
-    " waiter",
-    "transport": "address_file attempt body_budget buffered_response connection departure disconnect"
-    " downstream feed fetch head head_limit held_body kept listener messages replay request_body"
-    " response_head response_writer server session turns upstream websocket",
-    "stats": "chronicle counters family figures history key_log meter metrics model_labels prometheus tally",
-    "relay": "body_handler closing exchange failover lists live live_client live_close outcome passage pool"
-    " probe relay relay_attempt request_case response_handler retrial retry_policy unavailable upload",
-    "peers": "board bulletin hall herald hub link_messages notice publisher redis_link replicas replicator"
-    " store update worker_link",
-    "admin": "actions admin control event_stream handlers snapshot status updates",
-    "runtime": "announcements app check check_advice check_report command_line credential_settings"
-    " demo_mode env_file env_reader file_watch healthcheck key_check key_check_advice"
-    " key_check_report keyring launcher life log log_writer logs memory process quoting regular_file"
-    " setting_names settings settings_channel settings_source socket_folder supervisor text_table tls"
-    " variables wiring",
-}
-_ROOM_OF = {module: room for room, modules in _ROOMS.items() for module in modules.split()}
-
 
 def room_of(module: str) -> str | None:
     """The room of a module by its dotted name; None where it is to be looked through."""
     package, _, rest = module.partition(".")
     room, _, name = rest.partition(".")
-    if package != PACKAGE or room in {"", "clock", "demo", "scheduler"}:
-        return None
-    return room if name else _ROOM_OF[room]
+    return room if package == PACKAGE and name and room != "demo" else None
 
 
 @dataclass
@@ -148,7 +117,7 @@ async def rig() -> AsyncIterator[Rig]:
     mock = MockServer(dict.fromkeys(KEYS.values(), Health.healthy()))
     settings = parse({"UPSTREAM_URL": mock.listen(), "OUTPUT_API_KEY": CLIENT_KEY, **KEYS})
     with contextlib.redirect_stderr(io.StringIO()):
-        log.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
+        logs.configure(settings.log_level, settings.log_format, Redactor(settings.secrets))
         app, listener = make_app(settings), Listener("127.0.0.1", 0)
         server = app.server()
         listener.accept_for(server)
@@ -177,8 +146,6 @@ async def measure() -> list[list[str]]:
 
 def main() -> None:
     """Measure, print, and exit."""
-    for module in sys.modules:
-        room_of(module)  # fails here, rather than inside of a request, for one without a room
     parser = argparse.ArgumentParser(prog="python -m tests.bench.crossings", description=__doc__)
     parser.add_argument("-v", "--verbose", action="store_true", help="print each crossing, in order")
     is_verbose = parser.parse_args().verbose

@@ -23,8 +23,8 @@ from statistics import median
 
 from proxycore.demo import Asked, Health, MockServer
 from tests.bench.machine import free_port, running
-from tests.redis_server import RedisServer, redis_server
-from tests.wire import Client, Got, ask, connect
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.wire import Client, Got, ask, connect
 
 SERVER = Path(__file__).resolve().parents[2] / "server.py"
 MODEL = "gemini-2.5-flash"

@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from tests.mixture_oracle import HARD, Failure, Judgement, judge
-from tests.mixture_run import Run
-from tests.mixture_shrink import shrunk
-from tests.mixture_trace import Trace, logged_to
-from tests.mixtures import Mixture, mixture
+from tests.support.mixture_oracle import HARD, Failure, Judgement, judge
+from tests.support.mixture_run import Run
+from tests.support.mixture_shrink import shrunk
+from tests.support.mixture_trace import Trace, logged_to
+from tests.support.mixtures import Mixture, mixture
 
 _WORST = 8  # seeds of a kind that are shown
 _WORDS = 3  # findings of a seed

@@ -27,8 +27,8 @@ from typing import Any
 
 from proxycore.demo import Health, MockServer
 from tests.bench.machine import free_port, running
-from tests.redis_server import redis_server
-from tests.wire import Got, ask
+from tests.support.redis_server import redis_server
+from tests.support.wire import Got, ask
 
 SERVER = Path(__file__).resolve().parents[2] / "server.py"
 TARGET = "/v1beta/models/gemini-2.5-flash:generateContent"

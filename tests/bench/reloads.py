@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxycore.demo import Health, MockServer
-from proxycore.fields import Field
+from proxycore.http.fields import Field
 from tests.bench.faults import GENERATE, QUESTION, SERVER, STREAM
 from tests.bench.machine import free_port, running
-from tests.rewrites import MANNERS, strangers
-from tests.wire import ask, connect
+from tests.support.rewrites import MANNERS, strangers
+from tests.support.wire import ask, connect
 
 _HEALTHY = 8  # keys; four more are refused in one way or another
 _CLIENT = "the-client-key-that-stays"

@@ -21,7 +21,7 @@ from tests.bench.load import streams
 from tests.bench.machine import Meter, free_port, running
 from tests.bench.proxies import CLIENT_KEY
 from tests.bench.upstream import KEYS
-from tests.wire import ask, connect
+from tests.support.wire import ask, connect
 
 _HERE = Path(__file__).resolve().parent
 _SERVER = _HERE.parents[1] / "server.py"

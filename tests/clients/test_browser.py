@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser import Visit, needs_chromium, site, visit
 from tests.clients.common import CLIENT_KEY, JAVASCRIPT, MODEL, NODE, PROMPT, SPREAD, Pool, pool, run
+from tests.support.browser import Visit, needs_chromium, site, visit
 
 pytestmark = [
     needs_chromium,

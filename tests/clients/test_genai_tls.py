@@ -16,7 +16,7 @@ from google.genai.live import AsyncSession
 from proxycore.demo import Health, MockServer
 from tests.clients.common import DEAD, LIVE_MODEL, MODEL, PROMPT, SPREAD, Pool, keys_of
 from tests.clients.genai import async_client_of, known
-from tests.process import TLS, certify, program
+from tests.support.process import TLS, certify, program
 
 TEXT = types.LiveConnectConfig(response_modalities=[types.Modality.TEXT])
 TIMES = 5

@@ -17,7 +17,7 @@ from google import genai
 from proxycore.demo import MockServer
 from tests.clients.common import CLIENT_KEY, MODEL, PROMPT, SPREAD, keys_of
 from tests.clients.genai import known, with_client
-from tests.process import Program, program
+from tests.support.process import Program, program
 
 T = TypeVar("T")
 

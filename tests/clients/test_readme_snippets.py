@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.common import JAVASCRIPT, NODE
-from tests.process import ROOT, TLS, Program, certify, program
+from tests.support.process import ROOT, TLS, Program, certify, program
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Code, and what it prints below it.
@@ -19,7 +19,7 @@ _PAIR = re.compile(
     r"^```(python|js|sh)\n((?:(?!^```).)*)^```\n+```\n((?:(?!^```).)*)^```$", re.MULTILINE | re.DOTALL
 )
 _SETTINGS = re.compile(r"^```json\n(.*)\n```$", re.MULTILINE)
-_SERVER = ("python3 -m venv",)  # it does not end, and tests/test_end_to_end.py starts it
+_SERVER = ("python3 -m venv",)  # it does not end, and tests/system/test_end_to_end.py starts it
 SNIPPETS = [(*pair,) for pair in _PAIR.findall(README) if not pair[1].startswith(_SERVER)]
 
 

@@ -1,0 +1,124 @@
+"""Actions of the operator on a key: release it, bench it for a time, probe it."""
+
+import logging
+from dataclasses import dataclass
+
+from proxycore.gemini.verdict import Rest
+from proxycore.relay.pool import Pool
+from proxycore.relay.probe import ask_for_a_model
+from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
+from proxycore.rotation.key import Key
+from proxycore.transport.messages import UpstreamError
+
+logger = logging.getLogger(__name__)
+
+LONGEST_REST = 30 * 86400
+"""Seconds that a key may be benched by hand."""
+
+BY_HAND = "by hand"
+"""The reason of a bench made by hand."""
+
+
+_RELEASABLE = {  # how a bench without a name is shown, and where those of a kind are
+    "model": (NO_MODEL, (BenchPlace.MODEL, BenchPlace.CALLER)),
+    "origin": (NO_ORIGIN, (BenchPlace.ORIGIN,)),
+}
+
+
+class ControlError(Exception):
+    """An action is not possible; the message says why, and `status` is the HTTP status for it."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The result of an action: a message for people and, after a probe, whether the key was accepted.
+
+    `accepted` is None if that is not known.
+    """
+
+    message: str
+    key: Key
+    accepted: bool | None = None
+
+
+class Control:
+    """Applies actions to the keys of a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def perform(self, action: object) -> Done:
+        """Apply the action that a JSON object names to its key; raise ControlError if it is not valid."""
+        if not isinstance(action, dict):
+            raise ControlError("Send a JSON object with an action and a key.")
+        keys = [key for key in self._pool.rotator.keys if key.name == action.get("key")]
+        if not keys:
+            raise ControlError("There is no key of that name.", 404)
+        match action.get("action"):
+            case "release":
+                return self.release(keys[0], action.get("model"), action.get("origin"))
+            case "rest":
+                return self.rest(keys[0], action.get("seconds"))
+            case "try":
+                return await self.try_now(keys[0])
+        raise ControlError("The action is none of release, rest, try.")
+
+    def release(self, key: Key, model: object, origin: object = None) -> Done:
+        """End the key's bench or retirement, or only its benches for a model or an origin."""
+        names = {"model": model, "origin": origin}
+        for kind, name in names.items():
+            if name is not None and not isinstance(name, str):
+                raise ControlError(f"The {kind} is not a string.")
+        for kind, name in names.items():
+            if isinstance(name, str) and name:
+                return self._release_for(key, kind, name)
+        if not self._pool.rotator.release(key):
+            return Done(f"Key {key.name} does not rest as a whole.", key)
+        self._log("released by hand", key)
+        return Done(f"Key {key.name} is released.", key)
+
+    def _release_for(self, key: Key, kind: str, name: str) -> Done:
+        """End the key's benches for a model or an origin of this name."""
+        unnamed, places = _RELEASABLE[kind]
+        about = "" if name == unnamed else name
+        running = [place for place in places if key.bench_at(place, about)]
+        if not running:
+            return Done(f"Key {key.name} does not rest for {name}.", key)
+        for place in running:
+            self._pool.rotator.clear_bench(key, place, about)
+        self._log("released by hand", key, **{kind: name})
+        return Done(f"Key {key.name} is released for {name}.", key)
+
+    def rest(self, key: Key, seconds: object) -> Done:
+        """Bench the whole key for a time."""
+        if not isinstance(seconds, int | float) or not 1 <= seconds <= LONGEST_REST:
+            raise ControlError(f"The seconds are no number from 1 to {LONGEST_REST}.")
+        bench = Bench(BY_HAND, self._pool.clock() + seconds)
+        self._pool.rotator.begin_bench(key, BenchPlace.WHOLE, bench)
+        return Done(f"Key {key.name} rests for {seconds:g} s.", key)
+
+    async def try_now(self, key: Key) -> Done:
+        """Probe the key with a call that costs no quota."""
+        try:
+            verdict = await ask_for_a_model(self._pool, key)
+        except UpstreamError as error:
+            self._log("tried by hand", key, result="not known", reason=f"{error} {error.detail}".strip())
+            return Done(f"Key {key.name} could not be tried: {error}", key)
+        if verdict.healthy:
+            if key.whole and key.whole.reason != BY_HAND:
+                self._pool.rotator.recover(key, BenchPlace.WHOLE)
+            self._log("tried by hand", key, result="accepted")
+            return Done(f"Key {key.name} was tried and is accepted.", key, accepted=True)
+        if verdict.rest is Rest.NOTHING:
+            self._log("tried by hand", key, result="not known", reason=verdict.reason)
+            return Done(f"Key {key.name} was tried, which told nothing of it: {verdict.reason}.", key)
+        self._log("tried by hand", key, result="refused", reason=verdict.reason)
+        return Done(f"Key {key.name} was tried and is refused: {verdict.reason}.", key, accepted=False)
+
+    @staticmethod
+    def _log(message: str, key: Key, **fields: str) -> None:
+        logger.info("%s", message, extra={"fields": {"key": key.name, **fields}})

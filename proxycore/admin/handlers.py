@@ -1,0 +1,149 @@
+"""The handlers that need the admin key: status as JSON and as a stream of events, actions, and metrics."""
+
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.exposition import choose_encoder
+from tornado.iostream import StreamClosedError
+
+from proxycore.admin.actions import Control, ControlError
+from proxycore.admin.event_stream import Updates
+from proxycore.admin.pages import StatusHandler
+from proxycore.http.auth import AdminKey
+from proxycore.http.handler_state import HandlerState
+from proxycore.stats.figures import FiguresError
+from proxycore.stats.prometheus import Metrics
+
+Json = dict[str, Any]
+
+_LARGEST_ACTION = 64 * 1024  # bytes
+_REFUSALS = {
+    AdminKey.SET: "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.",
+    AdminKey.ONE_TIME: "The admin key is missing or wrong. Send the one that was printed at the start.",
+    AdminKey.MISSING: "No admin key is set, so only this host is served. Set ADMIN_API_KEY, and send it.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The parts behind the admin's handlers."""
+
+    current: Callable[[], Awaitable[Json]]
+    metrics: Callable[[], Awaitable[Metrics]]
+    updates: Updates
+    control: Control
+
+
+class AdminHandler(StatusHandler):
+    """A handler that needs the admin key."""
+
+    def initialize(self, desk: Desk) -> None:
+        """Called by Tornado with the parts behind the handler."""
+        super().initialize()
+        self._desk = desk
+
+    def write_error(self, status_code: int, **error: Any) -> None:  # noqa: ANN401 - Tornado's signature
+        """As for all handlers; 503 with a reason if another process does not respond."""
+        fault = error.get("exc_info", (None, None))[1]
+        if isinstance(fault, FiguresError):
+            self.refuse(503, str(fault))
+        else:
+            super().write_error(status_code, **error)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
+        """As for all handlers; processes that do not respond are no internal error."""
+        if not isinstance(value, FiguresError):
+            super().log_exception(typ, value, tb)
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Refuse requests without the admin key."""
+        super().prepare()
+        if self.state is not HandlerState.PENDING or self.is_admin:
+            return None
+        return self.refuse_credential(_REFUSALS[self.site.admin.key])
+
+
+class SnapshotHandler(AdminHandler):
+    """`/status.json`: the status (GET), and actions on keys (POST)."""
+
+    allowed = "GET, HEAD, POST"
+
+    def initialize(self, desk: Desk) -> None:
+        """Called by Tornado with the parts behind the handler."""
+        super().initialize(desk)
+        self._body = b""
+
+    async def get(self) -> None:
+        """The status as JSON, or (`Accept: text/event-stream`) as a stream of events."""
+        wants_stream = "text/event-stream" in self.request.headers.get("Accept", "")
+        if not wants_stream or self.request.method == "HEAD":
+            self._reply_json(await self._desk.current())
+        elif self.body_whole():
+            await self._stream()
+
+    head = get
+
+    async def _stream(self) -> None:
+        self.set_header("Content-Type", "text/event-stream; charset=UTF-8")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would hold it back
+        self._become(HandlerState.STREAMING)
+        self.site.running.discard(
+            self
+        )  # it ends only when the client leaves, so a drain does not wait for it
+        with contextlib.suppress(StreamClosedError):
+            async with contextlib.aclosing(self._desk.updates.watch()) as events:
+                async for event in events:
+                    self.write(event)
+                    await self.flush()
+            self.finish()
+
+    def data_received(self, chunk: bytes) -> None:
+        """Called by Tornado with a piece of the action's JSON."""
+        super().data_received(chunk)
+        if len(self._body) <= _LARGEST_ACTION:
+            self._body += chunk
+
+    async def post(self, *_: str) -> None:
+        """Apply an action to a key, and respond with what changed."""
+        if not self.body_whole():
+            return
+        try:
+            done = await self._desk.control.perform(self._action())
+        except ControlError as error:
+            self.refuse(error.status, str(error))
+            return
+        shown = None
+        with contextlib.suppress(FiguresError):  # the action was applied all the same
+            keys = (await self._desk.current())["keys"]
+            shown = next((key for key in keys if key["name"] == done.key.name), None)
+        self._reply_json({"message": done.message, "accepted": done.accepted, "key": shown})
+
+    def _reply_json(self, content: Json) -> None:
+        self.reply(json.dumps(content), content_type="application/json; charset=UTF-8")
+
+    def _action(self) -> object:
+        # A page of another site could send any other content type without a CORS preflight.
+        if not self.request.headers.get("Content-Type", "").startswith("application/json"):
+            raise ControlError("Send it as application/json.")
+        if len(self._body) > _LARGEST_ACTION:
+            raise ControlError("It is too large.", 413)
+        try:
+            return json.loads(self._body)
+        except (ValueError, RecursionError) as error:
+            raise ControlError("The body is not JSON.") from error
+
+
+class MetricsHandler(AdminHandler):
+    """`/metrics`, for Prometheus."""
+
+    async def get(self) -> None:
+        """All metrics, in the format that the request accepts."""
+        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+        metrics = await self._desk.metrics()
+        self.reply(encode(metrics).decode().rstrip("\n"), content_type=content_type)
+
+    head = get

@@ -1,0 +1,101 @@
+"""The first event of a 2xx stream: nothing is passed on before it is known not to be an error. Pure.
+
+    waiting      nothing so far decides it, or an error is incomplete     all is held, the head too
+    committed    it is not an error, or an error that is for the client   all is passed on as it comes
+    refused      an error that another key may not get                    nothing is passed on; a retry
+
+Comments and empty lines before the event are held with it. A stream that ends undecided, or brings more than
+`LONGEST` bytes undecided, is committed.
+"""
+
+from collections.abc import Callable
+
+from proxycore.gemini.response_opening import LONGEST, Opening
+from proxycore.gemini.verdict import FOREIGN, HEALTHY, Then, Verdict
+
+GRACE = 0.1
+"""Seconds in which a refused stream may end by itself: then its connection can be reused."""
+
+
+class FirstEvent:
+    """Holds a stream back until its first event is known; after that it passes chunks through its `Opening`.
+
+    `judge` judges an error's text: None if it is not Google's or not complete yet. `commit` is called once,
+    with the verdict on the key, before anything is passed on. `end` ends the attempt after so many seconds:
+    after an error that refuses it, since the upstream may keep the connection open.
+    """
+
+    def __init__(
+        self,
+        opening: Opening,
+        judge: Callable[[bytes], Verdict | None],
+        commit: Callable[[Verdict], None],
+        end: Callable[[float], None],
+    ) -> None:
+        self._opening = opening
+        self._judge = judge
+        self._commit = commit
+        self._end = end
+        self._came: list[bytes] = []
+        self._size = 0  # bytes of `_came`
+        self._ready = b""  # what is passed on once it is committed
+        self._committed = False
+        self.error = b""  # the text of the error that refused it
+
+    @property
+    def decided(self) -> bool:
+        """Whether everything that follows is passed on unchanged."""
+        return self._committed and self._opening.decided
+
+    @property
+    def changed(self) -> bool:
+        """Whether an error contained a secret, so that what is passed on differs from what came."""
+        return self._opening.changed
+
+    @property
+    def came(self) -> bytes:
+        """All bytes received of a stream that was not committed, unchanged."""
+        return b"".join(self._came)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What can be passed on, after the next chunk."""
+        if self._committed:
+            return self._opening.feed(chunk)
+        self._came.append(chunk)
+        size, self._size = self._size, self._size + len(chunk)
+        if self.error:
+            if size <= LONGEST < self._size:
+                self._end(0)
+            return b""
+        self._ready += self._opening.feed(chunk)
+        return self._decide()
+
+    def end(self) -> bytes:
+        """What is still held, after the stream's end."""
+        if self.error:
+            return b""
+        rest = self._opening.end()
+        if self._committed:
+            return rest
+        self._ready += rest
+        return self._release(FOREIGN if self._opening.erroneous else HEALTHY)
+
+    def _decide(self) -> bytes:
+        opening = self._opening
+        if opening.erroneous and (verdict := self._judge(error := opening.error())):
+            if verdict.then is not Then.RELAY:
+                self.error = error
+                self._end(0 if self._size > LONGEST else GRACE)
+                return b""
+            if not opening.decided:
+                self._ready += opening.release()
+            return self._release(verdict)
+        if opening.decided or self._size >= LONGEST:
+            return self._release(FOREIGN if opening.erroneous else HEALTHY)
+        return b""
+
+    def _release(self, verdict: Verdict) -> bytes:
+        self._committed = True
+        self._commit(verdict)
+        ready, self._ready, self._came = self._ready, b"", []
+        return ready

@@ -1,0 +1,279 @@
+"""What an upstream response says about the key that was used: all rules for errors are here. Pure.
+
+`judge` returns a verdict: why (`reason`), what is benched and for how long (`rest`, `seconds`, `backoff`),
+and what the request does next (`then`). Its rules, first match wins:
+
+    2xx, 3xx                                     healthy
+    5xx                                          server error: a retry; after 504, a long wait, only one
+    401, 402, 403, 429 not in Google's shape     not from Google: no key is blamed
+    any other 4xx not in Google's shape          client error
+    with details of a fault in the request       client error
+    a reason or a sentence of Google's about
+      the key: not valid, leaked, suspended      the key is retired
+      its project: denied, disabled, country     the project is benched
+      what the key is for: API, page, app        the key is benched; by comparison if about the caller
+      money, or spending too fast                the billing account is benched
+      the tier or age of the project             not entitled: project x lane for a day
+      the region                                 no key is blamed: it is the same for all keys
+      API keys as such, or a missing key         perhaps no key would do: the others, once each
+    401                                          the key is retired
+    402                                          the billing account is benched
+    403, 404 about an owned resource             another key may own it
+    403  any other                               by comparison: key x lane
+    429  quota value 0                           not entitled: project x lane for a day
+    429  quotas of tokens only                   project x lane for prompts as large
+    429  quota per day                           project x lane until Google's day ends
+    429  any other quota or a retry delay        project x lane as told, at most the quota's window
+    429  with no details                         by comparison: project x lane
+    other 4xx                                    client error
+
+Text counts only where the whole message is Google's (`sentences`): many messages quote the client.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from proxycore.gemini.errors import GoogleError, Quota, read_error, read_opening
+from proxycore.gemini.refusal import Refusal
+from proxycore.gemini.retry_delay import retry_after
+from proxycore.gemini.sentences import Kind, one_line, read_close, read_sentence
+from proxycore.gemini.verdict import (
+    DAY,
+    FOREIGN,
+    HEALTHY,
+    KEYLESS,
+    MISTAKE,
+    PLACE,
+    STRANGER,
+    TIMED_OUT,
+    TROUBLE,
+    Backoff,
+    Limit,
+    Rest,
+    Then,
+    Verdict,
+    since_google_midnight,
+    until_google_midnight,
+)
+from proxycore.http.coding import decode
+from proxycore.http.fields import Fields, values_of
+
+_SPENDING_WINDOW = 600.0  # seconds that spending is measured in (ai.google.dev/gemini-api/docs/rate-limits)
+_YOUNG_DAY = 1800.0  # seconds after midnight in which a day's quota may not be reset yet: clocks differ
+_AGAIN_SOON = 30.0  # seconds that a key is benched in that time
+_LONGEST_WORDS = 300
+_COUNTED = (1.0, 60.0, DAY)  # windows in seconds of the quotas that the proxy counts
+
+
+def _denied(reason: str, rest: Rest, then: Then = Then.FAILOVER) -> Verdict:
+    return Verdict(reason, then, rest, backoff=Backoff.FORBIDDEN)
+
+
+_DEAD = Verdict("suspended or leaked", Then.FAILOVER, Rest.RETIRED)
+_INVALID = Verdict("API key not valid or expired", Then.FAILOVER, Rest.RETIRED)
+_REFUSED = Verdict("the key is not accepted", Then.FAILOVER, Rest.RETIRED)
+_MONEY = _denied("no credit or spending cap reached", Rest.ACCOUNT)
+_SPENT_FAST = Verdict("spending too fast", Then.FAILOVER, Rest.ACCOUNT)
+_NOT_ENTITLED = Verdict("not entitled", Then.ENTITLED, Rest.MODEL, DAY)
+_FORBIDDEN = _denied("permission denied", Rest.CALLER, Then.COMPARE)
+_VAGUE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
+_SPENT = Verdict("quota spent", Then.FAILOVER, Rest.MODEL)
+_DAY_SPENT = replace(_SPENT, reason="day quota spent")
+_TOKENS_SPENT = Verdict("token quota spent", Then.TOKENS, Rest.MODEL)
+_REFERRER = _denied("API_KEY_HTTP_REFERRER_BLOCKED", Rest.ORIGIN, Then.COMPARE)
+_DISABLED = _denied("SERVICE_DISABLED", Rest.PROJECT)
+_BLOCKED = _denied("API_KEY_SERVICE_BLOCKED", Rest.KEY)
+
+# The reasons of google.api.ErrorReason that decide by themselves. The first match wins.
+_BY_REASON = {
+    "CONSUMER_SUSPENDED": _DEAD,
+    "API_KEY_INVALID": _INVALID,
+    "API_KEY_EXPIRED": _INVALID,
+    "ACCESS_TOKEN_TYPE_UNSUPPORTED": replace(_REFUSED, reason="ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+    "CREDENTIALS_MISSING": KEYLESS,
+    "SERVICE_DISABLED": _DISABLED,
+    "API_KEY_SERVICE_BLOCKED": _BLOCKED,
+    "API_KEY_HTTP_REFERRER_BLOCKED": _REFERRER,
+    "CONSUMER_INVALID": _denied("CONSUMER_INVALID", Rest.PROJECT),
+    "BILLING_DISABLED": _NOT_ENTITLED,
+}
+_BY_SENTENCE = {
+    Kind.INVALID_KEY: _INVALID,
+    Kind.DEAD_KEY: _DEAD,
+    Kind.NO_KEY: KEYLESS,
+    Kind.DENIED: _denied("the project is denied access", Rest.PROJECT),
+    Kind.COUNTRY: _denied("not for this billing country", Rest.PROJECT),
+    Kind.DISABLED: _DISABLED,
+    Kind.BLOCKED: _BLOCKED,
+    Kind.REFERRER: _REFERRER,
+    Kind.CALLER: _FORBIDDEN,
+    Kind.MONEY: _MONEY,
+    Kind.SPENT_FAST: _SPENT_FAST,
+    Kind.TIER: _NOT_ENTITLED,
+    Kind.UNKNOWN_MODEL: replace(_NOT_ENTITLED, unknown=True),
+    Kind.CLOSED_MODEL: MISTAKE,
+    Kind.PLACE: PLACE,
+}
+_NOT_ABOUT_KEYS = frozenset({401, 402, 403, 429})  # when they do not come from Google
+_CLOSES = frozenset({1007, 1008, 1011})
+
+
+def judge(
+    status: int,
+    headers: Fields,
+    body: bytes,
+    *,
+    now: float,
+    names_resource: bool = False,
+    opening_error: bytes = b"",
+) -> Verdict:
+    """What a response says about the key that it was requested with.
+
+    `now` is the wall clock, in seconds since the epoch; `names_resource` says whether the request named a
+    resource that belongs to one key's project (a file, a cached content, an operation, ...).
+    `opening_error` is the text of the error that a 2xx stream began with (`judge_error`).
+    """
+    if opening_error and (verdict := judge_error(opening_error, now=now, names_resource=names_resource)):
+        return verdict
+    if status < 400:
+        return HEALTHY
+    if status == 504:
+        return TIMED_OUT
+    text = decode(body, values_of(headers, "content-encoding"))
+    if status >= 500 and b"Deadline" not in (text or b""):
+        return TROUBLE
+    error = read_error(text)
+    if error is None or not error.comes_with(status):
+        return _foreign(status, text, names_resource)
+    return _judged(status, error, retry_after(headers, now), now, names_resource=names_resource)
+
+
+def judge_error(text: bytes, *, now: float, names_resource: bool = False) -> Verdict | None:
+    """What an error at the start of a 2xx stream says about the key; None when it is not Google's.
+
+    `text` is the data of the first event, or the bare JSON. The error's own code takes the place of the
+    status. The other arguments are those of `judge`.
+    """
+    error = read_opening(text)
+    if error is None or error.code < 400:
+        return None
+    return _judged(error.code, error, None, now, names_resource=names_resource)
+
+
+def judge_close(code: int, reason: str, *, now: float) -> Verdict | None:
+    """What a close frame says about the key of a Live session that is being set up; None if nothing.
+
+    `reason` has at most 123 bytes (RFC 6455 §5.5), so that the beginning of a sentence counts too.
+    """
+    words = one_line(reason)
+    said = read_close(words) if code in _CLOSES else None
+    if said is None or said.kind in {Kind.DEADLINE, Kind.CLOSED_MODEL}:
+        return None
+    # Judged like a response with the status that belongs to the sentence.
+    status = 403 if said.kind in {Kind.OWNER, Kind.FORBIDDEN} else 429
+    refusal = Refusal(status, GoogleError(status, words), said)
+    return _with_words(_by_reason(refusal) or _by_status(refusal, now), words, said.project)
+
+
+def _foreign(status: int, text: bytes | None, names_resource: bool) -> Verdict:
+    if status >= 500:
+        return TROUBLE
+    if text == b"" and names_resource and status in {403, 404}:
+        return STRANGER  # to a HEAD request, say
+    if status in _NOT_ABOUT_KEYS or (text is not None and text.lstrip()[:1] == b"<"):
+        return FOREIGN
+    return MISTAKE
+
+
+def _judged(
+    status: int, error: GoogleError, after: float | None, now: float, *, names_resource: bool
+) -> Verdict:
+    """The verdict on an error in Google's shape; `after` are the seconds of Retry-After."""
+    words = one_line(error.message)
+    said = read_sentence(words)
+    if status >= 500:
+        return TIMED_OUT if status == 504 or (said and said.kind is Kind.DEADLINE) else TROUBLE
+    if error.bad_request:
+        return MISTAKE
+    refusal = Refusal(status, error, said, after, names_resource)
+    verdict = _by_reason(refusal) or _by_status(refusal, now)
+    # A project that the client names (X-Goog-User-Project) is not the key's.
+    named = "" if "USER_PROJECT_DENIED" in error.reasons else error.project or (said.project if said else "")
+    return _with_words(verdict, words, named)
+
+
+def _with_words(verdict: Verdict, words: str, project: str) -> Verdict:
+    """The verdict with Google's message; those that bench nothing stay the constants that they are."""
+    if verdict.rest is Rest.NOTHING:
+        return verdict
+    return replace(verdict, words=words[:_LONGEST_WORDS], project=project)
+
+
+def _by_reason(refusal: Refusal) -> Verdict | None:
+    """The verdict by the error's reasons, else by its sentence; None when the status decides."""
+    known = (verdict for reason, verdict in _BY_REASON.items() if reason in refusal.error.reasons)
+    found = next(known, None) or (_BY_SENTENCE.get(refusal.kind) if refusal.kind else None)
+    if found is _SPENT_FAST and refusal.seconds is not None:
+        return replace(found, seconds=min(refusal.seconds, _SPENDING_WINDOW))
+    if found is _FORBIDDEN and refusal.reason:
+        return replace(found, reason=refusal.reason)
+    return found
+
+
+def _by_status(refusal: Refusal, now: float) -> Verdict:
+    if refusal.status == 402 or refusal.error.word == "payment_required":
+        return _MONEY
+    match refusal.status:
+        case 429:
+            return _quota(refusal, now)
+        case 401:
+            return replace(_REFUSED, reason=refusal.reason or _REFUSED.reason)
+        case 403:
+            return _forbidden(refusal)
+        case 404 if refusal.names_resource:
+            return STRANGER
+    return MISTAKE
+
+
+def _forbidden(refusal: Refusal) -> Verdict:
+    generic = not refusal.error.message or refusal.kind is Kind.FORBIDDEN
+    if not refusal.reason and (refusal.kind is Kind.OWNER or (refusal.names_resource and generic)):
+        return STRANGER
+    return replace(_FORBIDDEN, reason=refusal.reason or _FORBIDDEN.reason)
+
+
+def _quota(refusal: Refusal, now: float) -> Verdict:
+    """The verdict on a 429: by its typed quotas, else its sentence's, else the Interactions API's code."""
+    typed, said = refusal.error.quotas, refusal.said.quotas if refusal.said else ()
+    named = list(dict.fromkeys(typed or said))
+    # Where a quota is zero, Google's details omit the value, and only the sentence has it.
+    valued = typed if all(quota.value for quota in typed) and typed else (*typed, *said)
+    if any(quota.is_zero for quota in valued):
+        return _NOT_ENTITLED
+    if refusal.kind is Kind.STORAGE:
+        return replace(_TOKENS_SPENT, seconds=refusal.seconds)
+    requests = [quota for quota in named if not quota.of_tokens]
+    spent = _TOKENS_SPENT if named and not requests else _SPENT
+    counted = requests or named
+    word = refusal.error.word
+    if word == "quota_exceeded" or any(quota.period == DAY for quota in counted):
+        return _until_tomorrow(_DAY_SPENT if spent is _SPENT else spent, counted, now)
+    if not counted and refusal.told is None and word not in {"rate_limit_exceeded", "too_many_requests"}:
+        return replace(_VAGUE, seconds=refusal.seconds)
+    longest = max((quota.period or DAY for quota in counted), default=DAY)
+    if refusal.seconds is not None and refusal.seconds > longest:
+        # A response that is wrong about the time is not trusted about the limits.
+        return replace(spent, seconds=longest)
+    return replace(spent, seconds=refusal.seconds, limits=tuple(_limits(counted)))
+
+
+def _until_tomorrow(verdict: Verdict, quotas: list[Quota], now: float) -> Verdict:
+    if since_google_midnight(now) < _YOUNG_DAY:
+        return replace(verdict, seconds=_AGAIN_SOON)
+    return replace(verdict, seconds=until_google_midnight(now), limits=tuple(_limits(quotas)), day=True)
+
+
+def _limits(quotas: Iterable[Quota]) -> Iterator[Limit]:
+    for quota in quotas:
+        if quota.period in _COUNTED and quota.is_countable and not quota.of_tokens:
+            yield Limit(quota.name, int(quota.value), quota.period)

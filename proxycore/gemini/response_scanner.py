@@ -1,0 +1,105 @@
+"""Finds the names of resources in a response as it streams by, so that their owner is known. Pure.
+
+Nothing is held back, and only a window of the text is kept, so that a response of any length costs the same
+memory. Only responses that can contain a resource's name are scanned. Those of a generation can contain one
+thing, the token with which it continues.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+from proxycore.gemini.methods import computes
+from proxycore.gemini.request_scope import COLLECTIONS, CONTINUATION, continuation_name
+from proxycore.http.coding import Unfolding
+from proxycore.http.fields import Fields, value_of, values_of
+
+# Calls that create or return a resource.
+_ABOUT_RESOURCES = re.compile(
+    rf"(?:/(?:{COLLECTIONS})(?:[/:]|$))|:(?:batchGenerateContent|asyncBatchEmbedContent|predictLongRunning)$"
+)
+_TEXT = re.compile(r"(?i)\s*(?:application/json|text/event-stream)\b")
+_CALLED_BY_ID = re.compile(
+    r".*/(interactions|agents|webhooks|triggers|environments|credentials|voices|decisions)(?:[/:]|$)"
+)
+_NAME = re.compile(
+    rb'"(?:name|uri|id|downloadUri|download_uri|auth_token|authToken|responsesFile|responses_file|documentName|document_name'
+    rb'|\w{1,32}_file_id)"\s{0,8}:\s{0,8}"(?:https?://[^/"\\]{1,255}/v\d\w{0,32}/)?(?:models/[^/"\\]{1,128}/)?'
+    rb"((?:%s)/[^\"/:?\\\s]{1,256})(?=[\"/:?])" % COLLECTIONS.encode()
+)
+_ID = re.compile(rb'"(id|interaction_id|environment_id)"\s{0,8}:\s{0,8}"([^"/\\\s]{1,512})"')
+_COLLECTION_OF = {b"interaction_id": "interactions", b"environment_id": "environments"}
+# Generations that may end with a continuation token: models before version 4 have none.
+_GENERATION = re.compile(r"/models/gemini-(?![123]\b)[^/]*:(?:stream)?[gG]enerateContent$")
+_TOKEN, _LONGEST_TOKEN = b'"continuation', 9 * 1024  # bytes
+_WINDOW = 1200  # bytes: more than the longest match
+_MOST_NAMES = 5000  # of one response: Google's longest pages have a thousand items
+_LARGEST = 2 * 1024 * 1024  # bytes that one chunk may decompress to; a larger one is an attack
+
+
+class Lesson:
+    """Scans one response, chunk by chunk; `path` is the request's, without query."""
+
+    def __init__(self, path: str, fields: Fields) -> None:
+        self._text = Unfolding(values_of(fields, "content-encoding"))
+        called_by_id = _CALLED_BY_ID.match(path)
+        self._collection = called_by_id[1] if called_by_id else ""
+        self._window = b""
+        self._known: set[str] = set()
+        self._over = False
+
+    def read(self, chunk: bytes) -> set[str]:
+        """The new names in the next chunk of the body; none once there were too many."""
+        found: set[str] = set()
+        bytes_left = max(_LARGEST, len(chunk))
+        for piece in self._text.unfold(chunk) if not self._over else ():
+            self._window += piece
+            found.update(islice(self._names(), _MOST_NAMES))
+            self._window = self._window[-_WINDOW:]
+            bytes_left -= len(piece)
+            if bytes_left < 0 or len(found) >= _MOST_NAMES:
+                self._over = True
+                break
+        found -= self._known
+        self._known |= found
+        self._over |= len(self._known) >= _MOST_NAMES
+        return found
+
+    def _names(self) -> Iterator[str]:
+        for match in _NAME.finditer(self._window):
+            yield match[1].decode(errors="replace")
+        for match in _ID.finditer(self._window) if self._collection else ():
+            collection = _COLLECTION_OF.get(match[1], self._collection)
+            yield f"{collection}/{match[2].decode(errors='replace')}"
+
+
+class _Continuation(Lesson):
+    """Scans the response of a generation for the one name in it. Most responses are such, so it is fast."""
+
+    def read(self, chunk: bytes) -> set[str]:
+        """The names of continuation tokens in the next chunk of the body."""
+        found: set[str] = set()
+        bytes_left = max(_LARGEST, len(chunk))
+        for piece in self._text.unfold(chunk) if not self._over else ():
+            self._window += piece
+            start = self._window.rfind(_TOKEN)
+            if start >= 0:
+                found.update(continuation_name(match[1]) for match in CONTINUATION.finditer(self._window))
+            begun = start >= 0 and len(self._window) - start < _LONGEST_TOKEN
+            self._window = self._window[start if begun else -len(_TOKEN) :]
+            bytes_left -= len(piece)
+            if bytes_left < 0:
+                self._over = True
+                break
+        return found
+
+
+def scanner_for(path: str, fields: Fields) -> Lesson | None:
+    """The scanner for a 2xx response with these header fields, None when it can't contain a name."""
+    generation = _GENERATION.search(path)
+    if not generation and (not _ABOUT_RESOURCES.search(path) or computes(path)):
+        return None
+    kind = value_of(fields, "content-type")
+    if not _TEXT.match(kind):
+        return None
+    return _Continuation(path, fields) if generation else Lesson(path, fields)

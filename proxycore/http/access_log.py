@@ -1,0 +1,59 @@
+"""The line that each request gets in the log when it is over."""
+
+import logging
+from typing import Any
+
+from tornado.httputil import HTTPServerRequest
+
+from proxycore.http.access_record import Record, RequestOutcome
+
+logger = logging.getLogger(__name__)
+
+_MESSAGES = {  # of outcomes whose message is not the outcome itself
+    RequestOutcome.CLIENT_ERROR: "client error",
+    RequestOutcome.FAILED: "request failed",
+}
+_WARNED_OF = {RequestOutcome.FAILED, RequestOutcome.CUT}  # outcomes that the operator should look into
+
+
+def log_request(
+    request: HTTPServerRequest,
+    record: Record,
+    outcome: RequestOutcome,
+    *,
+    status: int,
+    seconds: float,
+    level: int,
+) -> None:
+    """Write the line of a request that took so many seconds and ended with this HTTP status.
+
+    `level` is that of requests of its kind; one that failed is logged as a warning at least, unless its kind
+    is logged for debugging only.
+    """
+    if outcome in _WARNED_OF and level >= logging.INFO:
+        level = logging.WARNING
+    if logger.isEnabledFor(level):
+        message = "credential refused" if record.unauthenticated else _MESSAGES.get(outcome, outcome)
+        fields = _fields(request, record, status, seconds)
+        logger.log(level, "%s", message, extra={"fields": fields})
+
+
+def _fields(request: HTTPServerRequest, record: Record, status: int, seconds: float) -> dict[str, Any]:
+    """The fields of the line. Those that are None are left out."""
+    return {
+        "method": request.method,
+        "path": request.path,
+        "model": record.model or None,
+        "status": status,
+        "reason": record.reason or None,
+        "key": None if record.key == "-" else record.key,
+        "attempts": record.attempts,
+        "first_byte": None if record.first_byte is None else round(record.first_byte, 3),
+        "total": round(seconds, 3),
+        "bytes": record.sent_bytes,
+        "input_tokens": record.input_tokens or None,
+        "output_tokens": record.output_tokens or None,
+        "client": None if record.client == "-" else record.client,
+        "address": request.remote_ip,
+        "id": record.request_id,
+    }

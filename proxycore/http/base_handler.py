@@ -1,0 +1,191 @@
+"""What all responses of the proxy have in common: CORS, a request id, and errors in Google's shape."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any
+
+from tornado.web import stream_request_body
+
+from proxycore.http.credential_limiter import LONGEST_DELAY
+from proxycore.http.error_response import error_body, retry_info, summary_of
+from proxycore.http.fields import Fields
+from proxycore.http.handler_state import HandlerState
+from proxycore.http.head_limits import fault_of
+from proxycore.http.tracked_handler import TrackedHandler
+
+_LINGER = 30.0  # seconds in which a client that was refused may finish sending, and so read why
+
+
+@stream_request_body
+class ProxyHandler(TrackedHandler):
+    """Handles one request. Its body is read and dropped unless a subclass keeps it."""
+
+    def set_default_headers(self) -> None:
+        """Set the fields that every response has. Tornado calls it again before an error of its own."""
+        headers = self._headers  # whose items are not checked again, which these need not be
+        del headers["Server"], headers["Content-Type"]  # Tornado's own
+        for name, value in self.site.cors.fields(self.request.headers.get("Origin")):
+            headers[name] = value
+        headers["X-Request-Id"] = self.record.request_id
+        if self.site.draining:
+            headers["Connection"] = "close"
+
+    def add_fields(self, fields: Fields) -> None:
+        """Add header fields to the response, repeated ones repeated."""
+        for name, value in fields:
+            self._headers.add(name, value)  # which checks them; add_header would do so twice
+
+    @property
+    def content_length(self) -> str | None:
+        """The response's `Content-Length`, None if it has none."""
+        return self._headers.get("Content-Length")
+
+    def has_field(self, names: Iterable[str]) -> bool:
+        """Whether the response has a field of one of these names."""
+        return any(name in self._headers for name in names)
+
+    def remove_fields(self, names: Iterable[str]) -> None:
+        """Remove the response's fields of these names."""
+        for name in names:
+            self.clear_header(name)
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Answer what needs no body: preflights, and requests whose head is refused.
+
+        Tornado reads the body when the awaitable that is returned is done.
+        """
+        self.site.running.add(self)
+        headers, connection = self.request.headers, self._connection
+        if self.request.version == "HTTP/1.0":
+            # A response of unknown length ends with the connection, which therefore can't be kept.
+            headers.pop("Connection", None)
+        if fault := fault_of(self.request, has_too_many_fields=connection.has_too_many_fields):
+            self.refuse(*fault)
+        elif connection.fault:
+            self.refuse(400, connection.fault, linger=False)
+        elif self.site.cors.is_preflight(self.request.method, headers):
+            self.set_status(204)
+            self.add_fields(self.site.cors.preflight_fields(headers))
+            self.finish()
+        elif self.incoming.announced:
+            self.incoming.watch(lambda: self.stalled, self.on_body_timeout)
+        return None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the client can't send more of the body at present, because nothing is read from it."""
+        return False
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Called by Tornado with a piece of the request's body."""
+        self.record.received_bytes += len(chunk)
+        self.incoming.arrive()
+        return None
+
+    def on_body_timeout(self, seconds: float) -> None:
+        """Called when nothing of the body arrived for so many seconds."""
+        self.refuse(408, f"The request's body stopped coming for {seconds:g} seconds.", linger=False)
+
+    def body_whole(self) -> bool:
+        """Note that the whole body has arrived; return whether the request is still to be answered."""
+        self.incoming.close()
+        self._stop_lingering()
+        return self.state is HandlerState.PENDING
+
+    def refuse_body(self, message: str) -> None:
+        """Refuse a request whose body can't be read on. Called by the connection, which then closes."""
+        self.incoming.close()
+        if not self._headers_written:
+            self.set_header("Connection", "close")
+        self.refuse(400, message)
+        self._stop_lingering()
+
+    def refuse(
+        self,
+        code: int,
+        message: str,
+        *,
+        status: str = "",
+        details: Sequence[dict[str, Any]] = (),
+        linger: bool = True,
+    ) -> None:
+        """Respond with an error in Google's shape (AIP-193), with this HTTP status code.
+
+        A response that is being streamed is cut instead. One that is complete is left as it is.
+        """
+        if self.state is HandlerState.STREAMING:
+            self.cut()
+        if self.state is not HandlerState.PENDING:
+            return
+        redactor = self.site.redactor
+        # The message may quote what a client sent, and the details are the upstream's.
+        body = redactor.data(error_body(code, redactor.text(message), status, details))
+        self.set_status(code)
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.set_header("Content-Length", len(body))
+        if code == 401:
+            self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
+        self.record.sent_bytes += len(body)
+        self.record.reason = self.record.reason or summary_of(message)
+        self.note_first_byte()
+        self.write(body)
+        self.end_answer(linger=linger)
+
+    def refuse_for(self, seconds: int, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
+        """Respond 429, with the seconds to wait in `Retry-After` and in Google's `RetryInfo`.
+
+        `details` come before that one.
+        """
+        self.set_header("Retry-After", seconds)
+        self.refuse(429, message, details=[*details, retry_info(seconds)])
+
+    def refuse_credential(self, message: str) -> Awaitable[None] | None:
+        """Respond 401; late or with 429 where an address presents wrong credentials again and again.
+
+        Nothing of the request's body may be read before the awaitable that is returned is done.
+        """
+        failure = self.site.limiter.failed(self.request.remote_ip or "")
+        self.record.unauthenticated = True
+        self.access_level = logging.WARNING if failure.logged else logging.DEBUG
+        if failure.delay is None:
+            many = "Too many requests without a right key came from this address."
+            self.refuse_for(math.ceil(LONGEST_DELAY), f"{many} {message}")
+        elif failure.delay > 0:
+            return self._refuse_credential_later(failure.delay, message)
+        else:
+            self.refuse(401, message)
+        return None
+
+    async def _refuse_credential_later(self, seconds: float, message: str) -> None:
+        await asyncio.sleep(seconds)
+        self.refuse(401, message)
+
+    def end_answer(self, *, linger: bool = True) -> None:
+        """Complete the response.
+
+        A client that is still sending would meet a closed connection before it reads the response, so with
+        `linger` the rest of its body is read and dropped, for a while.
+        """
+        if linger and self.incoming.is_coming:
+            self._become(HandlerState.LINGERING)
+            self.flush()
+            self._loop.call_later(_LINGER, self._stop_lingering)
+            return
+        if not self.incoming.is_read and not self._headers_written:
+            self.set_header("Connection", "close")  # as Tornado does, where it has not read the request's end
+        self.finish()
+
+    def _stop_lingering(self) -> None:
+        if self.state is HandlerState.LINGERING:
+            self.finish()
+
+    def write_error(self, status_code: int, **_: object) -> None:
+        """Called by Tornado for its own errors, and when a handler raised."""
+        self.set_header("Connection", "close")  # nothing is read after it
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))  # RFC 9110 §15.5.6
+            self.refuse(405, "The method is not supported.")
+        else:
+            self.refuse(status_code, "The proxy failed on this request.")

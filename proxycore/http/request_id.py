@@ -1,0 +1,17 @@
+"""The id of a request: in its line in the log, and in the response's `X-Request-Id`."""
+
+import re
+import secrets
+
+from proxycore.http.redaction import Redactor
+
+_ACCEPTED = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}"
+)  # UUIDs, trace ids, most of what gateways make
+
+
+def request_id(offered: str, redactor: Redactor) -> str:
+    """The id that the client offered, unless it is malformed or contains a secret; else a new one."""
+    if _ACCEPTED.fullmatch(offered) and redactor.text(offered) is offered:
+        return offered
+    return secrets.token_hex(8)

@@ -1,0 +1,122 @@
+"""The life of a request's handler: its states, its record, and its line in the log."""
+
+import asyncio
+import logging
+from typing import Any, cast
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application, HTTPError, RequestHandler
+
+from proxycore.http.access_log import log_request
+from proxycore.http.access_record import Record, RequestOutcome
+from proxycore.http.client_connection import ClientConnection
+from proxycore.http.context import Site
+from proxycore.http.handler_state import HandlerState, advance
+from proxycore.http.incoming_body import IncomingBody
+from proxycore.http.request_id import request_id
+
+logger = logging.getLogger(__name__)
+
+_ENDINGS = {HandlerState.LEFT: RequestOutcome.LEFT, HandlerState.CUT: RequestOutcome.CUT}
+
+
+class TrackedHandler(RequestHandler):
+    """A handler that knows where its request is (`state`), and logs it once when it is over.
+
+    `site` has the rules that the request came under, and `incoming` is the request's body.
+    """
+
+    access_level = logging.INFO
+
+    def __init__(
+        self,
+        application: Application,
+        request: HTTPServerRequest,
+        **parts: Any,  # noqa: ANN401 - what the route gives to `initialize`
+    ) -> None:
+        # Before Tornado's constructor: the default header fields that it sets need the site and the record.
+        site: Site = application.settings["site"]
+        offered = request.headers.get("X-Request-Id", "")
+        self.site = site  # which a reload replaces, but not for this request
+        self.record = Record(request_id(offered, site.redactor), application.settings["clock"]())
+        self.incoming = IncomingBody(request.headers)
+        self.state = HandlerState.PENDING
+        self._connection = cast("ClientConnection", request.connection)
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        super().__init__(application, request, **parts)
+
+    def _become(self, state: HandlerState) -> None:
+        self.state = advance(self.state, state)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a response was begun; it may be over by now."""
+        return self.record.first_byte is not None
+
+    def note_first_byte(self) -> None:
+        """Record the time to the first byte of the response, which is sent now."""
+        if self.record.first_byte is None:
+            self.record.first_byte = self._loop.time() - self._started
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
+        """Complete the response, and close a connection of HTTP/1.0: that may be the only end there is."""
+        written = super().finish(chunk)
+        written.add_done_callback(lambda _: self.on_written())
+        if self.request.version == "HTTP/1.0":
+            written.add_done_callback(lambda _: self._connection.close())
+        return written
+
+    def compute_etag(self) -> None:
+        """No ETag: a response that is relayed has its own."""
+
+    def on_finish(self) -> None:
+        """Called by Tornado when the response is complete; it may not be sent yet."""
+        self.end_request(HandlerState.FINISHED, self.get_status())
+
+    def on_written(self) -> None:
+        """Called when the response is sent."""
+        self.site.running.discard(self)
+
+    def on_connection_close(self) -> None:
+        """Called by Tornado when the client has closed the connection."""
+        super().on_connection_close()
+        self.leave()
+
+    def leave(self) -> None:
+        """End the request of a client that has closed the connection."""
+        self.site.running.discard(self)
+        self.end_request(HandlerState.LEFT, 499)
+
+    def cut(self) -> None:
+        """Close the client's connection before the response is complete."""
+        if self.state.over or self.state is HandlerState.UPGRADED:
+            return
+        # In HTTP/1.0 the end of the connection is the end of the response: only a reset says it was cut.
+        self._connection.abort(reset=self.request.version == "HTTP/1.0")
+        if self.incoming.is_read:  # else Tornado still reads, and finds the connection closed
+            self.detach()
+        self.site.running.discard(self)
+        self.end_request(HandlerState.CUT, self.get_status())
+
+    def end_request(self, state: HandlerState, status: int) -> None:
+        """Enter one of the last states and log the request with this status, unless it is over already."""
+        if self.state.over:
+            return
+        self._become(state)
+        self.incoming.stop_watching()
+        outcome = _ENDINGS.get(state) or self.record.outcome(status)
+        self.on_record_closed(outcome)
+        seconds = self._loop.time() - self._started
+        log_request(
+            self.request, self.record, outcome, status=status, seconds=seconds, level=self.access_level
+        )
+
+    def on_record_closed(self, outcome: RequestOutcome) -> None:
+        """Called once when the request is over, before it is logged."""
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
+        """Called by Tornado when a handler raised. An HTTPError is a response, logged as any other."""
+        if not isinstance(value, HTTPError):
+            fields = {"id": self.record.request_id}
+            logger.error("internal error", exc_info=(typ, value, tb), extra={"fields": fields})

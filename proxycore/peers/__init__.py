@@ -1,0 +1,16 @@
+"""What processes and hosts tell each other, so that all of them know what one has learned.
+
+The `replicator` turns the rotator's events into `update`s, each of which holds until it expires, and applies
+those of others. The `publisher` sends them: to the `hub` of this host over a Unix socket (`worker_link`),
+and from there to other replicas through Redis (`redis_link`). The hub's `store` keeps what still holds, for
+workers that start later.
+"""
+
+__all__ = [
+    "hub",
+    "publisher",
+    "redis_link",
+    "replicator",
+    "store",
+    "worker_link",
+]

@@ -1,0 +1,92 @@
+"""The hub: the process of a host that connects its workers with each other, and the host with other hosts.
+
+It keeps the store that workers share, and the sums of their figures. It does not serve requests.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from proxycore.peers.link_messages import Message, Question, Report
+from proxycore.peers.redis_link import Replicas
+from proxycore.peers.store import Board
+from proxycore.peers.worker_link import PATIENCE, Channel
+from proxycore.stats.figures import FiguresSum
+
+
+class Hub:
+    """Serves workers that connect through a Unix socket. Belongs to the running event loop.
+
+    `link` makes the link to other hosts for a store, by the settings as they are then; None: there is none.
+    `clock` returns the moment, in seconds.
+    """
+
+    def __init__(self, link: Callable[[Board], Replicas | None], clock: Callable[[], float]) -> None:
+        self._link = link
+        self._store = Board(clock)
+        self._figures = FiguresSum(clock)
+        self._channels: set[Channel] = set()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._replicas: Replicas | None = None
+        self._reload = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Connects to other hosts, waits a moment for what they know, and serves workers from then on."""
+        await self._connect()
+        self._reloading = asyncio.create_task(self._connect_at_reloads())
+        self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
+
+    def reload(self) -> None:
+        """Connects to other hosts anew, by the settings as they are now."""
+        self._reload.set()
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        if self._reloading:
+            self._reloading.cancel()
+            await asyncio.gather(self._reloading, return_exceptions=True)
+        if self._replicas:
+            await self._replicas.close()
+        if self._server:
+            self._server.close()
+        await asyncio.gather(*(channel.close() for channel in self._channels))
+
+    async def _connect(self) -> None:
+        if self._replicas:
+            await self._replicas.close()
+        self._replicas = self._link(self._store)
+        if self._replicas:
+            await self._replicas.start()
+
+    async def _connect_at_reloads(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            await self._connect()
+
+    def _accept(self) -> Channel:
+        channel = Channel(self._store, self._handle, self._lost)
+        self._channels.add(channel)
+        return channel
+
+    def _lost(self, channel: Channel) -> None:
+        self._channels.discard(channel)
+        self._figures.remove(channel)
+
+    def _handle(self, channel: Channel, message: Message) -> None:
+        match message:
+            case Report(counts, processes):
+                self._figures.add(channel, counts, processes)
+            case Question(number):
+                task = asyncio.create_task(self._answer(channel, number))
+                self._answers.add(task)
+                task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, asker: Channel, number: int) -> None:
+        others = [channel.ask() for channel in self._channels if channel is not asker]
+        if others:
+            await asyncio.wait(others, timeout=PATIENCE)
+        figures = self._figures.read()
+        asker.send(Report(figures.tally.entries(), figures.processes, number))

@@ -1,0 +1,84 @@
+"""The messages between a worker and the hub of its host, each a line of JSON. Pure.
+
+Notice     [kind, key, about, value, [moment, ...]]     both ways, see `notice`
+Synced     {"synced": true}                             both ways
+Question   {"question": N}                              both ways
+Report     {"counts": [[name, [label, ...], n], ...],   from a worker: since its last report, and its activity
+            "processes": [{...}, ...],                  from the hub: the sums and activities of all workers
+            "answers": N or null}
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from proxycore.peers.update import Notice, parse_json
+from proxycore.stats.counters import Entry
+
+_STRING = {str}
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """The sender has sent all that it knew when the connection began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Asks for a report that answers this number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Figures: counts to be added up, and what is in progress in each process, as `Meter.now` has it.
+
+    `answers` is the number of the question that it answers; None: nobody has asked.
+    """
+
+    counts: list[Entry]
+    processes: list[dict[str, Any]]
+    answers: int | None = None
+
+
+Message = Notice | Synced | Question | Report
+
+
+def encode(message: Message) -> bytes:
+    """One line of JSON, without its end."""
+    match message:
+        case Notice():
+            return message.encode()
+        case Synced():
+            return b'{"synced":true}'
+        case Question(number):
+            return b'{"question":%d}' % number
+        case Report():
+            fields = {"counts": message.counts, "processes": message.processes, "answers": message.answers}
+            return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def decode(line: bytes) -> Message:
+    """The message in a line; raises ValueError when there is none in it."""
+    if line.startswith(b"["):
+        return Notice.decode(line)
+    match parse_json(line):
+        case {"question": int(number)}:
+            return Question(number)
+        case {"counts": list(counts), "processes": list(processes), "answers": int() | None as number}:
+            if not all(isinstance(process, dict) for process in processes):
+                raise ValueError("not what is in progress")
+            return Report([_entry(entry) for entry in counts], processes, number)
+        case {"synced": True}:
+            return Synced()
+    raise ValueError("not a message")
+
+
+def _entry(value: object) -> Entry:  # there are thousands of them, and a pattern takes three times as long
+    if isinstance(value, list) and len(value) == 3:
+        name, labels, n = value
+        is_count = isinstance(name, str) and isinstance(n, int | float)
+        if is_count and isinstance(labels, list) and _STRING.issuperset(map(type, labels)):
+            return name, tuple(labels), n
+    raise ValueError("not a count")

@@ -1,0 +1,261 @@
+"""Publishes what this process finds (rotator, lines, owners) to its peers, and applies what they publish.
+
+Times are the clock's moments, in seconds.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from proxycore.clock import Clock
+from proxycore.gemini.verdict import DAY
+from proxycore.peers.update import Notice, fingerprint
+from proxycore.rotation.affinity import Owners
+from proxycore.rotation.bench import Bench, BenchPlace
+from proxycore.rotation.events import (
+    BenchChanged,
+    CallCounted,
+    CallUncounted,
+    KeyEvent,
+    KeysReplaced,
+    Origin,
+    OutageChanged,
+    OwnerLearned,
+    ProjectAssigned,
+    QuotaLearned,
+    ReturnExpected,
+    SearchChanged,
+)
+from proxycore.rotation.key import Key, benches_of
+from proxycore.rotation.limiter import REMEMBERED
+from proxycore.rotation.outage import Outage
+from proxycore.rotation.ownership import Ownership
+from proxycore.rotation.rotator import Rotator
+from proxycore.rotation.search import Search
+from proxycore.rotation.wait_queues import WaitQueues
+
+_ALL = "*"  # what an outage or a search is about that is not about one lane
+_REMEMBER_STRIKES = 600.0
+_REMEMBER_SEARCH = 60.0
+_LONGEST = 2 * DAY
+_NONE: tuple[None, list[float]] = (None, [])  # it no longer holds
+_PLACES = {place.value: place for place in BenchPlace}
+
+
+class Herald:
+    """Publishes changes with `tell`, and applies notices of peers. `me` is the unique name of this process.
+
+    `recall` returns all notices that still hold, for keys that are configured later.
+    """
+
+    def __init__(
+        self,
+        rotator: Rotator,
+        lines: WaitQueues,
+        owners: Owners,
+        *,
+        tell: Callable[[Notice], None],
+        recall: Callable[[], Iterable[Notice]] = tuple,
+        clock: Clock,
+        me: str,
+    ) -> None:
+        self._rotator = rotator
+        self._lines = lines
+        self._owners = owners
+        self._tell = tell
+        self._recall = recall
+        self._clock = clock
+        self._me = me
+        self._stamp = 0.0  # of the last notice
+        self._names: dict[Key, str] = {}
+        self._keys: dict[str, Key] = {}
+        self._name_keys(rotator.keys)
+        rotator.join_peers()
+        events = rotator.events
+        events.subscribe(KeysReplaced, self._keys_replaced)
+        events.subscribe(BenchChanged, self._bench_changed)
+        events.subscribe(QuotaLearned, self._quota_learned)
+        events.subscribe(CallCounted, self._call_counted)
+        events.subscribe(CallUncounted, self._call_uncounted)
+        events.subscribe(ProjectAssigned, self._project_assigned)
+        events.subscribe(OutageChanged, self._outage_changed)
+        events.subscribe(SearchChanged, self._search_changed)
+        events.subscribe(ReturnExpected, self._return_expected)
+        events.subscribe(OwnerLearned, self._owner_learned)
+
+    def tell_all(self) -> None:
+        """Publishes what is known already, when this process joins its peers."""
+        for key in self._rotator.keys:
+            for place, about, bench in benches_of(key):
+                self._post_bench(key, place, about, bench)
+            for lane, allowance in key.project.allowances.items():
+                if allowance.quotas or allowance.today:
+                    self._post_quotas(key, lane)
+
+    def _name_keys(self, keys: Iterable[Key]) -> None:
+        """Names the keys that there are now."""
+        self._names = {key: self._names.get(key) or fingerprint(key.secret) for key in keys}
+        self._keys = {name: key for key, name in self._names.items()}
+
+    # Published: what was found here. A key that is not known was removed, and completes its last calls.
+
+    def _is_news(self, event: KeyEvent) -> bool:
+        return event.origin is Origin.HERE and event.key in self._names
+
+    def _keys_replaced(self, _: KeysReplaced) -> None:
+        strangers = {key for key in self._rotator.keys if key not in self._names}
+        self._name_keys(self._rotator.keys)
+        self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
+
+    def _bench_changed(self, event: BenchChanged) -> None:
+        if self._is_news(event):
+            self._post_bench(event.key, event.place, event.about, event.bench)
+            if event.place is BenchPlace.MODEL:
+                self._share(event.key, event.about)
+
+    def _post_bench(self, key: Key, place: BenchPlace, about: str, bench: Bench | None) -> None:
+        until = bench.benched_until if bench else self._clock()
+        self._post(place.value, key, about, bench.to_json() if bench else _NONE, until + _REMEMBER_STRIKES)
+
+    def _quota_learned(self, event: QuotaLearned) -> None:
+        if self._is_news(event):
+            self._post_quotas(event.key, event.lane)
+
+    def _post_quotas(self, key: Key, lane: str) -> None:
+        quotas = key.project.allowances[lane].quotas_to_json()
+        self._post("quota", key, lane, quotas, self._clock() + _LONGEST)
+
+    def _call_counted(self, event: CallCounted) -> None:
+        if self._is_news(event) and not self._share(event.key, event.lane):
+            self._post_call(event.key, event.lane, event.at, made=True)
+
+    def _call_uncounted(self, event: CallUncounted) -> None:
+        if self._is_news(event) and not self._share(event.key, event.lane):
+            self._post_call(event.key, event.lane, event.at, made=False)
+
+    def _share(self, key: Key, lane: str) -> bool:
+        """Publishes the calls so far, once they are of interest to peers; returns whether it did."""
+        allowance = key.project.allowances.get(lane)
+        if allowance is None or not allowance.begin_sharing():
+            return False
+        for at in allowance.calls:
+            self._post_call(key, lane, at, made=True)
+        return True
+
+    def _post_call(self, key: Key, lane: str, at: float, *, made: bool) -> None:
+        about = f"{lane} {self._me} {at!r}"
+        self._post("call", key, about, (made or None, [at]), at + REMEMBERED)
+
+    def _project_assigned(self, event: ProjectAssigned) -> None:
+        if self._is_news(event):
+            self._post("project", event.key, "", (event.key.project.name, []), self._clock() + _LONGEST)
+
+    def _outage_changed(self, event: OutageChanged) -> None:
+        if event.origin is Origin.HERE:
+            fact = event.outage.to_json() if event.outage else _NONE
+            self._post("outage", None, _lane_or_all(event.lane), fact, self._clock() + _REMEMBER_STRIKES)
+
+    def _search_changed(self, event: SearchChanged) -> None:
+        if event.origin is Origin.HERE:
+            fact = event.search.to_json(self._names) if event.search else _NONE
+            until = max(fact[1], default=self._clock()) + _REMEMBER_SEARCH
+            self._post("search", None, _lane_or_all(event.lane), fact, until)
+
+    def _return_expected(self, event: ReturnExpected) -> None:
+        if event.origin is Origin.HERE:
+            about, value = f"{event.lane} {event.at!r}", None if event.gone else True
+            self._post("expect", None, about, (value, [event.at]), event.at + 1.0)
+
+    def _owner_learned(self, event: OwnerLearned) -> None:
+        if self._is_news(event):
+            owned = event.ownership
+            self._post(
+                "owner", event.key, owned.name, owned.to_json(), min(owned.until, self._clock() + _LONGEST)
+            )
+
+    def _post(
+        self, kind: str, key: Key | None, about: str, fact: tuple[Any, Sequence[float]], until: float
+    ) -> None:
+        value, moments = fact
+        name = self._names[key] if key else ""
+        # Of two notices about the same, the later one holds, even if the clock has not gone on.
+        self._stamp = max(self._clock(), math.nextafter(self._stamp, math.inf))
+        self._tell(Notice(kind, name, about, value, self._stamp, until, tuple(moments)))
+
+    # Applied: what peers found.
+
+    def hear(self, notices: Sequence[Notice]) -> None:
+        """Applies what peers published. What is malformed is skipped."""
+        for notice in notices:
+            key = self._keys.get(notice.key)
+            try:
+                if key:
+                    self._apply_to_key(key, notice)
+                elif not notice.key:
+                    self._apply_to_all(notice)
+            except (AttributeError, LookupError, TypeError, ValueError):
+                continue  # another version of this program, perhaps
+
+    def _apply_to_key(self, key: Key, notice: Notice) -> None:
+        match notice.kind:
+            case "call":
+                self._apply_call(key, notice)
+            case "owner":
+                told = Ownership.from_json(notice.about, key, notice.value, notice.moments)
+                self._owners.learn_from_peer(told)
+            case "project":
+                self._rotator.assign(key, str(notice.value), Origin.PEER)
+            case "quota":
+                self._rotator.learn_quotas(key, notice.about, notice.value, notice.moments)
+                self._share(key, notice.about)
+            case kind if kind not in _PLACES:
+                pass
+            case kind if notice.value is None:
+                self._rotator.clear_bench(key, _PLACES[kind], notice.about, Origin.PEER)
+            case kind:
+                bench = Bench.from_json(notice.value, notice.moments, self._clock)
+                self._rotator.set_bench(key, _PLACES[kind], bench, notice.about, Origin.PEER)
+                self._share(key, notice.about)
+
+    def _apply_call(self, key: Key, notice: Notice) -> None:
+        model, (at,) = notice.about.rsplit(" ", 2)[0], notice.moments
+        key.project.allowance(model)
+        self._share(key, model)  # before the first call of a peer is among them
+        if notice.value is None:
+            self._rotator.uncount(key, model, at, Origin.PEER)
+            return
+        self._rotator.count(key, model, at, Origin.PEER)
+        # Two processes may reserve the same room at once: the one with the later moment has to move.
+        if key.project.allowances[model].overbooked(self._clock()):
+            self._lines.refresh(model)
+
+    def _apply_to_all(self, notice: Notice) -> None:
+        if notice.kind == "expect":
+            model, (at,) = notice.about.rpartition(" ")[0], notice.moments
+            if notice.value is None:
+                self._lines.expected.remove(model, at)
+            else:
+                self._lines.expected.add(model, at, Origin.PEER)
+        elif notice.kind == "outage":
+            lane, outage = _lane_of(notice.about), None
+            if notice.value is not None:
+                outage = Outage.from_json(lane, notice.value, notice.moments)
+            self._rotator.learn_outage(lane, outage)
+        elif notice.kind == "search":
+            self._apply_search(_lane_of(notice.about), notice)
+
+    def _apply_search(self, lane: str | None, notice: Notice) -> None:
+        known = self._rotator.searches.get(lane)
+        if notice.value is not None:
+            search = Search.from_json(lane, notice.value, notice.moments, self._keys, known)
+            self._rotator.searches.begin(search, Origin.PEER)
+        elif known:
+            self._rotator.searches.end(known, Origin.PEER)
+
+
+def _lane_or_all(lane: str | None) -> str:
+    return _ALL if lane is None else lane
+
+
+def _lane_of(about: str) -> str | None:
+    return None if about == _ALL else about

@@ -1,0 +1,294 @@
+"""The exchange: one request, from one key to the next, until a response is the client's.
+
+    with exchange:
+        while call := await exchange.next_call():
+            ... one attempt with the call's key ...
+            exchange.commit(...)        the response goes to the client: it is the last attempt
+            exchange.settle(...)        it does not: another key, the same one after a pause, or the end
+
+`failover.settle` decides what follows, and is pure. `_close` is the one place where a response takes effect
+on the keys.
+
+A request that names owned resources goes to their owner, or to all keys once each until one knows them.
+If an owner does not know them, those that are ready are tried all the same, in case that the resource has
+moved. Not about an interaction: its owner may not know it for minutes after it was made.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Set as AbstractSet
+from typing import Self
+
+from proxycore.gemini.judge import judge
+from proxycore.gemini.request_scope import Scope
+from proxycore.gemini.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Then, Verdict
+from proxycore.http.access_record import Record
+from proxycore.relay.live_close import Closing
+from proxycore.relay.outcome import Answer, Outcome
+from proxycore.relay.pool import Pool
+from proxycore.relay.retry_policy import Failover, GiveUp, NextStep, Proceed, Respond, settle
+from proxycore.relay.unavailable import Unavailable, explain
+from proxycore.rotation.calls import Call
+from proxycore.rotation.case import Case
+from proxycore.rotation.key import Key
+from proxycore.transport.buffered_response import Kept
+from proxycore.transport.messages import UpstreamError
+
+logger = logging.getLogger(__name__)
+
+
+class Passage:
+    """The exchange of one request. Raises OwnersDifferError when no key could serve it.
+
+    `case` describes the request for comparison with others. `first` is the key of the first attempt, whatever
+    its health. `once` allows no second attempt.
+    """
+
+    _arrivals = itertools.count()
+
+    def __init__(
+        self,
+        pool: Pool,
+        scope: Scope,
+        record: Record,
+        *,
+        repeatable: bool,
+        spends: bool,
+        once: bool,
+        case: Case | None = None,
+        first: Key | None = None,
+    ) -> None:
+        self.scope = scope
+        self.lane = scope.lane or scope.model
+        self.owner = pool.owners.owner(scope) if scope.resources or scope.perhaps else None
+        self.spends = spends
+        self.verdict = HEALTHY
+        self.outcome = Outcome()
+        self._pool = pool
+        self._record = record
+        self._case = case or Case(request=record.request_id)
+        self._failover = Failover(1 if once else pool.max_attempts, repeatable)
+        self._step: NextStep = Proceed()
+        self._first = first or self._key_of_group()
+        self._only = self.owner  # as long as it may know the resource
+        self._call: Call | None = None  # the attempt under way
+        self._last_key: Key | None = None  # of the attempt before
+        self._arrival = next(self._arrivals)
+        self._deadline: float | None = None  # until when it may wait for a key, once it had to
+        self._troubled_at: float | None = None  # when the first server error came
+        pool.retries.earn()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody waits for the response to an attempt under way. The call was made, as far as is known."""
+        if call := self._call:
+            self._call = None
+            self._pool.meter.attempted(call.key, "abandoned")
+            self._pool.rotator.settle(call)
+
+    @property
+    def last(self) -> Answer | None:
+        """The last response that was settled."""
+        return self.outcome.last
+
+    @property
+    def fresh(self) -> bool:
+        """Whether an attempt needs a new connection: a kept one may turn out to be closed."""
+        return self._failover.troubles > 0 or not self._failover.repeatable
+
+    def prefer(self, key: Key) -> None:
+        """Begin with this key if it could serve the request now, as far as is known."""
+        if self._could_serve(key):
+            self._first = key
+
+    async def next_call(self) -> Call | None:
+        """Wait for the next attempt's key; None when there is no other attempt."""
+        step, rotator = self._step, self._pool.rotator
+        if not isinstance(step, Proceed):
+            return None
+        if step.pause:
+            await asyncio.sleep(step.pause)
+        first, self._first = self._first, None
+        call = rotator.call(first, self.lane, spends=self.spends) if first else await self._acquire()
+        if call is None:
+            rotator.exhausted(self._case, self.lane)
+            self.outcome.end(self._owner_may_rest)
+            return None
+        if self._last_key and self.last and self._last_key is not call.key:
+            self._pool.meter.failed_over(self._last_key)
+        self._call, self._last_key = call, call.key
+        self._record.key, self._record.attempts = call.key.name, self._record.attempts + 1
+        return call
+
+    def commit(self, status: int, verdict: Verdict = HEALTHY, seconds: float | None = None) -> None:
+        """Put the attempt's response into effect: it goes to the client, and no other attempt is made.
+
+        `seconds` are those until its head, where they are counted.
+        """
+        if self._call:
+            self._close(self._call, verdict, status, seconds if verdict is HEALTHY else None)
+
+    def settle(self, answer: Answer) -> None:
+        """Put the attempt's response, which was not relayed, into effect, and decide what follows."""
+        call = self._call
+        assert call is not None  # noqa: S101 - there is no response without an attempt
+        self.verdict = verdict = self._judge(answer)
+        self.outcome.note(verdict, answer)
+        sent = not isinstance(answer, UpstreamError) or answer.sent
+        if call.spends and not sent:
+            self._pool.rotator.uncount(call.key, call.model, call.at)
+        self._close(call, verdict, answer.word if isinstance(answer, UpstreamError) else answer.status)
+        self._step = step = self._decide(call.key, verdict, sent=sent)
+        if isinstance(step, Respond):
+            self.outcome.decided = True
+        elif isinstance(step, GiveUp):
+            self.outcome.end(self._owner_may_rest)
+        elif call.key is self._only and verdict is STRANGER and not self._may_be_fresh:
+            self._only = None
+
+    def hand_over(self) -> None:
+        """Leave the attempt under way to another exchange of the same request, which counts it."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._pool.rotator.settle(call)
+            self._record.attempts -= 1
+
+    def explain(self) -> Unavailable:
+        """Explain why no key served the request. When a time is named, the client is expected then."""
+        avoid = self._failover.refused if self.outcome.disowned else self._unfit()
+        return explain(
+            self._pool,
+            self.scope,
+            self.owner,
+            avoid=avoid,
+            fit_at=self._fit_at(),
+            words=self.outcome.words,
+        )
+
+    def _close(self, call: Call, verdict: Verdict, answer: int | str, seconds: float | None = None) -> None:
+        """Put a response into effect: a status, or the word for what came instead."""
+        self._call = None
+        self._pool.meter.attempted(call.key, answer, seconds)
+        self._pool.rotator.apply(call, verdict, self._case)
+        if verdict is HEALTHY and (self.scope.resources or self.scope.group):
+            group = [self.scope.group] if self.scope.group else []
+            self._pool.owners.learn([*self.scope.resources, *group], call.key)
+
+    def _decide(self, key: Key, verdict: Verdict, *, sent: bool) -> NextStep:
+        policy, pool, window = self._failover, self._pool, 0.0
+        useful = policy.note(key, verdict, self._case, sent=sent)
+        if verdict.then is Then.ENTITLED and useful:
+            useful = pool.rotator.seeks_entitled(self._case, self.lane)
+        if verdict.then is Then.RETRY:
+            now = asyncio.get_running_loop().time()
+            self._troubled_at = now if self._troubled_at is None else self._troubled_at
+            window = self._troubled_at + pool.lines.max_wait - now
+        step = settle(policy, verdict, useful=useful, window=window, source=pool.source)
+        if isinstance(step, Proceed) and step.pause and not pool.retries.spend():
+            return Respond()
+        return step
+
+    @property
+    def _owner_may_rest(self) -> bool:
+        """Whether a key that was not tried could know the resource, once its quota is there again.
+
+        One that is not permitted to do anything is not waited for.
+        """
+        now, tried = self._pool.clock(), self._failover.refused
+        keys = (self.owner,) if self.owner else self._pool.rotator.keys
+        return not self._failover.spent and any(key.rests_until <= now for key in keys if key not in tried)
+
+    @property
+    def _may_be_fresh(self) -> bool:
+        return any(name.startswith("interactions/") for name in self.scope.resources)
+
+    def _key_of_group(self) -> Key | None:
+        if self.owner or not self.scope.group:
+            return None
+        key = self._pool.owners.of(self.scope.group)
+        return key if key and self._could_serve(key) else None
+
+    def _could_serve(self, key: Key) -> bool:
+        ready = key.ready_at(self.lane) <= self._pool.clock()
+        return ready and self.owner in (None, key) and key not in self._unfit()
+
+    async def _acquire(self) -> Call | None:
+        """Acquire a key that is ready, or wait for one in order of arrival; None when that takes too long."""
+        lines, policy, rotator, spends = self._pool.lines, self._failover, self._pool.rotator, self.spends
+        while True:
+            advice = rotator.advise(self._case, self.lane)
+            policy.pardon(advice.pardoned)
+            unfit = advice.unfit
+            used = policy.used | unfit if unfit else policy.used
+            refused = policy.refused | unfit if unfit else policy.refused
+            if call := lines.try_acquire(self.lane, used, self._only, spends=spends, prefer=advice.witness):
+                return call
+            if self.verdict.then is Then.RETRY and (
+                call := lines.try_acquire(self.lane, refused, self._only, spends=spends)
+            ):
+                return call  # the failure was no key's, so one that was used will do
+            if any(refusal.verdict.unknown for refusal in self._case.unentitled):
+                return None  # keys that rest would hardly know the model, either
+            seconds = self._patience()
+            call = await lines.wait(self.lane, self._arrival, refused, seconds, self.owner, spends=spends)
+            if call or not (self._pardon() or await self._wait_until_fit(unfit)):
+                return call
+
+    def _pardon(self) -> bool:
+        """Let keys that refused the request be tried again, once a search is over; return whether any is."""
+        if not self._case.refusals:
+            return False
+        return self._failover.pardon(self._pool.rotator.attribution.pardoned(self._case, self.lane))
+
+    def _patience(self) -> float:
+        """Seconds that the request may still wait for a key."""
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None:
+            self._deadline = now + self._pool.lines.max_wait
+        return self._deadline - now
+
+    async def _wait_until_fit(self, unfit: AbstractSet[Key]) -> bool:
+        """Wait until the first of the keys that are unfit for this request is fit, if that is soon enough."""
+        until = self._fit_at() if unfit else None
+        if until is None or until - self._pool.clock() > self._patience():
+            return False
+        await asyncio.sleep(max(0.0, until - self._pool.clock()))
+        return True
+
+    def _unfit(self) -> set[Key]:
+        return self._pool.rotator.unfit(self.lane, self._case.size, self._case.origin)
+
+    def _fit_at(self) -> float | None:
+        return self._pool.rotator.fit_at(self.lane, self._case.size, self._case.origin)
+
+    def _judge(self, answer: Answer) -> Verdict:
+        """Judge what a response says about the key. Log it when it is not for the client."""
+        if isinstance(answer, UpstreamError):
+            verdict = SILENCE if answer.silent else TROUBLE
+            self._log(logging.WARNING, verdict, reason=str(answer), detail=answer.detail or None)
+            return verdict
+        verdict = self._verdict(answer)
+        if verdict.then is not Then.RELAY:
+            self._log(logging.INFO, verdict, status=answer.status)
+        return verdict
+
+    def _verdict(self, answer: Kept) -> Verdict:
+        now, scope = self._pool.clock.wall(), self.scope
+        if isinstance(answer, Closing):
+            return answer.verdict(now, scope)
+        return judge(
+            answer.head.status,
+            answer.head.fields,
+            answer.body or b"",
+            now=now,
+            names_resource=scope.names_resource,
+            opening_error=answer.error,
+        )
+
+    def _log(self, level: int, verdict: Verdict, **fields: object) -> None:
+        record = self._record
+        about = {"key": record.key, "model": self.scope.model or None, **fields, "verdict": verdict.reason}
+        logger.log(level, "attempt failed", extra={"fields": about | {"id": record.request_id}})

@@ -1,0 +1,211 @@
+"""The relay of a request whose body is held, so that it can be sent again with another key.
+
+    the body arrives, as far as there is room for it
+    the body is whole
+      an exchange: one attempt after the other      2xx: streamed to the client             [committed]
+                                                    a stream of events: once its first is not an error
+                                                    else: buffered, judged, and perhaps another attempt
+    no attempt is left: the last response goes to the client if it was about the request
+
+A client that disconnects cancels the work, whatever it waits for.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from proxycore.gemini.auth_token import AuthToken, token_of
+from proxycore.gemini.methods import repeatable
+from proxycore.gemini.request_scope import Scope, scope_of, scope_steps
+from proxycore.http.access_record import RequestOutcome
+from proxycore.http.auth import offered_keys
+from proxycore.http.credentials import credential, without_credentials
+from proxycore.http.fields import GROUP_FIELD, upstream_fields
+from proxycore.relay.exchange import Passage
+from proxycore.relay.outcome import reason_of
+from proxycore.relay.pool import Pool
+from proxycore.relay.relay_attempt import RelayAttempt
+from proxycore.relay.request_case import case_of
+from proxycore.relay.response_handler import ResponseHandler
+from proxycore.rotation.affinity import OwnersDifferError
+from proxycore.rotation.key import Key
+from proxycore.transport.held_body import HeldBody
+from proxycore.transport.messages import Outgoing, UpstreamError
+from proxycore.transport.request_body import Feed
+
+logger = logging.getLogger(__name__)
+
+# The upstream would resolve them, and so find another path than the one that was examined here.
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
+_LONGEST_GROUP = 128  # characters; it is remembered
+
+
+class RelayHandler(ResponseHandler):
+    """Relays one request."""
+
+    def initialize(self, pool: Pool) -> None:
+        """Called by Tornado for every request."""
+        super().initialize(pool)
+        headers = self.request.headers
+        self.token = token_of(
+            headers.get_list("Authorization"), headers.get_list("x-goog-api-key"), self.request.query
+        )
+        self._work: asyncio.Task[object] | None = None  # while the request is being served
+
+    def check(self) -> Awaitable[None] | None:
+        """Refuse the request, before its body is read, if its credential is wrong; else count it as open."""
+        clients = self.site.clients
+        name = clients.name_of(offered_keys(self.request.headers, self.request.query))
+        self.record.client = name or "-"
+        if name is None and clients.required and not self.is_capability:
+            return self.refuse_credential(
+                "The API key is missing or wrong. Send the key that the operator of this proxy gave you."
+            )
+        self.pool.meter.opened(self.record)
+        if _DOT_SEGMENT.search(self.request.path):
+            self.refuse(404, "A path with dot segments is not relayed.")
+        return None
+
+    @property
+    def is_capability(self) -> bool:
+        """Whether the request needs no client key: its token allows what it was minted for, and no more."""
+        return self.token is not None
+
+    async def _answer(self) -> None:
+        if self.body_whole():
+            await self.work()
+
+    get = head = post = put = patch = delete = options = _answer
+
+    async def work(self) -> None:
+        """Serve the request until the client disconnects. Raises nothing but foreign cancellation."""
+        if self.state.over:
+            return
+        self._work = asyncio.current_task()
+        try:
+            await self.serve()
+        except asyncio.CancelledError:
+            # The client disconnected or was cut: either has closed the record, and nobody waits for more.
+            if not self.state.over or self._work is None:
+                raise
+            self._work.uncancel()
+        except Exception:
+            logger.exception("internal error", extra={"fields": {"id": self.record.request_id}})
+            self.refuse(500, "The proxy failed on this request.")
+        finally:
+            self._work = None
+
+    def on_connection_close(self) -> None:
+        """Cancel whatever is being done for a client that has disconnected."""
+        super().on_connection_close()
+        if self._work:
+            self._work.cancel()
+
+    def on_record_closed(self, outcome: RequestOutcome) -> None:
+        """Count the request, unless it is a preflight."""
+        super().on_record_closed(outcome)
+        request = self.request
+        if request.method != "OPTIONS" or not self.site.cors.is_preflight(request.method, request.headers):
+            self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
+
+    def on_body_timeout(self, seconds: float) -> None:
+        """Ends what is being done for the request, too."""
+        super().on_body_timeout(seconds)
+        if self._work:
+            self._work.cancel()
+
+    def cut(self) -> None:
+        """Close the client's connection, never as if the response were whole."""
+        super().cut()
+        if self._work and self._work is not asyncio.current_task():
+            self._work.cancel()
+
+    async def serve(self) -> None:
+        """Serve the request: with the client's own token, or with one key after the other."""
+        if self.token:
+            await self.serve_token(self.token)
+            return
+        body = self.body.data
+        scope = await self.pool.turns.run(scope_steps(self.path, body, self.request.query))
+        if exchange := self.exchange(scope, size=len(body)):
+            await self.relay(exchange, self.outgoing(self.body))
+
+    async def serve_token(self, token: AuthToken) -> None:
+        """Relay the request with the client's token, once, and with no key."""
+        minter = self.pool.owners.of(token.name)
+        self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
+        self.record.model = scope_of(self.path, b"").model
+        query = token.query(self.request.query)
+        outgoing = replace(self.outgoing(self.body), target=self.path + (f"?{query}" if query else ""))
+        answer = await RelayAttempt(self, outgoing, token.field, minter).run()
+        if isinstance(answer, UpstreamError):
+            self.refuse(500, str(answer), status="UNAVAILABLE")
+        elif answer:
+            self.send_kept(answer)
+
+    def exchange(
+        self, scope: Scope, *, size: int = 0, once: bool = False, first: Key | None = None
+    ) -> Passage | None:
+        """The exchange of a request with this scope; None when it was refused, for no key could serve it.
+
+        `size` are the bytes of its body, as far as it is held. `once` allows no second attempt; `first` is
+        the key of the first attempt, whatever its health.
+        """
+        self.record.model = scope.model
+        if group := self.request.headers.get(GROUP_FIELD):
+            scope = replace(scope, group=f"group/{self.record.client}/{group[:_LONGEST_GROUP]}")
+        try:
+            return Passage(
+                self.pool,
+                scope,
+                self.record,
+                repeatable=repeatable(self.request.method or "", self.path),
+                spends=self.spends,
+                once=once,
+                case=case_of(self.request, self.path, size, self.record),
+                first=first,
+            )
+        except OwnersDifferError as error:
+            self.refuse(400, str(error))
+            return None
+
+    def outgoing(self, body: HeldBody | Feed) -> Outgoing:
+        """The request as it goes upstream."""
+        request = self.request
+        query = without_credentials(request.query) if request.query else ""
+        target = self.path + (f"?{query}" if query else "")
+        return Outgoing(request.method or "GET", target, upstream_fields(request.headers.get_all()), body)
+
+    async def relay(self, exchange: Passage, outgoing: Outgoing) -> None:
+        """Make one attempt after the other, and respond to the client in any case."""
+        target = outgoing.target
+        with exchange:
+            while call := await exchange.next_call():
+                field = credential(call.key.secret, target)
+                answer = await RelayAttempt(self, outgoing, field, call.key, exchange).run()
+                if answer is None:
+                    return
+                exchange.settle(answer)
+        self.conclude(exchange)
+
+    def conclude(self, exchange: Passage) -> None:
+        """Respond to the client after an exchange in which no response was committed to."""
+        answer = exchange.outcome.answer
+        if answer is None:
+            self.refuse_unavailable(exchange)
+        elif isinstance(answer, UpstreamError):
+            self.refuse(500, str(answer), status="UNAVAILABLE")
+        else:
+            self.record.reason = reason_of(answer, exchange.verdict)
+            self.send_kept(answer)
+
+    def refuse_unavailable(self, exchange: Passage) -> None:
+        """Respond with when a key that could serve the request is ready again, or that none ever is."""
+        self.record.refused = True
+        unavailable = exchange.explain()
+        if unavailable.seconds is None:
+            self.refuse(401, unavailable.message)
+        else:
+            self.refuse_for(unavailable.seconds, unavailable.message, exchange.outcome.details())

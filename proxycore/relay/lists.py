@@ -1,0 +1,160 @@
+"""Lists of what a project owns, merged over all projects: one key after the other.
+
+A page has the pages of as many keys as fit; its token names where the next page begins. A key that can't be
+used does not hide the others: the response names it in `X-Incomplete-Keys`.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from proxycore.gemini.list_pages import Page, Place, page_for, place_of, query_at
+from proxycore.gemini.request_scope import Scope
+from proxycore.gemini.response_scanner import Lesson, scanner_for
+from proxycore.gemini.verdict import Then
+from proxycore.http.credentials import credential
+from proxycore.relay.exchange import Passage
+from proxycore.relay.handler import RelayHandler
+from proxycore.relay.outcome import Answer
+from proxycore.relay.retry_policy import FEW
+from proxycore.rotation.key import Key
+from proxycore.transport.buffered_response import Kept
+from proxycore.transport.fetch import fetch_whole
+from proxycore.transport.messages import Outgoing, UpstreamError, malformed
+
+_AT_ONCE = 8  # keys that are fetched together, so that hundreds don't take a minute
+_PAUSE = 0.1  # seconds before a key's page is fetched again, after a server error
+_LARGEST_PAGE = 8 * 1024 * 1024  # bytes of one key's page
+_MOST_VALUES = 200_000  # in one key's page: parsing takes 100 ns for each, and holds up everyone
+_PIECE = 64 * 1024  # bytes that are searched for names in one go
+
+
+class ListHandler(RelayHandler):
+    """Relays the methods of a collection; a list of it is merged over all keys."""
+
+    async def serve(self) -> None:
+        """Serve a list with all keys, and anything else as any request."""
+        if self.request.method != "GET" or self.token:
+            await super().serve()
+            return
+        place, keys = place_of(self.request.query), self.pool.rotator.keys
+        start = next((n for n, key in enumerate(keys) if place and key.name == place.key), None)
+        if place is None or (place.key and start is None):
+            self.refuse(400, "The page token is not valid. Begin with the first page.")
+        else:
+            await self._list(keys[start or 0 :], place)
+
+    async def _list(self, keys: Sequence[Key], place: Place) -> None:
+        page = page_for(self.path, self.request.query)
+        missing: list[str] = []
+        token, exchange = place.token, None
+        # The page begins with one key, which may well be enough.
+        for group in (keys[:1], *_groups(keys[1:])):
+            for key, exchange in zip(group, await self._fetch_all(group, token), strict=True):
+                await asyncio.sleep(0)  # others are served between two responses that have to be parsed
+                body = _page_in(exchange.last) if exchange else b""
+                document = _document_of(body)
+                if document is not None:
+                    if not page.add(key.name, document, len(body)):
+                        self._send_page(page, missing)
+                        return
+                elif exchange and (refusal := _refusal_in(exchange)):
+                    self.send_kept(refusal)  # it is about the request, so that every key would get it
+                    return
+                else:
+                    missing.append(key.name)
+            token = ""
+        if len(missing) < len(keys):
+            self._send_page(page, missing)
+        elif exchange := exchange or self.exchange(Scope(""), size=len(self.body)):
+            self.conclude(exchange)
+
+    async def _fetch_all(self, keys: Sequence[Key], token: str) -> list[Passage | None]:
+        return await asyncio.gather(*(self._fetch(key, token) for key in keys))
+
+    async def _fetch(self, key: Key, token: str) -> Passage | None:
+        """Fetch one key's page, which is then its exchange's last response; None if the key is benched."""
+        if key.ready_at("") > self.pool.clock():
+            return None
+        outgoing = self.outgoing(self.body)
+        query = query_at(outgoing.target.partition("?")[2], token)
+        fields = [field for field in outgoing.fields if field[0].lower() != "accept-encoding"]
+        outgoing = replace(outgoing, target=self.path + (f"?{query}" if query else ""), fields=fields)
+        for _ in range(FEW):
+            exchange = Passage(
+                self.pool, Scope(""), self.record, repeatable=True, spends=False, once=True, first=key
+            )
+            with exchange:
+                while call := await exchange.next_call():
+                    exchange.settle(await self._response_to(outgoing, call.key, fresh=exchange.fresh))
+            if exchange.verdict.then is not Then.RETRY:
+                break
+            await asyncio.sleep(_PAUSE)
+        return exchange
+
+    async def _response_to(self, outgoing: Outgoing, key: Key, *, fresh: bool) -> Answer:
+        field = credential(key.secret, outgoing.target)
+        try:
+            page = await fetch_whole(self.pool.upstream, outgoing, field, _LARGEST_PAGE, fresh=fresh)
+        except UpstreamError as error:
+            return error.with_traceback(None)
+        if page.head.status == 200 and page.body and (lesson := scanner_for(self.path, page.head.fields)):
+            await self.pool.turns.run(self._learn(lesson, page.body, key))
+        return page
+
+    def _learn(self, lesson: Lesson, body: bytes, key: Key) -> Generator[None, None, None]:
+        for start in range(0, len(body), _PIECE):
+            self.pool.owners.hear(lesson.read(body[start : start + _PIECE]), key)
+            yield
+
+    def _send_page(self, page: Page, missing: list[str]) -> None:
+        try:
+            body = page.body()
+        except RecursionError:
+            fault = malformed("a list is nested too deeply")
+            self.refuse(500, str(fault), status="UNAVAILABLE")
+            return
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.set_header("Content-Length", len(body))
+        if missing:
+            names = ", ".join(missing).encode("ascii", "backslashreplace")  # they may be in any alphabet
+            self.set_header("X-Incomplete-Keys", names)
+        self.record.sent_bytes += len(body)
+        self.note_first_byte()
+        self.write(body)
+        self.end_answer()
+
+
+def _groups(keys: Sequence[Key]) -> list[Sequence[Key]]:
+    return [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
+
+
+def _refusal_in(exchange: Passage) -> Kept | None:
+    last = exchange.last
+    relayed = exchange.verdict.then is Then.RELAY and isinstance(last, Kept) and last.head.status >= 300
+    return last if relayed and isinstance(last, Kept) else None
+
+
+def _page_in(answer: Answer | None) -> bytes:
+    return (answer.body or b"") if isinstance(answer, Kept) and answer.head.status == 200 else b""
+
+
+def _document_of(body: bytes) -> dict[str, Any] | None:
+    if sum(map(body.count, (b",", b"{", b"["))) > _MOST_VALUES:
+        return None
+    try:
+        document = json.loads(body, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _finite(text: str) -> float:
+    """The number, if it can be written as JSON again; raise ValueError for others, like NaN and 1e999."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

@@ -1,0 +1,101 @@
+"""Which response a client gets when no key served its request: the upstream's or the proxy's own. Pure.
+
+A response about the request itself is for the client, even if a key had a server error later. Where every key
+was refused alike, the upstream's last response is for the client. Where quotas are spent it is the proxy's
+own, which knows when a key is available again; so it is where keys were refused for different reasons.
+"""
+
+import json
+import re
+from typing import Any
+
+from proxycore.gemini.verdict import STRANGER, Rest, Then, Verdict
+from proxycore.http.coding import decode
+from proxycore.http.fields import values_of
+from proxycore.transport.buffered_response import Kept
+from proxycore.transport.messages import UpstreamError
+
+# google.rpc.Code, as AIP-193 writes it.
+_STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')
+
+Answer = Kept | UpstreamError
+"""A response that was buffered instead of streamed, or the error that replaced it."""
+
+_ABOUT_REQUEST = frozenset({Then.COMPARE, Then.ENTITLED, Then.TOKENS})
+_MOST_DETAILS = 8
+_LONGEST_DETAILS = 4096  # characters
+_OUR_OWN = ("RetryInfo", "Help")  # details that the proxy's own response has, or does not need
+
+
+class Outcome:
+    """The responses to one request's attempts.
+
+    `last` is the last of them; `decided` is whether it is for the client. `words` is Google's last reason,
+    and `disowned` the response of a key that does not know the resource.
+    """
+
+    def __init__(self) -> None:
+        self.last: Answer | None = None
+        self.decided = False
+        self.words = ""
+        self._about_request: Answer | None = None
+        self._trouble: Answer | None = None  # the last server error
+        self.disowned: Answer | None = None
+        self._reasons: set[str] = set()
+        self._spent = False
+
+    def note(self, verdict: Verdict, answer: Answer) -> None:
+        """Record the response to an attempt, with its verdict."""
+        self.last = answer
+        self.words = verdict.words or self.words
+        self._reasons.add(verdict.reason)
+        self._spent |= verdict.then is Then.FAILOVER and verdict.rest is Rest.MODEL
+        if verdict.then in _ABOUT_REQUEST:
+            self._about_request = answer
+        if verdict is STRANGER:
+            self.disowned = answer
+        elif verdict.then is Then.RETRY:
+            self._trouble = answer
+
+    def end(self, owner_may_rest: bool) -> None:
+        """Conclude that there is no other attempt. `owner_may_rest`: a key not tried may own the resource."""
+        if self.disowned and not owner_may_rest:
+            self.last, self.decided = self.disowned, True
+
+    @property
+    def answer(self) -> Answer | None:
+        """The upstream's response that is for the client; None if the client gets the proxy's own."""
+        if self.decided or self.last is None:
+            return self.last
+        if found := self._about_request or self._trouble:
+            return found
+        if self._spent or self.disowned:
+            return None
+        return self.last if len(self._reasons) == 1 else None
+
+    def details(self) -> list[dict[str, Any]]:
+        """The error details of the last response, without those that the proxy's own has. Not redacted."""
+        if not isinstance(self.last, Kept):
+            return []
+        plain = decode(self.last.body or b"", values_of(self.last.head.fields, "content-encoding"))
+        try:
+            document = json.loads(plain or b"")
+        except (ValueError, RecursionError):
+            return []
+        error = document[0] if isinstance(document, list) and document else document
+        error = error.get("error") if isinstance(error, dict) else None
+        found = error.get("details") if isinstance(error, dict) else None
+        details = [one for one in found[:_MOST_DETAILS] if _is_fit(one)] if isinstance(found, list) else []
+        return details if len(json.dumps(details)) <= _LONGEST_DETAILS else []
+
+
+def _is_fit(detail: object) -> bool:
+    return isinstance(detail, dict) and not str(detail.get("@type", "")).endswith(_OUR_OWN)
+
+
+def reason_of(answer: Kept, verdict: Verdict) -> str:
+    """Why a request was not served, for the log: the verdict, and Google's status word if there is one."""
+    if answer.head.status < 400 and not answer.error:
+        return ""
+    found = _STATUS.search(answer.error or answer.plain or b"")
+    return f"{verdict.reason} ({found[1].decode()})" if found else verdict.reason

@@ -1,0 +1,34 @@
+"""What every request is served with: the keys, the upstream, and what the requests of one process share."""
+
+import random
+from dataclasses import dataclass
+
+from proxycore.clock import Clock
+from proxycore.rotation.affinity import Owners
+from proxycore.rotation.retry_budget import RetryBudget
+from proxycore.rotation.rotator import Rotator
+from proxycore.rotation.wait_queues import WaitQueues
+from proxycore.stats.meter import Meter
+from proxycore.transport.body_budget import BodyBudget
+from proxycore.transport.turns import Turns
+from proxycore.transport.upstream import Upstream
+
+
+@dataclass(slots=True, kw_only=True)
+class Pool:
+    """The parts that requests share, put together by the program.
+
+    `max_attempts` is the limit for one request, 0 for none; `source` draws the pauses between attempts.
+    """
+
+    rotator: Rotator
+    lines: WaitQueues
+    owners: Owners
+    upstream: Upstream
+    meter: Meter
+    turns: Turns
+    budget: BodyBudget
+    retries: RetryBudget
+    max_attempts: int
+    clock: Clock
+    source: random.Random

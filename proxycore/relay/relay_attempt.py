@@ -1,0 +1,149 @@
+"""One attempt of a request: it goes upstream, and a 2xx response to the client as it arrives.
+
+A stream of events is held back until its first event is known not to be an error. Anything but 2xx is
+buffered. Once committed to a response, there is no way back: if the upstream breaks off then, the client is
+cut.
+"""
+
+import asyncio
+import re
+
+from proxycore.gemini.first_event import FirstEvent
+from proxycore.gemini.judge import judge_error
+from proxycore.gemini.response_opening import Opening
+from proxycore.gemini.response_scanner import scanner_for
+from proxycore.gemini.token_usage import usage_in
+from proxycore.gemini.verdict import HEALTHY, Verdict
+from proxycore.http.fields import Field, values_of
+from proxycore.relay.exchange import Passage
+from proxycore.relay.outcome import Answer
+from proxycore.relay.response_handler import ResponseHandler
+from proxycore.rotation.key import Key
+from proxycore.transport.attempt import Attempt
+from proxycore.transport.buffered_response import KEPT_BYTES, Kept
+from proxycore.transport.messages import Outgoing, UpstreamError
+from proxycore.transport.response_head import Head
+from proxycore.transport.response_writer import Downstream
+
+_EVENT_STREAM = re.compile(r"(?i)[ \t]*text/event-stream[ \t]*(?:;|$)")
+
+
+class RelayAttempt:
+    """An attempt whose response goes to the client of `handler`.
+
+    `key` learns what the response names. Without an `exchange` (the credential is the client's own token) the
+    response's first event is not judged.
+    """
+
+    __slots__ = ("_attempt", "_began", "_committed", "_exchange", "_handler", "_head", "_key", "_loop")
+
+    def __init__(
+        self,
+        handler: ResponseHandler,
+        outgoing: Outgoing,
+        credential: Field | None,
+        key: Key | None,
+        exchange: Passage | None = None,
+    ) -> None:
+        fresh = exchange is not None and exchange.fresh
+        self._handler = handler
+        self._key = key
+        self._exchange = exchange
+        self._attempt = Attempt(handler.pool.upstream, outgoing, credential, fresh=fresh)
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._head: Head
+        self._committed = False
+
+    async def run(self) -> Answer | None:
+        """Run the attempt to its end. None: the response went to the client, whole or not."""
+        attempt = self._attempt
+        first: FirstEvent | None = None  # local: as an attribute, it and this would hold each other
+        try:
+            self._head = head = await attempt.head()
+            if not 200 <= head.status < 300:
+                return Kept(head, await attempt.read(KEPT_BYTES))
+            opening = self._opening(head)
+            if opening and self._exchange and self._is_stream(head):
+                first = FirstEvent(opening, self._judge, self._commit, attempt.end_in)
+            else:
+                self._commit(HEALTHY)
+            await self._relay(head, Downstream(self._handler, first or opening), first)
+        except UpstreamError as error:
+            if first is None or not first.error:
+                return error.with_traceback(None)  # which would hold all of this
+        finally:
+            attempt.end()
+        if first and first.error:
+            return Kept(head, first.came, first.error)
+        return None
+
+    def _opening(self, head: Head) -> Opening | None:
+        """What redacts an error at the body's beginning; None where none can stand there."""
+        handler = self._handler
+        if head.status == 206 or handler.request.method == "HEAD":
+            return None
+        return Opening(handler.site.redactor, head.fields)
+
+    def _is_stream(self, head: Head) -> bool:
+        """Whether a 2xx response is a stream of events, or of the elements of an array."""
+        kinds = values_of(head.fields, "content-type")
+        return self._handler.path.endswith(":streamGenerateContent") or any(map(_EVENT_STREAM.match, kinds))
+
+    def _judge(self, error: bytes) -> Verdict | None:
+        """Judge what the error that opens a stream says about the key.
+
+        Only where a response is generated: what else is streamed (a file, an old interaction) exists already,
+        and the client may have written it.
+        """
+        handler, exchange = self._handler, self._exchange
+        if not handler.spends or exchange is None:
+            return None
+        names_resource = exchange.scope.names_resource
+        return judge_error(error, now=handler.pool.clock.wall(), names_resource=names_resource)
+
+    def _commit(self, verdict: Verdict) -> None:
+        handler = self._handler
+        if handler.state.over:
+            return  # the client disconnected a moment ago, and this attempt is about to be cancelled
+        if self._exchange:
+            self._exchange.commit(self._head.status, verdict, self._loop.time() - self._began)
+        handler.begin_response(self._head, self._key)
+        self._committed = True
+
+    async def _relay(self, head: Head, downstream: Downstream, first: FirstEvent | None) -> None:
+        """Relay a 2xx response. Raises UpstreamError if it breaks off before it is committed to."""
+        handler, key, owners = self._handler, self._key, self._handler.pool.owners
+        lesson = scanner_for(handler.path, head.fields) if key else None
+
+        def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
+            if lesson and key:
+                owners.hear(lesson.read(chunk), key)
+            return downstream.send(chunk)
+
+        try:
+            await self._attempt.relay(learn_and_send if lesson else downstream.send)
+        except UpstreamError as error:
+            if not self._committed:
+                raise
+            handler.record.reason = f"{error} {error.detail}".strip()
+            handler.cut()
+            return
+        finally:
+            if self._committed:
+                self._count_tokens(head, downstream.tail)
+        if first and first.error:
+            return
+        if downstream.end():
+            handler.end_answer()
+        else:
+            handler.leave()
+
+    def _count_tokens(self, head: Head, tail: bytes) -> None:
+        handler = self._handler
+        if not handler.spends:
+            return
+        if any(name.lower() == "content-encoding" and value != "identity" for name, value in head.fields):
+            handler.pool.meter.unread()
+        else:
+            handler.count_tokens(usage_in(tail))

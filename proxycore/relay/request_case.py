@@ -1,0 +1,21 @@
+"""A request as refusals are compared by: who sent it, which method it calls, and how large it is. Pure."""
+
+from tornado.httputil import HTTPServerRequest
+
+from proxycore.http.access_record import Record
+from proxycore.rotation.case import Case
+
+_LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters; they are remembered
+
+
+def case_of(request: HTTPServerRequest, path: str, size: int, record: Record) -> Case:
+    """The case of a request for this path, with a body of `size` bytes."""
+    name = path.rpartition(":")[2] if ":" in path else path.rpartition("/")[2]
+    page = request.headers.get("Referer") or request.headers.get("Origin") or ""
+    return Case(
+        client=record.client,
+        method=f"{request.method} {name[:_LONGEST_METHOD]}",
+        request=record.request_id,
+        size=size,
+        origin="/".join(page.split("/", 3)[:3])[:_LONGEST_ORIGIN],  # scheme, host and port (RFC 6454 §4)
+    )

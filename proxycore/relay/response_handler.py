@@ -1,0 +1,89 @@
+"""A handler's part in a response of the upstream's: its head, a buffered body, and the tokens it took."""
+
+from http.client import responses
+
+from proxycore.gemini.methods import spends
+from proxycore.gemini.paths import canonical
+from proxycore.gemini.token_usage import Usage
+from proxycore.http.address import ADDRESSES, Places
+from proxycore.http.credentials import credential_part
+from proxycore.http.fields import Fields, downstream_fields
+from proxycore.http.handler_state import HandlerState
+from proxycore.relay.body_handler import BodyHandler
+from proxycore.relay.pool import Pool
+from proxycore.rotation.key import Key
+from proxycore.transport.buffered_response import Kept
+from proxycore.transport.response_head import Head
+
+_BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
+
+
+class ResponseHandler(BodyHandler):
+    """Passes responses of the upstream on to the client, without the secrets in them.
+
+    `path` is the request's path as it goes upstream, `spends` whether the request spends a request quota.
+    """
+
+    def initialize(self, pool: Pool) -> None:
+        """Called by Tornado for every request."""
+        super().initialize(pool)
+        self.path = canonical(self.request.path)
+        self.spends = spends(self.request.method or "", self.path)
+
+    def begin_response(self, head: Head, key: Key | None) -> None:
+        """Commit to a response with this head, got with `key`: no other one is possible from here on."""
+        self._set_head(head, key)
+        self._become(HandlerState.STREAMING)
+        self.body.drop_when_read()
+        self.record.kind = "stream"
+        self.note_first_byte()
+        self.pool.meter.first_byte(self.record)
+
+    def send_kept(self, kept: Kept) -> None:
+        """Send a buffered response as it was, but with the secrets in it replaced."""
+        clean = kept.without_secrets(self.site.redactor)
+        if clean is None:
+            self.refuse(kept.head.status, "The upstream's error can't be read, so it is not passed on.")
+            return
+        head, body = clean
+        self._set_head(head, None)
+        if kept.error:
+            self.record.code = kept.status
+        if self.request.method != "HEAD" and head.status not in _BODILESS:
+            self.set_header("Content-Length", len(body))
+        self.record.sent_bytes += len(body)
+        self.note_first_byte()
+        self.write(body)
+        self.flush()
+        self.end_answer()
+
+    def count_tokens(self, usage: Usage) -> None:
+        """Count the tokens that a response reported."""
+        self.record.add_tokens(usage.input, usage.output)
+        self.pool.meter.used(self.record, usage)
+
+    @property
+    def places(self) -> Places:
+        """Where the upstream is, and where this client finds the proxy."""
+        request, upstream = self.request, self.pool.upstream
+        public = self.site.public_url or f"{request.protocol}://{request.host}"
+        return Places(upstream.origin, upstream.prefix, public)
+
+    def readdressed(self, fields: Fields, key: Key | None) -> Fields:  # noqa: ARG002 - what uploads need
+        """The fields with the upstream's addresses replaced by the proxy's. `key` is the one committed to."""
+        if not any(name.lower() in ADDRESSES for name, _ in fields):
+            return fields
+        return self.places.readdressed(fields, credential_part(self.request.query))
+
+    def _set_head(self, head: Head, key: Key | None) -> None:
+        self.set_status(head.status, self._phrase(head))
+        self.clear_header("Date")
+        fields = self.readdressed(downstream_fields(head.fields), key)
+        self.add_fields(self.site.redactor.fields(fields))
+
+    def _phrase(self, head: Head) -> str:
+        """The upstream's reason phrase, or the standard one where it can't be passed on."""
+        phrase, standard = head.reason, responses.get(head.status, "Unknown")
+        if phrase == standard or not phrase.isascii() or not phrase.isprintable():
+            return standard
+        return phrase if phrase and self.site.redactor.text(phrase) is phrase else standard

@@ -1,0 +1,140 @@
+"""Uploads: content that is streamed to the upstream without being held, and the requests around it.
+
+The start of an upload is relayed like any request. Its legs (the requests to the address that the start
+returned) go to the key that it was started with, whatever that key's health: they cost no quota. Content is
+sent once, with one key.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from proxycore.gemini.paths import VERSION
+from proxycore.gemini.request_scope import Scope, scope_of
+from proxycore.gemini.upload_protocol import carries_content, is_leg, readdressed, upload_name
+from proxycore.gemini.verdict import Then
+from proxycore.http.base_handler import ProxyHandler
+from proxycore.http.fields import Fields
+from proxycore.relay.exchange import Passage
+from proxycore.relay.handler import RelayHandler
+from proxycore.relay.pool import Pool
+from proxycore.rotation.key import Key
+from proxycore.transport.request_body import Feed
+
+UPLOAD_PATHS = rf"/+upload/{VERSION}/.*"
+"""The paths of uploads, as a regular expression."""
+
+# Seconds that news of an upload may take between processes, and between two polls for it.
+_NEWS_TIMEOUT, _POLL = 0.05, 0.005
+
+
+class UploadHandler(RelayHandler):
+    """Relays one request of an upload."""
+
+    def initialize(self, pool: Pool) -> None:
+        """Called by Tornado for every request."""
+        super().initialize(pool)
+        request = self.request
+        self.token = None  # tokens allow no uploads (ai.google.dev/gemini-api/docs/ephemeral-tokens)
+        self._upload = upload_name(request.query)
+        self._is_leg = is_leg(request.method or "", request.headers, request.query)
+        self._starter = self.pool.owners.of(self._upload) if self._upload and self._is_leg else None
+        self._feed: Feed | None = None
+        self._passing: asyncio.Task[None] | None = None
+
+    @property
+    def is_capability(self) -> bool:
+        """Whether the request needs no client key: the address of an upload is a credential itself."""
+        return self._starter is not None
+
+    @property
+    def holds_body(self) -> bool:
+        """Whether the body is held: content is not."""
+        request = self.request
+        content = carries_content(request.method or "", request.headers, request.query)
+        return not (content and self.incoming.announced)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the client has to wait until the upstream accepts more."""
+        return self._feed.blocked if self._feed else super().stalled
+
+    async def prepare(self) -> None:
+        """Begin to send content as soon as the request's head is there."""
+        if self._upload and self._is_leg and not self._starter:
+            await self._await_starter(self._upload)
+        if self.state.over:
+            return
+        if waiting := super().prepare():
+            await waiting
+        if self._over or self.holds_body:
+            return
+        length = self.request.headers.get("Content-Length")
+        self._feed = Feed(int(length) if length else None)
+        self._passing = asyncio.create_task(self.work())
+
+    async def _await_starter(self, upload: str) -> None:
+        """Wait for the news of an upload that another process may have started just now."""
+        pool, patience = self.pool, _NEWS_TIMEOUT
+        while not self._starter and not pool.rotator.alone and patience > 0:
+            await asyncio.sleep(_POLL)
+            patience -= _POLL
+            self._starter = pool.owners.of(upload)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Pass content on; the awaitable is done when the upstream can accept more."""
+        if self._feed is None:
+            return super().data_received(chunk)
+        ProxyHandler.data_received(self, chunk)
+        return self._feed.put(chunk)
+
+    async def _answer(self) -> None:
+        whole = self.body_whole()
+        if self._feed and self._passing:
+            self._feed.end()
+            await self._passing
+        elif whole:
+            await self.work()
+
+    get = head = post = put = patch = delete = options = _answer
+
+    async def serve(self) -> None:
+        """Serve the request: with one attempt only if it carries content."""
+        feed = self._feed
+        if feed is None:
+            await super().serve()
+            return
+        try:
+            if exchange := self.exchange(scope_of(self.path, b"", self.request.query), once=True):
+                await self.relay(exchange, self.outgoing(feed))
+        finally:
+            feed.drop()
+
+    def exchange(
+        self, scope: Scope, *, size: int = 0, once: bool = False, first: Key | None = None
+    ) -> Passage | None:
+        """As for any request; a leg of an upload goes to the key that started it, and to no other."""
+        starter = self._starter
+        if self._is_leg and self._upload:
+            scope = replace(scope, resources=(*scope.resources, self._upload))
+        return super().exchange(scope, size=size, once=once or starter is not None, first=first or starter)
+
+    def readdressed(self, fields: Fields, key: Key | None) -> Fields:
+        """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""
+        if key:
+            fields, names = readdressed(fields, self.places)
+            self.pool.owners.learn(names, key)
+        return super().readdressed(fields, key)
+
+    def conclude(self, exchange: Passage) -> None:
+        """Refuse content whose key was refused: the client can send it again, the proxy can't."""
+        if self._feed is None or exchange.last is None or exchange.verdict.then is not Then.FAILOVER:
+            super().conclude(exchange)
+            return
+        what = "start the upload again" if self._starter else "send it again"
+        self.set_header("Retry-After", 1)
+        self.refuse(
+            429,
+            f"The Gemini API key that this content went to was refused ({exchange.verdict.reason}). The proxy"
+            f" does not hold content, so it can't try another key: {what}.",
+        )

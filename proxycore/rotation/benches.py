@@ -1,0 +1,177 @@
+"""Begins, suspects, undoes and ends the benches of keys. Pure."""
+
+import random
+from collections.abc import Iterable
+
+from proxycore.clock import Clock
+from proxycore.gemini.lane import counted_as
+from proxycore.gemini.verdict import Backoff, Rest, Then, Verdict
+from proxycore.rotation.bench import LANE_PLACES, Bench, BenchPlace, Doubling, bench_after
+from proxycore.rotation.case import Case, Refusal
+from proxycore.rotation.events import BenchBegan, BenchChanged, BenchEnded, Origin
+from proxycore.rotation.key import Key, Project
+from proxycore.rotation.selection import Choice
+
+_SUSPECTED = 1.0  # seconds
+_PLACES = {Rest.MODEL: BenchPlace.MODEL, Rest.CALLER: BenchPlace.CALLER, Rest.ORIGIN: BenchPlace.ORIGIN}
+
+
+class Benches(Choice):
+    """Puts keys on benches and takes them off."""
+
+    def __init__(
+        self,
+        keys: Iterable[Key],
+        doublings: dict[Backoff, Doubling],
+        *,
+        clock: Clock,
+        source: random.Random,
+    ) -> None:
+        super().__init__(keys, clock=clock, source=source)
+        self._doublings = doublings
+        self._barred: dict[str, set[Key]] = {}  # origin -> keys that are benched for it
+        self._limited: dict[str, set[Project]] = {}  # lane -> projects that take no large requests
+
+    # State.
+
+    def set_bench(
+        self, key: Key, place: BenchPlace, bench: Bench, about: str = "", origin: Origin = Origin.HERE
+    ) -> None:
+        """Sets a bench or retirement, without a log line."""
+        self._put(key, place, bench, about)
+        self.events.publish(BenchChanged(origin, key, place, about, bench))
+
+    def clear_bench(self, key: Key, place: BenchPlace, about: str = "", origin: Origin = Origin.HERE) -> None:
+        """Removes a bench or retirement, without a log line."""
+        self._remove(key, place, about)
+        self.events.publish(BenchChanged(origin, key, place, about, None))
+
+    def begin_bench(
+        self, key: Key, place: BenchPlace, bench: Bench, about: str = "", request: str = ""
+    ) -> Bench:
+        """Begins a new bench or retirement, which is logged and counted; returns it."""
+        self._put(key, place, bench, about)
+        self.events.publish(BenchBegan(Origin.HERE, key, place, about, bench, request))
+        return bench
+
+    def recover(self, key: Key, place: BenchPlace, about: str = "", request: str = "") -> None:
+        """Ends a bench or retirement, if there is one, since the key was found to work."""
+        bench = key.bench_at(place, about)
+        if bench is None:
+            return
+        if bench.suspected:
+            self.clear_bench(key, place, about)
+            return
+        self._remove(key, place, about)
+        self.events.publish(BenchEnded(Origin.HERE, key, place, about, None, bench, request))
+
+    def _put(self, key: Key, place: BenchPlace, bench: Bench, about: str) -> None:
+        for forgotten in key.put_bench(place, about, bench):
+            if place is BenchPlace.ORIGIN:
+                self._allow_origin(key, forgotten)
+        if place is BenchPlace.ORIGIN:
+            self._barred.setdefault(about, set()).add(key)
+
+    def _remove(self, key: Key, place: BenchPlace, about: str) -> None:
+        key.remove_bench(place, about)
+        if place is BenchPlace.ORIGIN:
+            self._allow_origin(key, about)
+        else:
+            self.reconsider(key.project, about if place in LANE_PLACES else None)
+
+    def words_of(self, key: Key, lane: str) -> str:
+        """What Google said when the key was benched, for this lane or as a whole."""
+        allowance = key.project.allowances.get(counted_as(lane))
+        benches = (key.retired, key.whole, key.callers.get(lane), allowance.bench if allowance else None)
+        return next((bench.words for bench in benches if bench and bench.words), "")
+
+    @property
+    def last_words(self) -> str:
+        """What Google said of a key that is retired."""
+        return next((key.retired.words for key in self.keys if key.retired), "")
+
+    def unfit(self, model: str, size: int, origin: str) -> set[Key]:
+        """The keys that accept no request of so many bytes, or from a page of this origin, now."""
+        if not self._limited and not self._barred:
+            return set()
+        now, unfit = self._clock(), set[Key]()
+        for project in tuple(self._limited.get(counted_as(model), ())):
+            allowance = project.allowances.get(counted_as(model))
+            if allowance is None or now >= allowance.too_large_until:
+                self._limited[counted_as(model)].discard(project)
+            elif not allowance.accepts(size, now):
+                unfit.update(project.keys)
+        for key in self._barred.get(origin, ()):
+            if (bench := key.origins.get(origin)) and bench.benched_until > now:
+                unfit.add(key)
+        return unfit
+
+    def fit_at(self, model: str, size: int, origin: str) -> float | None:
+        """When the first unfit key is fit again; None if none is unfit."""
+        now, lane, moments = self._clock(), counted_as(model), []
+        for key in self.unfit(model, size, origin):
+            allowance, bench = key.project.allowances.get(lane), key.origins.get(origin)
+            large = allowance.too_large_until if allowance and not allowance.accepts(size, now) else now
+            moments.append(max(large, bench.benched_until if bench else now, key.ready_at(model)))
+        return min(moments, default=None)
+
+    # Refusals.
+
+    def _suspect(self, refusal: Refusal, lane: str) -> None:
+        """Benches the key that refused for a second. A bench that runs for longer stays."""
+        verdict, place, now = refusal.verdict, _PLACES[refusal.verdict.rest], self._clock()
+        former = refusal.key.bench_at(place, refusal.where(lane))
+        if former and former.benched_until > now + _SUSPECTED:
+            return
+        refusal.former = None if former and former.suspected else former
+        strikes = refusal.former.strikes if refusal.former else 0
+        bench = Bench(verdict.reason, now + _SUSPECTED, strikes, None, verdict.words, suspected=True)
+        self.set_bench(refusal.key, place, bench, refusal.where(lane))
+
+    def acquit(self, case: Case, lane: str) -> None:
+        """Undoes the suspicions of this case: the benches are what they were before."""
+        for refusal in case.refusals:
+            place, where = _PLACES[refusal.verdict.rest], refusal.where(lane)
+            bench = refusal.key.bench_at(place, where)
+            if bench is None or not bench.suspected:
+                continue
+            if refusal.former:
+                self.set_bench(refusal.key, place, refusal.former, where)
+                self.reconsider(refusal.key.project, lane)
+            else:
+                self.clear_bench(refusal.key, place, where)
+
+    def _confirm(self, refusal: Refusal, lane: str, request: str) -> None:
+        """Benches the key, which was at fault, with one strike more."""
+        key, verdict, place = refusal.key, refusal.verdict, _PLACES[refusal.verdict.rest]
+        about = counted_as(lane) if verdict.then is Then.ENTITLED else refusal.where(lane)
+        current, now = key.bench_at(place, about), self._clock()
+        if key not in self._there or (current and not current.suspected and current.benched_until > now):
+            return
+        former = refusal.former if current and current.suspected else current
+        # Short at first, whatever was refused: that an outage ended between two calls looks the same.
+        is_proved = former is not None and former.strikes > 0
+        doubling = self._doublings[verdict.backoff if is_proved else Backoff.QUOTA]
+        if bench := bench_after(former, verdict, doubling, now, self._random):
+            self.begin_bench(key, place, bench, about, request)
+
+    def _bench_keys(self, keys: Iterable[Key], verdict: Verdict, request: str) -> Bench | None:
+        """Benches whole keys; returns the first new bench, if any."""
+        now, benches = self._clock(), []
+        for key in keys:
+            bench = bench_after(key.whole, verdict, self._doublings[verdict.backoff], now, self._random)
+            if bench:
+                benches.append(self.begin_bench(key, BenchPlace.WHOLE, bench, "", request))
+        return benches[0] if benches else None
+
+    def _limit_size(self, project: Project, lane: str, size: int, seconds: float) -> None:
+        """Sends a project no request of so many bytes for a time: it had too many tokens for the quota."""
+        now = self._clock()
+        project.allowance(lane).limit_size(size, now + seconds, now)
+        self._limited.setdefault(lane, set()).add(project)
+
+    def _allow_origin(self, key: Key, origin: str) -> None:
+        barred = self._barred.get(origin, set())
+        barred.discard(key)
+        if not barred:
+            self._barred.pop(origin, None)

@@ -1,0 +1,189 @@
+"""Counts the calls made with each key against the known quotas. Pure."""
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from proxycore.clock import Clock
+from proxycore.gemini.lane import counted_as
+from proxycore.gemini.verdict import Backoff
+from proxycore.rotation.attribution import Attribution
+from proxycore.rotation.bench import Doubling
+from proxycore.rotation.benches import Benches
+from proxycore.rotation.events import CallCounted, CallUncounted, Origin, ProjectAssigned, QuotaLearned
+from proxycore.rotation.key import Key, Project
+from proxycore.rotation.search import Search
+
+APART = 0.002
+"""Seconds by which a reserved call may be later than necessary: no two are reserved for the same moment."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call with a key: for a lane, sent at a moment. `spends` is whether it spends a quota.
+
+    `search` is the one that it is a try of.
+    """
+
+    key: Key
+    model: str
+    at: float
+    spends: bool
+    search: Search | None = None
+
+
+class Calls(Benches):
+    """Makes and reserves calls, and remembers them.
+
+    `patience`: seconds that a request may wait for a key.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[Key],
+        doublings: dict[Backoff, Doubling],
+        *,
+        clock: Clock,
+        source: random.Random,
+        patience: float = 10.0,
+    ) -> None:
+        super().__init__(keys, doublings, clock=clock, source=source)
+        self.attribution = Attribution()
+        self.patience = patience
+        self._alone = True
+        self.since = clock()  # all calls after this moment are known
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process uses these keys, as far as is known."""
+        return self._alone
+
+    def join_peers(self) -> None:
+        """Other processes use these keys as well from now on, and publish their calls."""
+        self._alone = False
+
+    def acquire(
+        self,
+        model: str,
+        avoid: Collection[Key] = (),
+        only: Key | None = None,
+        prefer: Project | None = None,
+        *,
+        spends: bool,
+    ) -> Call | None:
+        """Makes a call with a ready key, chosen as by `pick`; None when no key is ready."""
+        now = self._clock()
+        key = self._pick(model, now, avoid, only, prefer)
+        return self._make_call(key, model, now, spends=spends) if key else None
+
+    def call(self, key: Key, model: str, *, spends: bool) -> Call:
+        """Makes a call with this key."""
+        return self._make_call(key, model, self._clock(), spends=spends)
+
+    def _make_call(self, key: Key, model: str, now: float, *, spends: bool) -> Call:
+        call = Call(key, model, now, spends and bool(model))
+        key.tried_at = now
+        if call.spends:
+            self._count(key, model, now, now, mine=True)
+        self._sent(call)
+        return call
+
+    def reserve(self, key: Key, model: str, at: float) -> float:
+        """Reserves a call with this key for about this moment; returns the exact one."""
+        # Processes that reserve at once get different moments, so that the later one can be told to move.
+        at += self._random.uniform(0.0, APART)
+        self.count(key, model, at)
+        return at
+
+    def redeem(self, key: Key, model: str, at: float, *, spends: bool) -> Call:
+        """Makes the call that was reserved for this moment."""
+        key.tried_at = self._clock()
+        if spends:
+            key.project.allowance(counted_as(model)).begin(at)
+        call = Call(key, model, at, spends)
+        self._sent(call)
+        return call
+
+    def _sent(self, call: Call) -> None:
+        self.attribution.sent(call, call.key.project, call.model, call.at)
+        if (search := self.searches.holding(call.model)) and search.trying is call.key:
+            call.search = search
+
+    def count(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
+        """Counts a call from `at` on, which may be later than now."""
+        self._count(key, model, at, self._clock(), mine=False, origin=origin)
+
+    def _count(
+        self, key: Key, model: str, at: float, now: float, *, mine: bool, origin: Origin = Origin.HERE
+    ) -> None:
+        """Counts a call; `mine` is whether its response arrives in this process."""
+        lane = counted_as(model)
+        allowance = key.project.allowance(lane)
+        if allowance.today:
+            allowance.today.roll(self._clock)
+        allowance.add(at, now, mine=mine)
+        if not mine and allowance.learn_again(now):
+            self.events.publish(QuotaLearned(Origin.HERE, key, lane))
+        if allowance.counted and self.events.is_wanted(CallCounted):
+            self.events.publish(CallCounted(origin, key, lane, at))
+
+    def uncount(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
+        """Stops counting a call that was not made after all, or was refused."""
+        lane = counted_as(model)
+        if allowance := key.project.allowances.get(lane):
+            allowance.remove(at)
+            if allowance.learn_again(self._clock()):
+                self.events.publish(QuotaLearned(Origin.HERE, key, lane))
+            self.reconsider(key.project, lane)
+            if allowance.counted and self.events.is_wanted(CallUncounted):
+                self.events.publish(CallUncounted(origin, key, lane, at))
+
+    def learn_quotas(self, key: Key, lane: str, value: object, moments: Sequence[float]) -> None:
+        """Applies what a peer knows of the quotas of a key's project; ValueError if malformed."""
+        key.project.allowance(lane).learn_quotas(value, moments, self.since, self._clock)
+        self.events.publish(QuotaLearned(Origin.PEER, key, lane))
+
+    def settle(self, call: Call) -> None:
+        """Closes a call whose response says nothing about the key."""
+        self.attribution.over(call, call.model)
+        if call.search:
+            self.searches.end_try(call.search, alike=True)
+        lane = counted_as(call.model)
+        allowance = call.key.project.allowances.get(lane)
+        if not call.spends or not allowance:
+            return
+        if allowance.counted:
+            allowance.settled(call.at)  # Google may have counted it
+        else:
+            allowance.remove(call.at)
+            if allowance.idle(self._clock()):
+                del call.key.project.allowances[lane]  # the model may well be invented
+
+    def withdraw(self, call: Call) -> None:
+        """A call will not be sent after all."""
+        self.attribution.over(call, call.model)
+        if call.spends:
+            self.uncount(call.key, call.model, call.at)
+        if call.search:
+            self.searches.end_try(call.search, alike=False)
+
+    def assign(self, key: Key, project: str, origin: Origin = Origin.HERE) -> None:
+        """Moves a key to the project that it turned out to be of, whose quotas and benches it shares."""
+        if key.project.name == project or key not in self._there:
+            return
+        known = next((one.project for one in self.keys if one.project.name == project), None)
+        if known is None and key.project.name.isdigit():
+            return  # Google names two for one key: the first stands
+        if known is None:
+            key.project.name = project
+        else:
+            former = key.project
+            known.absorb(former)
+            self.attribution.forget(former)
+            self.reconsider(known)
+        self.events.publish(ProjectAssigned(origin, key))
+
+    def _untried(self, search: Search) -> list[Key]:
+        """The ready keys that were not tried in this search."""
+        ready = self._roster(search.lane or "", self._clock()).ready(self._clock())
+        return [key for project in ready for key in project.keys if search.tries(key) <= 0]

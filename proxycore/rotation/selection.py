@@ -1,0 +1,184 @@
+"""The choice of a key for a lane: a random one that is ready, or else the first to come back. Pure.
+
+During a search for a key that serves, one call at a time is made, with the project that was tried least. The
+clock and the random source come in. Changes are published as `events`.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
+
+from proxycore.clock import Clock
+from proxycore.gemini.lane import counted_as
+from proxycore.rotation.events import Events
+from proxycore.rotation.key import Key, Project
+from proxycore.rotation.limiter import Allowance
+from proxycore.rotation.outage import Outages
+from proxycore.rotation.ready_index import Roster
+from proxycore.rotation.search import Search
+from proxycore.rotation.searches import Searches
+
+_ROSTERS = 64  # lanes that have an index; that of another one is made when it is asked for
+
+
+class Choice:
+    """Chooses among the keys. `searches` hold calls back for a lane, or for all (None)."""
+
+    def __init__(self, keys: Iterable[Key], *, clock: Clock, source: random.Random) -> None:
+        self._set(keys)
+        self.outages = Outages()
+        self.events = Events()
+        self.searches = Searches(self.events, clock)
+        self._clock = clock
+        self._random = source
+        self._rosters: OrderedDict[str, Roster] = OrderedDict()
+
+    def _set(self, keys: Iterable[Key]) -> None:
+        self.keys = tuple(keys)
+        self._there = frozenset(self.keys)
+
+    @property
+    def projects(self) -> list[Project]:
+        """The projects that the keys belong to."""
+        return list(dict.fromkeys(key.project for key in self.keys))
+
+    @property
+    def usable(self) -> bool:
+        """Whether at least one key can be used, for some model at least."""
+        now = self._clock()
+        return any(key.rests_until <= now for key in self.keys)
+
+    def pick(
+        self,
+        model: str,
+        avoid: Collection[Key] = (),
+        only: Key | None = None,
+        prefer: Project | None = None,
+    ) -> Key | None:
+        """A random key that is ready for the lane and not among `avoid`; None when there is none.
+
+        It is of another project than those, if that is possible. With `only`, it is that one or none; of
+        `prefer`, if that is ready.
+        """
+        return self._pick(model, self._clock(), avoid, only, prefer)
+
+    def _pick(
+        self,
+        model: str,
+        now: float,
+        avoid: Collection[Key],
+        only: Key | None,
+        prefer: Project | None,
+    ) -> Key | None:
+        if search := self.searches.holding(model):
+            return self._pick_in(search, model, now, avoid, only)
+        if only:
+            return None if only in avoid or only.ready_at(model) > now else only
+        if prefer and prefer.free_at(model) <= now and (fit := _fit(prefer, model, now, avoid)):
+            return fit[0]
+        return self._draw(model, now, avoid)
+
+    def _pick_in(
+        self, search: Search, model: str, now: float, avoid: Collection[Key], only: Key | None
+    ) -> Key | None:
+        """The key for the next try of a search, if that is due."""
+        if not search.is_due(model, now):
+            return None
+        if only:
+            key = None if only in avoid or only.ready_at(model) > now else only
+        else:
+            ready = self._roster(model, now).ready(now)
+            fit = [key for project in ready for key in _fit(project, model, now, avoid)]
+            self._random.shuffle(fit)
+            key = search.least_tried(fit)
+        if key:
+            search.begin_try(key, now)
+            self.searches.publish(search)
+        return key
+
+    def claim(self, key: Key, model: str) -> bool:
+        """Whether the call that was reserved with this key for now can be made."""
+        if key not in self._there or self.searches.holding(model):
+            return False
+        moments = [key.rests_for(model)]
+        for allowance in self._allowances(key, model):
+            moments += [allowance.bench.benched_until if allowance.bench else 0.0, allowance.open_until()]
+        return max(moments) <= self._clock()
+
+    def holds(self, key: Key, model: str, at: float) -> bool:
+        """Whether a call that is reserved with this key for this moment could still be made then."""
+        allowance = key.project.allowances.get(counted_as(model))
+        if allowance is None or key not in self._there:
+            return False  # nothing holds it back any more
+        benches = [one.bench.benched_until for one in self._allowances(key, model) if one.bench]
+        return max(key.rests_for(model), *benches, 0.0) <= at and allowance.fits(at)
+
+    @staticmethod
+    def _allowances(key: Key, model: str) -> Iterator[Allowance]:
+        known = key.project.allowances
+        return (known[lane] for lane in {model, counted_as(model)} if lane in known)
+
+    def next_turn(
+        self, model: str, avoid: Collection[Key] = (), only: Key | None = None
+    ) -> tuple[Key, float] | None:
+        """The key that serves one more call for the model first, and when; None when none ever does."""
+        now = self._clock()
+        if only:
+            first = None if only in avoid or only.retired else (only, max(only.ready_at(model), now))
+        else:
+            found = self._roster(model, now).first(
+                now, lambda project: any(not key.retired and key not in avoid for key in project.keys)
+            )
+            first = (_first(found[0], avoid), found[1]) if found else None
+        search = self.searches.holding(model)
+        return (first[0], max(first[1], search.due(model))) if first and search else first
+
+    def ready_at(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> float | None:
+        """When the first key that is not retired is ready for the model; None when there is none."""
+        turn = self.next_turn(model, avoid, only)
+        return turn[1] if turn else None
+
+    def _draw(self, model: str, now: float, avoid: Collection[Key]) -> Key | None:
+        roster, source = self._roster(model, now), self._random
+        tried = {key.project for key in avoid}
+        project = roster.draw(source, now, lambda project: project not in tried)
+        if project is None and avoid:
+            project = roster.draw(source, now, lambda project: bool(_fit(project, model, now, avoid)))
+        if project is None:
+            return None
+        fit = _fit(project, model, now, avoid)
+        return fit[0] if len(fit) == 1 else source.choice(fit)
+
+    def _roster(self, model: str, now: float) -> Roster:
+        roster = self._rosters.get(model)
+        if roster is None:
+            roster = self._rosters[model] = Roster(self.projects, model, now)
+            if len(self._rosters) > _ROSTERS:
+                self._rosters.popitem(last=False)
+        return roster
+
+    def reconsider_all(self) -> None:
+        """Drops all indexes: any project may be ready earlier than they say, or have left."""
+        self._rosters.clear()
+
+    def reconsider(self, project: Project, model: str | None = None) -> None:
+        """Updates the indexes: a project may be ready earlier than they say, for a model or (None) any."""
+        if not self._there.intersection(project.keys):
+            return  # its last key was removed
+        if model is None:
+            self.reconsider_all()
+            return
+        for lane, roster in self._rosters.items():
+            if lane == model or (lane.startswith(model) and counted_as(lane) == model):
+                roster.reconsider(project, self._clock())
+
+
+def _fit(project: Project, model: str, now: float, avoid: Collection[Key]) -> list[Key]:
+    keys = project.keys
+    if not avoid and len(keys) == 1:
+        return keys
+    return [key for key in keys if key.rests_for(model) <= now and key not in avoid]
+
+
+def _first(project: Project, avoid: Collection[Key]) -> Key:
+    return min((key for key in project.keys if key not in avoid), key=lambda key: key.rests_until)

@@ -1,0 +1,125 @@
+"""The wait queues of all models: how a request gets its next call, at once or in order of arrival."""
+
+import asyncio
+import math
+from collections.abc import Set as AbstractSet
+
+from proxycore.gemini.lane import counted_as
+from proxycore.rotation.bench import LANE_PLACES
+from proxycore.rotation.calls import Call
+from proxycore.rotation.events import (
+    BenchChanged,
+    DayReckoned,
+    Event,
+    Events,
+    KeysReplaced,
+    OutageChanged,
+    ProjectAssigned,
+    QuotaLearned,
+    RoomChanged,
+    SearchChanged,
+)
+from proxycore.rotation.expected_returns import ExpectedReturns
+from proxycore.rotation.key import Key, Project
+from proxycore.rotation.rotator import Rotator
+from proxycore.rotation.scheduler import Scheduler
+from proxycore.rotation.wait_queue import WaitQueue
+from proxycore.rotation.waiter import Waiter
+
+
+class WaitQueues:
+    """A queue for each model that requests wait for. `max_wait` is the seconds that one may wait in all.
+
+    The scheduler has to go by the rotator's clock.
+    """
+
+    def __init__(self, rotator: Rotator, max_wait: float, scheduler: Scheduler) -> None:
+        self.max_wait = max_wait
+        self.expected = ExpectedReturns(scheduler.now, rotator.events)
+        self._rotator = rotator
+        self._scheduler = scheduler
+        self._queues: dict[str, WaitQueue] = {}
+        self._subscribe(rotator.events)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait, in all queues."""
+        return sum(map(len, self._queues.values()))
+
+    def set_max_wait(self, max_wait: float) -> None:
+        """Requests that come from now on may wait for so many seconds."""
+        self.max_wait = max_wait
+
+    def try_acquire(
+        self,
+        model: str,
+        avoid: AbstractSet[Key],
+        only: Key | None = None,
+        *,
+        spends: bool = True,
+        prefer: Project | None = None,
+    ) -> Call | None:
+        """Return a call with a ready key, of `prefer` if possible; None if there is none or others wait."""
+        if self._queues.get(model):
+            return None
+        return self._rotator.acquire(model, avoid, only, prefer, spends=spends)
+
+    async def wait(
+        self,
+        model: str,
+        arrival: int,
+        avoid: AbstractSet[Key],
+        seconds: float,
+        only: Key | None = None,
+        *,
+        spends: bool = True,
+    ) -> Call | None:
+        """Return this request's call once its turn has come, in order of arrival; None if that is too late.
+
+        It returns at once when it is known that the turn would not come within `seconds`.
+        """
+        rotator, now = self._rotator, self._scheduler.now()
+        turn = rotator.next_turn(model, avoid, only) if seconds > 0 else None
+        if turn is None:
+            return None
+        if not (rotator.searches.holding(model) or self.expected.admit(model, turn[1] - now, seconds)):
+            return None
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = WaitQueue(model, rotator, self._scheduler)
+        future = asyncio.get_running_loop().create_future()
+        try:
+            return await queue.wait(Waiter(arrival, avoid, only, spends, now + seconds, future))
+        finally:
+            if not queue:
+                self._queues.pop(model, None)
+
+    def retry_after(self, model: str, at: float) -> int:
+        """Return the whole seconds until a moment, as a client is told: it is expected back then."""
+        now = self._scheduler.now()
+        seconds = max(1, math.ceil(at - now))
+        self.expected.add(model, now + seconds)
+        return seconds
+
+    def refresh(self, model: str | None) -> None:
+        """Make the reservations for this lane anew soon, since something has changed; for all with None."""
+        for lane, queue in self._queues.items():
+            if model in {None, lane, counted_as(lane)}:
+                queue.refresh()
+
+    def _subscribe(self, events: Events) -> None:
+        events.subscribe(BenchChanged, self._bench_changed)
+        events.subscribe(QuotaLearned, self._lane_changed)
+        events.subscribe(RoomChanged, self._lane_changed)
+        events.subscribe(SearchChanged, self._lane_changed)
+        for all_lanes in (DayReckoned, KeysReplaced, OutageChanged, ProjectAssigned):
+            events.subscribe(all_lanes, self._all_changed)
+
+    def _bench_changed(self, event: BenchChanged) -> None:
+        self.refresh(event.about if event.place in LANE_PLACES else None)
+
+    def _lane_changed(self, event: QuotaLearned | RoomChanged | SearchChanged) -> None:
+        self.refresh(event.lane)
+
+    def _all_changed(self, _: Event) -> None:
+        self.refresh(None)

@@ -1,0 +1,38 @@
+"""A request that waits for a key, and the call that is reserved for it. Times are the clock's moments."""
+
+import asyncio
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from proxycore.rotation.calls import Call
+from proxycore.rotation.key import Key
+
+
+@dataclass(order=True, frozen=True, slots=True)
+class Reservation:
+    """A call that is reserved on a key for a moment."""
+
+    at: float
+    key: Key = field(compare=False)
+
+
+@dataclass(order=True, slots=True)
+class Waiter:
+    """A request in a queue: earlier arrivals come first, however often they return to it.
+
+    `avoid`, `only` and `spends` say which keys it may use and whether it spends their quota. `turn` is
+    resolved with its call, or with None when there is none for it before the `deadline`.
+    """
+
+    arrival: int
+    avoid: AbstractSet[Key] = field(compare=False)
+    only: Key | None = field(compare=False)
+    spends: bool = field(compare=False)
+    deadline: float = field(compare=False)
+    turn: "asyncio.Future[Call | None]" = field(compare=False)
+    reservation: Reservation | None = field(default=None, compare=False)
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether it cannot exchange its reservation with others, since it cannot use every key alike."""
+        return bool(self.only or self.avoid or not self.spends)

@@ -1,0 +1,80 @@
+"""What a process logs for people when it is ready, reloads and stops, and what is odd about its settings."""
+
+import logging
+
+from proxycore import __version__
+from proxycore.runtime.settings import Settings, SettingsError
+from proxycore.transport.listener import reachable_host
+
+logger = logging.getLogger(__name__)
+
+SECOND_SIGNAL = "a second signal (Ctrl-C) cuts at once"
+"""A hint for those who wait after the first signal."""
+
+
+def announce_ready(settings: Settings, port: int) -> None:
+    """Log the address, how many keys there are, and who may use them; before that what is odd."""
+    _warn(settings)
+    host = reachable_host(settings.host)
+    logger.info(
+        "ready: %s://%s:%d%s, %s%s",
+        "https" if settings.tls_cert_file else "http",
+        host,
+        port,
+        f" (listening on {settings.host})" if host == "localhost" != settings.host else "",
+        _keys_and_clients(settings),
+        f", {settings.workers} workers" if settings.workers > 1 else "",
+        extra={"fields": {"version": __version__}},
+    )
+
+
+def announce_reload(former: Settings, settings: Settings) -> None:
+    """Log that these settings apply now, what is odd about them, and which changes have to wait."""
+    _warn(settings)
+    for name in ("host", "port"):
+        if getattr(former, name) != getattr(settings, name):
+            logger.warning("%s: a change takes effect when the program is started again", name.upper())
+    if (former.workers > 1) != (settings.workers > 1):
+        logger.warning("WORKERS: a change from or to 1 takes effect when the program is started again")
+    logger.info("reloaded: %s", _keys_and_clients(settings))
+
+
+def announce_rejected(error: SettingsError) -> None:
+    """Log that changed settings can't be used, and why."""
+    logger.error(
+        "the settings stay as they were, since the new ones can't be used: %s",
+        "; ".join(str(error).splitlines()),
+    )
+
+
+def announce_stop(running: int, seconds: float, *, hint: bool) -> None:
+    """Log for how many requests the process waits, and for how long at most.
+
+    `hint` is whether to tell how to hurry.
+    """
+    if not running:
+        logger.info("stopping: no request is running")
+        return
+    requests = "1 request has" if running == 1 else f"{running} requests have"
+    ending = f"; {SECOND_SIGNAL}" if hint else ""
+    logger.info("stopping: %s up to %g s to finish%s", requests, seconds, ending)
+
+
+def _warn(settings: Settings) -> None:
+    for warning in settings.warnings:
+        logger.warning("%s", warning)
+    if not settings.keys:
+        misnamed = [name for name, meant in settings.misnamed.items() if meant.startswith("GOOGLE_API_KEY")]
+        found = f" {', '.join(misnamed)} is no name for one." if misnamed else ""
+        logger.error(
+            "NO GEMINI API KEY is set: every request is answered 401.%s Set GOOGLE_API_KEY_1.", found
+        )
+    if not settings.client_keys and not settings.is_demo:  # a demo has no keys that need protection
+        logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
+
+
+def _keys_and_clients(settings: Settings) -> str:
+    count = len(settings.keys)
+    keys = "key" if count == 1 else "keys"
+    clients = "client key required" if settings.client_keys else "no client key required"
+    return f"{count} Gemini API {keys}, {clients}"

@@ -1,0 +1,178 @@
+"""The program: the routes, and what can be done with it as a whole."""
+
+import asyncio
+import logging
+import random
+import secrets
+import ssl
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application
+
+from proxycore.admin.actions import Control
+from proxycore.admin.event_stream import Updates
+from proxycore.admin.handlers import Desk
+from proxycore.admin.pages import NotRelayedHandler
+from proxycore.admin.snapshot import snapshot
+from proxycore.clock import Clock
+from proxycore.http.context import Site
+from proxycore.http.incoming_body import CLIENT_SILENCE
+from proxycore.peers.publisher import Bulletin
+from proxycore.peers.replicator import Herald
+from proxycore.relay.probe import Retrial
+from proxycore.runtime.settings import Settings
+from proxycore.runtime.wiring import ContextFactory, make_pool, reload_pool, routes
+from proxycore.stats.figures import FiguresSource, LocalFigures
+from proxycore.stats.meter import Meter
+from proxycore.stats.prometheus import Metrics
+from proxycore.transport.server import LimitedConnection, LimitedServer
+from proxycore.transport.websocket import LARGEST_MESSAGE
+
+logger = logging.getLogger(__name__)
+
+_CLOCK_INTERVAL = 1.0  # seconds between two comparisons with the wall clock
+_CLOSE_STEP, _CLOSE_STEPS = 0.01, 100  # seconds; a second in all for handlers that were cut
+
+
+class ProxyApplication(Application):
+    """A Tornado application with all its parts. Belongs to the running event loop.
+
+    `source` chooses keys and draws pauses. `figures` has those of all processes that serve, with this one's
+    own meter; without it, this process serves alone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        source: random.Random,
+        figures: FiguresSource | None = None,
+    ) -> None:
+        self._figures = figures or LocalFigures(Meter(clock))
+        pool = self.pool = make_pool(settings, self._figures.meter, clock, source)
+        self.rotator, self.lines, self.owners = pool.rotator, pool.lines, pool.owners
+        self.upstream, self.budget, self.meter = pool.upstream, pool.budget, pool.meter
+        self.retrial = Retrial(pool)
+        self.updates = Updates(self._snapshot)
+        self._clock = clock
+        self._contexts = ContextFactory(clock)
+        desk = Desk(
+            current=self._snapshot,
+            metrics=self._metrics,
+            updates=self.updates,
+            control=Control(pool),
+        )
+        super().__init__(
+            routes(pool, desk),
+            default_handler_class=NotRelayedHandler,
+            log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well
+            site=self._contexts.context(settings),
+            clock=clock,
+            websocket_max_message_size=LARGEST_MESSAGE,
+        )
+
+    @property
+    def site(self) -> Site:
+        """What requests that come now share."""
+        site: Site = self.settings["site"]
+        return site
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - Tornado's
+        """Called by Tornado for every request."""
+        if isinstance(request.connection, LimitedConnection):
+            request.connection.restore(request)
+        return super().find_handler(request, **kwargs)
+
+    def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
+        """An HTTP server for the routes; HTTPS with `tls`."""
+        return LimitedServer(
+            self,
+            fields=lambda: self.site.cors.fields(None),
+            tls=tls,
+            idle_timeout=CLIENT_SILENCE,
+        )
+
+    def reload(self, settings: Settings) -> None:
+        """Apply new settings. Requests in progress end under those that they began with."""
+        reload_pool(self.pool, settings)
+        self.settings["site"] = self._contexts.context(settings)
+        self.updates.end()
+
+    def drain(self) -> None:
+        """Prepare to stop: streams continue, but /readyz fails, so that no new requests should come."""
+        self._contexts.presence.drain()
+        self.updates.end()
+
+    async def close(self) -> None:
+        """Cut what is still in progress, and close the connections to the upstream."""
+        self.updates.end()
+        for handler in list(self.site.running):
+            handler.cut()
+        await asyncio.sleep(0)  # handlers that were cut end their attempts in the loop's next turn
+        # Live sessions close with a handshake, if the other side reads; the streams of updates are ended.
+        for _ in range(_CLOSE_STEPS):
+            if not (self.site.running or self.updates.watched):
+                break
+            await asyncio.sleep(_CLOSE_STEP)
+        self._contexts.limiter.summarise()
+        self.upstream.close()
+
+    def join(self, bulletin: Bulletin) -> None:
+        """Share what is known of the keys with other processes from now on."""
+        herald = Herald(
+            self.rotator,
+            self.lines,
+            self.owners,
+            tell=bulletin.publish,
+            recall=bulletin.snapshot,
+            clock=self._clock,
+            me=secrets.token_hex(4),
+        )
+        bulletin.start(herald.hear)
+        herald.tell_all()
+
+    async def watch_wall_clock(self) -> None:
+        """Compare with the wall clock every second, until it is cancelled."""
+        while True:
+            self.check_wall_clock()
+            await asyncio.sleep(_CLOCK_INTERVAL)
+
+    def check_wall_clock(self) -> None:
+        """If the wall clock was set, apply that to what ends at Google's midnight."""
+        if step := self._clock.look():
+            logger.info(
+                "the system's clock was set %s by %.1f s; benches last as long as before, except those until"
+                " Google's midnight, which end by the new time",
+                "forward" if step > 0 else "back",
+                abs(step),
+            )
+            self.rotator.reckon_days()
+
+    async def _snapshot(self) -> dict[str, Any]:
+        figures = await self._figures.read()
+        self.check_wall_clock()
+        return snapshot(self.rotator, figures, self._clock, self._contexts.redact)
+
+    async def _metrics(self) -> Metrics:
+        figures = await self._figures.read()
+        self.check_wall_clock()
+        return Metrics(self.rotator, figures, self._clock, self._contexts.redact)
+
+
+def make_app(
+    settings: Settings,
+    clock: Clock | None = None,
+    bulletin: Bulletin | None = None,
+    figures: FiguresSource | None = None,
+) -> ProxyApplication:
+    """The program under these settings. Belongs to the running event loop.
+
+    With a publisher it shares what it knows of the keys with other processes.
+    """
+    source = random.Random()  # noqa: S311 - a key is chosen, not made
+    app = ProxyApplication(settings, clock or Clock(), source, figures)
+    if bulletin:
+        app.join(bulletin)
+    return app

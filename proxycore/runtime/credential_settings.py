@@ -1,0 +1,90 @@
+"""Reads the keys that are configured, for the Gemini API, clients and the admin, and warns of weak ones."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from proxycore.rotation.key import KeySpec
+from proxycore.runtime.env_reader import VariablesReader, is_placeholder, is_sendable
+from proxycore.runtime.keyring import Keyring
+from proxycore.runtime.quoting import has_lone_quote
+
+_UNSENDABLE = "has spaces or characters that a header can't carry"
+_SHORT = 16  # characters; shorter secrets can be guessed
+_PARTS = re.compile(r"[,;]")
+_LEAST_PART = 8  # characters of a part that may be meant as a separate key
+
+
+def read_google_keys(reader: VariablesReader) -> Keyring:
+    """The Gemini API keys from variables and KEYS_FILE."""
+    keyring = Keyring()
+    for variable, suffix, value in reader.named("GOOGLE_API_KEY"):
+        keyring.add_variable(variable, suffix, value)
+    if path := reader.text("KEYS_FILE"):
+        keyring.add_lines("KEYS_FILE", reader.file_text("KEYS_FILE", path))
+    reader.warnings += keyring.warnings
+    return keyring
+
+
+def read_client_keys(reader: VariablesReader) -> dict[str, str]:
+    """The client keys by their names. A variable is one key, since a comma may be part of a secret."""
+    keys: dict[str, str] = {}
+    for variable, name, secret in reader.named("OUTPUT_API_KEY"):
+        if not secret:
+            continue
+        if is_placeholder(secret):
+            reader.mistakes.append(
+                f"{variable}: still a placeholder; choose a long random secret, or remove the line"
+            )
+        elif not is_sendable(secret):
+            reader.mistakes.append(
+                f"{variable}: {_UNSENDABLE}; it is one key, further ones go into OUTPUT_API_KEY_<name>"
+            )
+        elif not name.isprintable():
+            reader.mistakes.append(f"{variable}: the key's name has characters that can't be shown")
+        elif name in keys:
+            reader.mistakes.append(f"{variable}: there is a client key {name} already; choose another name")
+        else:
+            keys[name] = secret
+            parts = _PARTS.split(secret)
+            if len(parts) > 1 and min(map(len, parts)) >= _LEAST_PART:
+                reader.warnings.append(
+                    f"{variable}: is one key, commas included; further keys go into OUTPUT_API_KEY_<name>"
+                )
+    return keys
+
+
+def read_admin_key(reader: VariablesReader) -> str | None:
+    """The admin key; None if it is not set."""
+    secret, variable = reader.text("ADMIN_API_KEY"), reader.label("ADMIN_API_KEY")
+    if secret and is_placeholder(secret):
+        reader.mistakes.append(f"{variable}: still a placeholder; choose a long random secret")
+    elif secret and not is_sendable(secret):
+        reader.mistakes.append(f"{variable}: {_UNSENDABLE}")
+    return secret or None
+
+
+def compare(
+    reader: VariablesReader, google: Iterable[KeySpec], clients: Mapping[str, str], admin: str | None
+) -> None:
+    """Warn of secrets that can be guessed, and of secrets that are used twice."""
+    owners = {key.secret: f"Gemini API key {key.name}" for key in google}
+    for name, secret in clients.items():
+        variable = reader.label("OUTPUT_API_KEY" if name == "default" else f"OUTPUT_API_KEY_{name}")
+        if secret in owners:
+            reader.warnings.append(f"{variable}: the same as {owners[secret]}; choose another secret")
+        owners.setdefault(secret, f"client key {name}")
+        _warn_if_weak(reader, variable, secret)
+    if admin:
+        variable = reader.label("ADMIN_API_KEY")
+        if admin in owners:
+            reader.warnings.append(f"{variable}: the same as {owners[admin]}; choose another secret")
+        _warn_if_weak(reader, variable, admin)
+
+
+def _warn_if_weak(reader: VariablesReader, variable: str, secret: str) -> None:
+    if len(secret) < _SHORT:
+        reader.warnings.append(
+            f"{variable}: has fewer than {_SHORT} characters; choose a longer random secret"
+        )
+    if has_lone_quote(secret):
+        reader.warnings.append(f"{variable}: begins or ends with a quotation mark, which is part of it")

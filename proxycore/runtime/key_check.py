@@ -1,0 +1,279 @@
+"""Checks keys: with each it lists the models, and then counts tokens.
+
+`:countTokens` is a method of the same service as `:generateContent` (Google's errors name it
+`GenerativeService`, while lists are of another service), so it is refused to keys that may only list models.
+It costs nothing: by ai.google.dev/gemini-api/docs/billing GetTokens requests are not billed and do not count
+against inference quota, and by discuss.ai.google.dev/t/189068 that holds for `countTokens`, which has a quota
+of its own.
+
+Responses are judged as in the proxy. One that is not about the key leaves the key's state unknown.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from time import monotonic, time
+from typing import Any
+from urllib.parse import quote
+
+from proxycore.gemini.errors import GoogleError, read_error
+from proxycore.gemini.judge import judge
+from proxycore.gemini.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Then, Verdict
+from proxycore.http.credentials import credential
+from proxycore.http.redaction import Redactor
+from proxycore.rotation.key import KeySpec
+from proxycore.runtime.key_check_advice import UNREACHABLE, advice, is_known
+from proxycore.runtime.settings import Settings
+from proxycore.runtime.wiring import route_of
+from proxycore.transport.buffered_response import KEPT_BYTES, Kept
+from proxycore.transport.fetch import fetch_whole
+from proxycore.transport.messages import Outgoing, UpstreamError
+from proxycore.transport.upstream import Upstream
+
+_AT_ONCE = 8  # keys
+_LONGEST_IDLE = 30.0  # seconds: no model has to think for a list or a count
+_LONGEST_REASON = 120  # characters
+_MOST_PAGES = 10
+_MOST_MODELS = 3  # that are tried when the first one fails, not the key
+_LIST = "/v1beta/models?pageSize=1000"
+_COUNT = "/v1beta/models/{model}:countTokens"
+_PROMPT = b'{"contents":[{"parts":[{"text":"Hello"}]}]}'
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")  # of a model, as part of a path
+_USUAL_MODEL = "gemini-2.5-flash"  # if the list has none
+_USES = ("generate", "embed", "predict", "bidi")  # prefixes of the methods of models that generate
+_TOOK = re.compile(
+    r" after \d+ (?:ms|milliseconds)\b"
+)  # in libcurl's messages; each key's time is reported anyway
+
+
+class State(StrEnum):
+    """The result for a key. `benched` and `retired` are what the proxy would do with it."""
+
+    WORKS = "works"
+    BENCHED = "benched"
+    RETIRED = "retired"
+    UNKNOWN = "unknown"
+
+
+_STATES = dict.fromkeys(Rest, State.BENCHED) | {Rest.NOTHING: State.UNKNOWN, Rest.RETIRED: State.RETIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result for a key: state, reason, project if known, models, and the seconds that it took.
+
+    `works` means that the key may generate; whether its quotas are spent shows only when they are used.
+    `advice` is what to do, `until` when a spent quota resets, in seconds since the epoch.
+    """
+
+    name: str
+    state: State
+    reason: str = ""
+    project: str = ""
+    models: tuple[str, ...] = ()
+    seconds: float = 0.0
+    advice: str = ""
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """A judged response. `document` is None if the body is no JSON object."""
+
+    status: int
+    verdict: Verdict
+    document: dict[str, Any] | None
+    error: GoogleError
+
+    @property
+    def is_about_the_model(self) -> bool:
+        """Whether the response may be another one for another model."""
+        return self.is_mistake or self.verdict.then is Then.RETRY or self.verdict.rest is Rest.MODEL
+
+    @property
+    def is_unknown_method(self) -> bool:
+        """Whether the upstream does not know the method."""
+        return self.verdict in {MISTAKE, FOREIGN, TROUBLE} and self.status in {404, 405, 501}
+
+    @property
+    def is_mistake(self) -> bool:
+        """Whether nothing in it is about the key or its project. The request was our own, not a client's."""
+        return (self.verdict is MISTAKE or self.verdict.unknown) and not is_known(self.error)
+
+    @property
+    def reason(self) -> str:
+        """The reason, in a few words."""
+        return self.error.message[:_LONGEST_REASON] if self.verdict is MISTAKE else self.verdict.reason
+
+    def finding(self, name: str, reason: str) -> Finding:
+        """The result for the key of this name."""
+        verdict = self.verdict
+        if verdict.rest is Rest.NOTHING and self.status != 200:
+            reason += f" (status {self.status})"
+        is_spent = verdict.rest is Rest.MODEL and verdict.then is not Then.ENTITLED
+        comes_back = is_spent and not is_known(self.error)
+        until = time() + verdict.seconds if comes_back and verdict.seconds else None
+        return Finding(
+            name,
+            _STATES[verdict.rest],
+            reason,
+            verdict.project,
+            advice=advice(verdict, self.error, until),
+            until=until,
+        )
+
+
+class _RefusedError(Exception):
+    """The list of models was refused."""
+
+    def __init__(self, reply: _Reply) -> None:
+        super().__init__(reply.verdict.reason)
+        self.reply = reply
+
+
+class Check:
+    """Checks the keys of some settings, a few at a time. Belongs to the running event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redactor = Redactor(settings.secrets)
+        route = route_of(settings)
+        self._upstream = Upstream(
+            replace(
+                route,
+                first_byte_timeout=min(route.first_byte_timeout, _LONGEST_IDLE),
+                idle_timeout=min(route.idle_timeout, _LONGEST_IDLE),
+            )
+        )
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self, found: Callable[[Finding], None]) -> list[Finding]:
+        """Check all keys; `found` is called with the result of each as it is known."""
+        tasks = [asyncio.create_task(self._one(key, found)) for key in self._settings.keys]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._upstream.close()
+
+    async def _one(self, key: KeySpec, found: Callable[[Finding], None]) -> Finding:
+        async with self._slots:
+            began = monotonic()
+            finding = await self._try(key)
+            finding = replace(
+                finding,
+                reason=self._plain(finding.reason),
+                project=key.project or self._plain(finding.project),
+                models=tuple(map(self._plain, finding.models)),
+                seconds=monotonic() - began,
+            )
+        found(finding)
+        return finding
+
+    def _plain(self, text: str) -> str:
+        """Text from outside for a terminal: without secrets and control characters."""
+        clean = self._redactor.text(text)
+        return "".join(char if char.isprintable() else " " for char in clean)
+
+    async def _try(self, key: KeySpec) -> Finding:
+        name, secret = key.name, key.secret
+        try:
+            models = await self._models(secret)
+            finding = await self._count(name, secret, _generating(models) or [_USUAL_MODEL])
+        except _RefusedError as refused:
+            reply = refused.reply
+            no_list = "the list of models is not to be had there"
+            return reply.finding(name, no_list if reply.is_mistake else reply.reason)
+        except UpstreamError as error:
+            reason = _TOOK.sub("", f"{error} {error.detail}".strip())
+            return Finding(name, State.UNKNOWN, reason, advice=UNREACHABLE)
+        return replace(finding, models=tuple(_useful(models)))
+
+    async def _models(self, secret: str) -> list[dict[str, Any]]:
+        """The models that the key may list; raises _RefusedError, and UpstreamError without a response."""
+        models: list[dict[str, Any]] = []
+        target = _LIST
+        for _ in range(_MOST_PAGES):
+            reply = await self._ask(secret, Outgoing("GET", target, [], b""))
+            page = reply.document or {}
+            listed = page.get("models", [])
+            if reply.verdict is not HEALTHY or not isinstance(listed, list):
+                raise _RefusedError(
+                    reply if reply.verdict is not HEALTHY else replace(reply, verdict=FOREIGN)
+                )
+            models += [model for model in listed if isinstance(model, dict)]
+            if not (token := page.get("nextPageToken")):
+                break
+            target = f"{_LIST}&pageToken={quote(str(token), safe='')}"
+        return models
+
+    async def _count(self, name: str, secret: str, models: list[str]) -> Finding:
+        """The result of counting tokens, with the first model that does not fail itself."""
+        replies = []
+        for model in models[:_MOST_MODELS]:
+            target = _COUNT.format(model=model)
+            fields = [("Content-Type", "application/json")]
+            reply = await self._ask(secret, Outgoing("POST", target, fields, _PROMPT))
+            if reply.verdict is HEALTHY:
+                return Finding(name, State.WORKS)
+            replies.append(reply)
+            if not reply.is_about_the_model:
+                break
+        reply = next((reply for reply in replies if not reply.is_mistake), replies[0])
+        if reply.is_mistake or reply.is_unknown_method:
+            reason = f"accepted; whether it may generate is not known (status {reply.status})"
+            return Finding(name, State.WORKS, reason)
+        has_reason = reply.verdict.rest not in {Rest.NOTHING, Rest.MODEL} or reply.verdict is MISTAKE
+        return reply.finding(name, f"{'may list models, but not generate: ' * has_reason}{reply.reason}")
+
+    async def _ask(self, secret: str, outgoing: Outgoing) -> _Reply:
+        field = credential(secret, outgoing.target)
+        return _judged(await fetch_whole(self._upstream, outgoing, field, KEPT_BYTES))
+
+
+def _judged(answer: Kept) -> _Reply:
+    status = answer.head.status
+    verdict = judge(status, answer.head.fields, answer.body or b"", now=time())
+    body = answer.plain or b""
+    document = _document(body)
+    if verdict is HEALTHY and (status >= 300 or document is None):
+        verdict = FOREIGN
+    return _Reply(status, verdict, document, read_error(body) or GoogleError())
+
+
+def _document(body: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _methods(model: dict[str, Any]) -> list[str]:
+    methods = model.get("supportedGenerationMethods")
+    return [str(method) for method in methods] if isinstance(methods, list) else []
+
+
+def _name(model: dict[str, Any]) -> str:
+    return str(model.get("name", "")).removeprefix("models/")
+
+
+def _useful(models: list[dict[str, Any]]) -> list[str]:
+    """The models that generate something."""
+    return [
+        _name(model)
+        for model in models
+        if any(method.lower().startswith(_USES) for method in _methods(model))
+    ]
+
+
+def _generating(models: list[dict[str, Any]]) -> list[str]:
+    """The models to count tokens with: those that generate, the simplest first."""
+    names = [_name(model) for model in models if "generateContent" in _methods(model)]
+    names = list(filter(_PLAIN_NAME.fullmatch, names))
+    return sorted(names, key=lambda name: (name != _USUAL_MODEL, "flash" not in name, len(name)))

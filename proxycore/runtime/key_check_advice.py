@@ -1,0 +1,89 @@
+"""What to do about a key that Google refuses. Pure.
+
+The first rule that matches decides: Google's reason, then the message, then the verdict. Reasons and messages
+are those of public reports; `verdict` and `demo` have their sources.
+"""
+
+import re
+import time
+
+from proxycore.gemini.errors import GoogleError
+from proxycore.gemini.verdict import FOREIGN, KEYLESS, MISTAKE, PLACE, TIMED_OUT, TROUBLE, Rest, Then, Verdict
+
+UNREACHABLE = "check this machine's network, UPSTREAM_PROXY, UPSTREAM_CA_FILE and UPSTREAM_URL"
+
+_KEYS = "https://aistudio.google.com/apikey"
+_CREDENTIALS = "https://console.cloud.google.com/apis/credentials{project}"
+_ENABLE = "https://console.developers.google.com/apis/api/generativelanguage.googleapis.com/overview{project}"
+
+
+def _restricted(what: str, change: str) -> str:
+    return f"the key is restricted to {what}: {change}, under {_CREDENTIALS}"
+
+
+_FOR_SERVERS = "restrict it to IP addresses, or not at all"
+_BY_REASON = {
+    "SERVICE_DISABLED": f"enable the Gemini API in its project, and wait a few minutes: {_ENABLE}",
+    "API_KEY_SERVICE_BLOCKED": _restricted("other APIs", "add the Generative Language API"),
+    "API_KEY_IP_ADDRESS_BLOCKED": _restricted("other IP addresses", "add that of this machine"),
+    "API_KEY_HTTP_REFERRER_BLOCKED": _restricted("web pages", _FOR_SERVERS),
+    "API_KEY_ANDROID_APP_BLOCKED": _restricted("Android apps", _FOR_SERVERS),
+    "API_KEY_IOS_APP_BLOCKED": _restricted("iOS apps", _FOR_SERVERS),
+    "CONSUMER_SUSPENDED": f"Google has suspended it: replace it with a key of another project, {_KEYS}",
+    "ACCESS_TOKEN_TYPE_UNSUPPORTED": (
+        f"replace it with a new key, {_KEYS}; if it is new, wait a few minutes and check again"
+    ),
+}
+_BY_WORDS = (
+    (r"reported as leaked", f"it was found in public: delete it, and replace it with a new key, {_KEYS}"),
+    (r"denied access", f"Google has denied its project: replace it with a key of another one, {_KEYS}"),
+    (r"billing country", "Google does not serve its billing account's country: use a key of another account"),
+    (
+        r"free tier is not available|without a billing account",
+        f"enable billing in its project, {_KEYS}, or set UPSTREAM_PROXY to one in another country",
+    ),
+    (r"spend(?:ing)? cap", "raise the spending cap: https://ai.studio/spend"),
+    (r"prepa(?:id|yment)|credits? (?:are|is|have)", "add credit: https://ai.studio/projects"),
+    (r"limit: 0(?![\d.]*\d)", f"enable billing in its project, which has no quota without: {_KEYS}"),
+)
+_BY_VERDICT = {
+    PLACE: "Google does not serve the region of this address: set UPSTREAM_PROXY to one elsewhere",
+    FOREIGN: "this is not Google's answer: check UPSTREAM_URL, UPSTREAM_PROXY, and what else is in between",
+    KEYLESS: "what answers takes no API keys: check UPSTREAM_URL",
+    TROUBLE: "Google has trouble: check again later",
+    TIMED_OUT: "Google has trouble: check again later",
+    MISTAKE: "check UPSTREAM_URL: what answers there is not the Gemini API as it is known",
+}
+_BY_THEN = {
+    Then.ENTITLED: f"enable billing in its project, or use a key of another project: {_KEYS}",
+}
+_BY_REST = {
+    Rest.RETIRED: f"replace it with a new key: {_KEYS}",
+    **dict.fromkeys(
+        (Rest.KEY, Rest.PROJECT, Rest.ACCOUNT, Rest.CALLER, Rest.ORIGIN),
+        f"look at the key and its project: {_CREDENTIALS}",
+    ),
+    Rest.MODEL: "wait until its quota is back{until}; keys of other projects, or billing, give more",
+    Rest.NOTHING: UNREACHABLE,
+}
+
+
+def advice(verdict: Verdict, error: GoogleError, until: float | None) -> str:
+    """What to do about a refusal. `until` is when a spent quota resets, in seconds since the epoch."""
+    text = _known(error) or _BY_VERDICT.get(verdict) or _BY_THEN.get(verdict.then) or _BY_REST[verdict.rest]
+    project = f"?project={verdict.project}" if verdict.project.isdecimal() else ""
+    back = time.strftime(" at %Y-%m-%d %H:%M:%S %z", time.localtime(until)) if until else ""
+    return text.replace("{project}", project).replace("{until}", back)
+
+
+def is_known(error: GoogleError) -> bool:
+    """Whether the error says what is wrong with the key or its project."""
+    return bool(_known(error))
+
+
+def _known(error: GoogleError) -> str:
+    for reason, text in _BY_REASON.items():
+        if reason in error.reasons:
+            return text
+    words = (text for words, text in _BY_WORDS if re.search(words, error.message, re.IGNORECASE))
+    return next(words, "")

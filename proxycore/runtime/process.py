@@ -1,0 +1,247 @@
+"""A process that serves, from its first bind to its last connection.
+
+run       read the settings, bind, serve; reload when settings change; stop at a signal
+serve     accept connections until the first signal; then drain, cut what is left, and close
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+
+try:
+    import resource
+except ImportError:  # there is none on Windows
+    resource = None  # type: ignore[assignment]
+
+from proxycore.clock import Clock
+from proxycore.http.redaction import Redactor
+from proxycore.peers.publisher import Bulletin
+from proxycore.peers.redis_link import Replicas
+from proxycore.peers.store import Board
+from proxycore.runtime import logs as log
+from proxycore.runtime.announcements import announce_ready, announce_rejected, announce_reload, announce_stop
+from proxycore.runtime.app import make_app
+from proxycore.runtime.settings import Settings, SettingsError
+from proxycore.runtime.settings_source import SettingsSource
+from proxycore.runtime.tls import tls_context
+from proxycore.stats.figures import FiguresSource
+from proxycore.transport.listener import Listener, ListenError
+
+logger = logging.getLogger(__name__)
+
+WATCH = 0.5
+"""Seconds between two looks at the files that settings come from."""
+
+_FEW_FILES = 4096  # a stream takes two open files, one at each end
+_DRAIN_STEP = 0.02  # seconds between two looks at what is still running
+
+
+class Stop:
+    """The signals that end a process: the `first` asks it to finish, the `second` not to wait for that.
+
+    `parent` is the end of a pipe; when the other end is closed, that counts as the first.
+    """
+
+    def __init__(self, parent: int | None = None) -> None:
+        self.first, self.second = asyncio.Event(), asyncio.Event()
+        self.is_passed_on = parent is not None  # the parent has logged it already
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                loop.add_signal_handler(number, self._signalled)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._signalled))
+        if parent is not None:
+            loop.add_reader(parent, self._orphaned, parent)
+
+    def _signalled(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+    def _orphaned(self, parent: int) -> None:
+        asyncio.get_running_loop().remove_reader(parent)
+        self.first.set()
+
+
+async def run(
+    source: SettingsSource,
+    adapt: Callable[[Settings], Settings] = lambda settings: settings,
+    when_ready: Callable[[int], None] = lambda _: None,
+) -> None:
+    """A single process: serves until a signal, then drains. `when_ready` is called with the port.
+
+    `adapt` makes the settings that apply from those that are read.
+
+    Raises SettingsError when the address can't be listened on.
+    """
+    stop, hang_up = Stop(), asyncio.Event()
+    with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
+    settings = adapt(source.settings)
+    configure_log(settings)
+    listener, clock = listen(settings), Clock()
+    life, sharing = Life(settings, listener, clock), _Sharing(clock)
+    await sharing.reload(life)
+
+    def ready() -> None:
+        announce_ready(settings, listener.port)
+        when_ready(listener.port)
+
+    reloading = asyncio.create_task(_reload_on_change(life, sharing, source, adapt, hang_up))
+    await life.serve(stop, ready)
+    reloading.cancel()
+    await sharing.end()
+
+
+def listen(settings: Settings) -> Listener:
+    """Bind; raises SettingsError when the address can't be listened on."""
+    try:
+        return Listener(settings.host, settings.port)
+    except ListenError as error:
+        raise SettingsError(str(error)) from error
+
+
+class Life:
+    """A process that serves on a listener.
+
+    One of several that serve has a publisher, and reads the figures of all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listener: Listener,
+        clock: Clock,
+        publisher: Bulletin | None = None,
+        figures: FiguresSource | None = None,
+    ) -> None:
+        self.settings = settings
+        self.app = make_app(settings, clock, publisher, figures)
+        self._listener = listener
+        self._server = self.app.server(tls_context(settings))
+
+    async def serve(self, stop: Stop, when_ready: Callable[[], object]) -> None:
+        """Serve until the first signal, then drain."""
+        _allow_open_files()
+        self._listener.accept_for(self._server)
+        self._publish()
+        loops = (self.app.retrial.run(), self.app.meter.watch_loop(), self.app.watch_wall_clock())
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        when_ready()
+        await stop.first.wait()
+        for task in tasks:
+            task.cancel()
+        self._listener.stop()
+        self.app.drain()
+        await self._drain(stop)
+        await self.app.close()
+        await self._server.close_all_connections()
+        logger.info("stopped")
+
+    def reload(self, settings: Settings) -> None:
+        """Apply new settings."""
+        configure_log(settings)
+        try:
+            self._server.ssl_options = tls_context(settings)
+        except SettingsError as error:  # the files were fine when the settings were read
+            logger.error("the certificate stays as it was: %s", error)  # noqa: TRY400 - a setting is at fault
+        self.app.reload(settings)
+        self.settings = settings
+        self._publish()
+
+    def _publish(self) -> None:
+        self._listener.publish("https" if self._server.ssl_options else "http")
+
+    async def _drain(self, stop: Stop) -> None:
+        """Wait for requests in progress, until the second signal or DRAIN_TIMEOUT."""
+        site, seconds = self.app.site, self.settings.drain_timeout
+        announce_stop(len(site.running), seconds, hint=not stop.is_passed_on)
+        now = asyncio.get_running_loop().time
+        deadline = now() + seconds
+        while site.running and not stop.second.is_set() and now() < deadline:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.second.wait(), _DRAIN_STEP)
+
+
+async def _reload_on_change(
+    life: Life,
+    sharing: "_Sharing",
+    source: SettingsSource,
+    adapt: Callable[[Settings], Settings],
+    hang_up: asyncio.Event,
+) -> None:
+    """Reload at SIGHUP (`hang_up`), and when a file has changed, until it is cancelled."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hang_up.wait(), WATCH)
+        if hang_up.is_set():
+            hang_up.clear()
+            source.request()
+        if settings := look(source):
+            former = life.settings
+            life.reload(adapt(settings))
+            announce_reload(former, life.settings)
+            await sharing.reload(life)
+
+
+def look(source: SettingsSource) -> Settings | None:
+    """The settings, when they were read again and can be used; logs it when they can't."""
+    try:
+        return source.look()
+    except SettingsError as error:
+        announce_rejected(error)
+        return None
+
+
+def configure_log(settings: Settings) -> None:
+    """Log at the level and in the format that is set, without any present or former secret."""
+    secrets = dict(settings.former_secrets) | settings.secrets
+    log.configure(settings.log_level, settings.log_format, Redactor(secrets))
+
+
+class _Sharing:
+    """The link of a single process to other hosts, as long as REDIS_URL is set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._store = Board(clock)
+        self._publisher: Bulletin | None = None
+        self._replicas: Replicas | None = None
+
+    async def reload(self, life: Life) -> None:
+        """Connect anew, by the settings that apply now."""
+        await self.end()
+        if life.settings.redis_url is None:
+            return
+        secrets = life.settings.google_keys.values()
+        self._replicas = Replicas(life.settings.redis_url, secrets, self._store, self._clock)
+        await self._replicas.start()
+        if self._publisher is None:
+            self._publisher = Bulletin(self._store)
+            life.app.join(self._publisher)
+
+    async def end(self) -> None:
+        """Publish what is still to be published, and disconnect."""
+        if self._publisher:
+            self._publisher.flush()
+        if self._replicas:
+            await self._replicas.close()
+            self._replicas = None
+
+
+def _allow_open_files() -> None:
+    """Raise the limit of open files to what is allowed, and warn when that is little."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft != resource.RLIM_INFINITY and soft < _FEW_FILES:
+        logger.warning(
+            "only %d open files are allowed, which is enough for about %d streams; raise it with ulimit -n",
+            soft,
+            max(0, soft - 50) // 2,
+        )

@@ -1,0 +1,200 @@
+"""The settings, made from variables. All mistakes are reported together.
+
+The environment is read only here. It overrides `.env`; an empty value counts as unset, since container
+tools pass unset variables as empty ones.
+"""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from proxycore.rotation.bench import Doubling
+from proxycore.rotation.key import KeySpec
+from proxycore.runtime.credential_settings import compare, read_admin_key, read_client_keys, read_google_keys
+from proxycore.runtime.env_file import EnvText, parse_env
+from proxycore.runtime.env_reader import VariablesReader, is_placeholder
+from proxycore.runtime.memory import usable_memory
+from proxycore.runtime.quoting import without_comment
+from proxycore.runtime.regular_file import FileError, NoFileError, TextFiles
+from proxycore.runtime.setting_names import misnamed, warnings_of
+from proxycore.transport.body_budget import MEGABYTE
+
+_BENCH = Doubling(10.0, 600.0)
+_FORBIDDEN_BENCH = Doubling(300.0, 86400.0)
+
+_NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "UPSTREAM_", "WORKERS", "REDIS_URL")
+_MOST_MISTAKES = 10
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+class SettingsError(Exception):
+    """The settings can't be used; the message has a line for each mistake, with the name of its variable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set. Times are seconds; `README.md` has the table."""
+
+    keys: tuple[KeySpec, ...] = ()  # for the Gemini API
+    client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
+    admin_key: str | None = field(default=None, repr=False)
+    one_time_admin_key: str | None = field(default=None, repr=False)  # made for one run of the demo
+    is_demo: bool = False
+    host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; HOST narrows it
+    port: int = 8000
+    upstream_url: str = "https://generativelanguage.googleapis.com"
+    upstream_ca_file: str | None = None
+    upstream_proxy: str | None = field(default=None, repr=False)
+    public_url: str | None = None
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
+    cors_allow_origins: tuple[str, ...] = ("*",)
+    max_attempts: int = 0
+    max_wait: float = 10.0
+    connect_timeout: float = 10.0
+    first_byte_timeout: float = 300.0
+    idle_timeout: float = 300.0
+    max_body_bytes: int = 100 * MEGABYTE
+    max_held_bytes: int = field(default_factory=lambda: usable_memory() // 4)  # of all processes together
+    bench: Doubling = _BENCH
+    forbidden_bench: Doubling = _FORBIDDEN_BENCH
+    drain_timeout: float = 30.0
+    workers: int = 1
+    redis_url: str | None = field(default=None, repr=False)
+    watch_env_file: bool = True
+    log_level: str = "info"
+    log_format: str = "text"
+    warnings: Sequence[str] = ()  # mistakes that do not prevent serving
+    misnamed: Mapping[str, str] = field(default_factory=dict)  # variable -> the one that was meant
+    former_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret -> what to show
+
+    @property
+    def google_keys(self) -> dict[str, str]:
+        """The secrets of the Gemini API keys by their names."""
+        return {key.name: key.secret for key in self.keys}
+
+    @property
+    def key_names(self) -> dict[str, str]:
+        """What is shown instead of each Gemini API key, by the key's secret."""
+        return {key.secret: f"key {key.name}" for key in self.keys}
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What is shown instead of each secret, by the secret."""
+        admin_key = self.admin_key or self.one_time_admin_key
+        named = {admin_key: "the admin key"} if admin_key else {}
+        named |= {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
+        for variable, url in (("UPSTREAM_PROXY", self.upstream_proxy), ("REDIS_URL", self.redis_url)):
+            if password := urlsplit(url or "").password:
+                named = {password: f"the password of {variable}"} | named
+                named = {unquote(password): f"the password of {variable}"} | named
+        return named
+
+
+def read_env_file(path: Path, files: TextFiles) -> EnvText:
+    """The variables of `.env`; none if there is no such file.
+
+    Raises SettingsError when the file can't be used, StillChangingError while it is being written.
+    """
+    try:
+        env = parse_env(files.text(path))
+    except NoFileError:
+        return EnvText()
+    except FileError as error:
+        raise SettingsError(f"{path.name}: {error}") from error
+    if env.mistakes:
+        more = len(env.mistakes) - _MOST_MISTAKES
+        listed = [
+            *env.mistakes[:_MOST_MISTAKES],
+            *([f"{path.name}: {more} more lines like these"] if more > 0 else []),
+        ]
+        raise SettingsError("\n".join(listed))
+    return env
+
+
+def merged(in_env_file: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+    """All variables: from `overrides` (flags), the environment, and `.env`, in this order."""
+    # Empty variables override nothing, but are kept: an empty key gets a warning.
+    empty = {name: value for name, value in os.environ.items() if not without_comment(value)}
+    return empty | dict(in_env_file) | _filled(os.environ) | _filled(overrides)
+
+
+def read(folder: Path, overrides: Mapping[str, str]) -> dict[str, str]:
+    """All variables, those of `.env` in `folder` included; raises SettingsError when it can't be used."""
+    return merged(read_env_file(folder / ".env", TextFiles()).values, overrides)
+
+
+def without_keys(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that apply to `--demo`: no Gemini keys, nothing about the upstream or other processes."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.upper().startswith(_NOT_IN_DEMO) and not is_placeholder(without_comment(value))
+    }
+
+
+def parse(
+    variables: Mapping[str, str], files: TextFiles | None = None, in_env_file: Collection[str] = ()
+) -> Settings:
+    """Make settings from variables. Files that they name are read through `files`.
+
+    `in_env_file` are the names in `.env`: there is a warning for each that is no setting.
+
+    Raises SettingsError with all mistakes, StillChangingError while a file is being written.
+    """
+    reader = VariablesReader(variables, files or TextFiles())
+    keyring = read_google_keys(reader)
+    client_keys = read_client_keys(reader)
+    admin_key = read_admin_key(reader)
+    compare(reader, keyring.specs, client_keys, admin_key)
+    settings = Settings(
+        keys=keyring.specs,
+        client_keys=client_keys,
+        admin_key=admin_key or client_keys.get("default"),
+        host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,
+        port=int(reader.number("PORT", Settings.port, most=65535, whole=True)),
+        upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,
+        upstream_ca_file=reader.file("UPSTREAM_CA_FILE"),
+        upstream_proxy=reader.url("UPSTREAM_PROXY", PROXY_SCHEMES, bare=True),
+        public_url=reader.url("PUBLIC_URL", ("http", "https"), bare=False),
+        tls_cert_file=reader.file("TLS_CERT_FILE"),
+        tls_key_file=reader.file("TLS_KEY_FILE"),
+        cors_allow_origins=reader.origins("CORS_ALLOW_ORIGIN"),
+        max_attempts=int(reader.number("MAX_ATTEMPTS", Settings.max_attempts, whole=True)),
+        max_wait=reader.number("MAX_WAIT", Settings.max_wait),
+        connect_timeout=reader.number("CONNECT_TIMEOUT", Settings.connect_timeout, positive=True),
+        first_byte_timeout=reader.number("FIRST_BYTE_TIMEOUT", Settings.first_byte_timeout, positive=True),
+        idle_timeout=reader.number("IDLE_TIMEOUT", Settings.idle_timeout, positive=True),
+        max_body_bytes=reader.megabytes("MAX_BODY_MB", Settings.max_body_bytes),
+        max_held_bytes=reader.megabytes("MAX_HELD_MB", usable_memory() // 4),
+        bench=reader.doubling("BENCH", Settings.bench),
+        forbidden_bench=reader.doubling("FORBIDDEN_BENCH", Settings.forbidden_bench),
+        drain_timeout=reader.number("DRAIN_TIMEOUT", Settings.drain_timeout),
+        workers=reader.workers("WORKERS", Settings.workers),
+        redis_url=reader.url("REDIS_URL", ("redis", "rediss", "unix"), bare=None),
+        watch_env_file=reader.choice("WATCH_ENV_FILE", ("on", "off")) != "off",
+        log_level=reader.choice("LOG_LEVEL", LOG_LEVELS) or Settings.log_level,
+        log_format=reader.choice("LOG_FORMAT", LOG_FORMATS) or Settings.log_format,
+    )
+    if settings.tls_key_file and not settings.tls_cert_file:
+        reader.mistakes.append("TLS_KEY_FILE: needs TLS_CERT_FILE, the certificate that the key belongs to")
+    largest = settings.max_held_bytes // settings.workers
+    if reader.text("MAX_HELD_MB") and largest < settings.max_body_bytes:
+        shared = f", its part of {settings.workers} workers," if settings.workers > 1 else ""
+        reader.warnings.append(
+            f"MAX_HELD_MB: bodies over {largest / MEGABYTE:.4g} MB{shared} are refused, though MAX_BODY_MB is"
+            f" {settings.max_body_bytes / MEGABYTE:.4g}"
+        )
+    if reader.mistakes:
+        raise SettingsError("\n".join(reader.mistakes))
+    filled = [name for name in variables if reader.is_filled(name)]
+    other = misnamed(filled, reader.known, in_env_file)
+    return replace(settings, warnings=[*reader.warnings, *warnings_of(other)], misnamed=other)
+
+
+def _filled(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if without_comment(value)}

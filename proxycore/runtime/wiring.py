@@ -1,0 +1,167 @@
+"""How the program's parts are made from settings, connected, and given new settings at a reload."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from proxycore.admin.handlers import Desk, MetricsHandler, SnapshotHandler
+from proxycore.admin.pages import (
+    PAGE_PATHS,
+    AliveHandler,
+    NotRelayedHandler,
+    PageHandler,
+    ReadyHandler,
+    page_files,
+)
+from proxycore.clock import Clock
+from proxycore.gemini.list_pages import LIST_PATHS
+from proxycore.gemini.paths import MISTAKEN, RELAYED
+from proxycore.gemini.verdict import Backoff
+from proxycore.http.auth import Admin, ClientKeys
+from proxycore.http.context import Presence, Site
+from proxycore.http.cors import Cors
+from proxycore.http.credential_limiter import CredentialLimiter
+from proxycore.http.redaction import Redactor, with_former
+from proxycore.relay.handler import RelayHandler
+from proxycore.relay.lists import ListHandler
+from proxycore.relay.live import LIVE_PATHS, LiveHandler
+from proxycore.relay.pool import Pool
+from proxycore.relay.upload import UPLOAD_PATHS, UploadHandler
+from proxycore.rotation.affinity import Owners
+from proxycore.rotation.bench import Doubling
+from proxycore.rotation.events import BenchBegan, RequestBlamed
+from proxycore.rotation.key import keys_of
+from proxycore.rotation.retry_budget import RetryBudget
+from proxycore.rotation.rotator import Rotator
+from proxycore.rotation.scheduler import LoopScheduler
+from proxycore.rotation.wait_queues import WaitQueues
+from proxycore.runtime.logs import dropped_lines
+from proxycore.runtime.settings import Settings
+from proxycore.stats.key_log import Chronicle
+from proxycore.stats.meter import Meter
+from proxycore.transport.body_budget import BodyBudget
+from proxycore.transport.turns import Turns
+from proxycore.transport.upstream import Route, Upstream
+
+_REDACTED = 10_000  # texts for which the result of redaction is remembered
+
+
+def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Random) -> Pool:
+    """The parts that requests share, connected to each other. `source` chooses keys and draws pauses."""
+    rotator = Rotator(
+        keys_of(settings.keys),
+        _doublings(settings),
+        clock=clock,
+        source=source,
+        patience=settings.max_wait,
+    )
+    upstream = Upstream(route_of(settings))
+    lines = WaitQueues(rotator, settings.max_wait, LoopScheduler(clock))
+    budget = BodyBudget(_budget(settings))
+    meter.register(
+        gauges={
+            "waiting": lambda: lines.waiting,
+            "held": lambda: budget.held,
+            "connections": lambda: upstream.connections + meter.sessions,
+        },
+        counters={"dropped_lines": dropped_lines},
+    )
+    rotator.events.subscribe(BenchBegan, meter.benched)
+    rotator.events.subscribe(RequestBlamed, meter.judged)
+    Chronicle(rotator.events, clock)
+    return Pool(
+        rotator=rotator,
+        lines=lines,
+        owners=Owners(clock, events=rotator.events),
+        upstream=upstream,
+        meter=meter,
+        turns=Turns(),
+        budget=budget,
+        retries=RetryBudget(clock),
+        max_attempts=settings.max_attempts,
+        clock=clock,
+        source=source,
+    )
+
+
+def reload_pool(pool: Pool, settings: Settings) -> None:
+    """Give the parts new settings."""
+    keys = keys_of(settings.keys, pool.rotator.keys)
+    pool.rotator.change(keys, _doublings(settings), settings.max_wait)
+    pool.owners.keep(pool.rotator.keys)
+    pool.upstream.set_route(route_of(settings))
+    pool.lines.set_max_wait(settings.max_wait)
+    pool.budget.resize(_budget(settings))
+    pool.max_attempts = settings.max_attempts
+
+
+class ContextFactory:
+    """Makes what requests share under one set of settings. Belongs to the running event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.presence = Presence()
+        self.limiter = CredentialLimiter(clock, asyncio.get_running_loop().call_later)
+        self._secrets: dict[str, str] = {}
+        self._redact: Callable[[str], str] = str
+
+    def context(self, settings: Settings) -> Site:
+        """What requests share from now on."""
+        self._secrets = with_former(settings.secrets, self._secrets)
+        # Names of models and reasons come again and again.
+        self._redact = lru_cache(_REDACTED)(Redactor(self._secrets).text)
+        return Site(
+            clients=ClientKeys(settings.client_keys),
+            admin=Admin(settings.admin_key, settings.one_time_admin_key),
+            cors=Cors(settings.cors_allow_origins),
+            limiter=self.limiter,
+            redactor=Redactor(settings.key_names),
+            max_body_bytes=settings.max_body_bytes,
+            public_url=settings.public_url,
+            presence=self.presence,
+        )
+
+    def redact(self, text: str) -> str:
+        """The text without any secret of the latest settings or of former ones."""
+        return self._redact(text)
+
+
+def routes(pool: Pool, desk: Desk) -> list[Any]:
+    """Which handler serves which paths; the first match counts."""
+    relay, admin = {"pool": pool}, {"desk": desk}
+    return [
+        (MISTAKEN, NotRelayedHandler),
+        (LIVE_PATHS, LiveHandler, relay),
+        (LIST_PATHS, ListHandler, relay),
+        (RELAYED, RelayHandler, relay),
+        (UPLOAD_PATHS, UploadHandler, relay),
+        (PAGE_PATHS, PageHandler, {"files": page_files()}),
+        (r"/healthz", AliveHandler),
+        (r"/readyz", ReadyHandler, {"rotator": pool.rotator}),
+        (r"/status\.json", SnapshotHandler, admin),
+        (r"/metrics", MetricsHandler, admin),
+    ]
+
+
+def route_of(settings: Settings) -> Route:
+    """How to reach the upstream."""
+    return Route(
+        url=settings.upstream_url,
+        ca_file=settings.upstream_ca_file,
+        proxy=settings.upstream_proxy,
+        connect_timeout=settings.connect_timeout,
+        first_byte_timeout=settings.first_byte_timeout,
+        idle_timeout=settings.idle_timeout,
+    )
+
+
+def _doublings(settings: Settings) -> dict[Backoff, Doubling]:
+    return {
+        Backoff.QUOTA: settings.bench,
+        Backoff.FORBIDDEN: settings.forbidden_bench,
+    }
+
+
+def _budget(settings: Settings) -> int:
+    return settings.max_held_bytes // settings.workers  # an equal share for each process

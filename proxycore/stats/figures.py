@@ -1,0 +1,70 @@
+"""The figures of all processes that serve together: the sums of their counters, and their activity. Pure.
+
+Counters of a process that has ended stay in the sums, so that these never decrease.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxycore.stats.counters import Entry, Tally
+from proxycore.stats.history import forget_old
+from proxycore.stats.meter import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The counters' sums over all processes, and what is in progress in each, as `Meter.now` has it."""
+
+    tally: Tally
+    processes: list[dict[str, Any]]
+
+
+class FiguresError(Exception):
+    """The figures of the other processes can't be read now."""
+
+
+class FiguresSource(Protocol):
+    """Where the figures of all processes are read."""
+
+    @property
+    def meter(self) -> Meter:
+        """This process's own meter, which the figures include."""
+
+    async def read(self) -> Figures:
+        """All figures as of now. Raises FiguresError when those of other processes can't be read."""
+
+
+class LocalFigures:
+    """The figures of a process that serves alone."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    async def read(self) -> Figures:
+        """All figures as of now."""
+        self.meter.catch_up()
+        return Figures(self.meter.tally, [self.meter.now()])
+
+
+class FiguresSum:
+    """Adds up what processes report. `clock` returns the moment, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tally = Tally()
+        self._activities: dict[Hashable, Sequence[dict[str, Any]]] = {}
+
+    def add(self, process: Hashable, counts: Iterable[Entry], activity: Sequence[dict[str, Any]]) -> None:
+        """Adds a process's counts since its last report; its activity replaces that of its last report."""
+        self._tally.merge(counts)
+        forget_old(self._tally, self._clock())
+        self._activities[process] = activity
+
+    def remove(self, process: Hashable) -> None:
+        """A process has ended: its activity goes, its counts stay."""
+        self._activities.pop(process, None)
+
+    def read(self) -> Figures:
+        """The sums as of now."""
+        return Figures(self._tally, [one for activity in self._activities.values() for one in activity])

@@ -1,0 +1,101 @@
+"""The log of key events: benches, retirements and recoveries, outages, and requests that were at fault.
+
+Each is written once, by the process that found it out. What is routine has the level INFO, what an operator
+should look at sooner or later WARNING, and a key that cannot be used any more ERROR.
+"""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from proxycore.clock import Clock
+from proxycore.rotation.bench import LANE_PLACES, NO_MODEL, NO_ORIGIN, Bench, BenchPlace
+from proxycore.rotation.events import (
+    BenchBegan,
+    BenchEnded,
+    Events,
+    Origin,
+    OutageChanged,
+    RequestBlamed,
+    SearchChanged,
+)
+from proxycore.rotation.outage import Outage
+from proxycore.rotation.search import Search
+
+logger = logging.getLogger(__name__)
+
+_LEVELS = {
+    BenchPlace.MODEL: logging.INFO,
+    BenchPlace.CALLER: logging.INFO,
+    BenchPlace.ORIGIN: logging.INFO,
+    BenchPlace.WHOLE: logging.WARNING,
+    BenchPlace.RETIRED: logging.ERROR,
+}
+
+
+class Chronicle:
+    """Writes a log line for each event that an operator should know of."""
+
+    def __init__(self, events: Events, clock: Clock) -> None:
+        self._clock = clock
+        self._outages: dict[str | None, Outage] = {}
+        self._searches: dict[str | None, Search] = {}  # that turned into outages
+        events.subscribe(BenchBegan, self._benched)
+        events.subscribe(BenchEnded, self._recovered)
+        events.subscribe(RequestBlamed, self._judged)
+        events.subscribe(OutageChanged, self._outage_changed)
+        events.subscribe(SearchChanged, self._search_changed)
+
+    def _benched(self, event: BenchBegan) -> None:
+        bench = event.bench
+        seconds = max(0, round(bench.benched_until - self._clock()))
+        until = datetime.fromtimestamp(self._clock.to_wall(bench.benched_until), UTC).isoformat(
+            timespec="seconds"
+        )
+        fields = _about(event, bench) | {"strikes": bench.strikes, "seconds": seconds, "until": until}
+        word = "retired" if event.place is BenchPlace.RETIRED else "benched"
+        fields["id"] = event.request or None
+        logger.log(_LEVELS[event.place], "%s", word, extra={"fields": fields})
+
+    def _recovered(self, event: BenchEnded) -> None:
+        logger.info("recovered", extra={"fields": _about(event, event.ended) | {"id": event.request or None}})
+
+    @staticmethod
+    def _judged(event: RequestBlamed) -> None:
+        judgement = event.judgement
+        fields = {"model": judgement.model or NO_MODEL, "reason": judgement.reason, "why": judgement.why}
+        logger.info("request at fault", extra={"fields": fields | {"id": judgement.request or None}})
+
+    def _outage_changed(self, event: OutageChanged) -> None:
+        known, current, is_ours = self._outages.get(event.lane), event.outage, event.origin is Origin.HERE
+        if current and not known:
+            self._outages[event.lane] = current
+            if is_ours:
+                logger.warning("%s", current.thought)
+        elif known and not current:
+            del self._outages[event.lane]
+            if is_ours:
+                what = f" for {known.model}" if known.model else ""
+                logger.info("over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
+
+    def _search_changed(self, event: SearchChanged) -> None:
+        known, current, is_ours = self._searches.get(event.lane), event.search, event.origin is Origin.HERE
+        if current and current.outage and current is not known:
+            self._searches[event.lane] = current
+            if is_ours and not known:
+                logger.warning("%s", current.thought)
+        elif known and not current:
+            del self._searches[event.lane]
+            if is_ours:
+                where = "" if event.lane is None else f" for {event.lane or NO_MODEL}"
+                seconds = self._clock() - known.since
+                logger.info("outage over%s after %.0f s: %s", where, seconds, known.reason)
+
+
+def _about(event: BenchBegan | BenchEnded, bench: Bench) -> dict[str, Any]:
+    about: dict[str, Any] = {"key": event.key.name}
+    if event.place in LANE_PLACES:
+        about["model"] = event.about or NO_MODEL
+    elif event.place is BenchPlace.ORIGIN:
+        about["origin"] = event.about or NO_ORIGIN
+    return about | {"reason": bench.reason}

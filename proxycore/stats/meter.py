@@ -1,0 +1,222 @@
+"""The meter: the counters of this process, and what is under way in it.
+
+Counters add up over processes (`tally`); what is under way is this process's own (`Meter.now`).
+
+    counter           labels
+    requests          outcome, key, model family      first_byte, duration   model family (histograms)
+    attempts          key, answer                     tokens                 direction, model family
+    failovers         key                             client.tokens          client, direction
+    benches           key, scope, reason              received, sent, unread
+    client.requests   client                          lag                    (a histogram)
+    dropped_lines
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from proxycore.gemini.token_usage import Usage
+from proxycore.http.access_record import Record
+from proxycore.rotation.bench import BenchPlace
+from proxycore.rotation.events import BenchBegan, RequestBlamed
+from proxycore.rotation.judgement import Judgement
+from proxycore.rotation.key import Key
+from proxycore.stats.counters import Tally
+from proxycore.stats.history import FIRST_BYTE_BOUNDS, History
+from proxycore.stats.model_labels import NONE, OTHER, Families
+
+DURATION_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+"""Seconds: the buckets of whole requests."""
+
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+"""Seconds: the buckets of the event loop's lag."""
+
+MOST_STREAMS = 200
+"""Streams that are listed one by one."""
+
+MOST_JUDGEMENTS = 20
+"""The latest requests found to be at fault that are kept."""
+
+_LAG_INTERVAL = 0.5  # seconds between two measurements of the event loop's lag
+_FIRST_BYTES_OF_KEY, _FIRST_BYTES = 8, 64  # the latest times to first byte that are kept
+_MOST_REASONS = 64
+_NAMED_CODES = {400, 401, 403, 404, 429}
+_REFUSALS = {"401", "403", "429"}
+
+
+@dataclass(slots=True)
+class _Use:
+    """The latest use of a key. `last` is a moment of the clock."""
+
+    last: float = 0.0
+    first_bytes: deque[float] = field(default_factory=lambda: deque(maxlen=_FIRST_BYTES_OF_KEY))
+
+
+class Meter:
+    """Counts what it is told of. `clock` returns the moment, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.tally = Tally()
+        self.started = clock()
+        self._gauges: dict[str, Callable[[], int]] = {}
+        self._counters: dict[str, Callable[[], int]] = {}
+        self._counted: dict[str, int] = {}  # how much of those the tally has
+        self._clock = clock
+        self._history = History(self.tally, clock)
+        self._families = Families()
+        self._reasons: set[str] = set()
+        self._open: dict[Record, None] = {}  # in order of arrival
+        self._uses: dict[str, _Use] = {}
+        self._seen: dict[str, float] = {}  # client -> when
+        self._first_bytes: deque[float] = deque(maxlen=_FIRST_BYTES)
+        self._judgements: deque[Judgement] = deque(maxlen=MOST_JUDGEMENTS)
+
+    def register(
+        self, *, gauges: Mapping[str, Callable[[], int]], counters: Mapping[str, Callable[[], int]]
+    ) -> None:
+        """Read these numbers of other parts as well, from now on.
+
+        `gauges` return what is so at the moment, by their names in `now`; `counters` what was counted since
+        the start, by the counter's name.
+        """
+        self._gauges.update(gauges)
+        self._counters.update(counters)
+
+    # Requests.
+
+    def opened(self, record: Record) -> None:
+        """Count a request among those under way, once its client may use the proxy."""
+        self._open[record] = None
+        self._seen[record.client] = record.since
+
+    def closed(self, record: Record, outcome: str, seconds: float) -> None:
+        """Count a request that ended after so many seconds, whether it was opened or not."""
+        self._open.pop(record, None)
+        self._count_bytes(record)
+        family = self._families.of(record.model)
+        key = record.key if record.key != "-" else NONE
+        self.tally.add("requests", outcome, key, family)
+        self.tally.add("client.requests", record.client)
+        self.tally.measure("duration", DURATION_BOUNDS, seconds, family)
+        self._history.request()
+
+    def first_byte(self, record: Record) -> None:
+        """Count the time to first byte of a response to a client."""
+        seconds = record.first_byte or 0.0
+        self.tally.measure("first_byte", FIRST_BYTE_BOUNDS, seconds, self._families.of(record.model))
+        self._history.first_byte(seconds)
+        self._first_bytes.append(round(seconds, 3))
+
+    def used(self, record: Record, usage: Usage) -> None:
+        """Count the tokens that a response reports."""
+        family = self._families.of(record.model)
+        for direction, count in (("input", usage.input), ("output", usage.output)):
+            if count:
+                self.tally.add("tokens", direction, family, n=count)
+                self.tally.add("client.tokens", record.client, direction, n=count)
+
+    def unread(self) -> None:
+        """Count a response whose tokens are unknown, since it is compressed."""
+        self.tally.add("unread")
+
+    # Attempts.
+
+    def attempted(self, key: Key, answer: int | str, seconds: float | None = None) -> None:
+        """Count a call that ended with a status, or with a word for what happened instead.
+
+        `seconds` are those until the head of its response, if it was served.
+        """
+        word = answer if isinstance(answer, str) else _word(answer)
+        self.tally.add("attempts", key.name, word)
+        use = self._use(key)
+        use.last = self._clock()
+        if seconds is not None:
+            use.first_bytes.append(round(seconds, 3))
+        if word in _REFUSALS:
+            self._history.refusal()
+
+    def failed_over(self, key: Key) -> None:
+        """Count a request that goes on with another key after this one."""
+        self.tally.add("failovers", key.name)
+
+    def benched(self, event: BenchBegan) -> None:
+        """Count a new bench or retirement."""
+        reason = event.bench.reason
+        if reason not in self._reasons and len(self._reasons) >= _MOST_REASONS:
+            reason = OTHER  # they are the upstream's own words
+        self._reasons.add(reason)
+        scope = "key" if event.place is BenchPlace.WHOLE else event.place.value
+        self.tally.add("benches", event.key.name, scope, reason)
+
+    def judged(self, event: RequestBlamed) -> None:
+        """Note a request that was found to be at fault for its refusals."""
+        self._judgements.append(event.judgement)
+
+    # For others to read.
+
+    @property
+    def sessions(self) -> int:
+        """How many Live sessions are under way."""
+        return sum(record.kind == "live" for record in self._open)
+
+    def catch_up(self) -> None:
+        """Bring the counters up to date: bytes of requests under way, and the counters of other parts."""
+        for record in self._open:
+            self._count_bytes(record)
+        for name, counter in self._counters.items():
+            count = counter()
+            if fresh := count - self._counted.get(name, 0):
+                self.tally.add(name, n=fresh)
+                self._counted[name] = count
+
+    def now(self) -> dict[str, Any]:
+        """Return what is under way as JSON. Times are moments of the clock that a host's processes share."""
+        streams = [record for record in self._open if record.kind]
+        by_client = Counter(record.client for record in self._open)
+        return {name: gauge() for name, gauge in self._gauges.items()} | {
+            "started": self.started,
+            "running": len(self._open),
+            "open": {"streams": len(streams) - self.sessions, "live": self.sessions},
+            "streams": [_stream(record) for record in streams[:MOST_STREAMS]],
+            "clients": {name: [seen, by_client[name]] for name, seen in self._seen.items()},
+            "keys": {name: [use.last, list(use.first_bytes)] for name, use in self._uses.items()},
+            "first_bytes": list(self._first_bytes),
+            "judgements": [asdict(judgement) for judgement in self._judgements],
+        }
+
+    async def watch_loop(self) -> None:
+        """Measure the event loop's lag again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_INTERVAL
+            await asyncio.sleep(_LAG_INTERVAL)
+            self.tally.measure("lag", LAG_BOUNDS, max(0.0, loop.time() - due))
+
+    def _use(self, key: Key) -> _Use:
+        return self._uses.setdefault(key.name, _Use())
+
+    def _count_bytes(self, record: Record) -> None:
+        received, sent = record.received_bytes, record.sent_bytes
+        if fresh := received - record.counted_received:
+            self.tally.add("received", n=fresh)
+        if fresh := sent - record.counted_sent:
+            self.tally.add("sent", n=fresh)
+        record.counted_received, record.counted_sent = received, sent
+
+
+def _word(status: int) -> str:
+    return str(status) if status in _NAMED_CODES else f"{status // 100}xx"
+
+
+def _stream(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.request_id,
+        "kind": record.kind,
+        "client": record.client,
+        "key": record.key,
+        "model": record.model,
+        "since": record.since,
+        "sent_bytes": record.sent_bytes,
+    }

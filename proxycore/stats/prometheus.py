@@ -1,0 +1,141 @@
+"""The metrics for Prometheus, named as prometheus.io/docs/practices/naming says. Pure.
+
+They are made of the sums over all processes, whichever of them answers. Label values are bounded: a key that
+was removed is `removed`, models are counted by family.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from proxycore import __version__
+from proxycore.clock import Clock
+from proxycore.rotation.rotator import Rotator
+from proxycore.stats.counters import Labels
+from proxycore.stats.figures import Figures
+from proxycore.stats.history import FIRST_BYTE_BOUNDS
+from proxycore.stats.meter import DURATION_BOUNDS, LAG_BOUNDS
+from proxycore.stats.model_labels import NONE
+
+_PREFIX = "gemini_proxy_"
+_REMOVED = "removed"
+
+# metric, counter, help, labels, the place of the key's name among them
+_COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
+    ("requests", "requests", "Requests that ended, by how", ("outcome", "key", "model"), 1),
+    ("attempts", "attempts", "Upstream calls, by their answers", ("key", "answer"), 0),
+    ("failovers", "failovers", "Requests that went on from this key to another", ("key",), 0),
+    ("benches", "benches", "Benches and retirements that began", ("key", "scope", "reason"), 0),
+    ("received_bytes", "received", "Bytes of request bodies and messages from clients", (), None),
+    ("sent_bytes", "sent", "Bytes of answers and messages to clients", (), None),
+    ("tokens", "tokens", "Tokens, as uncompressed answers told", ("direction", "model"), None),
+    (
+        "dropped_log_lines",
+        "dropped_lines",
+        "Log lines that were not written, since nobody read them",
+        (),
+        None,
+    ),
+    ("unread_answers", "unread", "Answers whose tokens are not known, for they were compressed", (), None),
+)
+_HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] = (
+    ("time_to_first_byte_seconds", "first_byte", "From a request to its answer's first byte", ("model",),
+     FIRST_BYTE_BOUNDS),
+    ("request_duration_seconds", "duration", "Whole requests, streams included", ("model",), DURATION_BOUNDS),
+    ("event_loop_lag_seconds", "lag", "How late the event loop comes to what is due", (), LAG_BOUNDS),
+)  # fmt: skip
+
+
+class Metrics(Collector):
+    """The metrics at this moment. `redact` removes secrets from reasons, which are the upstream's words."""
+
+    def __init__(
+        self, rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]
+    ) -> None:
+        self._redact = redact
+        self._rotator = rotator
+        self._figures = figures
+        self._clock = clock
+        self._names = {key.name for key in rotator.keys} | {NONE}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        yield from self._counters()
+        yield from self._histograms()
+        yield from self._gauges()
+
+    def _counters(self) -> Iterator[Metric]:
+        for name, counted, about, labels, place in _COUNTERS:
+            family = CounterMetricFamily(_PREFIX + name, f"{about}.", labels=labels)
+            sums: defaultdict[Labels, float] = defaultdict(float)
+            if not labels:
+                sums[()] = 0.0
+            for values, n in self._figures.tally.of(counted).items():
+                shown = [
+                    self._redact(value) if label == "reason" else value
+                    for label, value in zip(labels, values, strict=True)
+                ]
+                if place is not None and values[place] not in self._names:
+                    shown[place] = _REMOVED
+                sums[tuple(shown)] += n
+            for values, n in sorted(sums.items()):
+                family.add_metric(values, n)
+            yield family
+
+    def _histograms(self) -> Iterator[Metric]:
+        for name, measured, about, labels, bounds in _HISTOGRAMS:
+            family = HistogramMetricFamily(_PREFIX + name, f"{about}.", labels=labels)
+            for values, counts, total in sorted(self._figures.tally.measured(measured, bounds)):
+                family.add_metric(values, _cumulative(bounds, counts), total)
+            yield family
+
+    def _gauges(self) -> Iterator[Metric]:
+        processes = self._figures.processes
+        opened = GaugeMetricFamily(
+            f"{_PREFIX}open_streams", "Answers and Live sessions under way.", labels=["kind"]
+        )
+        for kind, counted in (("stream", "streams"), ("live", "live")):
+            opened.add_metric([kind], sum(one["open"][counted] for one in processes))
+        yield opened
+        for name, counted, about in (
+            ("running_requests", "running", "Relayed requests under way, in any phase."),
+            ("waiting_requests", "waiting", "Requests that wait for a key."),
+            ("held_body_bytes", "held", "Bytes of the request bodies that are held, of MAX_HELD_MB."),
+            ("upstream_connections", "connections", "Open connections to the upstream, idle ones included."),
+        ):
+            yield GaugeMetricFamily(_PREFIX + name, about, value=sum(one[counted] for one in processes))
+        yield self._health()
+        yield GaugeMetricFamily(f"{_PREFIX}workers", "Processes that serve.", value=len(processes))
+        started = min((one["started"] for one in processes), default=self._clock())
+        yield GaugeMetricFamily(
+            f"{_PREFIX}start_time_seconds",
+            "When it was started, since the epoch.",
+            value=self._clock.to_wall(started),
+        )
+        yield InfoMetricFamily(f"{_PREFIX}build", "The version that runs.", value={"version": __version__})
+
+    def _health(self) -> Metric:
+        counts = dict.fromkeys(("ready", "benched", "retired"), 0)
+        now = self._clock()
+        for key in self._rotator.keys:
+            counts[key.state(now)] += 1
+        family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys, by their state as a whole.", labels=["state"])
+        for state, count in counts.items():
+            family.add_metric([state], count)
+        return family
+
+
+def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    total, buckets = 0, []
+    for bound, count in zip([*map(str, map(float, bounds)), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets

@@ -1,0 +1,23 @@
+"""Fetch a whole response from the upstream, with one key: lists, probes and the key check do."""
+
+from proxycore.http.fields import Field
+from proxycore.transport.attempt import Attempt
+from proxycore.transport.buffered_response import Kept
+from proxycore.transport.messages import Outgoing
+from proxycore.transport.upstream import Upstream
+
+
+async def fetch_whole(
+    upstream: Upstream, outgoing: Outgoing, credential: Field, limit: int, *, fresh: bool = False
+) -> Kept:
+    """Send a request once and return its response, whatever the status.
+
+    `credential` is the header field that presents the key. `limit` is in bytes: the body of a larger
+    response is None. `fresh` asks for a new connection instead of a kept one. Raises UpstreamError when no
+    whole response arrives.
+    """
+    attempt = Attempt(upstream, outgoing, credential, fresh=fresh)
+    try:
+        return Kept(await attempt.head(), await attempt.read(limit))
+    finally:
+        attempt.end()

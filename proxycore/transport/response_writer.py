@@ -1,0 +1,82 @@
+"""Writes a relayed response to the client."""
+
+import asyncio
+
+from tornado.http1connection import HTTP1Connection
+
+from proxycore.gemini.first_event import FirstEvent
+from proxycore.gemini.response_opening import Opening
+from proxycore.gemini.token_usage import TAIL
+from proxycore.http.base_handler import ProxyHandler
+from proxycore.transport.buffered_response import DESCRIBES_BODY
+
+
+class Downstream:
+    """Sends chunks to the client as they arrive from the upstream.
+
+    The handler's status and header fields are set already, or a `FirstEvent` sets them before it passes
+    anything on. The first chunk mostly arrives together with the head, so both are written together; if it
+    does not, the head is written alone, at the event loop's next turn. A head that states the body's length
+    or coding waits for the first chunk, since redaction may still change both (`opening`). `tail` is the last
+    bytes sent so far.
+    """
+
+    def __init__(self, handler: ProxyHandler, opening: Opening | FirstEvent | None = None) -> None:
+        connection = handler.request.connection
+        assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
+        self._handler = handler
+        self._connection = connection
+        self._head_sent = False
+        self._opening = opening  # until nothing can change any more
+        self.tail = b""
+        if not isinstance(opening, FirstEvent) and (opening is None or not handler.has_field(DESCRIBES_BODY)):
+            asyncio.get_running_loop().call_soon(self._send_head)
+
+    def send(self, chunk: bytes) -> "asyncio.Future[None] | None":
+        """Send a chunk. Returns a future if the client has to catch up first; it is done when it has."""
+        if self._opening is not None:
+            chunk = self._through_opening(self._opening, chunk)
+            if not chunk:
+                return None
+        return self._write(chunk)
+
+    def end(self) -> bool:
+        """Send what is still held back, and the head if it was not sent yet: the body is complete.
+
+        Returns whether the client is still connected; Tornado may report that it is not a moment later.
+        """
+        if self._opening and (rest := self._opening.end()):
+            self._check_changed(self._opening)
+            self._write(rest)
+        self._send_head()
+        return not self._connection.stream.closed()
+
+    def _through_opening(self, opening: Opening | FirstEvent, chunk: bytes) -> bytes:
+        chunk = opening.feed(chunk)
+        if opening.decided:
+            self._check_changed(opening)
+            if not opening.changed:
+                self._opening = None
+        return chunk
+
+    def _check_changed(self, opening: Opening | FirstEvent) -> None:
+        if opening.changed and not self._head_sent:
+            self._handler.remove_fields(DESCRIBES_BODY)
+
+    def _send_head(self) -> None:
+        if not self._head_sent:
+            self._write(b"")
+
+    def _write(self, chunk: bytes) -> "asyncio.Future[None] | None":
+        if self._handler.state.over:
+            return None  # aborted a moment ago; the attempt will be ended
+        self._handler.record.sent_bytes += len(chunk)
+        self.tail = (self.tail + chunk)[-TAIL:] if len(chunk) < TAIL else chunk[-TAIL:]
+        if self._head_sent:
+            return self._connection.write(chunk)
+        self._head_sent = True
+        self._handler.write(chunk)
+        if chunk and self._handler.content_length == str(len(chunk)):
+            return None  # the whole response, which is written in one piece when it is finished
+        self._connection.stream.set_nodelay(True)
+        return self._handler.flush()

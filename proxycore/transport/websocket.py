@@ -1,0 +1,190 @@
+"""A WebSocket (RFC 6455) to the upstream, for a Live session.
+
+AsyncHTTPClient has no WebSockets, and Tornado's own client supports no outbound proxies.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+)
+from websockets.typing import Subprotocol
+
+from proxycore.http.fields import Fields
+from proxycore.transport.buffered_response import KEPT_BYTES, Kept
+from proxycore.transport.messages import UpstreamError, broken_off, malformed, unreachable
+from proxycore.transport.replay import Message, Replay
+from proxycore.transport.response_head import Head, MalformedError, check_framing
+from proxycore.transport.upstream import Upstream
+
+UpstreamConnection = ClientConnection
+"""The connection of a session; one that fails before that is a response instead."""
+
+UpstreamClosed = ConnectionClosed
+"""Raised by what is sent on a connection, or read from it, once it is closed."""
+
+LARGEST_MESSAGE = 64 * 1024 * 1024
+"""Bytes that one message may have, in either direction."""
+
+_KEEPALIVE = 60  # seconds; a session may be idle for long, and NATs drop idle connections
+_AT_ONCE = 16 * 1024  # bytes that may be buffered before the sender has to wait
+_CLOSE_TIMEOUT = 2.0  # seconds that the upstream gets to answer a close
+_NO_CODE = 1005  # of a close frame without a code; never sent (RFC 6455 §7.4.1)
+# Codes that a close frame may have (RFC 6455 §7.4, and the registry that §11.7 began).
+_SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+
+class _Session(ClientConnection):
+    """A connection that requests `target` byte for byte, where the library would parse it as a URI."""
+
+    def __init__(self, target: str, protocol: ClientProtocol, **options: Any) -> None:  # noqa: ANN401 - the library's
+        protocol.uri = replace(protocol.uri, path=quote(target.encode("latin-1"), safe=_ASCII), query="")
+        super().__init__(protocol, **options)
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception:
+        """Follow no redirect: it would send the key to another address. It is returned to the client."""
+        return exc
+
+
+class UpstreamSession:
+    """A session that the upstream has opened. Instead of a first message, a close may still refuse it."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.answer = asyncio.create_task(self._receive())
+        self._sending: asyncio.Task[None] | None = None
+
+    async def _receive(self) -> Message | None:
+        """The upstream's first message; None if it ended the session instead."""
+        try:
+            return await self.connection.recv()
+        except ConnectionClosed:
+            return None
+
+    def send(self, replay: Replay) -> None:
+        """Begin to send the client's messages, those that are kept and those that follow."""
+        self._sending = self._sending or asyncio.create_task(self._send(replay))
+
+    async def _send(self, replay: Replay) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await replay.send_to(self.connection)
+
+    async def send_next(self, message: Message) -> None:
+        """Send one more message after all that was kept; do nothing once the session is closed."""
+        if self._sending and not self._sending.done():
+            await asyncio.wait({self._sending})
+        with contextlib.suppress(ConnectionClosed):
+            await self.connection.send(message)
+
+    def can_send_at_once(self, message: Message) -> bool:
+        """Whether `send_next` would not have to wait for the upstream to read."""
+        idle = not self._sending or self._sending.done()
+        return idle and self.connection.transport.get_write_buffer_size() + len(message) < _AT_ONCE
+
+    async def close(self, code: int | None, reason: str | None) -> None:
+        """Close the session with this code and reason; without a code, abort the connection."""
+        self.answer.cancel()
+        if self._sending:
+            self._sending.cancel()
+        if code is None:
+            self.connection.transport.abort()
+        else:
+            await self.connection.close(code if code in _SENDABLE else 1000, reason or "")
+
+
+async def open_session(
+    upstream: Upstream, target: str, fields: Fields, subprotocols: list[str]
+) -> ClientConnection | Kept:
+    """Open a session. Returns the response instead with which the upstream refused the handshake.
+
+    Raises UpstreamError when there was no response.
+    """
+    route = upstream.route
+    secure = upstream.origin.startswith("https:")
+    tls: dict[str, Any] = {"ssl": _trusting(upstream)} if secure else {}
+    if route.proxy and route.proxy.startswith("https:"):
+        tls["proxy_ssl"] = _trusting(upstream)
+    try:
+        session = await _Connect(
+            upstream.origin.replace("http", "ws", 1),
+            create_connection=partial(_Session, upstream.prefix + target),  # type: ignore[arg-type] # wants a class
+            subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+            additional_headers=fields,
+            user_agent_header=None,
+            compression=None,  # what goes to the client is not compressed either
+            proxy=route.proxy,
+            open_timeout=route.connect_timeout + route.first_byte_timeout,
+            ping_interval=None,  # a slow client would look like an upstream that is gone
+            close_timeout=_CLOSE_TIMEOUT,
+            max_size=LARGEST_MESSAGE,
+            max_queue=1,
+            **tls,
+        )
+    except InvalidStatus as error:
+        return _refusal(error)
+    except TimeoutError:
+        raise UpstreamError(
+            "The upstream did not open the session in time.", sent=True, silent=True
+        ) from None
+    except (OSError, InvalidHandshake, InvalidProxy) as error:
+        raise _explained(error) from error
+    _keep_alive(session)
+    return session
+
+
+def close_frame_of(session: ClientConnection) -> tuple[int, str] | None:
+    """Code and reason with which the upstream closed the session; None when it sent no close frame."""
+    code = session.close_code
+    if code == _NO_CODE:
+        return 1000, ""
+    return (code, session.close_reason or "") if code is not None and code in _SENDABLE else None
+
+
+def _trusting(upstream: Upstream) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=upstream.ca_file)
+
+
+def _explained(error: Exception) -> UpstreamError:
+    detail = f"({type(error).__name__}: {error})"
+    if isinstance(error, OSError | InvalidProxy | ProxyError):
+        return unreachable(detail=detail)
+    if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
+        return broken_off(detail)
+    return malformed("it neither opens the session nor refuses it as HTTP does", detail)
+
+
+def _refusal(error: InvalidStatus) -> Kept:
+    response = error.response
+    head = Head(response.status_code, response.reason_phrase, list(response.headers.raw_items()))
+    try:
+        check_framing(head)
+    except MalformedError as fault:
+        raise malformed(str(fault)) from None
+    if head.status < 200:
+        raise _explained(error)
+    body = response.body or b""
+    return Kept(head, bytes(body) if len(body) <= KEPT_BYTES else None)
+
+
+def _keep_alive(session: ClientConnection) -> None:
+    connection = session.transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)

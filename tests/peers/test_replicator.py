@@ -1,0 +1,436 @@
+"""What one process finds, the others know."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxycore.clock import Clock
+from proxycore.demo import Health, MockServer
+from proxycore.gemini.verdict import until_google_midnight
+from proxycore.peers.hub import Hub
+from proxycore.peers.publisher import Bulletin
+from proxycore.peers.store import Board, Subscriber
+from proxycore.peers.update import Notice, fingerprint
+from proxycore.peers.worker_link import WorkerLink
+from proxycore.rotation.bench import Bench, BenchPlace
+from proxycore.rotation.key import Key
+from proxycore.runtime.app import ProxyApplication, make_app
+from proxycore.stats.meter import Meter
+from proxycore.transport.listener import Listener
+from tests.support.clocks import CLOCK, TurnedClock, loops_clock
+from tests.support.proxy import rests, settings
+from tests.support.waiting import until
+from tests.support.wire import Got, RawUpstream, Seen, answer, ask
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+MODEL = "gemini-2.5-flash"
+GENERATE = f"/v1beta/models/{MODEL}:generateContent"
+QUESTION = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
+
+
+class Worker:
+    """A proxy that publishes what it finds and applies what others publish."""
+
+    def __init__(self, app: ProxyApplication, port: int) -> None:
+        self.app, self.port = app, port
+
+    def key(self, secret: str) -> Key:
+        return next(key for key in self.app.rotator.keys if key.secret == secret)
+
+    async def ask(self, target: str = GENERATE) -> Got:
+        return await ask(self.port, "POST", target, body=QUESTION)
+
+
+@asynccontextmanager
+async def workers(
+    mock: MockServer, board: Board, count: int = 2, *, clock: Clock = CLOCK, **variables: str
+) -> AsyncIterator[list[Worker]]:
+    url = mock.listen()
+    keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(mock.keys)}
+    async with AsyncExitStack() as stack:
+        yield [await worker(stack, url, keys, board, clock=clock, **variables) for _ in range(count)]
+    await mock.stop()
+
+
+async def worker(
+    stack: AsyncExitStack,
+    url: str,
+    keys: dict[str, str],
+    board: Board,
+    *,
+    clock: Clock = CLOCK,
+    **variables: str,
+) -> Worker:
+    bulletin = Bulletin(board)
+    app = make_app(settings(url, keys, **variables), clock, bulletin)
+    listener, server = Listener("127.0.0.1", 0), app.server()
+    listener.accept_for(server)
+    stack.push_async_callback(server.close_all_connections)
+    stack.callback(bulletin.close)
+    stack.push_async_callback(app.close)
+    stack.callback(listener.stop)
+    return Worker(app, listener.port)
+
+
+def as_told(bench: Bench | None) -> Bench | None:
+    """As others hear of it: without Google's words, which may quote the key."""
+    return replace(bench, words="") if bench else None
+
+
+async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once() -> None:
+    healths = {
+        "AQ.spent": Health.quota(2),
+        "AQ.dead": Health.suspended(),
+        "AQ.disabled": Health.service_disabled(),
+        "AQ.fine": Health.healthy(),
+    }
+    clock = TurnedClock()
+    mock = MockServer(healths, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+        spent, dead, disabled = (one.key(f"AQ.{name}") for name in ("spent", "dead", "disabled"))
+        while not (disabled.whole and MODEL in spent.project.allowances and dead.whole):
+            await one.ask()
+        for seconds in (2, 10):
+            clock.turn(seconds)
+            deaths = dead.deaths.times
+            while dead.deaths.times == deaths:
+                await one.ask()
+        while not (spent.project.allowances[MODEL].bench and spent.project.allowances[MODEL].quotas):
+            await one.ask()
+        await until(lambda: other.key("AQ.dead").retired is not None)
+        assert dead.retired
+        assert other.key("AQ.dead").retired == as_told(dead.retired)
+        await until(lambda: other.key("AQ.disabled").whole == as_told(disabled.whole))
+        allowance = other.key("AQ.spent").project.allowances[MODEL]
+        await until(lambda: allowance.bench == as_told(spent.project.allowances[MODEL].bench))
+        assert [quota.requests for quota in allowance.quotas.values()] == [2]
+        mock.calls.clear()
+        for _ in range(10):
+            assert (await other.ask()).status == 200
+        assert {call.key for call in mock.calls} == {"AQ.fine"}
+
+
+async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> None:
+    gate = asyncio.Event()
+    refusal = b"""{"error": {"code": 403, "message": "It has been suspended.", "status": "PERMISSION_DENIED",
+        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "CONSUMER_SUSPENDED"}]}}"""
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.write(answer(403, refusal))
+
+    async with RawUpstream(script) as upstream, AsyncExitStack() as stack:
+        one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Board(CLOCK), MAX_WAIT="0")
+        running = asyncio.ensure_future(one.ask())
+        await until(lambda: len(upstream.seen) == 1)
+        one.app.reload(settings(upstream.url, {"GOOGLE_API_KEY_1": "new"}, MAX_WAIT="0", MAX_ATTEMPTS="1"))
+        gate.set()
+        got = await running
+        assert (got.status, got.body) == (403, refusal)
+        assert one.key("new").state(CLOCK()) == "ready"
+        await until(lambda: not one.app.site.running)
+
+
+async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found() -> None:
+    mock = MockServer({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()})
+    url = mock.listen()
+    async with workers(mock, Board(CLOCK)) as (one, other):
+        one.app.reload(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine"}))
+        while not other.key("AQ.off").whole:
+            await other.ask()
+        one.app.reload(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine", "GOOGLE_API_KEY_1": "AQ.off"}))
+        assert one.key("AQ.off").whole == as_told(other.key("AQ.off").whole)
+
+
+@pytest.mark.turned
+async def test_a_clearing_is_known_to_the_other() -> None:
+    clock = loops_clock()
+    mock = MockServer({"AQ.key": Health.quota(1, window=2.0)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="5") as (one, other):
+        assert (await one.ask()).status == 200
+        asked = asyncio.ensure_future(one.ask())
+        allowances = other.key("AQ.key").project.allowances
+        await until(lambda: MODEL in allowances and allowances[MODEL].bench is not None)
+        assert (await asked).status == 200
+        await until(lambda: allowances[MODEL].bench is None)
+
+
+@pytest.mark.parametrize("place", BenchPlace)
+async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(place: BenchPlace) -> None:
+    clock = TurnedClock()
+    async with workers(MockServer({"AQ.key": Health.healthy()}), Board(clock), clock=clock) as (one, other):
+        mine, theirs = one.key("AQ.key"), other.key("AQ.key")
+        is_whole = place in {BenchPlace.WHOLE, BenchPlace.RETIRED}
+        about = "" if is_whole else "https://page" if place is BenchPlace.ORIGIN else MODEL
+        bench = Bench("refused", clock() + 1.0, 2, words="words that quote the key", suspected=True)
+        one.app.rotator.set_bench(mine, place, bench, about)
+        await until(lambda: theirs.bench_at(place, about) is not None)
+        assert theirs.bench_at(place, about) == as_told(bench)
+        assert other.app.rotator.unfit(MODEL, 1, "https://page") == (
+            {theirs} if place is BenchPlace.ORIGIN else set()
+        )
+        one.app.rotator.clear_bench(mine, place, about)
+        await until(lambda: theirs.bench_at(place, about) is None)
+        assert other.app.rotator.unfit(MODEL, 1, "https://page") == set()
+
+
+@pytest.mark.turned
+async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> None:
+    clock = loops_clock()
+    mock = MockServer({"AQ.key": Health.quota(6, window=1.0)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="10") as (one, other):
+        for _ in range(3):
+            await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(3)))
+        mock.calls.clear()
+        asked = []
+        for each in (one, other) * 6:
+            asked.append(asyncio.ensure_future(each.ask()))
+            await asyncio.sleep(0.01)  # at the very same moment, neither could know of the other
+        statuses = [got.status for got in await asyncio.gather(*asked)]
+        assert statuses == [200] * 12
+        assert sum(call.status == 429 for call in mock.calls) <= 2  # alone, each would be refused six
+
+
+async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None:
+    clock = TurnedClock()
+    mock = MockServer({"AQ.key": Health.quota(6, window=30.0)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+        for each in (one, other, one, other, other, one):
+            assert (await each.ask()).status == 200
+            clock.turn(0.1)
+        clock.turn(0.3)  # calls of just now might be refused as well
+        assert (await one.ask()).status == 429
+        for each in (one, other):
+            allowances = each.key("AQ.key").project.allowances
+            await until(lambda known=allowances: any(q.window for q in known[MODEL].quotas.values()))  # type: ignore[misc]
+            (quota,) = allowances[MODEL].quotas.values()
+            assert quota.window == pytest.approx(30.0, abs=0.1)
+            assert len(allowances[MODEL].calls) == 6
+            assert quota.left(allowances[MODEL].calls, clock()) == 0
+
+
+async def test_an_owner_is_known_to_the_other() -> None:
+    mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(5)})
+    async with workers(mock, Board(CLOCK)) as (one, other):
+        fields = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
+        assert (await ask(one.port, "POST", "/upload/v1beta/files", *fields, body=b"content")).status == 200
+        await until(lambda: len(other.app.owners) == len(one.app.owners) > 0)
+        name = next(iter(vars(one.app.owners)["_entries"]))
+        mock.calls.clear()
+        assert (await ask(other.port, "GET", f"/v1beta/{name}")).status == 200
+        assert len(mock.calls) == 1
+
+
+async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in() -> None:
+    board = Board(CLOCK)
+    publish = board.publish
+
+    def late(updates: Iterable[Notice], source: Subscriber | None = None) -> None:
+        asyncio.get_running_loop().call_later(0.02, publish, list(updates), source)
+
+    board.publish = late  # type: ignore[method-assign]
+    mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(5)})
+    async with workers(mock, board, OUTPUT_API_KEY="the-client") as (one, other):
+        client = ("x-goog-api-key", "the-client")
+        resumable = (("X-Goog-Upload-Protocol", "resumable"), ("X-Goog-Upload-Command", "start"))
+        started = await ask(one.port, "POST", "/upload/v1beta/files", client, *resumable, body=b"{}")
+        address = "/" + started.one("x-goog-upload-url").split("/", 3)[3]
+        leg = (("X-Goog-Upload-Command", "upload, finalize"), ("X-Goog-Upload-Offset", "0"))
+        assert (await ask(other.port, "POST", address, *leg, body=b"content")).status == 200
+        invented = "/upload/v1beta/files?upload_id=invented"
+        assert (await ask(other.port, "POST", invented, *leg, body=b"content")).status == 401
+
+
+async def test_a_search_that_one_begins_is_one_for_all_and_so_is_its_end() -> None:
+    clock = TurnedClock()
+    mock = MockServer({f"AQ.key-{n}": Health.bare_429() for n in range(5)}, clock=clock)
+    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+        assert (await one.ask()).status == 429
+        assert len(mock.calls) == 3
+        await until(lambda: MODEL in other.app.rotator.searches)
+        mine, theirs = (here.app.rotator.searches[MODEL] for here in (one, other))
+        assert sorted(map(mine.tries, one.app.rotator.keys)) == [0, 0, 1, 1, 1]
+        assert [theirs.tries(other.key(key.secret)) for key in one.app.rotator.keys] == [
+            mine.tries(key) for key in one.app.rotator.keys
+        ]
+        mock.calls.clear()
+        assert (await other.ask()).status == 429
+        assert len(mock.calls) == 0  # it is not time for the next try
+        mock.keys = dict.fromkeys(mock.keys, Health.healthy())
+        clock.turn(0.1)
+        assert (await other.ask()).status == 200
+        await until(lambda: not one.app.rotator.searches)
+        assert (await one.ask()).status == 200
+
+
+async def test_trouble_of_the_upstream_that_one_sees_is_known_to_the_other() -> None:
+    clock = TurnedClock()
+    async with workers(
+        MockServer({"AQ.key": Health.overloaded()}), Board(clock), clock=clock, MAX_WAIT="0"
+    ) as (
+        one,
+        other,
+    ):
+        while one.app.rotator.outages.of(MODEL) is None:
+            assert (await one.ask()).status == 503
+        await until(lambda: other.app.rotator.outages.of(MODEL) is not None)
+
+
+async def test_a_newcomer_starts_with_what_the_others_know() -> None:
+    board = Board(CLOCK)
+    async with workers(MockServer({"AQ.off": Health.service_disabled()}), board, 1) as (one,):
+        assert (await one.ask()).status == 403
+        await until(lambda: bool(board.snapshot()))
+        async with AsyncExitStack() as stack:
+            new = await worker(stack, "http://127.0.0.1:9", {"GOOGLE_API_KEY_0": "AQ.off"}, board)
+            assert new.key("AQ.off").whole
+            assert new.key("AQ.off").whole == as_told(one.key("AQ.off").whole)
+
+
+async def test_a_newcomer_takes_part_in_a_search_that_is_on() -> None:
+    clock = TurnedClock()
+    board = Board(clock)
+    async with workers(MockServer({"AQ.dead": Health.suspended()}), board, 1, clock=clock, MAX_WAIT="0") as (
+        one,
+    ):
+        assert (await one.ask()).status == 403
+        assert None in one.app.rotator.searches
+        await until(lambda: bool(board.snapshot()))
+        async with AsyncExitStack() as stack:
+            keys = {"GOOGLE_API_KEY_0": "AQ.dead"}
+            new = await worker(stack, "http://127.0.0.1:9", keys, board, clock=clock)
+            assert None in new.app.rotator.searches
+            assert new.app.rotator.pick(MODEL) is None
+
+
+async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnight_at_the_latest() -> None:
+    board = Board(CLOCK)
+    async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
+        now, name = CLOCK(), fingerprint("AQ.key")
+        late, soon = now + 40 * 3600, now + 1
+        board.publish([Notice("model", name, "late", ["day", 1, False], now, late, (late, now))])
+        board.publish([Notice("model", name, "soon", ["day", 1, False], now, late, (soon, now))])
+        midnight = now + until_google_midnight(CLOCK.wall())
+        key = one.key("AQ.key")
+        assert key.ready_at("late") == pytest.approx(midnight, abs=5)
+        assert key.ready_at("soon") == soon
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], ["a"], {"quotas": 3}, {"quotas": {"q": [1]}}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("model", "caller", "origin", "whole", "retired", "quota", "call", "owner", "project"),
+        *("outage", "search", "expect", "?"),
+    ],
+)
+async def test_an_update_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
+    board = Board(CLOCK)
+    async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
+        keys = (fingerprint("AQ.key"), "", "unknown")
+        nonsense = [Notice(kind, key, "some model", value, 1.0, 1e12) for key in keys]
+        sense = Notice("outage", "", "other model", "overloaded", 1.0, 1e12, (1.0,))
+        board.publish([*nonsense, sense])
+        rotator = one.app.rotator
+        assert [outage.model for outage in rotator.outages] == ["other model"]  # what follows nonsense counts
+        assert not rotator.searches
+        assert not rests(one.key("AQ.key"))
+        assert not one.app.lines.waiting
+        assert (await one.ask()).status == 200
+
+
+class Host:
+    """A process of a host, as far as its store goes."""
+
+    def __init__(self, path: Path) -> None:
+        self.board = Board(CLOCK)
+        self.bulletin = Bulletin(self.board)
+        self.link = WorkerLink(path, self.board, Meter(CLOCK))
+        self.heard: list[Notice] = []
+
+    async def __aenter__(self) -> "Host":
+        await self.link.start()
+        self.bulletin.start(self.heard.extend)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.bulletin.close()
+        await self.link.close()
+
+
+@asynccontextmanager
+async def running_hub(path: Path, link: Callable[[Board], None] = lambda _: None) -> AsyncIterator[Hub]:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    hub = Hub(link, CLOCK)
+    await hub.start(listener)
+    try:
+        yield hub
+    finally:
+        await hub.close()
+        await asyncio.to_thread(path.unlink)
+
+
+def news(number: int) -> Notice:
+    return Notice("owner", "0", f"files/{number}", True, float(number), 1e12)
+
+
+async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    async with running_hub(path), Host(path) as one, Host(path) as other:
+        told = [news(number) for number in range(1, 2001)]
+        for update in told:
+            one.bulletin.publish(update)
+        await until(lambda: len(other.heard) == 2000)
+        assert other.heard == told
+        assert one.heard == []
+        async with Host(path) as late:
+            assert late.heard == told
+
+
+async def test_what_is_told_last_is_heard_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    async with running_hub(path), Host(path) as other:
+        async with Host(path) as one:
+            one.bulletin.publish(news(1))
+        await until(lambda: other.heard == [news(1)])
+
+
+async def test_a_hub_that_is_started_anew_knows_what_its_processes_know(tmp_path: Path) -> None:
+    path = tmp_path / "board"
+    async with AsyncExitStack() as stack:
+        async with running_hub(path):
+            one = await stack.enter_async_context(Host(path))
+            other = await stack.enter_async_context(Host(path))
+            one.bulletin.publish(news(1))
+            await until(lambda: other.heard == [news(1)])
+        one.bulletin.publish(news(2))
+        await until(lambda: one.board.snapshot() == [news(1), news(2)])
+        await stack.enter_async_context(running_hub(path))
+        await until(lambda: other.heard == [news(1), news(2)])
+        late = await stack.enter_async_context(Host(path))
+        assert sorted(late.heard, key=lambda update: update.stamp) == [news(1), news(2)]
+        assert one.heard == []
+        assert other.heard == [news(1), news(2)]  # and nothing twice
+
+
+async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
+    path, links, now = tmp_path / "board", list[Board](), CLOCK()
+    async with running_hub(path, links.append) as hub, Host(path) as one, Host(path) as other:
+        one.bulletin.publish(Notice("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
+        await until(lambda: bool(other.heard))
+        hub.reload()
+        await until(lambda: len(links) == 2)
+        async with Host(path) as late:
+            assert [update.key for update in late.heard] == ["off"]
+
+
+async def test_without_a_hub_a_process_starts_all_the_same(tmp_path: Path) -> None:
+    async with Host(tmp_path / "nowhere") as alone:
+        alone.bulletin.publish(news(1))

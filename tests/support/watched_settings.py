@@ -1,0 +1,51 @@
+"""Settings whose `.env` a test changes, with a clock that it turns."""
+
+from pathlib import Path
+
+import pytest
+
+from proxycore.runtime.settings import Settings, SettingsError
+from proxycore.runtime.settings_source import SETTLED, SETTLED_UNFINISHED, SettingsSource
+
+GOOD = "GOOGLE_API_KEY_1=AIza-a\nOUTPUT_API_KEY=a-client-secret-that-is-long\n"
+OTHER = GOOD.replace("AIza-a", "AIza-b")
+
+
+class TurnedClock:
+    """Seconds that a test counts."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Watched:
+    """A source whose `.env` a test changes, with a clock that it turns."""
+
+    def __init__(self, folder: Path, text: str = GOOD) -> None:
+        self.file = folder / ".env"
+        self.file.write_text(text)
+        self.clock = TurnedClock()
+        self.source = SettingsSource(folder, {}, clock=self.clock)
+
+    def look(self, seconds: float = 0.0) -> Settings | None:
+        """What is found after so many seconds; the files are looked at before as well."""
+        self.source.look()
+        self.clock.now += seconds
+        return self.source.look()
+
+    def taken(self) -> dict[str, str]:
+        """The keys that are read, once everything has settled."""
+        settings = self.look(SETTLED)
+        assert settings
+        return dict(settings.google_keys)
+
+    def refused(self) -> str:
+        """What is told once everything has settled, and told only once."""
+        with pytest.raises(SettingsError) as caught:
+            self.look(SETTLED_UNFINISHED)
+        for _ in range(5):
+            assert self.look(SETTLED_UNFINISHED) is None
+        return str(caught.value)
