@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from proxycore.gemini.verdict import Rest
+from proxycore.gemini.verdict import BenchScope
 from proxycore.relay.pool import Pool
 from proxycore.relay.probe import ask_for_a_model
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
@@ -25,7 +25,7 @@ _RELEASABLE = {  # how a bench without a name is shown, and where those of a kin
 }
 
 
-class ControlError(Exception):
+class ActionError(Exception):
     """An action is not possible; the message says why, and `status` is the HTTP status for it."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -34,7 +34,7 @@ class ControlError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ActionResult:
     """The result of an action: a message for people and, after a probe, whether the key was accepted.
 
     `accepted` is None if that is not known.
@@ -45,19 +45,19 @@ class Done:
     accepted: bool | None = None
 
 
-class Control:
+class Actions:
     """Applies actions to the keys of a pool."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def perform(self, action: object) -> Done:
+    async def perform(self, action: object) -> ActionResult:
         """Apply the action that a JSON object names to its key; raise ControlError if it is not valid."""
         if not isinstance(action, dict):
-            raise ControlError("Send a JSON object with an action and a key.")
+            raise ActionError("Send a JSON object with an action and a key.")
         keys = [key for key in self._pool.rotator.keys if key.name == action.get("key")]
         if not keys:
-            raise ControlError("There is no key of that name.", 404)
+            raise ActionError("There is no key of that name.", 404)
         match action.get("action"):
             case "release":
                 return self.release(keys[0], action.get("model"), action.get("origin"))
@@ -65,59 +65,61 @@ class Control:
                 return self.rest(keys[0], action.get("seconds"))
             case "try":
                 return await self.try_now(keys[0])
-        raise ControlError("The action is none of release, rest, try.")
+        raise ActionError("The action is none of release, rest, try.")
 
-    def release(self, key: Key, model: object, origin: object = None) -> Done:
+    def release(self, key: Key, model: object, origin: object = None) -> ActionResult:
         """End the key's bench or retirement, or only its benches for a model or an origin."""
         names = {"model": model, "origin": origin}
         for kind, name in names.items():
             if name is not None and not isinstance(name, str):
-                raise ControlError(f"The {kind} is not a string.")
+                raise ActionError(f"The {kind} is not a string.")
         for kind, name in names.items():
             if isinstance(name, str) and name:
                 return self._release_for(key, kind, name)
         if not self._pool.rotator.release(key):
-            return Done(f"Key {key.name} does not rest as a whole.", key)
+            return ActionResult(f"Key {key.name} does not rest as a whole.", key)
         self._log("released by hand", key)
-        return Done(f"Key {key.name} is released.", key)
+        return ActionResult(f"Key {key.name} is released.", key)
 
-    def _release_for(self, key: Key, kind: str, name: str) -> Done:
+    def _release_for(self, key: Key, kind: str, name: str) -> ActionResult:
         """End the key's benches for a model or an origin of this name."""
         unnamed, places = _RELEASABLE[kind]
         about = "" if name == unnamed else name
         running = [place for place in places if key.bench_at(place, about)]
         if not running:
-            return Done(f"Key {key.name} does not rest for {name}.", key)
+            return ActionResult(f"Key {key.name} does not rest for {name}.", key)
         for place in running:
             self._pool.rotator.clear_bench(key, place, about)
         self._log("released by hand", key, **{kind: name})
-        return Done(f"Key {key.name} is released for {name}.", key)
+        return ActionResult(f"Key {key.name} is released for {name}.", key)
 
-    def rest(self, key: Key, seconds: object) -> Done:
+    def rest(self, key: Key, seconds: object) -> ActionResult:
         """Bench the whole key for a time."""
         if not isinstance(seconds, int | float) or not 1 <= seconds <= LONGEST_REST:
-            raise ControlError(f"The seconds are no number from 1 to {LONGEST_REST}.")
+            raise ActionError(f"The seconds are no number from 1 to {LONGEST_REST}.")
         bench = Bench(BY_HAND, self._pool.clock() + seconds)
         self._pool.rotator.begin_bench(key, BenchPlace.WHOLE, bench)
-        return Done(f"Key {key.name} rests for {seconds:g} s.", key)
+        return ActionResult(f"Key {key.name} rests for {seconds:g} s.", key)
 
-    async def try_now(self, key: Key) -> Done:
+    async def try_now(self, key: Key) -> ActionResult:
         """Probe the key with a call that costs no quota."""
         try:
             verdict = await ask_for_a_model(self._pool, key)
         except UpstreamError as error:
             self._log("tried by hand", key, result="not known", reason=f"{error} {error.detail}".strip())
-            return Done(f"Key {key.name} could not be tried: {error}", key)
+            return ActionResult(f"Key {key.name} could not be tried: {error}", key)
         if verdict.healthy:
             if key.whole and key.whole.reason != BY_HAND:
                 self._pool.rotator.recover(key, BenchPlace.WHOLE)
             self._log("tried by hand", key, result="accepted")
-            return Done(f"Key {key.name} was tried and is accepted.", key, accepted=True)
-        if verdict.rest is Rest.NOTHING:
+            return ActionResult(f"Key {key.name} was tried and is accepted.", key, accepted=True)
+        if verdict.rest is BenchScope.NOTHING:
             self._log("tried by hand", key, result="not known", reason=verdict.reason)
-            return Done(f"Key {key.name} was tried, which told nothing of it: {verdict.reason}.", key)
+            return ActionResult(f"Key {key.name} was tried, which told nothing of it: {verdict.reason}.", key)
         self._log("tried by hand", key, result="refused", reason=verdict.reason)
-        return Done(f"Key {key.name} was tried and is refused: {verdict.reason}.", key, accepted=False)
+        return ActionResult(
+            f"Key {key.name} was tried and is refused: {verdict.reason}.", key, accepted=False
+        )
 
     @staticmethod
     def _log(message: str, key: Key, **fields: str) -> None:

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 _EVERY = 1.0  # seconds between two updates
 
 
-class Updates:
+class EventStream:
     """Makes updates as long as there is a watcher. `current` returns the whole status."""
 
     def __init__(self, current: Callable[[], Awaitable[Json]]) -> None:

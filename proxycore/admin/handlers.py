@@ -9,8 +9,8 @@ from typing import Any
 from prometheus_client.exposition import choose_encoder
 from tornado.iostream import StreamClosedError
 
-from proxycore.admin.actions import Control, ControlError
-from proxycore.admin.event_stream import Updates
+from proxycore.admin.actions import ActionError, Actions
+from proxycore.admin.event_stream import EventStream
 from proxycore.admin.pages import StatusHandler
 from proxycore.http.auth import AdminKey
 from proxycore.http.handler_state import HandlerState
@@ -28,19 +28,19 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AdminParts:
     """The parts behind the admin's handlers."""
 
     current: Callable[[], Awaitable[Json]]
     metrics: Callable[[], Awaitable[Metrics]]
-    updates: Updates
-    control: Control
+    updates: EventStream
+    control: Actions
 
 
 class AdminHandler(StatusHandler):
     """A handler that needs the admin key."""
 
-    def initialize(self, desk: Desk) -> None:
+    def initialize(self, desk: AdminParts) -> None:
         """Called by Tornado with the parts behind the handler."""
         super().initialize()
         self._desk = desk
@@ -63,7 +63,7 @@ class AdminHandler(StatusHandler):
         super().prepare()
         if self.state is not HandlerState.PENDING or self.is_admin:
             return None
-        return self.refuse_credential(_REFUSALS[self.site.admin.key])
+        return self.refuse_credential(_REFUSALS[self.context.admin.key])
 
 
 class SnapshotHandler(AdminHandler):
@@ -71,7 +71,7 @@ class SnapshotHandler(AdminHandler):
 
     allowed = "GET, HEAD, POST"
 
-    def initialize(self, desk: Desk) -> None:
+    def initialize(self, desk: AdminParts) -> None:
         """Called by Tornado with the parts behind the handler."""
         super().initialize(desk)
         self._body = b""
@@ -91,7 +91,7 @@ class SnapshotHandler(AdminHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")  # nginx would hold it back
         self._become(HandlerState.STREAMING)
-        self.site.running.discard(
+        self.context.running.discard(
             self
         )  # it ends only when the client leaves, so a drain does not wait for it
         with contextlib.suppress(StreamClosedError):
@@ -113,7 +113,7 @@ class SnapshotHandler(AdminHandler):
             return
         try:
             done = await self._desk.control.perform(self._action())
-        except ControlError as error:
+        except ActionError as error:
             self.refuse(error.status, str(error))
             return
         shown = None
@@ -128,13 +128,13 @@ class SnapshotHandler(AdminHandler):
     def _action(self) -> object:
         # A page of another site could send any other content type without a CORS preflight.
         if not self.request.headers.get("Content-Type", "").startswith("application/json"):
-            raise ControlError("Send it as application/json.")
+            raise ActionError("Send it as application/json.")
         if len(self._body) > _LARGEST_ACTION:
-            raise ControlError("It is too large.", 413)
+            raise ActionError("It is too large.", 413)
         try:
             return json.loads(self._body)
         except (ValueError, RecursionError) as error:
-            raise ControlError("The body is not JSON.") from error
+            raise ActionError("The body is not JSON.") from error
 
 
 class MetricsHandler(AdminHandler):

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from proxycore.gemini.paths import meant
-from proxycore.http.base_handler import ProxyHandler
+from proxycore.http.base_handler import BaseHandler
 from proxycore.http.handler_state import HandlerState
 from proxycore.rotation.rotator import Rotator
 
@@ -31,7 +31,7 @@ _SAFETY = {
 }
 
 
-class StatusHandler(ProxyHandler):
+class StatusHandler(BaseHandler):
     """A handler whose responses are the proxy's own, for GET and HEAD."""
 
     access_level = logging.DEBUG  # health checks come every few seconds
@@ -41,7 +41,7 @@ class StatusHandler(ProxyHandler):
     def is_admin(self) -> bool:
         """Whether the request has the admin's rights."""
         request = self.request
-        return self.site.admin.admits(request.headers, request.query, request.remote_ip or "")
+        return self.context.admin.admits(request.headers, request.query, request.remote_ip or "")
 
     async def _not_allowed(self, *_: str) -> None:
         if self.body_whole():
@@ -85,7 +85,7 @@ class PageHandler(StatusHandler):
         text = self._files[name]
         if name == _SHELL:
             admitted = " data-admitted" if self.is_admin else ""
-            text = text.replace("<html", f'<html{admitted} data-admin-key="{self.site.admin.key}"', 1)
+            text = text.replace("<html", f'<html{admitted} data-admin-key="{self.context.admin.key}"', 1)
         self.reply(text.rstrip("\n"), content_type=_TYPES[Path(name).suffix])
 
     head = get
@@ -111,7 +111,7 @@ class ReadyHandler(StatusHandler):
 
     def get(self) -> None:
         """Respond 200 or 503, with the reason."""
-        if self.site.draining:
+        if self.context.draining:
             self.reply("draining", 503)
         elif self._rotator.usable:
             self.reply("ready")
@@ -125,7 +125,7 @@ def _shown(path: str) -> str:
     return path.encode("unicode_escape").decode()[:_LONGEST_SHOWN]
 
 
-class NotRelayedHandler(ProxyHandler):
+class NotRelayedHandler(BaseHandler):
     """Paths that the proxy does not have."""
 
     def prepare(self) -> Awaitable[None] | None:

@@ -15,11 +15,11 @@ from proxycore.clock import Clock
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
-from proxycore.rotation.limiter import Allowance
+from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outage
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.search import Search
-from proxycore.stats.counters import Tally
+from proxycore.stats.counters import Counters
 from proxycore.stats.figures import Figures
 from proxycore.stats.history import last_hour
 from proxycore.stats.meter import MOST_JUDGEMENTS, MOST_STREAMS
@@ -31,7 +31,7 @@ _MOST_MODELS = 10_000  # of all keys together: each takes 6 µs, and clients can
 
 def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]) -> Json:
     """The whole status. `redact` replaces secrets in names that clients and the upstream chose."""
-    tally, processes, now = figures.tally, figures.processes, clock()
+    counters, processes, now = figures.counters, figures.processes, clock()
     return {
         "time": clock.to_wall(now),
         "started": clock.to_wall(min((one["started"] for one in processes), default=now)),
@@ -40,13 +40,13 @@ def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[
         "running": sum(one["running"] for one in processes),
         "outages": [_cleaned(outage.snapshot(clock), redact) for outage in _outages(rotator)],
         "judgements": _judgements(processes, clock, redact),
-        "totals": _totals(tally),
+        "totals": _totals(counters),
         "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
         "keys": _keys(rotator, figures, clock, redact),
         "clients": _clients(figures, clock),
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
         "streams": _streams(processes, clock, redact),
-        "history": last_hour(tally, clock),
+        "history": last_hour(counters, clock),
         "version": __version__,
     }
 
@@ -75,12 +75,12 @@ def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> 
 
 def _lanes(key: Key, clock: Clock, most: int) -> dict[str, Json]:
     """The state of a key for each lane. Of a project's bench and the key's own, the longer one is shown."""
-    allowances = key.project.allowances
-    known = ((lane, one.snapshot(clock)) for lane, one in reversed(allowances.items()) if one.counted)
+    limiters = key.project.limiters
+    known = ((lane, one.snapshot(clock)) for lane, one in reversed(limiters.items()) if one.counted)
     shown = list(islice(((lane, one) for lane, one in known if any(one.values())), most))
     lanes = dict(reversed(shown))
     for lane, bench in _certain(key.callers, most):
-        mine, theirs = bench.snapshot(clock), lanes.setdefault(lane, Allowance().snapshot(clock))["bench"]
+        mine, theirs = bench.snapshot(clock), lanes.setdefault(lane, Limiter().snapshot(clock))["bench"]
         if theirs is None or theirs["until"] < mine["until"]:
             lanes[lane]["bench"] = mine
     return lanes
@@ -90,12 +90,12 @@ def _certain(benches: dict[str, Bench], most: int) -> list[tuple[str, Bench]]:
     return [(about, bench) for about, bench in benches.items() if not bench.suspected][-most:]
 
 
-def _totals(tally: Tally) -> dict[str, int]:
-    outcomes = tally.sums("requests", 0)
-    tokens = tally.sums("tokens", 0)
+def _totals(counters: Counters) -> dict[str, int]:
+    outcomes = counters.sums("requests", 0)
+    tokens = counters.sums("tokens", 0)
 
     def total(name: str) -> int:
-        return int(sum(tally.of(name).values()))
+        return int(sum(counters.of(name).values()))
 
     return {
         "requests": total("requests"),
@@ -117,9 +117,9 @@ def _totals(tally: Tally) -> dict[str, int]:
 
 def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]) -> list[Json]:
     counts: dict[str, dict[str, int]] = {}
-    for (name, answer), n in figures.tally.of("attempts").items():
+    for (name, answer), n in figures.counters.of("attempts").items():
         counts.setdefault(name, {})[answer] = int(n)
-    failovers = figures.tally.of("failovers")
+    failovers = figures.counters.of("failovers")
     uses: dict[str, list[Any]] = {}
     for one in figures.processes:
         for name, (last, seconds) in one["keys"].items():
@@ -150,7 +150,7 @@ def _use(clock: Clock, last: float, seconds: list[float]) -> Json:
 
 
 def _clients(figures: Figures, clock: Clock) -> list[Json]:
-    requests, tokens = figures.tally.of("client.requests"), figures.tally.of("client.tokens")
+    requests, tokens = figures.counters.of("client.requests"), figures.counters.of("client.tokens")
     seen: dict[str, list[Any]] = {}
     for one in figures.processes:
         for name, (last, under_way) in one["clients"].items():

@@ -10,15 +10,15 @@ Comments and empty lines before the event are held with it. A stream that ends u
 
 from collections.abc import Callable
 
-from proxycore.gemini.response_opening import LONGEST, Opening
-from proxycore.gemini.verdict import FOREIGN, HEALTHY, Then, Verdict
+from proxycore.gemini.response_opening import LONGEST, ResponseOpening
+from proxycore.gemini.verdict import HEALTHY, NOT_GOOGLE, Reaction, Verdict
 
 GRACE = 0.1
 """Seconds in which a refused stream may end by itself: then its connection can be reused."""
 
 
 class FirstEvent:
-    """Holds a stream back until its first event is known; after that it passes chunks through its `Opening`.
+    """Holds a stream back until its first event is known, then passes chunks through its `ResponseOpening`.
 
     `judge` judges an error's text: None if it is not Google's or not complete yet. `commit` is called once,
     with the verdict on the key, before anything is passed on. `end` ends the attempt after so many seconds:
@@ -27,7 +27,7 @@ class FirstEvent:
 
     def __init__(
         self,
-        opening: Opening,
+        opening: ResponseOpening,
         judge: Callable[[bytes], Verdict | None],
         commit: Callable[[Verdict], None],
         end: Callable[[float], None],
@@ -78,12 +78,12 @@ class FirstEvent:
         if self._committed:
             return rest
         self._ready += rest
-        return self._release(FOREIGN if self._opening.erroneous else HEALTHY)
+        return self._release(NOT_GOOGLE if self._opening.erroneous else HEALTHY)
 
     def _decide(self) -> bytes:
         opening = self._opening
         if opening.erroneous and (verdict := self._judge(error := opening.error())):
-            if verdict.then is not Then.RELAY:
+            if verdict.then is not Reaction.RELAY:
                 self.error = error
                 self._end(0 if self._size > LONGEST else GRACE)
                 return b""
@@ -91,7 +91,7 @@ class FirstEvent:
                 self._ready += opening.release()
             return self._release(verdict)
         if opening.decided or self._size >= LONGEST:
-            return self._release(FOREIGN if opening.erroneous else HEALTHY)
+            return self._release(NOT_GOOGLE if opening.erroneous else HEALTHY)
         return b""
 
     def _release(self, verdict: Verdict) -> bytes:

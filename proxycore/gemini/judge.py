@@ -38,19 +38,19 @@ from proxycore.gemini.refusal import Refusal
 from proxycore.gemini.retry_delay import retry_after
 from proxycore.gemini.sentences import Kind, one_line, read_close, read_sentence
 from proxycore.gemini.verdict import (
+    CLIENT_ERROR,
     DAY,
-    FOREIGN,
+    DEADLINE_EXCEEDED,
     HEALTHY,
-    KEYLESS,
-    MISTAKE,
-    PLACE,
-    STRANGER,
-    TIMED_OUT,
-    TROUBLE,
+    KEYS_NOT_ACCEPTED,
+    NOT_GOOGLE,
+    NOT_OWNER,
+    REGION_BLOCKED,
+    UPSTREAM_FAILURE,
     Backoff,
+    BenchScope,
     Limit,
-    Rest,
-    Then,
+    Reaction,
     Verdict,
     since_google_midnight,
     until_google_midnight,
@@ -65,24 +65,24 @@ _LONGEST_WORDS = 300
 _COUNTED = (1.0, 60.0, DAY)  # windows in seconds of the quotas that the proxy counts
 
 
-def _denied(reason: str, rest: Rest, then: Then = Then.FAILOVER) -> Verdict:
+def _denied(reason: str, rest: BenchScope, then: Reaction = Reaction.FAILOVER) -> Verdict:
     return Verdict(reason, then, rest, backoff=Backoff.FORBIDDEN)
 
 
-_DEAD = Verdict("suspended or leaked", Then.FAILOVER, Rest.RETIRED)
-_INVALID = Verdict("API key not valid or expired", Then.FAILOVER, Rest.RETIRED)
-_REFUSED = Verdict("the key is not accepted", Then.FAILOVER, Rest.RETIRED)
-_MONEY = _denied("no credit or spending cap reached", Rest.ACCOUNT)
-_SPENT_FAST = Verdict("spending too fast", Then.FAILOVER, Rest.ACCOUNT)
-_NOT_ENTITLED = Verdict("not entitled", Then.ENTITLED, Rest.MODEL, DAY)
-_FORBIDDEN = _denied("permission denied", Rest.CALLER, Then.COMPARE)
-_VAGUE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
-_SPENT = Verdict("quota spent", Then.FAILOVER, Rest.MODEL)
+_DEAD = Verdict("suspended or leaked", Reaction.FAILOVER, BenchScope.RETIRED)
+_INVALID = Verdict("API key not valid or expired", Reaction.FAILOVER, BenchScope.RETIRED)
+_REFUSED = Verdict("the key is not accepted", Reaction.FAILOVER, BenchScope.RETIRED)
+_MONEY = _denied("no credit or spending cap reached", BenchScope.ACCOUNT)
+_SPENT_FAST = Verdict("spending too fast", Reaction.FAILOVER, BenchScope.ACCOUNT)
+_NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL, DAY)
+_FORBIDDEN = _denied("permission denied", BenchScope.CALLER, Reaction.COMPARE)
+_VAGUE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
+_SPENT = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL)
 _DAY_SPENT = replace(_SPENT, reason="day quota spent")
-_TOKENS_SPENT = Verdict("token quota spent", Then.TOKENS, Rest.MODEL)
-_REFERRER = _denied("API_KEY_HTTP_REFERRER_BLOCKED", Rest.ORIGIN, Then.COMPARE)
-_DISABLED = _denied("SERVICE_DISABLED", Rest.PROJECT)
-_BLOCKED = _denied("API_KEY_SERVICE_BLOCKED", Rest.KEY)
+_TOKENS_SPENT = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL)
+_REFERRER = _denied("API_KEY_HTTP_REFERRER_BLOCKED", BenchScope.ORIGIN, Reaction.COMPARE)
+_DISABLED = _denied("SERVICE_DISABLED", BenchScope.PROJECT)
+_BLOCKED = _denied("API_KEY_SERVICE_BLOCKED", BenchScope.KEY)
 
 # The reasons of google.api.ErrorReason that decide by themselves. The first match wins.
 _BY_REASON = {
@@ -90,19 +90,19 @@ _BY_REASON = {
     "API_KEY_INVALID": _INVALID,
     "API_KEY_EXPIRED": _INVALID,
     "ACCESS_TOKEN_TYPE_UNSUPPORTED": replace(_REFUSED, reason="ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-    "CREDENTIALS_MISSING": KEYLESS,
+    "CREDENTIALS_MISSING": KEYS_NOT_ACCEPTED,
     "SERVICE_DISABLED": _DISABLED,
     "API_KEY_SERVICE_BLOCKED": _BLOCKED,
     "API_KEY_HTTP_REFERRER_BLOCKED": _REFERRER,
-    "CONSUMER_INVALID": _denied("CONSUMER_INVALID", Rest.PROJECT),
+    "CONSUMER_INVALID": _denied("CONSUMER_INVALID", BenchScope.PROJECT),
     "BILLING_DISABLED": _NOT_ENTITLED,
 }
 _BY_SENTENCE = {
     Kind.INVALID_KEY: _INVALID,
     Kind.DEAD_KEY: _DEAD,
-    Kind.NO_KEY: KEYLESS,
-    Kind.DENIED: _denied("the project is denied access", Rest.PROJECT),
-    Kind.COUNTRY: _denied("not for this billing country", Rest.PROJECT),
+    Kind.NO_KEY: KEYS_NOT_ACCEPTED,
+    Kind.DENIED: _denied("the project is denied access", BenchScope.PROJECT),
+    Kind.COUNTRY: _denied("not for this billing country", BenchScope.PROJECT),
     Kind.DISABLED: _DISABLED,
     Kind.BLOCKED: _BLOCKED,
     Kind.REFERRER: _REFERRER,
@@ -111,8 +111,8 @@ _BY_SENTENCE = {
     Kind.SPENT_FAST: _SPENT_FAST,
     Kind.TIER: _NOT_ENTITLED,
     Kind.UNKNOWN_MODEL: replace(_NOT_ENTITLED, unknown=True),
-    Kind.CLOSED_MODEL: MISTAKE,
-    Kind.PLACE: PLACE,
+    Kind.CLOSED_MODEL: CLIENT_ERROR,
+    Kind.REGION_BLOCKED: REGION_BLOCKED,
 }
 _NOT_ABOUT_KEYS = frozenset({401, 402, 403, 429})  # when they do not come from Google
 _CLOSES = frozenset({1007, 1008, 1011})
@@ -138,10 +138,10 @@ def judge(
     if status < 400:
         return HEALTHY
     if status == 504:
-        return TIMED_OUT
+        return DEADLINE_EXCEEDED
     text = decode(body, values_of(headers, "content-encoding"))
     if status >= 500 and b"Deadline" not in (text or b""):
-        return TROUBLE
+        return UPSTREAM_FAILURE
     error = read_error(text)
     if error is None or not error.comes_with(status):
         return _foreign(status, text, names_resource)
@@ -177,12 +177,12 @@ def judge_close(code: int, reason: str, *, now: float) -> Verdict | None:
 
 def _foreign(status: int, text: bytes | None, names_resource: bool) -> Verdict:
     if status >= 500:
-        return TROUBLE
+        return UPSTREAM_FAILURE
     if text == b"" and names_resource and status in {403, 404}:
-        return STRANGER  # to a HEAD request, say
+        return NOT_OWNER  # to a HEAD request, say
     if status in _NOT_ABOUT_KEYS or (text is not None and text.lstrip()[:1] == b"<"):
-        return FOREIGN
-    return MISTAKE
+        return NOT_GOOGLE
+    return CLIENT_ERROR
 
 
 def _judged(
@@ -192,9 +192,11 @@ def _judged(
     words = one_line(error.message)
     said = read_sentence(words)
     if status >= 500:
-        return TIMED_OUT if status == 504 or (said and said.kind is Kind.DEADLINE) else TROUBLE
+        return (
+            DEADLINE_EXCEEDED if status == 504 or (said and said.kind is Kind.DEADLINE) else UPSTREAM_FAILURE
+        )
     if error.bad_request:
-        return MISTAKE
+        return CLIENT_ERROR
     refusal = Refusal(status, error, said, after, names_resource)
     verdict = _by_reason(refusal) or _by_status(refusal, now)
     # A project that the client names (X-Goog-User-Project) is not the key's.
@@ -204,7 +206,7 @@ def _judged(
 
 def _with_words(verdict: Verdict, words: str, project: str) -> Verdict:
     """The verdict with Google's message; those that bench nothing stay the constants that they are."""
-    if verdict.rest is Rest.NOTHING:
+    if verdict.rest is BenchScope.NOTHING:
         return verdict
     return replace(verdict, words=words[:_LONGEST_WORDS], project=project)
 
@@ -231,14 +233,14 @@ def _by_status(refusal: Refusal, now: float) -> Verdict:
         case 403:
             return _forbidden(refusal)
         case 404 if refusal.names_resource:
-            return STRANGER
-    return MISTAKE
+            return NOT_OWNER
+    return CLIENT_ERROR
 
 
 def _forbidden(refusal: Refusal) -> Verdict:
     generic = not refusal.error.message or refusal.kind is Kind.FORBIDDEN
     if not refusal.reason and (refusal.kind is Kind.OWNER or (refusal.names_resource and generic)):
-        return STRANGER
+        return NOT_OWNER
     return replace(_FORBIDDEN, reason=refusal.reason or _FORBIDDEN.reason)
 
 

@@ -2,7 +2,8 @@
 
 Google counts quotas per model, so benches are per model too. Files, cached contents, operations and the like
 can only be used with a key of the project that created them, so a request that names one has to use that key.
-Here such names are found in requests; `lesson` finds them in responses, and `owners` stores whose they are.
+Here such names are found in requests; `response_scanner` finds them in responses, and `rotation.affinity`
+stores whose they are.
 
 A resource's name is its collection and its id, as in `files/abc`. A resource inside another one
 (`fileSearchStores/s/documents/d`) has the name of the outer one.
@@ -66,7 +67,7 @@ _NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class RequestScope:
     """What a request is about. `model` is empty when it names none, `lane` is what its quotas are counted for
     (empty: the model).
 
@@ -94,18 +95,18 @@ Body = bytes | bytearray
 """A request's body."""
 
 
-def scope_of(path: str, body: Body, query: str = "") -> Scope:
+def scope_of(path: str, body: Body, query: str = "") -> RequestScope:
     """The scope of a request, from its path, body and query."""
     steps = scope_steps(path, body, query)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            scope: Scope = end.value
+            scope: RequestScope = end.value
             return scope
 
 
-def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None, Scope]:
+def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None, RequestScope]:
     """As `scope_of`, in steps of a few milliseconds. A body of up to `_AT_ONCE` bytes never yields."""
     if len(body) > _AT_ONCE:
         yield
@@ -128,10 +129,10 @@ def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None,
         _add(found, _environments_in(document))
         _add(perhaps, _agents_in(document))
     model = model[:_LONGEST_NAME]
-    return Scope(model, tuple(found), tuple(perhaps), lane=lane_of(model, path, body))
+    return RequestScope(model, tuple(found), tuple(perhaps), lane=lane_of(model, path, body))
 
 
-def session_steps(message: Body) -> Generator[None, None, Scope]:
+def session_steps(message: Body) -> Generator[None, None, RequestScope]:
     """The scope of a Live session, from its first message; steps as in `scope_steps`."""
     scope = yield from scope_steps("", message)
     names = [f"handle/{match[1].decode(errors='replace')}" for match in _HANDLE.finditer(message, 0, _PIECE)]

@@ -11,7 +11,7 @@ an error leads to another attempt is decided in `first_event`.
 import json
 import re
 
-from proxycore.http.coding import Unfolding
+from proxycore.http.coding import StreamDecoder
 from proxycore.http.fields import Fields, values_of
 from proxycore.http.redaction import Redactor
 
@@ -48,7 +48,7 @@ _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _DATA = re.compile(rb"(?:^|[\r\n])data:([^\r\n]*)")
 
 
-class Opening:
+class ResponseOpening:
     """Reads the beginning of a body with these header fields.
 
     `decided` is whether all that follows is passed on as it comes. `erroneous` is whether the body begins
@@ -63,7 +63,7 @@ class Opening:
             for name in value.split(",")
         ]
         self._redactor = redactor
-        self._text = Unfolding(codings)
+        self._text = StreamDecoder(codings)
         self._coded = not {"", "identity"}.issuperset(codings)
         self._came = b""  # what is held, as it came
         self._plain = b""  # the same, decoded
@@ -123,7 +123,11 @@ class Opening:
         self.decided = True
         if not end:
             came = self._came
-            self._came, self._plain, self._text = b"", b"", Unfolding(())  # freed for the rest of the stream
+            self._came, self._plain, self._text = (
+                b"",
+                b"",
+                StreamDecoder(()),
+            )  # freed for the rest of the stream
             return came
         error = self._plain[:end]
         clean = self._redactor.data(error)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from proxycore.gemini.methods import computes
 from proxycore.gemini.request_scope import COLLECTIONS, CONTINUATION, continuation_name
-from proxycore.http.coding import Unfolding
+from proxycore.http.coding import StreamDecoder
 from proxycore.http.fields import Fields, value_of, values_of
 
 # Calls that create or return a resource.
@@ -37,11 +37,11 @@ _MOST_NAMES = 5000  # of one response: Google's longest pages have a thousand it
 _LARGEST = 2 * 1024 * 1024  # bytes that one chunk may decompress to; a larger one is an attack
 
 
-class Lesson:
+class ResponseScanner:
     """Scans one response, chunk by chunk; `path` is the request's, without query."""
 
     def __init__(self, path: str, fields: Fields) -> None:
-        self._text = Unfolding(values_of(fields, "content-encoding"))
+        self._text = StreamDecoder(values_of(fields, "content-encoding"))
         called_by_id = _CALLED_BY_ID.match(path)
         self._collection = called_by_id[1] if called_by_id else ""
         self._window = b""
@@ -73,7 +73,7 @@ class Lesson:
             yield f"{collection}/{match[2].decode(errors='replace')}"
 
 
-class _Continuation(Lesson):
+class _Continuation(ResponseScanner):
     """Scans the response of a generation for the one name in it. Most responses are such, so it is fast."""
 
     def read(self, chunk: bytes) -> set[str]:
@@ -94,7 +94,7 @@ class _Continuation(Lesson):
         return found
 
 
-def scanner_for(path: str, fields: Fields) -> Lesson | None:
+def scanner_for(path: str, fields: Fields) -> ResponseScanner | None:
     """The scanner for a 2xx response with these header fields, None when it can't contain a name."""
     generation = _GENERATION.search(path)
     if not generation and (not _ABOUT_RESOURCES.search(path) or computes(path)):
@@ -102,4 +102,4 @@ def scanner_for(path: str, fields: Fields) -> Lesson | None:
     kind = value_of(fields, "content-type")
     if not _TEXT.match(kind):
         return None
-    return _Continuation(path, fields) if generation else Lesson(path, fields)
+    return _Continuation(path, fields) if generation else ResponseScanner(path, fields)

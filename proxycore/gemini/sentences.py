@@ -35,7 +35,7 @@ class Kind(Enum):
     TIER = "only projects of another tier or age may"
     UNKNOWN_MODEL = "a model that this project doesn't have"
     CLOSED_MODEL = "a model that nobody has any more"
-    PLACE = "this place is not served"
+    REGION_BLOCKED = "this place is not served"
     DEADLINE = "the upstream gave up after a long wait"
 
 
@@ -143,7 +143,7 @@ SENTENCES: tuple[tuple[Kind, str], ...] = (
     (Kind.CLOSED_MODEL, "{models}{model} is not found"),
     (Kind.CLOSED_MODEL, "{models}{model} is no longer available"),
     (Kind.CLOSED_MODEL, "This model {models}{model} is no longer available"),
-    (Kind.PLACE, "User location is not supported for the API use"),
+    (Kind.REGION_BLOCKED, "User location is not supported for the API use"),
     (Kind.DEADLINE, "Deadline expired before operation could complete"),
 )
 """Each without its final full stop."""

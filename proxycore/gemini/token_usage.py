@@ -21,18 +21,18 @@ _INPUT = {b"promptTokenCount", b"toolUsePromptTokenCount", b"prompt_tokens", b"t
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Numbers of tokens: the model's input, and its output including thoughts."""
 
     input: int = 0
     output: int = 0
 
 
-def usage_in(tail: bytes) -> Usage:
+def usage_in(tail: bytes) -> TokenUsage:
     """The usage in the last bytes of a response. Of several counts of one name the last one is used."""
     start = tail.rfind(b'"usage')
     if start < 0:
-        return Usage()
+        return TokenUsage()
     counts = {name: int(count) for name, count in _COUNT.findall(tail, start, start + _LONGEST)}
     given = sum(count for name, count in counts.items() if name in _INPUT)
-    return Usage(given, sum(counts.values()) - given)
+    return TokenUsage(given, sum(counts.values()) - given)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 _GOOGLE_DAY = ZoneInfo("America/Los_Angeles")
 
 
-class Rest(Enum):
+class BenchScope(Enum):
     """What a verdict benches."""
 
     NOTHING = "nothing"
@@ -25,7 +25,7 @@ class Rest(Enum):
     RETIRED = "retired"
 
 
-class Then(Enum):
+class Reaction(Enum):
     """What the request does next."""
 
     RELAY = "the response goes to the client"
@@ -65,8 +65,8 @@ class Verdict:
     """
 
     reason: str
-    then: Then = Then.RELAY
-    rest: Rest = Rest.NOTHING
+    then: Reaction = Reaction.RELAY
+    rest: BenchScope = BenchScope.NOTHING
     seconds: float | None = None
     backoff: Backoff = Backoff.QUOTA
     limits: tuple[Limit, ...] = ()
@@ -83,17 +83,17 @@ class Verdict:
 
 
 HEALTHY = Verdict("healthy")
-MISTAKE = Verdict("the client's mistake")
-PLACE = Verdict("this address is not served")
-FOREIGN = Verdict("not an answer of Google's")
-TROUBLE = Verdict("the upstream's trouble", Then.RETRY)
-SILENCE = Verdict("silence")
+CLIENT_ERROR = Verdict("the client's mistake")
+REGION_BLOCKED = Verdict("this address is not served")
+NOT_GOOGLE = Verdict("not an answer of Google's")
+UPSTREAM_FAILURE = Verdict("the upstream's trouble", Reaction.RETRY)
+TIMED_OUT = Verdict("silence")
 # From methods that accept no API key at all, and for some bad keys: no evidence against this one.
-KEYLESS = Verdict("API keys are not taken here", Then.OWNER)
-STRANGER = Verdict("the resource belongs to another key", Then.OWNER)
+KEYS_NOT_ACCEPTED = Verdict("API keys are not taken here", Reaction.OWNER)
+NOT_OWNER = Verdict("the resource belongs to another key", Reaction.OWNER)
 
 # The upstream's own deadline passed: a retry may take as long again.
-TIMED_OUT = Verdict("the upstream timed out", Then.RETRY, deadline=True)
+DEADLINE_EXCEEDED = Verdict("the upstream timed out", Reaction.RETRY, deadline=True)
 
 DAY = 86400.0
 """Seconds of a day, the window of Google's longest quotas."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 
-from proxycore.http.access_record import Record, RequestOutcome
+from proxycore.http.access_record import AccessRecord, RequestOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _WARNED_OF = {RequestOutcome.FAILED, RequestOutcome.CUT}  # outcomes that the op
 
 def log_request(
     request: HTTPServerRequest,
-    record: Record,
+    record: AccessRecord,
     outcome: RequestOutcome,
     *,
     status: int,
@@ -38,7 +38,7 @@ def log_request(
         logger.log(level, "%s", message, extra={"fields": fields})
 
 
-def _fields(request: HTTPServerRequest, record: Record, status: int, seconds: float) -> dict[str, Any]:
+def _fields(request: HTTPServerRequest, record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:
     """The fields of the line. Those that are None are left out."""
     return {
         "method": request.method,

@@ -16,7 +16,7 @@ class RequestOutcome(StrEnum):
 
 
 @dataclass(eq=False, slots=True)
-class Record:
+class AccessRecord:
     """One request. `since` is a moment of the clock, `first_byte` seconds from there, None before it.
 
     `kind` is `stream` or `live` once a response has begun. `refused` is whether no key was available for it,

@@ -19,17 +19,17 @@ _LINGER = 30.0  # seconds in which a client that was refused may finish sending,
 
 
 @stream_request_body
-class ProxyHandler(TrackedHandler):
+class BaseHandler(TrackedHandler):
     """Handles one request. Its body is read and dropped unless a subclass keeps it."""
 
     def set_default_headers(self) -> None:
         """Set the fields that every response has. Tornado calls it again before an error of its own."""
         headers = self._headers  # whose items are not checked again, which these need not be
         del headers["Server"], headers["Content-Type"]  # Tornado's own
-        for name, value in self.site.cors.fields(self.request.headers.get("Origin")):
+        for name, value in self.context.cors.fields(self.request.headers.get("Origin")):
             headers[name] = value
         headers["X-Request-Id"] = self.record.request_id
-        if self.site.draining:
+        if self.context.draining:
             headers["Connection"] = "close"
 
     def add_fields(self, fields: Fields) -> None:
@@ -56,7 +56,7 @@ class ProxyHandler(TrackedHandler):
 
         Tornado reads the body when the awaitable that is returned is done.
         """
-        self.site.running.add(self)
+        self.context.running.add(self)
         headers, connection = self.request.headers, self._connection
         if self.request.version == "HTTP/1.0":
             # A response of unknown length ends with the connection, which therefore can't be kept.
@@ -65,9 +65,9 @@ class ProxyHandler(TrackedHandler):
             self.refuse(*fault)
         elif connection.fault:
             self.refuse(400, connection.fault, linger=False)
-        elif self.site.cors.is_preflight(self.request.method, headers):
+        elif self.context.cors.is_preflight(self.request.method, headers):
             self.set_status(204)
-            self.add_fields(self.site.cors.preflight_fields(headers))
+            self.add_fields(self.context.cors.preflight_fields(headers))
             self.finish()
         elif self.incoming.announced:
             self.incoming.watch(lambda: self.stalled, self.on_body_timeout)
@@ -119,7 +119,7 @@ class ProxyHandler(TrackedHandler):
             self.cut()
         if self.state is not HandlerState.PENDING:
             return
-        redactor = self.site.redactor
+        redactor = self.context.redactor
         # The message may quote what a client sent, and the details are the upstream's.
         body = redactor.data(error_body(code, redactor.text(message), status, details))
         self.set_status(code)
@@ -146,7 +146,7 @@ class ProxyHandler(TrackedHandler):
 
         Nothing of the request's body may be read before the awaitable that is returned is done.
         """
-        failure = self.site.limiter.failed(self.request.remote_ip or "")
+        failure = self.context.limiter.failed(self.request.remote_ip or "")
         self.record.unauthenticated = True
         self.access_level = logging.WARNING if failure.logged else logging.DEBUG
         if failure.delay is None:

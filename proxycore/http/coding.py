@@ -61,7 +61,7 @@ def _gzip(body: bytes) -> bytes | None:
 _DECODERS = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli}
 
 
-class Unfolding:
+class StreamDecoder:
     """Decompresses a body as it arrives, in pieces of at most `_PIECE` bytes.
 
     From where it is unreadable (an unknown coding, damaged data), it counts as empty.

@@ -17,7 +17,7 @@ class Cuttable(Protocol):
 
 
 @dataclass(slots=True)
-class Presence:
+class InFlight:
     """The handlers with a request under way, and whether the program drains before it ends."""
 
     running: set[Cuttable] = field(default_factory=set)
@@ -29,7 +29,7 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class ServingContext:
     """The rules that follow from the settings; a request keeps those that it began under.
 
     `redactor` knows the upstream keys, and `limiter` counts wrong credentials. `public_url` is the base URL
@@ -43,7 +43,7 @@ class Site:
     redactor: Redactor
     max_body_bytes: int
     public_url: str | None
-    presence: Presence
+    presence: InFlight
 
     @property
     def running(self) -> set[Cuttable]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Silence:
+class IdleTimer:
     """Calls `too_long` with the limit when nothing happened for that many seconds.
 
     Before that it calls `busy`, which returns whether there is a reason to go on waiting. There is one timer

@@ -5,9 +5,9 @@ from enum import Enum, auto
 
 from tornado.httputil import HTTPHeaders
 
-from proxycore.http.idle_timer import Silence
+from proxycore.http.idle_timer import IdleTimer
 
-CLIENT_SILENCE = 75.0
+CLIENT_IDLE_TIMEOUT = 75.0
 """Seconds that a client may take between two pieces of a request, or keep an idle connection."""
 
 
@@ -30,14 +30,14 @@ class IncomingBody:
     def __init__(self, headers: HTTPHeaders) -> None:
         self._headers = headers
         self._state = BodyState.EXPECTED
-        self._timer: Silence | None = None
+        self._timer: IdleTimer | None = None
         self.announced_bytes = int(headers.get("Content-Length", "0"))
         self.announced = self.announced_bytes > 0 or "Transfer-Encoding" in headers
 
     def watch(self, busy: Callable[[], bool], too_long: Callable[[float], None]) -> None:
-        """Call `too_long` when nothing arrives for `CLIENT_SILENCE` seconds in which `busy` is false."""
-        self._timer = Silence(busy, too_long)
-        self._timer.start(CLIENT_SILENCE)
+        """Call `too_long` when nothing arrives for `CLIENT_IDLE_TIMEOUT` seconds in which `busy` is false."""
+        self._timer = IdleTimer(busy, too_long)
+        self._timer.start(CLIENT_IDLE_TIMEOUT)
 
     def arrive(self) -> None:
         """Note that a piece of the body has arrived."""

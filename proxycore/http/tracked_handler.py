@@ -8,9 +8,9 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, HTTPError, RequestHandler
 
 from proxycore.http.access_log import log_request
-from proxycore.http.access_record import Record, RequestOutcome
+from proxycore.http.access_record import AccessRecord, RequestOutcome
 from proxycore.http.client_connection import ClientConnection
-from proxycore.http.context import Site
+from proxycore.http.context import ServingContext
 from proxycore.http.handler_state import HandlerState, advance
 from proxycore.http.incoming_body import IncomingBody
 from proxycore.http.request_id import request_id
@@ -23,7 +23,7 @@ _ENDINGS = {HandlerState.LEFT: RequestOutcome.LEFT, HandlerState.CUT: RequestOut
 class TrackedHandler(RequestHandler):
     """A handler that knows where its request is (`state`), and logs it once when it is over.
 
-    `site` has the rules that the request came under, and `incoming` is the request's body.
+    `context` has the rules that the request came under, and `incoming` is the request's body.
     """
 
     access_level = logging.INFO
@@ -35,10 +35,10 @@ class TrackedHandler(RequestHandler):
         **parts: Any,  # noqa: ANN401 - what the route gives to `initialize`
     ) -> None:
         # Before Tornado's constructor: the default header fields that it sets need the site and the record.
-        site: Site = application.settings["site"]
+        context: ServingContext = application.settings["context"]
         offered = request.headers.get("X-Request-Id", "")
-        self.site = site  # which a reload replaces, but not for this request
-        self.record = Record(request_id(offered, site.redactor), application.settings["clock"]())
+        self.context = context  # which a reload replaces, but not for this request
+        self.record = AccessRecord(request_id(offered, context.redactor), application.settings["clock"]())
         self.incoming = IncomingBody(request.headers)
         self.state = HandlerState.PENDING
         self._connection = cast("ClientConnection", request.connection)
@@ -76,7 +76,7 @@ class TrackedHandler(RequestHandler):
 
     def on_written(self) -> None:
         """Called when the response is sent."""
-        self.site.running.discard(self)
+        self.context.running.discard(self)
 
     def on_connection_close(self) -> None:
         """Called by Tornado when the client has closed the connection."""
@@ -85,7 +85,7 @@ class TrackedHandler(RequestHandler):
 
     def leave(self) -> None:
         """End the request of a client that has closed the connection."""
-        self.site.running.discard(self)
+        self.context.running.discard(self)
         self.end_request(HandlerState.LEFT, 499)
 
     def cut(self) -> None:
@@ -96,7 +96,7 @@ class TrackedHandler(RequestHandler):
         self._connection.abort(reset=self.request.version == "HTTP/1.0")
         if self.incoming.is_read:  # else Tornado still reads, and finds the connection closed
             self.detach()
-        self.site.running.discard(self)
+        self.context.running.discard(self)
         self.end_request(HandlerState.CUT, self.get_status())
 
     def end_request(self, state: HandlerState, status: int) -> None:

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 
 from proxycore.peers.link_messages import Message, Question, Report
-from proxycore.peers.redis_link import Replicas
-from proxycore.peers.store import Board
+from proxycore.peers.redis_link import RedisLink
+from proxycore.peers.store import Store
 from proxycore.peers.worker_link import PATIENCE, Channel
 from proxycore.stats.figures import FiguresSum
 
@@ -21,13 +21,13 @@ class Hub:
     `clock` returns the moment, in seconds.
     """
 
-    def __init__(self, link: Callable[[Board], Replicas | None], clock: Callable[[], float]) -> None:
+    def __init__(self, link: Callable[[Store], RedisLink | None], clock: Callable[[], float]) -> None:
         self._link = link
-        self._store = Board(clock)
+        self._store = Store(clock)
         self._figures = FiguresSum(clock)
         self._channels: set[Channel] = set()
         self._answers: set[asyncio.Task[None]] = set()
-        self._replicas: Replicas | None = None
+        self._replicas: RedisLink | None = None
         self._reload = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
@@ -89,4 +89,4 @@ class Hub:
         if others:
             await asyncio.wait(others, timeout=PATIENCE)
         figures = self._figures.read()
-        asker.send(Report(figures.tally.entries(), figures.processes, number))
+        asker.send(Report(figures.counters.entries(), figures.processes, number))

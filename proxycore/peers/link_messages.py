@@ -1,6 +1,6 @@
 """The messages between a worker and the hub of its host, each a line of JSON. Pure.
 
-Notice     [kind, key, about, value, [moment, ...]]     both ways, see `notice`
+Update     [kind, key, about, value, [moment, ...]]     both ways, see `update`
 Synced     {"synced": true}                             both ways
 Question   {"question": N}                              both ways
 Report     {"counts": [[name, [label, ...], n], ...],   from a worker: since its last report, and its activity
@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from proxycore.peers.update import Notice, parse_json
+from proxycore.peers.update import Update, parse_json
 from proxycore.stats.counters import Entry
 
 _STRING = {str}
@@ -42,13 +42,13 @@ class Report:
     answers: int | None = None
 
 
-Message = Notice | Synced | Question | Report
+Message = Update | Synced | Question | Report
 
 
 def encode(message: Message) -> bytes:
     """One line of JSON, without its end."""
     match message:
-        case Notice():
+        case Update():
             return message.encode()
         case Synced():
             return b'{"synced":true}'
@@ -62,7 +62,7 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes) -> Message:
     """The message in a line; raises ValueError when there is none in it."""
     if line.startswith(b"["):
-        return Notice.decode(line)
+        return Update.decode(line)
     match parse_json(line):
         case {"question": int(number)}:
             return Question(number)

@@ -6,17 +6,17 @@ All updates of one turn of the event loop are published together, and nobody wai
 
 import asyncio
 
-from proxycore.peers.store import Board, Subscriber
-from proxycore.peers.update import Notice
+from proxycore.peers.store import Store, Subscriber
+from proxycore.peers.update import Update
 
 
-class Bulletin:
+class Publisher:
     """Publishes to a store, and applies what others publish there. Belongs to the running event loop."""
 
-    def __init__(self, store: Board) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._apply: Subscriber | None = None
-        self._pending: list[Notice] = []
+        self._pending: list[Update] = []
 
     def start(self, apply: Subscriber) -> None:
         """Applies all updates that the store holds, and from now on the new ones of others."""
@@ -24,13 +24,13 @@ class Bulletin:
         self._store.subscribe(apply)
         apply(self._store.snapshot())
 
-    def publish(self, update: Notice) -> None:
+    def publish(self, update: Update) -> None:
         """Publishes it when this turn of the event loop is over."""
         if not self._pending:
             asyncio.get_running_loop().call_soon(self.flush)
         self._pending.append(update)
 
-    def snapshot(self) -> list[Notice]:
+    def snapshot(self) -> list[Update]:
         """All updates that hold, in the order in which they were found."""
         return self._store.snapshot()
 

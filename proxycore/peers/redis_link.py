@@ -18,8 +18,8 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from proxycore.peers.store import Board
-from proxycore.peers.update import Notice, decode_all, fingerprint
+from proxycore.peers.store import Store
+from proxycore.peers.update import Update, decode_all, fingerprint
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -45,10 +45,10 @@ class _DataLostError(Exception):
     """Redis was emptied, so that what is known here has to be written again."""
 
 
-class Replicas:
+class RedisLink:
     """The link of `store` to Redis at `url`. `secrets` are the upstream keys, `clock` is the store's."""
 
-    def __init__(self, url: str, secrets: Iterable[str], store: Board, clock: Callable[[], float]) -> None:
+    def __init__(self, url: str, secrets: Iterable[str], store: Store, clock: Callable[[], float]) -> None:
         self._url = url
         self._store = store
         self._clock = clock
@@ -56,7 +56,7 @@ class Replicas:
         self._secrets = tuple(secrets)
         self._salted: dict[str, str] = {}  # fingerprints as they are in Redis, by those of this host
         self._plain: dict[str, str] = {}
-        self._queue: asyncio.Queue[Notice] = asyncio.Queue(_QUEUE)
+        self._queue: asyncio.Queue[Update] = asyncio.Queue(_QUEUE)
         self._salt = b""
         self._synced = asyncio.Event()
         self._is_away = False
@@ -104,7 +104,7 @@ class Replicas:
             finally:
                 self._store.unsubscribe(self._enqueue)
 
-    def _enqueue(self, updates: Sequence[Notice]) -> None:
+    def _enqueue(self, updates: Sequence[Update]) -> None:
         with contextlib.suppress(asyncio.QueueFull):
             for update in updates:
                 self._queue.put_nowait(update)
@@ -136,7 +136,7 @@ class Replicas:
         stored: dict[tuple[str, str, str], float] = {}
         cursor = -1
         while cursor:
-            cursor, names = await redis.scan(max(cursor, 0), match=f"{_PREFIX}notice:*", count=_BATCH)
+            cursor, names = await redis.scan(max(cursor, 0), match=f"{_PREFIX}update:*", count=_BATCH)
             if names:
                 lines = [line for line in await redis.mget(names) if isinstance(line, bytes)]
                 updates = self._decoded(lines)
@@ -165,7 +165,7 @@ class Replicas:
                 lasts = int(1000 * min(update.until - now, _LONGEST))
                 if salted and lasts > 0:
                     line = salted.encode()
-                    pipeline.set(f"{_PREFIX}notice:{':'.join(salted.topic)}", line, px=lasts)
+                    pipeline.set(f"{_PREFIX}update:{':'.join(salted.topic)}", line, px=lasts)
                     lines.append(line)
             if lines:
                 pipeline.publish(_CHANNEL, b"\n".join(lines))
@@ -179,7 +179,7 @@ class Replicas:
                 raise _DataLostError("it lost its data")
             await self._agree_on_time(redis)
 
-    def _salt_key(self, update: Notice) -> Notice | None:
+    def _salt_key(self, update: Update) -> Update | None:
         """An update as it is in Redis; None if it is about a key that this host does not have."""
         update = update.moved(self._ahead or 0.0)
         if not update.key:
@@ -187,12 +187,12 @@ class Replicas:
         salted = self._salted.get(update.key)
         return replace(update, key=salted) if salted else None
 
-    def _decoded(self, lines: Sequence[bytes]) -> list[Notice]:
+    def _decoded(self, lines: Sequence[bytes]) -> list[Update]:
         updates = [self._by_our_clock(update) for update in decode_all(lines)]
         named = [(update, self._plain.get(update.key, "")) for update in updates]
         return [replace(update, key=plain) for update, plain in named if plain or not update.key]
 
-    def _by_our_clock(self, update: Notice) -> Notice:
+    def _by_our_clock(self, update: Update) -> Update:
         update = update.moved(-(self._ahead or 0.0))
         # Nothing was found in the future: Redis's clock was set, and not every host knows yet.
         early = update.stamp - self._clock()

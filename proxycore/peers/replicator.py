@@ -1,4 +1,4 @@
-"""Publishes what this process finds (rotator, lines, owners) to its peers, and applies what they publish.
+"""Publishes what this process finds (rotator, queues, affinity) to its peers, and applies what they publish.
 
 Times are the clock's moments, in seconds.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 from proxycore.clock import Clock
 from proxycore.gemini.verdict import DAY
-from proxycore.peers.update import Notice, fingerprint
-from proxycore.rotation.affinity import Owners
+from proxycore.peers.update import Update, fingerprint
+from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.events import (
     BenchChanged,
@@ -42,31 +42,31 @@ _NONE: tuple[None, list[float]] = (None, [])  # it no longer holds
 _PLACES = {place.value: place for place in BenchPlace}
 
 
-class Herald:
-    """Publishes changes with `tell`, and applies notices of peers. `me` is the unique name of this process.
+class Replicator:
+    """Publishes changes with `tell`, and applies updates of peers. `me` is the unique name of this process.
 
-    `recall` returns all notices that still hold, for keys that are configured later.
+    `recall` returns all updates that still hold, for keys that are configured later.
     """
 
     def __init__(
         self,
         rotator: Rotator,
-        lines: WaitQueues,
-        owners: Owners,
+        queues: WaitQueues,
+        affinity: AffinityTable,
         *,
-        tell: Callable[[Notice], None],
-        recall: Callable[[], Iterable[Notice]] = tuple,
+        tell: Callable[[Update], None],
+        recall: Callable[[], Iterable[Update]] = tuple,
         clock: Clock,
         me: str,
     ) -> None:
         self._rotator = rotator
-        self._lines = lines
-        self._owners = owners
+        self._queues = queues
+        self._affinity = affinity
         self._tell = tell
         self._recall = recall
         self._clock = clock
         self._me = me
-        self._stamp = 0.0  # of the last notice
+        self._stamp = 0.0  # of the last update
         self._names: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
         self._name_keys(rotator.keys)
@@ -88,8 +88,8 @@ class Herald:
         for key in self._rotator.keys:
             for place, about, bench in benches_of(key):
                 self._post_bench(key, place, about, bench)
-            for lane, allowance in key.project.allowances.items():
-                if allowance.quotas or allowance.today:
+            for lane, limiter in key.project.limiters.items():
+                if limiter.quotas or limiter.today:
                     self._post_quotas(key, lane)
 
     def _name_keys(self, keys: Iterable[Key]) -> None:
@@ -105,7 +105,7 @@ class Herald:
     def _keys_replaced(self, _: KeysReplaced) -> None:
         strangers = {key for key in self._rotator.keys if key not in self._names}
         self._name_keys(self._rotator.keys)
-        self.hear([notice for notice in self._recall() if self._keys.get(notice.key) in strangers])
+        self.apply([update for update in self._recall() if self._keys.get(update.key) in strangers])
 
     def _bench_changed(self, event: BenchChanged) -> None:
         if self._is_news(event):
@@ -122,7 +122,7 @@ class Herald:
             self._post_quotas(event.key, event.lane)
 
     def _post_quotas(self, key: Key, lane: str) -> None:
-        quotas = key.project.allowances[lane].quotas_to_json()
+        quotas = key.project.limiters[lane].quotas_to_json()
         self._post("quota", key, lane, quotas, self._clock() + _LONGEST)
 
     def _call_counted(self, event: CallCounted) -> None:
@@ -135,10 +135,10 @@ class Herald:
 
     def _share(self, key: Key, lane: str) -> bool:
         """Publishes the calls so far, once they are of interest to peers; returns whether it did."""
-        allowance = key.project.allowances.get(lane)
-        if allowance is None or not allowance.begin_sharing():
+        limiter = key.project.limiters.get(lane)
+        if limiter is None or not limiter.begin_sharing():
             return False
-        for at in allowance.calls:
+        for at in limiter.calls:
             self._post_call(key, lane, at, made=True)
         return True
 
@@ -178,76 +178,76 @@ class Herald:
     ) -> None:
         value, moments = fact
         name = self._names[key] if key else ""
-        # Of two notices about the same, the later one holds, even if the clock has not gone on.
+        # Of two updates about the same, the later one holds, even if the clock has not gone on.
         self._stamp = max(self._clock(), math.nextafter(self._stamp, math.inf))
-        self._tell(Notice(kind, name, about, value, self._stamp, until, tuple(moments)))
+        self._tell(Update(kind, name, about, value, self._stamp, until, tuple(moments)))
 
     # Applied: what peers found.
 
-    def hear(self, notices: Sequence[Notice]) -> None:
+    def apply(self, updates: Sequence[Update]) -> None:
         """Applies what peers published. What is malformed is skipped."""
-        for notice in notices:
-            key = self._keys.get(notice.key)
+        for update in updates:
+            key = self._keys.get(update.key)
             try:
                 if key:
-                    self._apply_to_key(key, notice)
-                elif not notice.key:
-                    self._apply_to_all(notice)
+                    self._apply_to_key(key, update)
+                elif not update.key:
+                    self._apply_to_all(update)
             except (AttributeError, LookupError, TypeError, ValueError):
                 continue  # another version of this program, perhaps
 
-    def _apply_to_key(self, key: Key, notice: Notice) -> None:
-        match notice.kind:
+    def _apply_to_key(self, key: Key, update: Update) -> None:
+        match update.kind:
             case "call":
-                self._apply_call(key, notice)
+                self._apply_call(key, update)
             case "owner":
-                told = Ownership.from_json(notice.about, key, notice.value, notice.moments)
-                self._owners.learn_from_peer(told)
+                told = Ownership.from_json(update.about, key, update.value, update.moments)
+                self._affinity.learn_from_peer(told)
             case "project":
-                self._rotator.assign(key, str(notice.value), Origin.PEER)
+                self._rotator.assign(key, str(update.value), Origin.PEER)
             case "quota":
-                self._rotator.learn_quotas(key, notice.about, notice.value, notice.moments)
-                self._share(key, notice.about)
+                self._rotator.learn_quotas(key, update.about, update.value, update.moments)
+                self._share(key, update.about)
             case kind if kind not in _PLACES:
                 pass
-            case kind if notice.value is None:
-                self._rotator.clear_bench(key, _PLACES[kind], notice.about, Origin.PEER)
+            case kind if update.value is None:
+                self._rotator.clear_bench(key, _PLACES[kind], update.about, Origin.PEER)
             case kind:
-                bench = Bench.from_json(notice.value, notice.moments, self._clock)
-                self._rotator.set_bench(key, _PLACES[kind], bench, notice.about, Origin.PEER)
-                self._share(key, notice.about)
+                bench = Bench.from_json(update.value, update.moments, self._clock)
+                self._rotator.set_bench(key, _PLACES[kind], bench, update.about, Origin.PEER)
+                self._share(key, update.about)
 
-    def _apply_call(self, key: Key, notice: Notice) -> None:
-        model, (at,) = notice.about.rsplit(" ", 2)[0], notice.moments
-        key.project.allowance(model)
+    def _apply_call(self, key: Key, update: Update) -> None:
+        model, (at,) = update.about.rsplit(" ", 2)[0], update.moments
+        key.project.limiter(model)
         self._share(key, model)  # before the first call of a peer is among them
-        if notice.value is None:
+        if update.value is None:
             self._rotator.uncount(key, model, at, Origin.PEER)
             return
         self._rotator.count(key, model, at, Origin.PEER)
         # Two processes may reserve the same room at once: the one with the later moment has to move.
-        if key.project.allowances[model].overbooked(self._clock()):
-            self._lines.refresh(model)
+        if key.project.limiters[model].overbooked(self._clock()):
+            self._queues.refresh(model)
 
-    def _apply_to_all(self, notice: Notice) -> None:
-        if notice.kind == "expect":
-            model, (at,) = notice.about.rpartition(" ")[0], notice.moments
-            if notice.value is None:
-                self._lines.expected.remove(model, at)
+    def _apply_to_all(self, update: Update) -> None:
+        if update.kind == "expect":
+            model, (at,) = update.about.rpartition(" ")[0], update.moments
+            if update.value is None:
+                self._queues.expected.remove(model, at)
             else:
-                self._lines.expected.add(model, at, Origin.PEER)
-        elif notice.kind == "outage":
-            lane, outage = _lane_of(notice.about), None
-            if notice.value is not None:
-                outage = Outage.from_json(lane, notice.value, notice.moments)
+                self._queues.expected.add(model, at, Origin.PEER)
+        elif update.kind == "outage":
+            lane, outage = _lane_of(update.about), None
+            if update.value is not None:
+                outage = Outage.from_json(lane, update.value, update.moments)
             self._rotator.learn_outage(lane, outage)
-        elif notice.kind == "search":
-            self._apply_search(_lane_of(notice.about), notice)
+        elif update.kind == "search":
+            self._apply_search(_lane_of(update.about), update)
 
-    def _apply_search(self, lane: str | None, notice: Notice) -> None:
+    def _apply_search(self, lane: str | None, update: Update) -> None:
         known = self._rotator.searches.get(lane)
-        if notice.value is not None:
-            search = Search.from_json(lane, notice.value, notice.moments, self._keys, known)
+        if update.value is not None:
+            search = Search.from_json(lane, update.value, update.moments, self._keys, known)
             self._rotator.searches.begin(search, Origin.PEER)
         elif known:
             self._rotator.searches.end(known, Origin.PEER)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from proxycore.peers.update import Notice
+from proxycore.peers.update import Update
 
 _CAPACITY = 300_000  # updates; one takes about 500 bytes
 
-Subscriber = Callable[[Sequence[Notice]], None]
+Subscriber = Callable[[Sequence[Update]], None]
 """Is called with updates that are new."""
 
 
-class Board:
+class Store:
     """Keeps the newest update of each topic, and passes new ones on to its subscribers.
 
     `clock` returns the moment, in seconds. An update that says that a fact no longer holds is kept as well:
@@ -20,11 +20,11 @@ class Board:
     def __init__(self, clock: Callable[[], float], capacity: int = _CAPACITY) -> None:
         self._clock = clock
         self._capacity = capacity
-        self._updates: dict[tuple[str, str, str], Notice] = {}
+        self._updates: dict[tuple[str, str, str], Update] = {}
         self._sweep_at = 1000
         self._subscribers: list[Subscriber] = []
 
-    def publish(self, updates: Iterable[Notice], source: Subscriber | None = None) -> None:
+    def publish(self, updates: Iterable[Update], source: Subscriber | None = None) -> None:
         """Keeps those that are new, and passes them on to all subscribers but the `source`."""
         now = self._clock()
         fresh = [update for update in updates if self._keep(update, now)]
@@ -41,13 +41,13 @@ class Board:
         if subscriber in self._subscribers:
             self._subscribers.remove(subscriber)
 
-    def snapshot(self) -> list[Notice]:
+    def snapshot(self) -> list[Update]:
         """All updates that hold, in the order in which they were found."""
         now = self._clock()
         held = [update for update in self._updates.values() if update.until > now]
         return sorted(held, key=lambda update: update.stamp)
 
-    def _keep(self, update: Notice, now: float) -> bool:
+    def _keep(self, update: Update, now: float) -> bool:
         known = self._updates.get(update.topic)
         if update.until <= now or (known and known.stamp >= update.stamp):
             return False

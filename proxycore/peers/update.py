@@ -49,7 +49,7 @@ def parse_json(line: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Update:
     """One fact. `stamp` is when it was found and `until` when it may be forgotten, both moments in seconds.
 
     `value` is anything that JSON has; None means that the fact no longer holds. `moments` are its times.
@@ -69,7 +69,7 @@ class Notice:
         # A resource has one owner, whichever key an update names.
         return (self.kind, "" if self.kind == "owner" else self.key, self.about)
 
-    def moved(self, seconds: float) -> "Notice":
+    def moved(self, seconds: float) -> "Update":
         """The same for a clock that is ahead of this one by so many seconds."""
         return replace(
             self,
@@ -84,7 +84,7 @@ class Notice:
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
-    def decode(cls, line: bytes) -> "Notice":
+    def decode(cls, line: bytes) -> "Update":
         """The update in a line; raises ValueError when there is none in it."""
         match parse_json(line):
             case [str(kind), str(key), str(about), value, [_, _, *_] as times]:
@@ -93,12 +93,12 @@ class Notice:
         raise ValueError("not an update")
 
 
-def decode_all(lines: Iterable[bytes]) -> list[Notice]:
+def decode_all(lines: Iterable[bytes]) -> list[Update]:
     """The updates in lines; lines without one are skipped."""
     updates = []
     for line in lines:
         try:
-            updates.append(Notice.decode(line))
+            updates.append(Update.decode(line))
         except ValueError:  # another version of this program, perhaps
             continue
     return updates

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import cast
 
 from proxycore.peers.link_messages import Message, Question, Report, Synced, decode, encode
-from proxycore.peers.store import Board
-from proxycore.peers.update import Notice
-from proxycore.stats.counters import Tally
+from proxycore.peers.store import Store
+from proxycore.peers.update import Update
+from proxycore.stats.counters import Counters
 from proxycore.stats.figures import Figures, FiguresError
 from proxycore.stats.meter import Meter
 
@@ -39,7 +39,7 @@ class Channel(asyncio.Protocol):
 
     def __init__(
         self,
-        store: Board,
+        store: Store,
         handle: "Callable[[Channel, Message], None]",
         on_lost: "Callable[[Channel], None]" = lambda _: None,
     ) -> None:
@@ -127,14 +127,14 @@ class Channel(asyncio.Protocol):
         self._answers.clear()
 
     def _receive(self, lines: Sequence[bytes]) -> None:
-        updates: list[Notice] = []
+        updates: list[Update] = []
         others: list[Message] = []
         for line in lines:
             try:
                 message = decode(line)
             except ValueError:  # another version of this program, perhaps
                 continue
-            if isinstance(message, Notice):
+            if isinstance(message, Update):
                 updates.append(message)
             else:
                 others.append(message)
@@ -146,7 +146,7 @@ class Channel(asyncio.Protocol):
                 if answer and not answer.done():  # nobody may wait for it any more
                     answer.set_result(message)
 
-    def _send_updates(self, updates: Sequence[Notice]) -> None:
+    def _send_updates(self, updates: Sequence[Update]) -> None:
         if self._transport and not self._is_behind:
             self.send(*updates)
             self._is_behind = self._transport.get_write_buffer_size() > self._largest_backlog
@@ -163,7 +163,7 @@ class WorkerLink:
     Keeps `store` like that of the hub, reports what `meter` counts, and reads the sums over all workers.
     """
 
-    def __init__(self, path: Path, store: Board, meter: Meter) -> None:
+    def __init__(self, path: Path, store: Store, meter: Meter) -> None:
         self.meter = meter
         self._path = path
         self._store = store
@@ -189,9 +189,9 @@ class WorkerLink:
                     await self._connected.wait()
                 self._report(channel)
                 if report := await channel.ask():
-                    tally = Tally()
-                    tally.merge(report.counts)
-                    return Figures(tally, report.processes)
+                    counters = Counters()
+                    counters.merge(report.counts)
+                    return Figures(counters, report.processes)
         raise FiguresError("What the other processes have counted can't be had now.")
 
     async def close(self) -> None:
@@ -226,7 +226,7 @@ class WorkerLink:
     def _report(self, channel: Channel, answers: int | None = None) -> None:
         if not channel.lost.is_set():  # what is taken would be lost with it
             self.meter.catch_up()
-            channel.send(Report(self.meter.tally.drain(), [self.meter.now()], answers))
+            channel.send(Report(self.meter.counters.drain(), [self.meter.now()], answers))
 
     def _handle(self, channel: Channel, message: Message) -> None:
         match message:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from tornado.http1connection import HTTP1Connection
 
 from proxycore.http.access_record import RequestOutcome
-from proxycore.http.base_handler import ProxyHandler
+from proxycore.http.base_handler import BaseHandler
 from proxycore.http.handler_state import HandlerState
 from proxycore.relay.pool import Pool
 from proxycore.transport.body_budget import MEGABYTE, SMALL
@@ -18,7 +18,7 @@ _POLL = 0.25  # seconds between two checks whether a client that waits has disco
 _LONGEST_RETRY_AFTER = 10  # seconds for a client for whose body there was no room
 
 
-class BodyHandler(ProxyHandler):
+class BodyHandler(BaseHandler):
     """Holds the request's body, and makes the client wait while there is no room for it."""
 
     def initialize(self, pool: Pool) -> None:
@@ -77,14 +77,14 @@ class BodyHandler(ProxyHandler):
     def _check_size(self, size: int) -> None:
         """Refuse the request if no body may have so many bytes."""
         budget = max(self.pool.budget.limit, SMALL)
-        limit, name = min((self.site.max_body_bytes, "MAX_BODY_MB"), (budget, "MAX_HELD_MB"))
+        limit, name = min((self.context.max_body_bytes, "MAX_BODY_MB"), (budget, "MAX_HELD_MB"))
         if size > limit:
             self.body.drop()
             self.refuse(413, f"The request's body is larger than {limit / MEGABYTE:.4g} MB ({name}).")
 
     async def _wait_for_room(self, room: "asyncio.Future[bool]") -> None:
         """Wait until there is room for the body, or refuse the request if there is none in time."""
-        seconds, connection = self.pool.lines.max_wait, self.request.connection
+        seconds, connection = self.pool.queues.max_wait, self.request.connection
         assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
         stream, deadline = connection.stream, self._loop.time() + seconds
         self._waits_for_room = True

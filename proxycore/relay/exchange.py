@@ -6,8 +6,8 @@
             exchange.commit(...)        the response goes to the client: it is the last attempt
             exchange.settle(...)        it does not: another key, the same one after a pause, or the end
 
-`failover.settle` decides what follows, and is pure. `_close` is the one place where a response takes effect
-on the keys.
+`retry_policy.settle` decides what follows, and is pure. `_close` is the one place where a response takes
+effect on the keys.
 
 A request that names owned resources goes to their owner, or to all keys once each until one knows them.
 If an owner does not know them, those that are ready are tried all the same, in case that the resource has
@@ -21,24 +21,31 @@ from collections.abc import Set as AbstractSet
 from typing import Self
 
 from proxycore.gemini.judge import judge
-from proxycore.gemini.request_scope import Scope
-from proxycore.gemini.verdict import HEALTHY, SILENCE, STRANGER, TROUBLE, Then, Verdict
-from proxycore.http.access_record import Record
-from proxycore.relay.live_close import Closing
+from proxycore.gemini.request_scope import RequestScope
+from proxycore.gemini.verdict import (
+    HEALTHY,
+    NOT_OWNER,
+    TIMED_OUT,
+    UPSTREAM_FAILURE,
+    Reaction,
+    Verdict,
+)
+from proxycore.http.access_record import AccessRecord
+from proxycore.relay.live_close import LiveClose
 from proxycore.relay.outcome import Answer, Outcome
 from proxycore.relay.pool import Pool
-from proxycore.relay.retry_policy import Failover, GiveUp, NextStep, Proceed, Respond, settle
+from proxycore.relay.retry_policy import GiveUp, NextStep, Proceed, Respond, RetryPolicy, settle
 from proxycore.relay.unavailable import Unavailable, explain
 from proxycore.rotation.calls import Call
 from proxycore.rotation.case import Case
 from proxycore.rotation.key import Key
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import UpstreamError
 
 logger = logging.getLogger(__name__)
 
 
-class Passage:
+class Exchange:
     """The exchange of one request. Raises OwnersDifferError when no key could serve it.
 
     `case` describes the request for comparison with others. `first` is the key of the first attempt, whatever
@@ -50,8 +57,8 @@ class Passage:
     def __init__(
         self,
         pool: Pool,
-        scope: Scope,
-        record: Record,
+        scope: RequestScope,
+        record: AccessRecord,
         *,
         repeatable: bool,
         spends: bool,
@@ -61,14 +68,14 @@ class Passage:
     ) -> None:
         self.scope = scope
         self.lane = scope.lane or scope.model
-        self.owner = pool.owners.owner(scope) if scope.resources or scope.perhaps else None
+        self.owner = pool.affinity.owner(scope) if scope.resources or scope.perhaps else None
         self.spends = spends
         self.verdict = HEALTHY
         self.outcome = Outcome()
         self._pool = pool
         self._record = record
         self._case = case or Case(request=record.request_id)
-        self._failover = Failover(1 if once else pool.max_attempts, repeatable)
+        self._policy = RetryPolicy(1 if once else pool.max_attempts, repeatable)
         self._step: NextStep = Proceed()
         self._first = first or self._key_of_group()
         self._only = self.owner  # as long as it may know the resource
@@ -97,7 +104,7 @@ class Passage:
     @property
     def fresh(self) -> bool:
         """Whether an attempt needs a new connection: a kept one may turn out to be closed."""
-        return self._failover.troubles > 0 or not self._failover.repeatable
+        return self._policy.troubles > 0 or not self._policy.repeatable
 
     def prefer(self, key: Key) -> None:
         """Begin with this key if it could serve the request now, as far as is known."""
@@ -146,7 +153,7 @@ class Passage:
             self.outcome.decided = True
         elif isinstance(step, GiveUp):
             self.outcome.end(self._owner_may_rest)
-        elif call.key is self._only and verdict is STRANGER and not self._may_be_fresh:
+        elif call.key is self._only and verdict is NOT_OWNER and not self._may_be_fresh:
             self._only = None
 
     def hand_over(self) -> None:
@@ -158,7 +165,7 @@ class Passage:
 
     def explain(self) -> Unavailable:
         """Explain why no key served the request. When a time is named, the client is expected then."""
-        avoid = self._failover.refused if self.outcome.disowned else self._unfit()
+        avoid = self._policy.refused if self.outcome.disowned else self._unfit()
         return explain(
             self._pool,
             self.scope,
@@ -175,17 +182,17 @@ class Passage:
         self._pool.rotator.apply(call, verdict, self._case)
         if verdict is HEALTHY and (self.scope.resources or self.scope.group):
             group = [self.scope.group] if self.scope.group else []
-            self._pool.owners.learn([*self.scope.resources, *group], call.key)
+            self._pool.affinity.learn([*self.scope.resources, *group], call.key)
 
     def _decide(self, key: Key, verdict: Verdict, *, sent: bool) -> NextStep:
-        policy, pool, window = self._failover, self._pool, 0.0
+        policy, pool, window = self._policy, self._pool, 0.0
         useful = policy.note(key, verdict, self._case, sent=sent)
-        if verdict.then is Then.ENTITLED and useful:
+        if verdict.then is Reaction.ENTITLED and useful:
             useful = pool.rotator.seeks_entitled(self._case, self.lane)
-        if verdict.then is Then.RETRY:
+        if verdict.then is Reaction.RETRY:
             now = asyncio.get_running_loop().time()
             self._troubled_at = now if self._troubled_at is None else self._troubled_at
-            window = self._troubled_at + pool.lines.max_wait - now
+            window = self._troubled_at + pool.queues.max_wait - now
         step = settle(policy, verdict, useful=useful, window=window, source=pool.source)
         if isinstance(step, Proceed) and step.pause and not pool.retries.spend():
             return Respond()
@@ -197,9 +204,9 @@ class Passage:
 
         One that is not permitted to do anything is not waited for.
         """
-        now, tried = self._pool.clock(), self._failover.refused
+        now, tried = self._pool.clock(), self._policy.refused
         keys = (self.owner,) if self.owner else self._pool.rotator.keys
-        return not self._failover.spent and any(key.rests_until <= now for key in keys if key not in tried)
+        return not self._policy.spent and any(key.rests_until <= now for key in keys if key not in tried)
 
     @property
     def _may_be_fresh(self) -> bool:
@@ -208,7 +215,7 @@ class Passage:
     def _key_of_group(self) -> Key | None:
         if self.owner or not self.scope.group:
             return None
-        key = self._pool.owners.of(self.scope.group)
+        key = self._pool.affinity.of(self.scope.group)
         return key if key and self._could_serve(key) else None
 
     def _could_serve(self, key: Key) -> bool:
@@ -217,23 +224,23 @@ class Passage:
 
     async def _acquire(self) -> Call | None:
         """Acquire a key that is ready, or wait for one in order of arrival; None when that takes too long."""
-        lines, policy, rotator, spends = self._pool.lines, self._failover, self._pool.rotator, self.spends
+        queues, policy, rotator, spends = self._pool.queues, self._policy, self._pool.rotator, self.spends
         while True:
             advice = rotator.advise(self._case, self.lane)
             policy.pardon(advice.pardoned)
             unfit = advice.unfit
             used = policy.used | unfit if unfit else policy.used
             refused = policy.refused | unfit if unfit else policy.refused
-            if call := lines.try_acquire(self.lane, used, self._only, spends=spends, prefer=advice.witness):
+            if call := queues.try_acquire(self.lane, used, self._only, spends=spends, prefer=advice.witness):
                 return call
-            if self.verdict.then is Then.RETRY and (
-                call := lines.try_acquire(self.lane, refused, self._only, spends=spends)
+            if self.verdict.then is Reaction.RETRY and (
+                call := queues.try_acquire(self.lane, refused, self._only, spends=spends)
             ):
                 return call  # the failure was no key's, so one that was used will do
             if any(refusal.verdict.unknown for refusal in self._case.unentitled):
                 return None  # keys that rest would hardly know the model, either
             seconds = self._patience()
-            call = await lines.wait(self.lane, self._arrival, refused, seconds, self.owner, spends=spends)
+            call = await queues.wait(self.lane, self._arrival, refused, seconds, self.owner, spends=spends)
             if call or not (self._pardon() or await self._wait_until_fit(unfit)):
                 return call
 
@@ -241,13 +248,13 @@ class Passage:
         """Let keys that refused the request be tried again, once a search is over; return whether any is."""
         if not self._case.refusals:
             return False
-        return self._failover.pardon(self._pool.rotator.attribution.pardoned(self._case, self.lane))
+        return self._policy.pardon(self._pool.rotator.attribution.pardoned(self._case, self.lane))
 
     def _patience(self) -> float:
         """Seconds that the request may still wait for a key."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = now + self._pool.lines.max_wait
+            self._deadline = now + self._pool.queues.max_wait
         return self._deadline - now
 
     async def _wait_until_fit(self, unfit: AbstractSet[Key]) -> bool:
@@ -267,17 +274,17 @@ class Passage:
     def _judge(self, answer: Answer) -> Verdict:
         """Judge what a response says about the key. Log it when it is not for the client."""
         if isinstance(answer, UpstreamError):
-            verdict = SILENCE if answer.silent else TROUBLE
+            verdict = TIMED_OUT if answer.silent else UPSTREAM_FAILURE
             self._log(logging.WARNING, verdict, reason=str(answer), detail=answer.detail or None)
             return verdict
         verdict = self._verdict(answer)
-        if verdict.then is not Then.RELAY:
+        if verdict.then is not Reaction.RELAY:
             self._log(logging.INFO, verdict, status=answer.status)
         return verdict
 
-    def _verdict(self, answer: Kept) -> Verdict:
+    def _verdict(self, answer: BufferedResponse) -> Verdict:
         now, scope = self._pool.clock.wall(), self.scope
-        if isinstance(answer, Closing):
+        if isinstance(answer, LiveClose):
             return answer.verdict(now, scope)
         return judge(
             answer.head.status,

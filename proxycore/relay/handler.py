@@ -18,22 +18,22 @@ from dataclasses import replace
 
 from proxycore.gemini.auth_token import AuthToken, token_of
 from proxycore.gemini.methods import repeatable
-from proxycore.gemini.request_scope import Scope, scope_of, scope_steps
+from proxycore.gemini.request_scope import RequestScope, scope_of, scope_steps
 from proxycore.http.access_record import RequestOutcome
 from proxycore.http.auth import offered_keys
 from proxycore.http.credentials import credential, without_credentials
 from proxycore.http.fields import GROUP_FIELD, upstream_fields
-from proxycore.relay.exchange import Passage
+from proxycore.relay.exchange import Exchange
 from proxycore.relay.outcome import reason_of
 from proxycore.relay.pool import Pool
 from proxycore.relay.relay_attempt import RelayAttempt
 from proxycore.relay.request_case import case_of
 from proxycore.relay.response_handler import ResponseHandler
-from proxycore.rotation.affinity import OwnersDifferError
+from proxycore.rotation.affinity import AffinityConflictError
 from proxycore.rotation.key import Key
 from proxycore.transport.held_body import HeldBody
 from proxycore.transport.messages import Outgoing, UpstreamError
-from proxycore.transport.request_body import Feed
+from proxycore.transport.request_body import RequestBodyStream
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class RelayHandler(ResponseHandler):
 
     def check(self) -> Awaitable[None] | None:
         """Refuse the request, before its body is read, if its credential is wrong; else count it as open."""
-        clients = self.site.clients
+        clients = self.context.clients
         name = clients.name_of(offered_keys(self.request.headers, self.request.query))
         self.record.client = name or "-"
         if name is None and clients.required and not self.is_capability:
@@ -107,7 +107,7 @@ class RelayHandler(ResponseHandler):
         """Count the request, unless it is a preflight."""
         super().on_record_closed(outcome)
         request = self.request
-        if request.method != "OPTIONS" or not self.site.cors.is_preflight(request.method, request.headers):
+        if request.method != "OPTIONS" or not self.context.cors.is_preflight(request.method, request.headers):
             self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
 
     def on_body_timeout(self, seconds: float) -> None:
@@ -134,7 +134,7 @@ class RelayHandler(ResponseHandler):
 
     async def serve_token(self, token: AuthToken) -> None:
         """Relay the request with the client's token, once, and with no key."""
-        minter = self.pool.owners.of(token.name)
+        minter = self.pool.affinity.of(token.name)
         self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
         self.record.model = scope_of(self.path, b"").model
         query = token.query(self.request.query)
@@ -143,11 +143,11 @@ class RelayHandler(ResponseHandler):
         if isinstance(answer, UpstreamError):
             self.refuse(500, str(answer), status="UNAVAILABLE")
         elif answer:
-            self.send_kept(answer)
+            self.send_buffered(answer)
 
     def exchange(
-        self, scope: Scope, *, size: int = 0, once: bool = False, first: Key | None = None
-    ) -> Passage | None:
+        self, scope: RequestScope, *, size: int = 0, once: bool = False, first: Key | None = None
+    ) -> Exchange | None:
         """The exchange of a request with this scope; None when it was refused, for no key could serve it.
 
         `size` are the bytes of its body, as far as it is held. `once` allows no second attempt; `first` is
@@ -157,7 +157,7 @@ class RelayHandler(ResponseHandler):
         if group := self.request.headers.get(GROUP_FIELD):
             scope = replace(scope, group=f"group/{self.record.client}/{group[:_LONGEST_GROUP]}")
         try:
-            return Passage(
+            return Exchange(
                 self.pool,
                 scope,
                 self.record,
@@ -167,18 +167,18 @@ class RelayHandler(ResponseHandler):
                 case=case_of(self.request, self.path, size, self.record),
                 first=first,
             )
-        except OwnersDifferError as error:
+        except AffinityConflictError as error:
             self.refuse(400, str(error))
             return None
 
-    def outgoing(self, body: HeldBody | Feed) -> Outgoing:
+    def outgoing(self, body: HeldBody | RequestBodyStream) -> Outgoing:
         """The request as it goes upstream."""
         request = self.request
         query = without_credentials(request.query) if request.query else ""
         target = self.path + (f"?{query}" if query else "")
         return Outgoing(request.method or "GET", target, upstream_fields(request.headers.get_all()), body)
 
-    async def relay(self, exchange: Passage, outgoing: Outgoing) -> None:
+    async def relay(self, exchange: Exchange, outgoing: Outgoing) -> None:
         """Make one attempt after the other, and respond to the client in any case."""
         target = outgoing.target
         with exchange:
@@ -190,7 +190,7 @@ class RelayHandler(ResponseHandler):
                 exchange.settle(answer)
         self.conclude(exchange)
 
-    def conclude(self, exchange: Passage) -> None:
+    def conclude(self, exchange: Exchange) -> None:
         """Respond to the client after an exchange in which no response was committed to."""
         answer = exchange.outcome.answer
         if answer is None:
@@ -199,9 +199,9 @@ class RelayHandler(ResponseHandler):
             self.refuse(500, str(answer), status="UNAVAILABLE")
         else:
             self.record.reason = reason_of(answer, exchange.verdict)
-            self.send_kept(answer)
+            self.send_buffered(answer)
 
-    def refuse_unavailable(self, exchange: Passage) -> None:
+    def refuse_unavailable(self, exchange: Exchange) -> None:
         """Respond with when a key that could serve the request is ready again, or that none ever is."""
         self.record.refused = True
         unavailable = exchange.explain()

@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import Any
 
 from proxycore.gemini.list_pages import Page, Place, page_for, place_of, query_at
-from proxycore.gemini.request_scope import Scope
-from proxycore.gemini.response_scanner import Lesson, scanner_for
-from proxycore.gemini.verdict import Then
+from proxycore.gemini.request_scope import RequestScope
+from proxycore.gemini.response_scanner import ResponseScanner, scanner_for
+from proxycore.gemini.verdict import Reaction
 from proxycore.http.credentials import credential
-from proxycore.relay.exchange import Passage
+from proxycore.relay.exchange import Exchange
 from proxycore.relay.handler import RelayHandler
 from proxycore.relay.outcome import Answer
 from proxycore.relay.retry_policy import FEW
 from proxycore.rotation.key import Key
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.fetch import fetch_whole
 from proxycore.transport.messages import Outgoing, UpstreamError, malformed
 
@@ -62,20 +62,20 @@ class ListHandler(RelayHandler):
                         self._send_page(page, missing)
                         return
                 elif exchange and (refusal := _refusal_in(exchange)):
-                    self.send_kept(refusal)  # it is about the request, so that every key would get it
+                    self.send_buffered(refusal)  # it is about the request, so that every key would get it
                     return
                 else:
                     missing.append(key.name)
             token = ""
         if len(missing) < len(keys):
             self._send_page(page, missing)
-        elif exchange := exchange or self.exchange(Scope(""), size=len(self.body)):
+        elif exchange := exchange or self.exchange(RequestScope(""), size=len(self.body)):
             self.conclude(exchange)
 
-    async def _fetch_all(self, keys: Sequence[Key], token: str) -> list[Passage | None]:
+    async def _fetch_all(self, keys: Sequence[Key], token: str) -> list[Exchange | None]:
         return await asyncio.gather(*(self._fetch(key, token) for key in keys))
 
-    async def _fetch(self, key: Key, token: str) -> Passage | None:
+    async def _fetch(self, key: Key, token: str) -> Exchange | None:
         """Fetch one key's page, which is then its exchange's last response; None if the key is benched."""
         if key.ready_at("") > self.pool.clock():
             return None
@@ -84,13 +84,13 @@ class ListHandler(RelayHandler):
         fields = [field for field in outgoing.fields if field[0].lower() != "accept-encoding"]
         outgoing = replace(outgoing, target=self.path + (f"?{query}" if query else ""), fields=fields)
         for _ in range(FEW):
-            exchange = Passage(
-                self.pool, Scope(""), self.record, repeatable=True, spends=False, once=True, first=key
+            exchange = Exchange(
+                self.pool, RequestScope(""), self.record, repeatable=True, spends=False, once=True, first=key
             )
             with exchange:
                 while call := await exchange.next_call():
                     exchange.settle(await self._response_to(outgoing, call.key, fresh=exchange.fresh))
-            if exchange.verdict.then is not Then.RETRY:
+            if exchange.verdict.then is not Reaction.RETRY:
                 break
             await asyncio.sleep(_PAUSE)
         return exchange
@@ -101,13 +101,13 @@ class ListHandler(RelayHandler):
             page = await fetch_whole(self.pool.upstream, outgoing, field, _LARGEST_PAGE, fresh=fresh)
         except UpstreamError as error:
             return error.with_traceback(None)
-        if page.head.status == 200 and page.body and (lesson := scanner_for(self.path, page.head.fields)):
-            await self.pool.turns.run(self._learn(lesson, page.body, key))
+        if page.head.status == 200 and page.body and (scanner := scanner_for(self.path, page.head.fields)):
+            await self.pool.turns.run(self._learn(scanner, page.body, key))
         return page
 
-    def _learn(self, lesson: Lesson, body: bytes, key: Key) -> Generator[None, None, None]:
+    def _learn(self, scanner: ResponseScanner, body: bytes, key: Key) -> Generator[None, None, None]:
         for start in range(0, len(body), _PIECE):
-            self.pool.owners.hear(lesson.read(body[start : start + _PIECE]), key)
+            self.pool.affinity.learn_mentioned(scanner.read(body[start : start + _PIECE]), key)
             yield
 
     def _send_page(self, page: Page, missing: list[str]) -> None:
@@ -132,14 +132,18 @@ def _groups(keys: Sequence[Key]) -> list[Sequence[Key]]:
     return [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
 
 
-def _refusal_in(exchange: Passage) -> Kept | None:
+def _refusal_in(exchange: Exchange) -> BufferedResponse | None:
     last = exchange.last
-    relayed = exchange.verdict.then is Then.RELAY and isinstance(last, Kept) and last.head.status >= 300
-    return last if relayed and isinstance(last, Kept) else None
+    relayed = (
+        exchange.verdict.then is Reaction.RELAY
+        and isinstance(last, BufferedResponse)
+        and last.head.status >= 300
+    )
+    return last if relayed and isinstance(last, BufferedResponse) else None
 
 
 def _page_in(answer: Answer | None) -> bytes:
-    return (answer.body or b"") if isinstance(answer, Kept) and answer.head.status == 200 else b""
+    return (answer.body or b"") if isinstance(answer, BufferedResponse) and answer.head.status == 200 else b""
 
 
 def _document_of(body: bytes) -> dict[str, Any] | None:

@@ -22,19 +22,19 @@ from tornado.websocket import WebSocketClosedError
 
 from proxycore.gemini.auth_token import AuthToken
 from proxycore.gemini.paths import VERSION
-from proxycore.gemini.request_scope import MOST_NAMES, Scope, session_steps
+from proxycore.gemini.request_scope import MOST_NAMES, RequestScope, session_steps
 from proxycore.gemini.response_scanner import scanner_for
 from proxycore.gemini.token_usage import usage_in
 from proxycore.http.credentials import credential, without_credentials
 from proxycore.http.fields import upstream_fields
 from proxycore.http.websocket_handshake import handshake_fault, subprotocols_in
-from proxycore.relay.exchange import Passage
+from proxycore.relay.exchange import Exchange
 from proxycore.relay.live_client import LiveClient
-from proxycore.relay.live_close import BROKEN_OFF, Closing, closing
+from proxycore.relay.live_close import BROKEN_OFF, LiveClose, closing
 from proxycore.relay.outcome import Answer
 from proxycore.relay.pool import Pool
 from proxycore.rotation.key import Key
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import UpstreamError
 from proxycore.transport.replay import Message, Replay
 from proxycore.transport.websocket import (
@@ -64,7 +64,7 @@ class LiveHandler(LiveClient):
         self._session: UpstreamSession | None = None
         self._session_key: Key | None = None  # None also where its credential is the client's token
         self._replay = Replay()
-        self._refusal: Closing | None = (
+        self._refusal: LiveClose | None = (
             None  # the last close frame with which the upstream refused the session
         )
         self._scanner = scanner_for(self.path, _JSON)
@@ -87,23 +87,23 @@ class LiveHandler(LiveClient):
 
     async def serve_token(self, token: AuthToken) -> None:
         """Relay a session with the client's token."""
-        minter = self.pool.owners.of(token.name)
+        minter = self.pool.affinity.of(token.name)
         self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
         answer = await self._open_with(None)
         if self._session:
             self._session.send(self._replay)
             answer = await self._answer_of(self._session)
-        if isinstance(answer, Closing):
+        if isinstance(answer, LiveClose):
             self.close_as(answer)
         elif isinstance(answer, UpstreamError):
             self.refuse(500, str(answer), status="UNAVAILABLE")
         elif answer:
-            self.send_kept(answer)
+            self.send_buffered(answer)
         elif self._session:
             await self._relay_session(self._session, minter)
 
     async def _serve_with_keys(self) -> None:
-        scope = Scope("")
+        scope = RequestScope("")
         while exchange := self.exchange(scope, once=self._last_attempt):
             if self._session and self._session_key:
                 exchange.prefer(self._session_key)
@@ -115,7 +115,7 @@ class LiveHandler(LiveClient):
                 return
             scope = await self._read_scope()
 
-    async def _negotiate(self, exchange: Passage) -> bool:
+    async def _negotiate(self, exchange: Exchange) -> bool:
         """Try key after key until a session has begun or its subject is known; False if none serves it."""
         with exchange:
             while call := await exchange.next_call():
@@ -130,7 +130,7 @@ class LiveHandler(LiveClient):
         """Whether the session may cost only one other attempt."""
         return 0 < self.pool.max_attempts <= self.record.attempts + 1
 
-    async def _read_scope(self) -> Scope:
+    async def _read_scope(self) -> RequestScope:
         """The scope of the session, from the client's first message."""
         first = self._replay.begun.result()
         body = first.encode() if isinstance(first, str) else first
@@ -138,7 +138,7 @@ class LiveHandler(LiveClient):
         self._scoped = True
         return scope
 
-    async def _attempt(self, exchange: Passage, key: Key) -> Answer | None:
+    async def _attempt(self, exchange: Exchange, key: Key) -> Answer | None:
         """Begin the session with this key. None if it has begun, or if the client sent its first message."""
         session = self._session
         if session is None or self._session_key is not key:
@@ -174,7 +174,7 @@ class LiveHandler(LiveClient):
             self._refusal = closing
         return closing
 
-    def _closing(self, connection: UpstreamConnection) -> Closing:
+    def _closing(self, connection: UpstreamConnection) -> LiveClose:
         code, reason = close_frame_of(connection) or (BROKEN_OFF, "")
         return closing(code, reason, now=self.pool.clock.wall())
 
@@ -211,7 +211,7 @@ class LiveHandler(LiveClient):
         if session:
             self.start(session.close(code, reason))
 
-    async def _connect(self, key: Key | None) -> UpstreamConnection | Kept:
+    async def _connect(self, key: Key | None) -> UpstreamConnection | BufferedResponse:
         query, token = self.request.query, self.token
         query = token.query(query) if token else without_credentials(query)
         target = self.path + (f"?{query}" if query else "")
@@ -263,7 +263,7 @@ class LiveHandler(LiveClient):
     async def _send_down(self, message: Message, key: Key | None) -> None:
         body = message.encode() if isinstance(message, str) else message
         if key:
-            self.pool.owners.hear(self._names_in(body), key)
+            self.pool.affinity.learn_mentioned(self._names_in(body), key)
         if b'"usageMetadata"' in body:
             self.count_tokens(usage_in(body))
         self.record.sent_bytes += len(body)
@@ -278,9 +278,9 @@ class LiveHandler(LiveClient):
         if self._scanner and b'"interaction' in start:
             yield from self._scanner.read(start)
 
-    def conclude(self, exchange: Passage) -> None:
+    def conclude(self, exchange: Exchange) -> None:
         """Respond to the client after an exchange in which no session has begun."""
-        last = exchange.last if isinstance(exchange.last, Closing) else self._refusal
+        last = exchange.last if isinstance(exchange.last, LiveClose) else self._refusal
         if last:
             self.close_as(last)
         else:

@@ -14,9 +14,9 @@ from tornado.websocket import WebSocketHandler
 from proxycore.http.error_response import summary_of
 from proxycore.http.handler_state import HandlerState
 from proxycore.relay.handler import RelayHandler
-from proxycore.relay.live_close import BROKEN_OFF, Closing
+from proxycore.relay.live_close import BROKEN_OFF, LiveClose
 from proxycore.relay.pool import Pool
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.disconnect import has_left
 
 _POLL = 0.025  # seconds between two checks whether a client that has to wait has disconnected
@@ -52,7 +52,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
 
     def check_origin(self, origin: str) -> bool:
         """Allow the origins whose pages may send requests."""
-        return self.site.cors.allows(origin)
+        return self.context.cors.allows(origin)
 
     def open(self, *_: str, **__: str) -> None:
         """Called by Tornado when the handshake was accepted."""
@@ -75,19 +75,19 @@ class LiveClient(RelayHandler, WebSocketHandler):
         socket = self.ws_connection
         return socket is not None and socket.stream is not None and not has_left(socket.stream)
 
-    def close_as(self, closing: Closing) -> None:
+    def close_as(self, closing: LiveClose) -> None:
         """Close the client's side as the upstream closed its own, with or without a close frame."""
         self.drop_upstream(1000, "")
         self._ending = HandlerState.FINISHED, closing.head.status
         if closing.code != BROKEN_OFF:
             if not closing.regular:
                 self.record.reason = f"The upstream closed the session with code {closing.code}"
-            self.close(closing.code, _reason(self.site.redactor.text(closing.text)))
+            self.close(closing.code, _reason(self.context.redactor.text(closing.text)))
         elif self.ws_connection and self.ws_connection.stream:
             self.record.reason = "The upstream broke off"
             self.ws_connection.stream.close()
 
-    def refuse(self, code: int, message: str, **options: Any) -> None:  # noqa: ANN401 - those of `ProxyHandler`
+    def refuse(self, code: int, message: str, **options: Any) -> None:  # noqa: ANN401 - those of `BaseHandler`
         """Refuse the handshake, or close the session with a code that means the same if it was accepted."""
         if not self.accepted:
             super().refuse(code, message, **options)
@@ -96,7 +96,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         self._ending = HandlerState.FINISHED, code
         self.record.reason = self.record.reason or summary_of(message)
         closes = _AGAIN if code in {429, 503} else _FAILED if code >= 500 else _REFUSED
-        self.close(closes, _reason(self.site.redactor.text(message)))
+        self.close(closes, _reason(self.context.redactor.text(message)))
 
     def refuse_for(self, seconds: int, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
         """Refuse until so many seconds have passed, which the message names."""
@@ -105,10 +105,10 @@ class LiveClient(RelayHandler, WebSocketHandler):
         else:
             super().refuse_for(seconds, message, details)
 
-    def send_kept(self, kept: Kept) -> None:
+    def send_buffered(self, kept: BufferedResponse) -> None:
         """Send a response to the handshake, or close with its message if the handshake was accepted."""
         if not self.accepted:
-            super().send_kept(kept)
+            super().send_buffered(kept)
             return
         self.refuse(kept.head.status, _message_of(kept) or f"The upstream answered {kept.head.status}.")
 
@@ -122,7 +122,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         """The client has disconnected; the session counts as running until the upstream's side is closed."""
         super().on_connection_close()
         if self._tasks:
-            self.site.running.add(self)
+            self.context.running.add(self)
 
     def cut(self) -> None:
         """Close the session because the program ends."""
@@ -153,10 +153,10 @@ class LiveClient(RelayHandler, WebSocketHandler):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if self.state.over and not self._tasks:
-            self.site.running.discard(self)
+            self.context.running.discard(self)
 
 
-def _message_of(kept: Kept) -> str:
+def _message_of(kept: BufferedResponse) -> str:
     try:
         message = json.loads(kept.body or b"")["error"]["message"]
     except (ValueError, LookupError, TypeError, RecursionError):

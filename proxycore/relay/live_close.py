@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 
 from proxycore.gemini.judge import judge_close
-from proxycore.gemini.request_scope import Scope
-from proxycore.gemini.verdict import MISTAKE, STRANGER, TROUBLE, Verdict
-from proxycore.transport.buffered_response import Kept
-from proxycore.transport.response_head import Head
+from proxycore.gemini.request_scope import RequestScope
+from proxycore.gemini.verdict import CLIENT_ERROR, NOT_OWNER, UPSTREAM_FAILURE, Verdict
+from proxycore.transport.buffered_response import BufferedResponse
+from proxycore.transport.response_head import ResponseHead
 
 BROKEN_OFF = 1006
 """The code of a session that ended without a close frame; never sent (RFC 6455 §7.1.5)."""
@@ -19,7 +19,7 @@ _UNKNOWN = re.compile(r"(?i)\b(?:session|interaction|entity)\b[^:]{0,100}\bnot f
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing(Kept):
+class LiveClose(BufferedResponse):
     """Code and reason of a close frame. The head has the status of the HTTP response that means the same."""
 
     code: int
@@ -30,18 +30,18 @@ class Closing(Kept):
         """Whether the session ended as it should."""
         return self.code in _REGULAR
 
-    def verdict(self, now: float, scope: Scope) -> Verdict:
+    def verdict(self, now: float, scope: RequestScope) -> Verdict:
         """The verdict on the key. `now` is the wall clock, in seconds since the epoch."""
         if self.code == BROKEN_OFF:
-            return TROUBLE
+            return UPSTREAM_FAILURE
         if verdict := judge_close(self.code, self.text, now=now):
             return verdict
-        return STRANGER if scope.names_resource and _UNKNOWN.search(self.text) else MISTAKE
+        return NOT_OWNER if scope.names_resource and _UNKNOWN.search(self.text) else CLIENT_ERROR
 
 
-def closing(code: int, text: str, *, now: float) -> Closing:
+def closing(code: int, text: str, *, now: float) -> LiveClose:
     """The closing with this code and reason. `now` is the wall clock, in seconds since the epoch."""
-    return Closing(Head(_status(code, text, now), "", []), b"", code=code, text=text)
+    return LiveClose(ResponseHead(_status(code, text, now), "", []), b"", code=code, text=text)
 
 
 def _status(code: int, text: str, now: float) -> int:

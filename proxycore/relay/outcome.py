@@ -9,19 +9,19 @@ import json
 import re
 from typing import Any
 
-from proxycore.gemini.verdict import STRANGER, Rest, Then, Verdict
+from proxycore.gemini.verdict import NOT_OWNER, BenchScope, Reaction, Verdict
 from proxycore.http.coding import decode
 from proxycore.http.fields import values_of
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import UpstreamError
 
 # google.rpc.Code, as AIP-193 writes it.
 _STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')
 
-Answer = Kept | UpstreamError
+Answer = BufferedResponse | UpstreamError
 """A response that was buffered instead of streamed, or the error that replaced it."""
 
-_ABOUT_REQUEST = frozenset({Then.COMPARE, Then.ENTITLED, Then.TOKENS})
+_ABOUT_REQUEST = frozenset({Reaction.COMPARE, Reaction.ENTITLED, Reaction.TOKENS})
 _MOST_DETAILS = 8
 _LONGEST_DETAILS = 4096  # characters
 _OUR_OWN = ("RetryInfo", "Help")  # details that the proxy's own response has, or does not need
@@ -49,12 +49,12 @@ class Outcome:
         self.last = answer
         self.words = verdict.words or self.words
         self._reasons.add(verdict.reason)
-        self._spent |= verdict.then is Then.FAILOVER and verdict.rest is Rest.MODEL
+        self._spent |= verdict.then is Reaction.FAILOVER and verdict.rest is BenchScope.MODEL
         if verdict.then in _ABOUT_REQUEST:
             self._about_request = answer
-        if verdict is STRANGER:
+        if verdict is NOT_OWNER:
             self.disowned = answer
-        elif verdict.then is Then.RETRY:
+        elif verdict.then is Reaction.RETRY:
             self._trouble = answer
 
     def end(self, owner_may_rest: bool) -> None:
@@ -75,7 +75,7 @@ class Outcome:
 
     def details(self) -> list[dict[str, Any]]:
         """The error details of the last response, without those that the proxy's own has. Not redacted."""
-        if not isinstance(self.last, Kept):
+        if not isinstance(self.last, BufferedResponse):
             return []
         plain = decode(self.last.body or b"", values_of(self.last.head.fields, "content-encoding"))
         try:
@@ -93,7 +93,7 @@ def _is_fit(detail: object) -> bool:
     return isinstance(detail, dict) and not str(detail.get("@type", "")).endswith(_OUR_OWN)
 
 
-def reason_of(answer: Kept, verdict: Verdict) -> str:
+def reason_of(answer: BufferedResponse, verdict: Verdict) -> str:
     """Why a request was not served, for the log: the verdict, and Google's status word if there is one."""
     if answer.head.status < 400 and not answer.error:
         return ""

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from proxycore.clock import Clock
-from proxycore.rotation.affinity import Owners
+from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.wait_queues import WaitQueues
@@ -22,8 +22,8 @@ class Pool:
     """
 
     rotator: Rotator
-    lines: WaitQueues
-    owners: Owners
+    queues: WaitQueues
+    affinity: AffinityTable
     upstream: Upstream
     meter: Meter
     turns: Turns

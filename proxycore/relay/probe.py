@@ -15,7 +15,7 @@ from proxycore.http.credentials import credential
 from proxycore.relay.pool import Pool
 from proxycore.rotation.calls import Call
 from proxycore.rotation.key import Key
-from proxycore.transport.buffered_response import KEPT_BYTES
+from proxycore.transport.buffered_response import BUFFERED_BYTES
 from proxycore.transport.fetch import fetch_whole
 from proxycore.transport.messages import Outgoing, UpstreamError
 
@@ -25,7 +25,7 @@ _TARGET = "/v1beta/models?pageSize=1"
 _INTERVAL = 5.0  # seconds between two checks for due keys, ±50 %: processes check at different times
 
 
-class Retrial:
+class Probe:
     """Probes retired keys when they are due."""
 
     def __init__(self, pool: Pool) -> None:
@@ -64,7 +64,7 @@ async def ask_for_a_model(pool: Pool, key: Key) -> Verdict:
     outgoing = Outgoing("GET", _TARGET, [], b"")
     field = credential(key.secret, _TARGET)
     try:
-        answer = await fetch_whole(pool.upstream, outgoing, field, KEPT_BYTES)
+        answer = await fetch_whole(pool.upstream, outgoing, field, BUFFERED_BYTES)
     except UpstreamError as error:
         pool.meter.attempted(key, error.word)
         raise

@@ -10,20 +10,20 @@ import re
 
 from proxycore.gemini.first_event import FirstEvent
 from proxycore.gemini.judge import judge_error
-from proxycore.gemini.response_opening import Opening
+from proxycore.gemini.response_opening import ResponseOpening
 from proxycore.gemini.response_scanner import scanner_for
 from proxycore.gemini.token_usage import usage_in
 from proxycore.gemini.verdict import HEALTHY, Verdict
 from proxycore.http.fields import Field, values_of
-from proxycore.relay.exchange import Passage
+from proxycore.relay.exchange import Exchange
 from proxycore.relay.outcome import Answer
 from proxycore.relay.response_handler import ResponseHandler
 from proxycore.rotation.key import Key
 from proxycore.transport.attempt import Attempt
-from proxycore.transport.buffered_response import KEPT_BYTES, Kept
+from proxycore.transport.buffered_response import BUFFERED_BYTES, BufferedResponse
 from proxycore.transport.messages import Outgoing, UpstreamError
-from proxycore.transport.response_head import Head
-from proxycore.transport.response_writer import Downstream
+from proxycore.transport.response_head import ResponseHead
+from proxycore.transport.response_writer import ResponseWriter
 
 _EVENT_STREAM = re.compile(r"(?i)[ \t]*text/event-stream[ \t]*(?:;|$)")
 
@@ -43,7 +43,7 @@ class RelayAttempt:
         outgoing: Outgoing,
         credential: Field | None,
         key: Key | None,
-        exchange: Passage | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         fresh = exchange is not None and exchange.fresh
         self._handler = handler
@@ -52,7 +52,7 @@ class RelayAttempt:
         self._attempt = Attempt(handler.pool.upstream, outgoing, credential, fresh=fresh)
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._head: Head
+        self._head: ResponseHead
         self._committed = False
 
     async def run(self) -> Answer | None:
@@ -62,30 +62,30 @@ class RelayAttempt:
         try:
             self._head = head = await attempt.head()
             if not 200 <= head.status < 300:
-                return Kept(head, await attempt.read(KEPT_BYTES))
+                return BufferedResponse(head, await attempt.read(BUFFERED_BYTES))
             opening = self._opening(head)
             if opening and self._exchange and self._is_stream(head):
                 first = FirstEvent(opening, self._judge, self._commit, attempt.end_in)
             else:
                 self._commit(HEALTHY)
-            await self._relay(head, Downstream(self._handler, first or opening), first)
+            await self._relay(head, ResponseWriter(self._handler, first or opening), first)
         except UpstreamError as error:
             if first is None or not first.error:
                 return error.with_traceback(None)  # which would hold all of this
         finally:
             attempt.end()
         if first and first.error:
-            return Kept(head, first.came, first.error)
+            return BufferedResponse(head, first.came, first.error)
         return None
 
-    def _opening(self, head: Head) -> Opening | None:
+    def _opening(self, head: ResponseHead) -> ResponseOpening | None:
         """What redacts an error at the body's beginning; None where none can stand there."""
         handler = self._handler
         if head.status == 206 or handler.request.method == "HEAD":
             return None
-        return Opening(handler.site.redactor, head.fields)
+        return ResponseOpening(handler.context.redactor, head.fields)
 
-    def _is_stream(self, head: Head) -> bool:
+    def _is_stream(self, head: ResponseHead) -> bool:
         """Whether a 2xx response is a stream of events, or of the elements of an array."""
         kinds = values_of(head.fields, "content-type")
         return self._handler.path.endswith(":streamGenerateContent") or any(map(_EVENT_STREAM.match, kinds))
@@ -111,18 +111,18 @@ class RelayAttempt:
         handler.begin_response(self._head, self._key)
         self._committed = True
 
-    async def _relay(self, head: Head, downstream: Downstream, first: FirstEvent | None) -> None:
+    async def _relay(self, head: ResponseHead, downstream: ResponseWriter, first: FirstEvent | None) -> None:
         """Relay a 2xx response. Raises UpstreamError if it breaks off before it is committed to."""
-        handler, key, owners = self._handler, self._key, self._handler.pool.owners
-        lesson = scanner_for(handler.path, head.fields) if key else None
+        handler, key, affinity = self._handler, self._key, self._handler.pool.affinity
+        scanner = scanner_for(handler.path, head.fields) if key else None
 
         def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
-            if lesson and key:
-                owners.hear(lesson.read(chunk), key)
+            if scanner and key:
+                affinity.learn_mentioned(scanner.read(chunk), key)
             return downstream.send(chunk)
 
         try:
-            await self._attempt.relay(learn_and_send if lesson else downstream.send)
+            await self._attempt.relay(learn_and_send if scanner else downstream.send)
         except UpstreamError as error:
             if not self._committed:
                 raise
@@ -139,7 +139,7 @@ class RelayAttempt:
         else:
             handler.leave()
 
-    def _count_tokens(self, head: Head, tail: bytes) -> None:
+    def _count_tokens(self, head: ResponseHead, tail: bytes) -> None:
         handler = self._handler
         if not handler.spends:
             return

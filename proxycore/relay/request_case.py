@@ -2,13 +2,13 @@
 
 from tornado.httputil import HTTPServerRequest
 
-from proxycore.http.access_record import Record
+from proxycore.http.access_record import AccessRecord
 from proxycore.rotation.case import Case
 
 _LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters; they are remembered
 
 
-def case_of(request: HTTPServerRequest, path: str, size: int, record: Record) -> Case:
+def case_of(request: HTTPServerRequest, path: str, size: int, record: AccessRecord) -> Case:
     """The case of a request for this path, with a body of `size` bytes."""
     name = path.rpartition(":")[2] if ":" in path else path.rpartition("/")[2]
     page = request.headers.get("Referer") or request.headers.get("Origin") or ""

@@ -4,7 +4,7 @@ from http.client import responses
 
 from proxycore.gemini.methods import spends
 from proxycore.gemini.paths import canonical
-from proxycore.gemini.token_usage import Usage
+from proxycore.gemini.token_usage import TokenUsage
 from proxycore.http.address import ADDRESSES, Places
 from proxycore.http.credentials import credential_part
 from proxycore.http.fields import Fields, downstream_fields
@@ -12,8 +12,8 @@ from proxycore.http.handler_state import HandlerState
 from proxycore.relay.body_handler import BodyHandler
 from proxycore.relay.pool import Pool
 from proxycore.rotation.key import Key
-from proxycore.transport.buffered_response import Kept
-from proxycore.transport.response_head import Head
+from proxycore.transport.buffered_response import BufferedResponse
+from proxycore.transport.response_head import ResponseHead
 
 _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
 
@@ -30,7 +30,7 @@ class ResponseHandler(BodyHandler):
         self.path = canonical(self.request.path)
         self.spends = spends(self.request.method or "", self.path)
 
-    def begin_response(self, head: Head, key: Key | None) -> None:
+    def begin_response(self, head: ResponseHead, key: Key | None) -> None:
         """Commit to a response with this head, got with `key`: no other one is possible from here on."""
         self._set_head(head, key)
         self._become(HandlerState.STREAMING)
@@ -39,9 +39,9 @@ class ResponseHandler(BodyHandler):
         self.note_first_byte()
         self.pool.meter.first_byte(self.record)
 
-    def send_kept(self, kept: Kept) -> None:
+    def send_buffered(self, kept: BufferedResponse) -> None:
         """Send a buffered response as it was, but with the secrets in it replaced."""
-        clean = kept.without_secrets(self.site.redactor)
+        clean = kept.without_secrets(self.context.redactor)
         if clean is None:
             self.refuse(kept.head.status, "The upstream's error can't be read, so it is not passed on.")
             return
@@ -57,7 +57,7 @@ class ResponseHandler(BodyHandler):
         self.flush()
         self.end_answer()
 
-    def count_tokens(self, usage: Usage) -> None:
+    def count_tokens(self, usage: TokenUsage) -> None:
         """Count the tokens that a response reported."""
         self.record.add_tokens(usage.input, usage.output)
         self.pool.meter.used(self.record, usage)
@@ -66,7 +66,7 @@ class ResponseHandler(BodyHandler):
     def places(self) -> Places:
         """Where the upstream is, and where this client finds the proxy."""
         request, upstream = self.request, self.pool.upstream
-        public = self.site.public_url or f"{request.protocol}://{request.host}"
+        public = self.context.public_url or f"{request.protocol}://{request.host}"
         return Places(upstream.origin, upstream.prefix, public)
 
     def readdressed(self, fields: Fields, key: Key | None) -> Fields:  # noqa: ARG002 - what uploads need
@@ -75,15 +75,15 @@ class ResponseHandler(BodyHandler):
             return fields
         return self.places.readdressed(fields, credential_part(self.request.query))
 
-    def _set_head(self, head: Head, key: Key | None) -> None:
+    def _set_head(self, head: ResponseHead, key: Key | None) -> None:
         self.set_status(head.status, self._phrase(head))
         self.clear_header("Date")
         fields = self.readdressed(downstream_fields(head.fields), key)
-        self.add_fields(self.site.redactor.fields(fields))
+        self.add_fields(self.context.redactor.fields(fields))
 
-    def _phrase(self, head: Head) -> str:
+    def _phrase(self, head: ResponseHead) -> str:
         """The upstream's reason phrase, or the standard one where it can't be passed on."""
         phrase, standard = head.reason, responses.get(head.status, "Unknown")
         if phrase == standard or not phrase.isascii() or not phrase.isprintable():
             return standard
-        return phrase if phrase and self.site.redactor.text(phrase) is phrase else standard
+        return phrase if phrase and self.context.redactor.text(phrase) is phrase else standard

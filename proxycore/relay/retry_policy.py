@@ -4,7 +4,7 @@ import random
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from proxycore.gemini.verdict import Rest, Then, Verdict
+from proxycore.gemini.verdict import BenchScope, Reaction, Verdict
 from proxycore.rotation.case import About, Case
 from proxycore.rotation.key import Key
 
@@ -41,7 +41,7 @@ NextStep = Respond | GiveUp | Proceed
 
 
 @dataclass(slots=True)
-class Failover:
+class RetryPolicy:
     """The attempts of one request. `max_attempts` 0 sets no limit beyond those of the verdicts.
 
     `used` are the keys that were tried, `refused` those that need not be tried again with this request.
@@ -80,37 +80,37 @@ class Failover:
         self.attempts += 1
         self.used.add(key)
         match verdict.then:
-            case Then.RELAY:
+            case Reaction.RELAY:
                 return False
-            case Then.RETRY:
+            case Reaction.RETRY:
                 self.troubles += 1
                 self._timeouts += verdict.deadline
                 return (self.repeatable or not sent) and self._timeouts < _MOST_TIMEOUTS
-            case Then.FAILOVER:
-                if verdict.rest is Rest.RETIRED:
+            case Reaction.FAILOVER:
+                if verdict.rest is BenchScope.RETIRED:
                     if key in self._dead:
                         self.refused.add(key)  # a second time
                     self._dead.add(key)
                 return True
-            case Then.TOKENS:
+            case Reaction.TOKENS:
                 self._too_large += 1
         self.refused.add(key)
         return self._too_large < FEW and case.about is not About.REQUEST
 
 
 def settle(
-    policy: Failover, verdict: Verdict, *, useful: bool, window: float, source: random.Random
+    policy: RetryPolicy, verdict: Verdict, *, useful: bool, window: float, source: random.Random
 ) -> NextStep:
     """Decide what follows a response with this verdict, which the policy has noted.
 
-    `useful` is whether another attempt could succeed (`Failover.note`). `window` are the seconds that may
+    `useful` is whether another attempt could succeed (`RetryPolicy.note`). `window` are the seconds that may
     still pass with server errors; `source` draws the pause after one.
     """
     if not useful:
         return Respond()
     if policy.spent:
         return GiveUp()
-    if verdict.then is not Then.RETRY:
+    if verdict.then is not Reaction.RETRY:
         return Proceed()
     factor, longest = 2 ** (policy.troubles - 1), max(window, SHORTEST_PAUSE)
     pause = source.uniform(

@@ -3,7 +3,7 @@
 from collections.abc import Set
 from dataclasses import dataclass
 
-from proxycore.gemini.request_scope import Scope
+from proxycore.gemini.request_scope import RequestScope
 from proxycore.relay.pool import Pool
 from proxycore.rotation.key import Key
 
@@ -20,7 +20,7 @@ class Unavailable:
 
 
 def explain(
-    pool: Pool, scope: Scope, owner: Key | None, *, avoid: Set[Key], fit_at: float | None, words: str
+    pool: Pool, scope: RequestScope, owner: Key | None, *, avoid: Set[Key], fit_at: float | None, words: str
 ) -> Unavailable:
     """Explain why no key could serve a request with this scope, which belongs to `owner` if that is known.
 
@@ -33,7 +33,7 @@ def explain(
     last_reason = f" Google's last reason: {words}" if words else ""
     moments = [moment for moment in (turn and turn[1], fit_at) if moment is not None]
     if moments:
-        seconds = pool.lines.retry_after(lane, min(moments))
+        seconds = pool.queues.retry_after(lane, min(moments))
         reason = _owner_is(scope, owner, "not available") or _counts(pool, scope.model or "this", lane)
         return Unavailable(f"{reason} Retry in {seconds}s.{last_reason}", seconds)
     reason = _owner_is(scope, owner, "disabled")
@@ -43,7 +43,7 @@ def explain(
     return Unavailable(f"{reason} Its operator has to set GOOGLE_API_KEY_1.{last_reason}", None)
 
 
-def _owner_is(scope: Scope, owner: Key | None, state: str) -> str:
+def _owner_is(scope: RequestScope, owner: Key | None, state: str) -> str:
     if owner and scope.resources:
         return f"The Gemini API key that owns {scope.resources[0]} is {state}."
     return ""

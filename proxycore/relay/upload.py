@@ -10,16 +10,16 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from proxycore.gemini.paths import VERSION
-from proxycore.gemini.request_scope import Scope, scope_of
+from proxycore.gemini.request_scope import RequestScope, scope_of
 from proxycore.gemini.upload_protocol import carries_content, is_leg, readdressed, upload_name
-from proxycore.gemini.verdict import Then
-from proxycore.http.base_handler import ProxyHandler
+from proxycore.gemini.verdict import Reaction
+from proxycore.http.base_handler import BaseHandler
 from proxycore.http.fields import Fields
-from proxycore.relay.exchange import Passage
+from proxycore.relay.exchange import Exchange
 from proxycore.relay.handler import RelayHandler
 from proxycore.relay.pool import Pool
 from proxycore.rotation.key import Key
-from proxycore.transport.request_body import Feed
+from proxycore.transport.request_body import RequestBodyStream
 
 UPLOAD_PATHS = rf"/+upload/{VERSION}/.*"
 """The paths of uploads, as a regular expression."""
@@ -38,8 +38,8 @@ class UploadHandler(RelayHandler):
         self.token = None  # tokens allow no uploads (ai.google.dev/gemini-api/docs/ephemeral-tokens)
         self._upload = upload_name(request.query)
         self._is_leg = is_leg(request.method or "", request.headers, request.query)
-        self._starter = self.pool.owners.of(self._upload) if self._upload and self._is_leg else None
-        self._feed: Feed | None = None
+        self._starter = self.pool.affinity.of(self._upload) if self._upload and self._is_leg else None
+        self._feed: RequestBodyStream | None = None
         self._passing: asyncio.Task[None] | None = None
 
     @property
@@ -70,7 +70,7 @@ class UploadHandler(RelayHandler):
         if self._over or self.holds_body:
             return
         length = self.request.headers.get("Content-Length")
-        self._feed = Feed(int(length) if length else None)
+        self._feed = RequestBodyStream(int(length) if length else None)
         self._passing = asyncio.create_task(self.work())
 
     async def _await_starter(self, upload: str) -> None:
@@ -79,13 +79,13 @@ class UploadHandler(RelayHandler):
         while not self._starter and not pool.rotator.alone and patience > 0:
             await asyncio.sleep(_POLL)
             patience -= _POLL
-            self._starter = pool.owners.of(upload)
+            self._starter = pool.affinity.of(upload)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Pass content on; the awaitable is done when the upstream can accept more."""
         if self._feed is None:
             return super().data_received(chunk)
-        ProxyHandler.data_received(self, chunk)
+        BaseHandler.data_received(self, chunk)
         return self._feed.put(chunk)
 
     async def _answer(self) -> None:
@@ -111,8 +111,8 @@ class UploadHandler(RelayHandler):
             feed.drop()
 
     def exchange(
-        self, scope: Scope, *, size: int = 0, once: bool = False, first: Key | None = None
-    ) -> Passage | None:
+        self, scope: RequestScope, *, size: int = 0, once: bool = False, first: Key | None = None
+    ) -> Exchange | None:
         """As for any request; a leg of an upload goes to the key that started it, and to no other."""
         starter = self._starter
         if self._is_leg and self._upload:
@@ -123,12 +123,12 @@ class UploadHandler(RelayHandler):
         """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""
         if key:
             fields, names = readdressed(fields, self.places)
-            self.pool.owners.learn(names, key)
+            self.pool.affinity.learn(names, key)
         return super().readdressed(fields, key)
 
-    def conclude(self, exchange: Passage) -> None:
+    def conclude(self, exchange: Exchange) -> None:
         """Refuse content whose key was refused: the client can send it again, the proxy can't."""
-        if self._feed is None or exchange.last is None or exchange.verdict.then is not Then.FAILOVER:
+        if self._feed is None or exchange.last is None or exchange.verdict.then is not Reaction.FAILOVER:
             super().conclude(exchange)
             return
         what = "start the upload again" if self._starter else "send it again"

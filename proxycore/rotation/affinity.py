@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from proxycore.gemini.request_scope import Scope
+from proxycore.gemini.request_scope import RequestScope
 from proxycore.rotation.events import Events, Origin, OwnerLearned
 from proxycore.rotation.key import Key
 from proxycore.rotation.ownership import Ownership
@@ -22,7 +22,7 @@ _SHOWN = 8  # names that a message lists
 _LIFETIMES = dict.fromkeys(("files", "upload", "group", "continuation"), 48 * 3600.0)
 
 
-class OwnersDifferError(Exception):
+class AffinityConflictError(Exception):
     """A request names resources of different keys. The message says which and what to do."""
 
     def __init__(self, names: "dict[str, Key]") -> None:
@@ -35,7 +35,7 @@ class OwnersDifferError(Exception):
         )
 
 
-class Owners:
+class AffinityTable:
     """Remembers the owners of resources, the last used ones if there are too many.
 
     `clock` returns the moment, in seconds. What is learned is published to `events`.
@@ -64,7 +64,7 @@ class Owners:
         self._entries.move_to_end(name)
         return entry.key
 
-    def hear(self, names: Iterable[str], key: Key) -> None:
+    def learn_mentioned(self, names: Iterable[str], key: Key) -> None:
         """Learns resources that a response with this key mentions.
 
         A model may have made them up, so known owners stay.
@@ -99,16 +99,16 @@ class Owners:
         kept = [(name, entry) for name, entry in self._entries.items() if entry.key in self._there]
         self._entries = OrderedDict(kept)
 
-    def owner(self, scope: Scope) -> Key | None:
+    def owner(self, scope: RequestScope) -> Key | None:
         """The key that a request with this scope has to go to, None when it is not known.
 
         A retired key counts as unknown: another key of its project may be there. Raises OwnersDifferError.
         """
         known = {name: self.of(name) for name in (*scope.resources, *scope.perhaps)}
-        owners = {name: key for name, key in known.items() if key and not key.retired}
-        if len(set(owners.values())) > 1:
-            raise OwnersDifferError(owners)
-        return next(iter(owners.values()), None)
+        affinity = {name: key for name, key in known.items() if key and not key.retired}
+        if len(set(affinity.values())) > 1:
+            raise AffinityConflictError(affinity)
+        return next(iter(affinity.values()), None)
 
 
 def _of_different_keys_first(names: "dict[str, Key]") -> "dict[str, Key]":

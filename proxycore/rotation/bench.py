@@ -40,7 +40,7 @@ LANE_PLACES = frozenset({BenchPlace.MODEL, BenchPlace.CALLER})
 
 
 @dataclass(frozen=True, slots=True)
-class Doubling:
+class ExponentialBackoff:
     """A backoff that doubles with every strike in a row, from `first` up to `longest` seconds."""
 
     first: float
@@ -110,7 +110,7 @@ def moment_of_day(now: float, left: float) -> float:
 
 
 def bench_after(
-    current: Bench | None, verdict: Verdict, doubling: Doubling, now: float, source: random.Random
+    current: Bench | None, verdict: Verdict, backoff: ExponentialBackoff, now: float, source: random.Random
 ) -> Bench | None:
     """The bench that a refusal leads to; None when the `current` one, perhaps extended here, is it."""
     running = current is not None and current.benched_until > now
@@ -118,7 +118,7 @@ def bench_after(
     if not running:
         # Calls that were under way together are refused together: that is one strike, not twenty.
         strikes += 1
-    told = doubling.seconds(strikes) if verdict.seconds is None else verdict.seconds
+    told = backoff.seconds(strikes) if verdict.seconds is None else verdict.seconds
     seconds = max(told, SHORTEST)
     until = now + seconds + source.uniform(0.0, min(_JITTER_SHARE * seconds, _JITTER_MAX))
     day_of = moment_of_day(now, told) if verdict.day else None

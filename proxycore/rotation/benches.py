@@ -5,30 +5,34 @@ from collections.abc import Iterable
 
 from proxycore.clock import Clock
 from proxycore.gemini.lane import counted_as
-from proxycore.gemini.verdict import Backoff, Rest, Then, Verdict
-from proxycore.rotation.bench import LANE_PLACES, Bench, BenchPlace, Doubling, bench_after
+from proxycore.gemini.verdict import Backoff, BenchScope, Reaction, Verdict
+from proxycore.rotation.bench import LANE_PLACES, Bench, BenchPlace, ExponentialBackoff, bench_after
 from proxycore.rotation.case import Case, Refusal
 from proxycore.rotation.events import BenchBegan, BenchChanged, BenchEnded, Origin
 from proxycore.rotation.key import Key, Project
-from proxycore.rotation.selection import Choice
+from proxycore.rotation.selection import Selector
 
 _SUSPECTED = 1.0  # seconds
-_PLACES = {Rest.MODEL: BenchPlace.MODEL, Rest.CALLER: BenchPlace.CALLER, Rest.ORIGIN: BenchPlace.ORIGIN}
+_PLACES = {
+    BenchScope.MODEL: BenchPlace.MODEL,
+    BenchScope.CALLER: BenchPlace.CALLER,
+    BenchScope.ORIGIN: BenchPlace.ORIGIN,
+}
 
 
-class Benches(Choice):
+class Benches(Selector):
     """Puts keys on benches and takes them off."""
 
     def __init__(
         self,
         keys: Iterable[Key],
-        doublings: dict[Backoff, Doubling],
+        backoffs: dict[Backoff, ExponentialBackoff],
         *,
         clock: Clock,
         source: random.Random,
     ) -> None:
         super().__init__(keys, clock=clock, source=source)
-        self._doublings = doublings
+        self._backoffs = backoffs
         self._barred: dict[str, set[Key]] = {}  # origin -> keys that are benched for it
         self._limited: dict[str, set[Project]] = {}  # lane -> projects that take no large requests
 
@@ -81,8 +85,8 @@ class Benches(Choice):
 
     def words_of(self, key: Key, lane: str) -> str:
         """What Google said when the key was benched, for this lane or as a whole."""
-        allowance = key.project.allowances.get(counted_as(lane))
-        benches = (key.retired, key.whole, key.callers.get(lane), allowance.bench if allowance else None)
+        limiter = key.project.limiters.get(counted_as(lane))
+        benches = (key.retired, key.whole, key.callers.get(lane), limiter.bench if limiter else None)
         return next((bench.words for bench in benches if bench and bench.words), "")
 
     @property
@@ -96,10 +100,10 @@ class Benches(Choice):
             return set()
         now, unfit = self._clock(), set[Key]()
         for project in tuple(self._limited.get(counted_as(model), ())):
-            allowance = project.allowances.get(counted_as(model))
-            if allowance is None or now >= allowance.too_large_until:
+            limiter = project.limiters.get(counted_as(model))
+            if limiter is None or now >= limiter.too_large_until:
                 self._limited[counted_as(model)].discard(project)
-            elif not allowance.accepts(size, now):
+            elif not limiter.accepts(size, now):
                 unfit.update(project.keys)
         for key in self._barred.get(origin, ()):
             if (bench := key.origins.get(origin)) and bench.benched_until > now:
@@ -110,8 +114,8 @@ class Benches(Choice):
         """When the first unfit key is fit again; None if none is unfit."""
         now, lane, moments = self._clock(), counted_as(model), []
         for key in self.unfit(model, size, origin):
-            allowance, bench = key.project.allowances.get(lane), key.origins.get(origin)
-            large = allowance.too_large_until if allowance and not allowance.accepts(size, now) else now
+            limiter, bench = key.project.limiters.get(lane), key.origins.get(origin)
+            large = limiter.too_large_until if limiter and not limiter.accepts(size, now) else now
             moments.append(max(large, bench.benched_until if bench else now, key.ready_at(model)))
         return min(moments, default=None)
 
@@ -144,22 +148,22 @@ class Benches(Choice):
     def _confirm(self, refusal: Refusal, lane: str, request: str) -> None:
         """Benches the key, which was at fault, with one strike more."""
         key, verdict, place = refusal.key, refusal.verdict, _PLACES[refusal.verdict.rest]
-        about = counted_as(lane) if verdict.then is Then.ENTITLED else refusal.where(lane)
+        about = counted_as(lane) if verdict.then is Reaction.ENTITLED else refusal.where(lane)
         current, now = key.bench_at(place, about), self._clock()
         if key not in self._there or (current and not current.suspected and current.benched_until > now):
             return
         former = refusal.former if current and current.suspected else current
         # Short at first, whatever was refused: that an outage ended between two calls looks the same.
         is_proved = former is not None and former.strikes > 0
-        doubling = self._doublings[verdict.backoff if is_proved else Backoff.QUOTA]
-        if bench := bench_after(former, verdict, doubling, now, self._random):
+        backoff = self._backoffs[verdict.backoff if is_proved else Backoff.QUOTA]
+        if bench := bench_after(former, verdict, backoff, now, self._random):
             self.begin_bench(key, place, bench, about, request)
 
     def _bench_keys(self, keys: Iterable[Key], verdict: Verdict, request: str) -> Bench | None:
         """Benches whole keys; returns the first new bench, if any."""
         now, benches = self._clock(), []
         for key in keys:
-            bench = bench_after(key.whole, verdict, self._doublings[verdict.backoff], now, self._random)
+            bench = bench_after(key.whole, verdict, self._backoffs[verdict.backoff], now, self._random)
             if bench:
                 benches.append(self.begin_bench(key, BenchPlace.WHOLE, bench, "", request))
         return benches[0] if benches else None
@@ -167,7 +171,7 @@ class Benches(Choice):
     def _limit_size(self, project: Project, lane: str, size: int, seconds: float) -> None:
         """Sends a project no request of so many bytes for a time: it had too many tokens for the quota."""
         now = self._clock()
-        project.allowance(lane).limit_size(size, now + seconds, now)
+        project.limiter(lane).limit_size(size, now + seconds, now)
         self._limited.setdefault(lane, set()).add(project)
 
     def _allow_origin(self, key: Key, origin: str) -> None:

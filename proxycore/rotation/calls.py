@@ -8,7 +8,7 @@ from proxycore.clock import Clock
 from proxycore.gemini.lane import counted_as
 from proxycore.gemini.verdict import Backoff
 from proxycore.rotation.attribution import Attribution
-from proxycore.rotation.bench import Doubling
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.benches import Benches
 from proxycore.rotation.events import CallCounted, CallUncounted, Origin, ProjectAssigned, QuotaLearned
 from proxycore.rotation.key import Key, Project
@@ -41,13 +41,13 @@ class Calls(Benches):
     def __init__(
         self,
         keys: Iterable[Key],
-        doublings: dict[Backoff, Doubling],
+        backoffs: dict[Backoff, ExponentialBackoff],
         *,
         clock: Clock,
         source: random.Random,
         patience: float = 10.0,
     ) -> None:
-        super().__init__(keys, doublings, clock=clock, source=source)
+        super().__init__(keys, backoffs, clock=clock, source=source)
         self.attribution = Attribution()
         self.patience = patience
         self._alone = True
@@ -99,7 +99,7 @@ class Calls(Benches):
         """Makes the call that was reserved for this moment."""
         key.tried_at = self._clock()
         if spends:
-            key.project.allowance(counted_as(model)).begin(at)
+            key.project.limiter(counted_as(model)).begin(at)
         call = Call(key, model, at, spends)
         self._sent(call)
         return call
@@ -118,29 +118,29 @@ class Calls(Benches):
     ) -> None:
         """Counts a call; `mine` is whether its response arrives in this process."""
         lane = counted_as(model)
-        allowance = key.project.allowance(lane)
-        if allowance.today:
-            allowance.today.roll(self._clock)
-        allowance.add(at, now, mine=mine)
-        if not mine and allowance.learn_again(now):
+        limiter = key.project.limiter(lane)
+        if limiter.today:
+            limiter.today.roll(self._clock)
+        limiter.add(at, now, mine=mine)
+        if not mine and limiter.learn_again(now):
             self.events.publish(QuotaLearned(Origin.HERE, key, lane))
-        if allowance.counted and self.events.is_wanted(CallCounted):
+        if limiter.counted and self.events.is_wanted(CallCounted):
             self.events.publish(CallCounted(origin, key, lane, at))
 
     def uncount(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
         """Stops counting a call that was not made after all, or was refused."""
         lane = counted_as(model)
-        if allowance := key.project.allowances.get(lane):
-            allowance.remove(at)
-            if allowance.learn_again(self._clock()):
+        if limiter := key.project.limiters.get(lane):
+            limiter.remove(at)
+            if limiter.learn_again(self._clock()):
                 self.events.publish(QuotaLearned(Origin.HERE, key, lane))
             self.reconsider(key.project, lane)
-            if allowance.counted and self.events.is_wanted(CallUncounted):
+            if limiter.counted and self.events.is_wanted(CallUncounted):
                 self.events.publish(CallUncounted(origin, key, lane, at))
 
     def learn_quotas(self, key: Key, lane: str, value: object, moments: Sequence[float]) -> None:
         """Applies what a peer knows of the quotas of a key's project; ValueError if malformed."""
-        key.project.allowance(lane).learn_quotas(value, moments, self.since, self._clock)
+        key.project.limiter(lane).learn_quotas(value, moments, self.since, self._clock)
         self.events.publish(QuotaLearned(Origin.PEER, key, lane))
 
     def settle(self, call: Call) -> None:
@@ -149,15 +149,15 @@ class Calls(Benches):
         if call.search:
             self.searches.end_try(call.search, alike=True)
         lane = counted_as(call.model)
-        allowance = call.key.project.allowances.get(lane)
-        if not call.spends or not allowance:
+        limiter = call.key.project.limiters.get(lane)
+        if not call.spends or not limiter:
             return
-        if allowance.counted:
-            allowance.settled(call.at)  # Google may have counted it
+        if limiter.counted:
+            limiter.settled(call.at)  # Google may have counted it
         else:
-            allowance.remove(call.at)
-            if allowance.idle(self._clock()):
-                del call.key.project.allowances[lane]  # the model may well be invented
+            limiter.remove(call.at)
+            if limiter.idle(self._clock()):
+                del call.key.project.limiters[lane]  # the model may well be invented
 
     def withdraw(self, call: Call) -> None:
         """A call will not be sent after all."""
@@ -185,5 +185,5 @@ class Calls(Benches):
 
     def _untried(self, search: Search) -> list[Key]:
         """The ready keys that were not tried in this search."""
-        ready = self._roster(search.lane or "", self._clock()).ready(self._clock())
+        ready = self._index(search.lane or "", self._clock()).ready(self._clock())
         return [key for project in ready for key in project.keys if search.tries(key) <= 0]

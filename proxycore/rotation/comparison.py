@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from proxycore.gemini.lane import model_of
-from proxycore.gemini.verdict import DAY, Rest, Verdict
+from proxycore.gemini.verdict import DAY, BenchScope, Verdict
 from proxycore.rotation.calls import Call, Calls
 from proxycore.rotation.case import About, Case, Refusal
 from proxycore.rotation.events import Origin, RequestBlamed
@@ -81,7 +81,7 @@ class Comparison(Calls):
         """Compares a refusal without a reason: a suspicion, unless it is clear whose fault it is."""
         key, lane, now = call.key, call.model, self._clock()
         witness = self.attribution.is_witness(key.project, lane, now)
-        about = case.origin if verdict.rest is Rest.ORIGIN else None
+        about = case.origin if verdict.rest is BenchScope.ORIGIN else None
         search = call.search or (self.searches.holding(lane))
         refusal = Refusal(key, verdict, now, witness, about, searched=search is not None)
         found = self.attribution.refused(
@@ -93,7 +93,7 @@ class Comparison(Calls):
         )
         if found is About.REQUEST:
             self._blame(case, lane)
-        elif search and verdict.rest is not Rest.ORIGIN:  # which says whose fault it is
+        elif search and verdict.rest is not BenchScope.ORIGIN:  # which says whose fault it is
             self._refuse_in(search, call, case, witness=witness)
         elif found is About.MANY:
             self._search(lane, verdict.reason, self.attribution.refusers(lane), case)

@@ -11,7 +11,7 @@ from proxycore.rotation.bench import end_of_day
 
 
 @dataclass(slots=True)
-class Today:
+class DailyQuota:
     """Google's quota of a day: so many calls until `ends`, the midnight after `moment`."""
 
     requests: int
@@ -24,7 +24,7 @@ class Today:
         return [self.requests, self.used], [self.ends, self.moment]
 
     @classmethod
-    def from_json(cls, value: object, moments: Sequence[float], clock: Clock) -> "Today":
+    def from_json(cls, value: object, moments: Sequence[float], clock: Clock) -> "DailyQuota":
         """What was written down; raises ValueError when it is none.
 
         It ends at midnight by the wall clock of this host at the latest.

@@ -14,7 +14,7 @@ from itertools import islice
 from proxycore.gemini.lane import counted_as
 from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.deaths import Deaths
-from proxycore.rotation.limiter import HEAD_START, Allowance
+from proxycore.rotation.limiter import HEAD_START, Limiter
 
 _MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
 _MOST_ABOUT = 64  # lanes or origins of a key that are remembered
@@ -37,19 +37,19 @@ class Project:
 
     name: str = ""
     keys: "list[Key]" = field(default_factory=list, repr=False)
-    allowances: OrderedDict[str, Allowance] = field(default_factory=OrderedDict)  # the longest unused first
+    limiters: OrderedDict[str, Limiter] = field(default_factory=OrderedDict)  # the longest unused first
     served_at: float = float("-inf")  # its last success
 
-    def allowance(self, model: str) -> Allowance:
+    def limiter(self, model: str) -> Limiter:
         """The project's limits for a model, created when there are none."""
-        found = self.allowances.get(model)
+        found = self.limiters.get(model)
         if found is not None:
-            self.allowances.move_to_end(model)
+            self.limiters.move_to_end(model)
             return found
-        if len(self.allowances) >= _MOST_MODELS:
-            oldest = list(islice(self.allowances.items(), _GLANCES))
-            del self.allowances[next((name for name, known in oldest if not known.counted), oldest[0][0])]
-        found = self.allowances[model] = Allowance()
+        if len(self.limiters) >= _MOST_MODELS:
+            oldest = list(islice(self.limiters.items(), _GLANCES))
+            del self.limiters[next((name for name, known in oldest if not known.counted), oldest[0][0])]
+        found = self.limiters[model] = Limiter()
         return found
 
     def free_at(self, model: str) -> float:
@@ -60,33 +60,33 @@ class Project:
         first = self.keys[0]
         rests = first.whole or first.retired or first.callers
         moment = min(key.rests_for(model) for key in self.keys) if rests else 0.0
-        return max(moment, self.quota_free_at(model)) if self.allowances else moment
+        return max(moment, self.quota_free_at(model)) if self.limiters else moment
 
     def quota_free_at(self, lane: str) -> float:
         """When the project's benches and quotas for a lane permit one more call."""
-        allowance = self.allowances.get(lane)
-        moment = allowance.free_at() if allowance else 0.0
-        if "+" in lane and (counted := self.allowances.get(counted_as(lane))):
+        limiter = self.limiters.get(lane)
+        moment = limiter.free_at() if limiter else 0.0
+        if "+" in lane and (counted := self.limiters.get(counted_as(lane))):
             return max(moment, counted.free_at())
         return moment
 
     def left(self, model: str, now: float) -> int | None:
         """How many calls for a model can be made now, as far as quotas say; None if none does."""
-        allowance = self.allowances.get(counted_as(model))
-        return allowance.left(now) if allowance and allowance.quotas else None
+        limiter = self.limiters.get(counted_as(model))
+        return limiter.left(now) if limiter and limiter.quotas else None
 
     def reliability(self, lane: str, now: float) -> float:
         """How likely a call succeeds, from 0 to 1, as far as it failed where others served."""
-        allowance = self.allowances.get(counted_as(lane))
-        return allowance.reliability.at(now) if allowance and allowance.reliability.failures else 1.0
+        limiter = self.limiters.get(counted_as(lane))
+        return limiter.reliability.at(now) if limiter and limiter.reliability.failures else 1.0
 
     def absorb(self, other: "Project") -> None:
         """Merges another project, which turned out to be this one."""
         for key in other.keys:
             key.project = self
             self.keys.append(key)
-        for model, theirs in other.allowances.items():
-            mine = self.allowances.setdefault(model, theirs)
+        for model, theirs in other.limiters.items():
+            mine = self.limiters.setdefault(model, theirs)
             if mine is not theirs:
                 mine.absorb(theirs)
         other.keys = []
@@ -138,8 +138,8 @@ class Key:
         """The bench at a place, for the lane or origin that it is about."""
         match place:
             case BenchPlace.MODEL:
-                allowance = self.project.allowances.get(about)
-                return allowance.bench if allowance else None
+                limiter = self.project.limiters.get(about)
+                return limiter.bench if limiter else None
             case BenchPlace.CALLER:
                 return self.callers.get(about)
             case BenchPlace.ORIGIN:
@@ -153,7 +153,7 @@ class Key:
         """Puts a bench at a place; returns what those were about that had to be forgotten for it."""
         match place:
             case BenchPlace.MODEL:
-                self.project.allowance(about).bench = bench
+                self.project.limiter(about).bench = bench
             case BenchPlace.CALLER:
                 return _remember(self.callers, about, bench)
             case BenchPlace.ORIGIN:
@@ -168,8 +168,8 @@ class Key:
         """Removes the bench at a place."""
         match place:
             case BenchPlace.MODEL:
-                if allowance := self.project.allowances.get(about):
-                    allowance.relieve()
+                if limiter := self.project.limiters.get(about):
+                    limiter.relieve()
             case BenchPlace.CALLER:
                 self.callers.pop(about, None)
             case BenchPlace.ORIGIN:
@@ -223,9 +223,9 @@ def benches_of(key: Key) -> Iterator[tuple[BenchPlace, str, Bench]]:
         yield BenchPlace.CALLER, lane, bench
     for page, bench in key.origins.items():
         yield BenchPlace.ORIGIN, page, bench
-    for lane, allowance in key.project.allowances.items():
-        if allowance.bench:
-            yield BenchPlace.MODEL, lane, allowance.bench
+    for lane, limiter in key.project.limiters.items():
+        if limiter.bench:
+            yield BenchPlace.MODEL, lane, limiter.bench
 
 
 def keys_of(specs: Iterable[KeySpec], former: Iterable[Key] = ()) -> list[Key]:

@@ -12,7 +12,7 @@ from typing import Any
 from proxycore.clock import Clock
 from proxycore.gemini.verdict import DAY, Limit
 from proxycore.rotation.bench import Bench, moment_of_day
-from proxycore.rotation.daily_quota import Today
+from proxycore.rotation.daily_quota import DailyQuota
 from proxycore.rotation.quota import Quota
 from proxycore.rotation.reliability import Reliability
 
@@ -39,18 +39,18 @@ class _Lesson:
 
 
 @dataclass(eq=False, slots=True)
-class Allowance:
+class Limiter:
     """One project, one model. `shared`: whether peers are told of the calls made here."""
 
     bench: Bench | None = None
     quotas: dict[str, Quota] = field(default_factory=dict)
-    today: Today | None = None
+    today: DailyQuota | None = None
     calls: list[float] = field(default_factory=list)  # in order of time
     shared: bool = False
     reliability: Reliability = field(default_factory=Reliability)
     too_large: int = 0  # bytes of a request, from which on it has too many tokens for what is left of a quota
     too_large_until: float = 0.0
-    _lesson: _Lesson | None = None
+    _scanner: _Lesson | None = None
     _open: list[float] = field(default_factory=list)  # in order; those whose answer is not there yet
     _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
 
@@ -139,14 +139,14 @@ class Allowance:
 
     def learn_again(self, now: float) -> bool:
         """Others' calls became known; returns whether that tells more of the first refusal."""
-        lesson = self._lesson
-        if lesson is None or now > lesson.ends:
-            self._lesson = None
+        scanner = self._scanner
+        if scanner is None or now > scanner.ends:
+            self._scanner = None
             return False
-        former = self.quotas[lesson.limit.quota]
-        quota = self.quotas[lesson.limit.quota] = Quota.of(lesson.limit, former.known_since)
-        calls, unsure = self._served_before(lesson.at)
-        quota.refused(quota.requests, calls, lesson.told, lesson.at, unsure)
+        former = self.quotas[scanner.limit.quota]
+        quota = self.quotas[scanner.limit.quota] = Quota.of(scanner.limit, former.known_since)
+        calls, unsure = self._served_before(scanner.at)
+        quota.refused(quota.requests, calls, scanner.told, scanner.at, unsure)
         return (quota.window, quota.allowed) != (former.window, former.allowed)
 
     def remove(self, at: float) -> None:
@@ -179,7 +179,7 @@ class Allowance:
                 now = clock()
                 told = {str(name): Quota.from_json(quota, since, now) for name, quota in quotas.items()}
                 if today is not None:
-                    self.today = Today.from_json(today, moments, clock)
+                    self.today = DailyQuota.from_json(today, moments, clock)
                 for name, quota in told.items():
                     self.quotas.setdefault(name, quota).follow(quota)
             case _:
@@ -224,12 +224,12 @@ class Allowance:
         and may tell of earlier ones when they hear of this.
         """
         if limit.seconds == DAY:
-            self.today = Today(limit.requests, moment_of_day(now, told), now + told, limit.requests)
+            self.today = DailyQuota(limit.requests, moment_of_day(now, told), now + told, limit.requests)
             return
         if limit.quota not in self.quotas:
             self.quotas[limit.quota] = Quota.of(limit, since)
             if not alone:
-                self._lesson = _Lesson(limit, told, at, now + _PEERS_DELAY)
+                self._scanner = _Lesson(limit, told, at, now + _PEERS_DELAY)
                 return
         calls, unsure = self._served_before(at)
         unheard = 0 if alone else max(1, limit.requests // 10)
@@ -245,7 +245,7 @@ class Allowance:
         served = [call for call in before if call not in unanswered or call < at - HEAD_START]
         return served, len(before) - len(served)
 
-    def absorb(self, other: "Allowance") -> None:
+    def absorb(self, other: "Limiter") -> None:
         """The other was about the same project and model."""
         if other.bench and (not self.bench or other.bench.benched_until > self.bench.benched_until):
             self.bench = other.bench

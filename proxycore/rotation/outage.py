@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.gemini.verdict import FOREIGN, HEALTHY, PLACE, SILENCE, Then, Verdict
+from proxycore.gemini.verdict import HEALTHY, NOT_GOOGLE, REGION_BLOCKED, TIMED_OUT, Reaction, Verdict
 from proxycore.rotation.bench import NO_MODEL
 
 _MANY_FAILURES = 30  # in a row
@@ -81,7 +81,7 @@ class Outages:
             self._failed.pop(model, None)
         if not self._current:
             return []
-        says_nothing = verdict.then is Then.RETRY or verdict in {SILENCE, FOREIGN}
+        says_nothing = verdict.then is Reaction.RETRY or verdict in {TIMED_OUT, NOT_GOOGLE}
         ended = [
             outage
             for outage in (self._current.get(model), self._current.get(None))
@@ -96,9 +96,9 @@ class Outages:
 
     def begun(self, model: str, verdict: Verdict, now: float) -> Outage | None:
         """Count a failure; return the outage that begins with it, if one does."""
-        if verdict is PLACE:
+        if verdict is REGION_BLOCKED:
             return None if None in self._current else self._begin(verdict.reason, None, now)
-        if verdict.then is not Then.RETRY or model in self._current:
+        if verdict.then is not Reaction.RETRY or model in self._current:
             return None
         if len(self._failed) > _MOST_LANES:
             self._failed.clear()  # of models that were asked for long ago, or never existed

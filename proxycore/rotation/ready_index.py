@@ -19,7 +19,7 @@ _FEW = 12  # projects, which are all looked at if need be
 Usable = Callable[[Project], bool]
 
 
-class Roster:
+class ReadyIndex:
     """The projects, indexed for `model`."""
 
     def __init__(self, projects: Iterable[Project], model: str, now: float) -> None:
@@ -91,7 +91,7 @@ class Roster:
             self._insert(project, now)
 
     def _weight(self, project: Project, now: float) -> float:
-        if not project.allowances:
+        if not project.limiters:
             return self._most
         left, reliability = project.left(self._model, now), project.reliability(self._model, now)
         if left is None:

@@ -19,8 +19,18 @@ Pure: the clock and the random source come in.
 from collections.abc import Iterable
 
 from proxycore.gemini.lane import counted_as
-from proxycore.gemini.verdict import FOREIGN, HEALTHY, KEYLESS, PLACE, SILENCE, Backoff, Rest, Then, Verdict
-from proxycore.rotation.bench import Bench, BenchPlace, Doubling, bench_after
+from proxycore.gemini.verdict import (
+    HEALTHY,
+    KEYS_NOT_ACCEPTED,
+    NOT_GOOGLE,
+    REGION_BLOCKED,
+    TIMED_OUT,
+    Backoff,
+    BenchScope,
+    Reaction,
+    Verdict,
+)
+from proxycore.rotation.bench import Bench, BenchPlace, ExponentialBackoff, bench_after
 from proxycore.rotation.calls import Call
 from proxycore.rotation.case import Case, Refusal
 from proxycore.rotation.comparison import Comparison
@@ -45,12 +55,14 @@ class Rotator(Comparison):
         resting = sum(key.retired is None and key.rests_until > now for key in self.keys)
         return f"<Rotator {len(self.keys)} keys, {resting} benched, {retired} retired>"
 
-    def change(self, keys: Iterable[Key], doublings: dict[Backoff, Doubling], patience: float) -> None:
+    def change(
+        self, keys: Iterable[Key], backoffs: dict[Backoff, ExponentialBackoff], patience: float
+    ) -> None:
         """Goes on with these keys and settings. Retired keys get another chance."""
         self._set(keys)
         self.patience = patience
         self.attribution.keep(self.keys)
-        self._doublings = doublings
+        self._backoffs = backoffs
         self.reconsider_all()
         self.events.publish(KeysReplaced(Origin.HERE))
         for key in self.keys:
@@ -61,8 +73,8 @@ class Rotator(Comparison):
     def reckon_days(self) -> None:
         """Recomputes, after the wall clock was set, when what lasts until the end of Google's day ends."""
         for project in self.projects:
-            for allowance in project.allowances.values():
-                allowance.reckon_day(self._clock)
+            for limiter in project.limiters.values():
+                limiter.reckon_day(self._clock)
             for key in project.keys:
                 if key.whole:
                     key.whole.reckon_day(self._clock)
@@ -87,7 +99,7 @@ class Rotator(Comparison):
             self.assign(key, verdict.project)
         if (search := self.searches.get(None)) and _is_accepted(verdict):
             self.searches.end(search)
-        if verdict.rest is Rest.NOTHING:
+        if verdict.rest is BenchScope.NOTHING:
             self.settle(call)
         elif call.spends:
             self.uncount(key, lane, call.at)
@@ -99,7 +111,7 @@ class Rotator(Comparison):
             alike = (search.tries(key), search.outage) != known
             if not alike:
                 search.note(key)
-            self.searches.end_try(search, alike=alike or verdict.rest is Rest.NOTHING)
+            self.searches.end_try(search, alike=alike or verdict.rest is BenchScope.NOTHING)
         return bench
 
     def _serve(self, call: Call, case: Case, now: float) -> None:
@@ -110,7 +122,7 @@ class Rotator(Comparison):
             self._confirm(refusal, lane, case.request)
         for failed in case.failed:
             if failed.project is not key.project:
-                failed.project.allowance(counted_as(lane)).reliability.fail(now)
+                failed.project.limiter(counted_as(lane)).reliability.fail(now)
         if self.searches:
             self._serve_in_searches(call, now)
         self._clear(call, case.request, now)
@@ -128,14 +140,14 @@ class Rotator(Comparison):
         if key.callers and (bench := key.callers.get(lane)) and bench.benched_until <= now:
             self.recover(key, BenchPlace.CALLER, lane, request)
         for about in (lane,) if "+" not in lane else (lane, counted_as(lane)):
-            allowance = key.project.allowances.get(about)
-            if allowance is None:
+            limiter = key.project.limiters.get(about)
+            if limiter is None:
                 continue
-            if allowance.bench and allowance.bench.benched_until <= now:
+            if limiter.bench and limiter.bench.benched_until <= now:
                 self.recover(key, BenchPlace.MODEL, about, request)
-            if allowance.reliability.failures:
-                allowance.reliability.succeed(now)
-            if call.spends and allowance.served(call.at):
+            if limiter.reliability.failures:
+                limiter.reliability.succeed(now)
+            if call.spends and limiter.served(call.at):
                 self.reconsider(key.project, about)
                 self.events.publish(RoomChanged(Origin.HERE, key, about))
 
@@ -143,34 +155,34 @@ class Rotator(Comparison):
         """Applies a refusal or failure to its key; returns the bench when it is a new one."""
         key, lane = call.key, call.model
         match verdict.then, verdict.rest:
-            case Then.RETRY, _:
+            case Reaction.RETRY, _:
                 case.failed.append(key)
-            case Then.COMPARE, _:
+            case Reaction.COMPARE, _:
                 self._compare(call, verdict, case)
-            case Then.ENTITLED, _:
+            case Reaction.ENTITLED, _:
                 case.unentitled.append(Refusal(key, verdict, now))
-            case Then.TOKENS, _:
+            case Reaction.TOKENS, _:
                 self._limit_size(key.project, counted_as(lane), case.size, verdict.seconds or self.patience)
-            case _, Rest.MODEL:
+            case _, BenchScope.MODEL:
                 return self._bench_lane(call, verdict, case, now)
-            case _, Rest.KEY:
+            case _, BenchScope.KEY:
                 return self._bench_keys([key], verdict, case.request)
-            case _, Rest.PROJECT:
+            case _, BenchScope.PROJECT:
                 return self._bench_keys(key.project.keys, verdict, case.request)
-            case _, Rest.ACCOUNT:
+            case _, BenchScope.ACCOUNT:
                 return self._bench_keys(self._of_account(key), verdict, case.request)
-            case _, Rest.RETIRED:
+            case _, BenchScope.RETIRED:
                 return self._die(call, verdict, case, now)
         return None
 
     def _bench_lane(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
         key, lane = call.key, counted_as(call.model)
-        allowance = key.project.allowance(lane)
+        limiter = key.project.limiter(lane)
         for limit in verdict.limits if call.spends else ():
-            allowance.refused(limit, verdict.seconds or 0.0, call.at, now, self.since, alone=self.alone)
+            limiter.refused(limit, verdict.seconds or 0.0, call.at, now, self.since, alone=self.alone)
         self._forget_old(key.project, now)
-        current = None if allowance.bench and allowance.bench.suspected else allowance.bench
-        fresh = bench_after(current, verdict, self._doublings[verdict.backoff], now, self._random)
+        current = None if limiter.bench and limiter.bench.suspected else limiter.bench
+        fresh = bench_after(current, verdict, self._backoffs[verdict.backoff], now, self._random)
         if fresh:
             self.begin_bench(key, BenchPlace.MODEL, fresh, lane, case.request)
         else:
@@ -234,13 +246,18 @@ class Rotator(Comparison):
     def _forget_old(self, project: Project, now: float) -> None:
         # Strikes are worth remembering for as long as the longest doubling; after that the model's
         # bench is only memory that invented model names could fill.
-        horizon = now - self._doublings[Backoff.QUOTA].longest
-        for model, allowance in list(project.allowances.items()):
-            if allowance.forget_bench(horizon) and allowance.idle(now):
-                del project.allowances[model]
+        horizon = now - self._backoffs[Backoff.QUOTA].longest
+        for model, limiter in list(project.limiters.items()):
+            if limiter.forget_bench(horizon) and limiter.idle(now):
+                del project.limiters[model]
 
 
 def _is_accepted(verdict: Verdict) -> bool:
     """Whether an answer shows that its key was accepted, whatever else it says."""
-    says_nothing = verdict.then is Then.RETRY or verdict in {SILENCE, FOREIGN, PLACE, KEYLESS}
-    return not says_nothing and verdict.rest is not Rest.RETIRED
+    says_nothing = verdict.then is Reaction.RETRY or verdict in {
+        TIMED_OUT,
+        NOT_GOOGLE,
+        REGION_BLOCKED,
+        KEYS_NOT_ACCEPTED,
+    }
+    return not says_nothing and verdict.rest is not BenchScope.RETIRED

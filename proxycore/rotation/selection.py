@@ -12,16 +12,16 @@ from proxycore.clock import Clock
 from proxycore.gemini.lane import counted_as
 from proxycore.rotation.events import Events
 from proxycore.rotation.key import Key, Project
-from proxycore.rotation.limiter import Allowance
+from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outages
-from proxycore.rotation.ready_index import Roster
+from proxycore.rotation.ready_index import ReadyIndex
 from proxycore.rotation.search import Search
 from proxycore.rotation.searches import Searches
 
 _ROSTERS = 64  # lanes that have an index; that of another one is made when it is asked for
 
 
-class Choice:
+class Selector:
     """Chooses among the keys. `searches` hold calls back for a lane, or for all (None)."""
 
     def __init__(self, keys: Iterable[Key], *, clock: Clock, source: random.Random) -> None:
@@ -31,7 +31,7 @@ class Choice:
         self.searches = Searches(self.events, clock)
         self._clock = clock
         self._random = source
-        self._rosters: OrderedDict[str, Roster] = OrderedDict()
+        self._indexes: OrderedDict[str, ReadyIndex] = OrderedDict()
 
     def _set(self, keys: Iterable[Key]) -> None:
         self.keys = tuple(keys)
@@ -87,7 +87,7 @@ class Choice:
         if only:
             key = None if only in avoid or only.ready_at(model) > now else only
         else:
-            ready = self._roster(model, now).ready(now)
+            ready = self._index(model, now).ready(now)
             fit = [key for project in ready for key in _fit(project, model, now, avoid)]
             self._random.shuffle(fit)
             key = search.least_tried(fit)
@@ -101,21 +101,21 @@ class Choice:
         if key not in self._there or self.searches.holding(model):
             return False
         moments = [key.rests_for(model)]
-        for allowance in self._allowances(key, model):
-            moments += [allowance.bench.benched_until if allowance.bench else 0.0, allowance.open_until()]
+        for limiter in self._limiters(key, model):
+            moments += [limiter.bench.benched_until if limiter.bench else 0.0, limiter.open_until()]
         return max(moments) <= self._clock()
 
     def holds(self, key: Key, model: str, at: float) -> bool:
         """Whether a call that is reserved with this key for this moment could still be made then."""
-        allowance = key.project.allowances.get(counted_as(model))
-        if allowance is None or key not in self._there:
+        limiter = key.project.limiters.get(counted_as(model))
+        if limiter is None or key not in self._there:
             return False  # nothing holds it back any more
-        benches = [one.bench.benched_until for one in self._allowances(key, model) if one.bench]
-        return max(key.rests_for(model), *benches, 0.0) <= at and allowance.fits(at)
+        benches = [one.bench.benched_until for one in self._limiters(key, model) if one.bench]
+        return max(key.rests_for(model), *benches, 0.0) <= at and limiter.fits(at)
 
     @staticmethod
-    def _allowances(key: Key, model: str) -> Iterator[Allowance]:
-        known = key.project.allowances
+    def _limiters(key: Key, model: str) -> Iterator[Limiter]:
+        known = key.project.limiters
         return (known[lane] for lane in {model, counted_as(model)} if lane in known)
 
     def next_turn(
@@ -126,7 +126,7 @@ class Choice:
         if only:
             first = None if only in avoid or only.retired else (only, max(only.ready_at(model), now))
         else:
-            found = self._roster(model, now).first(
+            found = self._index(model, now).first(
                 now, lambda project: any(not key.retired and key not in avoid for key in project.keys)
             )
             first = (_first(found[0], avoid), found[1]) if found else None
@@ -139,27 +139,27 @@ class Choice:
         return turn[1] if turn else None
 
     def _draw(self, model: str, now: float, avoid: Collection[Key]) -> Key | None:
-        roster, source = self._roster(model, now), self._random
+        index, source = self._index(model, now), self._random
         tried = {key.project for key in avoid}
-        project = roster.draw(source, now, lambda project: project not in tried)
+        project = index.draw(source, now, lambda project: project not in tried)
         if project is None and avoid:
-            project = roster.draw(source, now, lambda project: bool(_fit(project, model, now, avoid)))
+            project = index.draw(source, now, lambda project: bool(_fit(project, model, now, avoid)))
         if project is None:
             return None
         fit = _fit(project, model, now, avoid)
         return fit[0] if len(fit) == 1 else source.choice(fit)
 
-    def _roster(self, model: str, now: float) -> Roster:
-        roster = self._rosters.get(model)
-        if roster is None:
-            roster = self._rosters[model] = Roster(self.projects, model, now)
-            if len(self._rosters) > _ROSTERS:
-                self._rosters.popitem(last=False)
-        return roster
+    def _index(self, model: str, now: float) -> ReadyIndex:
+        index = self._indexes.get(model)
+        if index is None:
+            index = self._indexes[model] = ReadyIndex(self.projects, model, now)
+            if len(self._indexes) > _ROSTERS:
+                self._indexes.popitem(last=False)
+        return index
 
     def reconsider_all(self) -> None:
         """Drops all indexes: any project may be ready earlier than they say, or have left."""
-        self._rosters.clear()
+        self._indexes.clear()
 
     def reconsider(self, project: Project, model: str | None = None) -> None:
         """Updates the indexes: a project may be ready earlier than they say, for a model or (None) any."""
@@ -168,9 +168,9 @@ class Choice:
         if model is None:
             self.reconsider_all()
             return
-        for lane, roster in self._rosters.items():
+        for lane, index in self._indexes.items():
             if lane == model or (lane.startswith(model) and counted_as(lane) == model):
-                roster.reconsider(project, self._clock())
+                index.reconsider(project, self._clock())
 
 
 def _fit(project: Project, model: str, now: float, avoid: Collection[Key]) -> list[Key]:

@@ -11,17 +11,17 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
-from proxycore.admin.actions import Control
-from proxycore.admin.event_stream import Updates
-from proxycore.admin.handlers import Desk
+from proxycore.admin.actions import Actions
+from proxycore.admin.event_stream import EventStream
+from proxycore.admin.handlers import AdminParts
 from proxycore.admin.pages import NotRelayedHandler
 from proxycore.admin.snapshot import snapshot
 from proxycore.clock import Clock
-from proxycore.http.context import Site
-from proxycore.http.incoming_body import CLIENT_SILENCE
-from proxycore.peers.publisher import Bulletin
-from proxycore.peers.replicator import Herald
-from proxycore.relay.probe import Retrial
+from proxycore.http.context import ServingContext
+from proxycore.http.incoming_body import CLIENT_IDLE_TIMEOUT
+from proxycore.peers.publisher import Publisher
+from proxycore.peers.replicator import Replicator
+from proxycore.relay.probe import Probe
 from proxycore.runtime.settings import Settings
 from proxycore.runtime.wiring import ContextFactory, make_pool, reload_pool, routes
 from proxycore.stats.figures import FiguresSource, LocalFigures
@@ -52,32 +52,32 @@ class ProxyApplication(Application):
     ) -> None:
         self._figures = figures or LocalFigures(Meter(clock))
         pool = self.pool = make_pool(settings, self._figures.meter, clock, source)
-        self.rotator, self.lines, self.owners = pool.rotator, pool.lines, pool.owners
+        self.rotator, self.queues, self.affinity = pool.rotator, pool.queues, pool.affinity
         self.upstream, self.budget, self.meter = pool.upstream, pool.budget, pool.meter
-        self.retrial = Retrial(pool)
-        self.updates = Updates(self._snapshot)
+        self.probe = Probe(pool)
+        self.updates = EventStream(self._snapshot)
         self._clock = clock
         self._contexts = ContextFactory(clock)
-        desk = Desk(
+        desk = AdminParts(
             current=self._snapshot,
             metrics=self._metrics,
             updates=self.updates,
-            control=Control(pool),
+            control=Actions(pool),
         )
         super().__init__(
             routes(pool, desk),
             default_handler_class=NotRelayedHandler,
             log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well
-            site=self._contexts.context(settings),
+            context=self._contexts.context(settings),
             clock=clock,
             websocket_max_message_size=LARGEST_MESSAGE,
         )
 
     @property
-    def site(self) -> Site:
+    def context(self) -> ServingContext:
         """What requests that come now share."""
-        site: Site = self.settings["site"]
-        return site
+        context: ServingContext = self.settings["context"]
+        return context
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - Tornado's
         """Called by Tornado for every request."""
@@ -89,15 +89,15 @@ class ProxyApplication(Application):
         """An HTTP server for the routes; HTTPS with `tls`."""
         return LimitedServer(
             self,
-            fields=lambda: self.site.cors.fields(None),
+            fields=lambda: self.context.cors.fields(None),
             tls=tls,
-            idle_timeout=CLIENT_SILENCE,
+            idle_timeout=CLIENT_IDLE_TIMEOUT,
         )
 
     def reload(self, settings: Settings) -> None:
         """Apply new settings. Requests in progress end under those that they began with."""
         reload_pool(self.pool, settings)
-        self.settings["site"] = self._contexts.context(settings)
+        self.settings["context"] = self._contexts.context(settings)
         self.updates.end()
 
     def drain(self) -> None:
@@ -108,30 +108,30 @@ class ProxyApplication(Application):
     async def close(self) -> None:
         """Cut what is still in progress, and close the connections to the upstream."""
         self.updates.end()
-        for handler in list(self.site.running):
+        for handler in list(self.context.running):
             handler.cut()
         await asyncio.sleep(0)  # handlers that were cut end their attempts in the loop's next turn
         # Live sessions close with a handshake, if the other side reads; the streams of updates are ended.
         for _ in range(_CLOSE_STEPS):
-            if not (self.site.running or self.updates.watched):
+            if not (self.context.running or self.updates.watched):
                 break
             await asyncio.sleep(_CLOSE_STEP)
         self._contexts.limiter.summarise()
         self.upstream.close()
 
-    def join(self, bulletin: Bulletin) -> None:
+    def join(self, publisher: Publisher) -> None:
         """Share what is known of the keys with other processes from now on."""
-        herald = Herald(
+        replicator = Replicator(
             self.rotator,
-            self.lines,
-            self.owners,
-            tell=bulletin.publish,
-            recall=bulletin.snapshot,
+            self.queues,
+            self.affinity,
+            tell=publisher.publish,
+            recall=publisher.snapshot,
             clock=self._clock,
             me=secrets.token_hex(4),
         )
-        bulletin.start(herald.hear)
-        herald.tell_all()
+        publisher.start(replicator.apply)
+        replicator.tell_all()
 
     async def watch_wall_clock(self) -> None:
         """Compare with the wall clock every second, until it is cancelled."""
@@ -164,7 +164,7 @@ class ProxyApplication(Application):
 def make_app(
     settings: Settings,
     clock: Clock | None = None,
-    bulletin: Bulletin | None = None,
+    publisher: Publisher | None = None,
     figures: FiguresSource | None = None,
 ) -> ProxyApplication:
     """The program under these settings. Belongs to the running event loop.
@@ -173,6 +173,6 @@ def make_app(
     """
     source = random.Random()  # noqa: S311 - a key is chosen, not made
     app = ProxyApplication(settings, clock or Clock(), source, figures)
-    if bulletin:
-        app.join(bulletin)
+    if publisher:
+        app.join(publisher)
     return app

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from proxycore.rotation.key import KeySpec
-from proxycore.runtime.env_reader import VariablesReader, is_placeholder, is_sendable
+from proxycore.runtime.env_reader import EnvReader, is_placeholder, is_sendable
 from proxycore.runtime.keyring import Keyring
 from proxycore.runtime.quoting import has_lone_quote
 
@@ -14,7 +14,7 @@ _PARTS = re.compile(r"[,;]")
 _LEAST_PART = 8  # characters of a part that may be meant as a separate key
 
 
-def read_google_keys(reader: VariablesReader) -> Keyring:
+def read_google_keys(reader: EnvReader) -> Keyring:
     """The Gemini API keys from variables and KEYS_FILE."""
     keyring = Keyring()
     for variable, suffix, value in reader.named("GOOGLE_API_KEY"):
@@ -25,7 +25,7 @@ def read_google_keys(reader: VariablesReader) -> Keyring:
     return keyring
 
 
-def read_client_keys(reader: VariablesReader) -> dict[str, str]:
+def read_client_keys(reader: EnvReader) -> dict[str, str]:
     """The client keys by their names. A variable is one key, since a comma may be part of a secret."""
     keys: dict[str, str] = {}
     for variable, name, secret in reader.named("OUTPUT_API_KEY"):
@@ -53,7 +53,7 @@ def read_client_keys(reader: VariablesReader) -> dict[str, str]:
     return keys
 
 
-def read_admin_key(reader: VariablesReader) -> str | None:
+def read_admin_key(reader: EnvReader) -> str | None:
     """The admin key; None if it is not set."""
     secret, variable = reader.text("ADMIN_API_KEY"), reader.label("ADMIN_API_KEY")
     if secret and is_placeholder(secret):
@@ -64,24 +64,24 @@ def read_admin_key(reader: VariablesReader) -> str | None:
 
 
 def compare(
-    reader: VariablesReader, google: Iterable[KeySpec], clients: Mapping[str, str], admin: str | None
+    reader: EnvReader, google: Iterable[KeySpec], clients: Mapping[str, str], admin: str | None
 ) -> None:
     """Warn of secrets that can be guessed, and of secrets that are used twice."""
-    owners = {key.secret: f"Gemini API key {key.name}" for key in google}
+    affinity = {key.secret: f"Gemini API key {key.name}" for key in google}
     for name, secret in clients.items():
         variable = reader.label("OUTPUT_API_KEY" if name == "default" else f"OUTPUT_API_KEY_{name}")
-        if secret in owners:
-            reader.warnings.append(f"{variable}: the same as {owners[secret]}; choose another secret")
-        owners.setdefault(secret, f"client key {name}")
+        if secret in affinity:
+            reader.warnings.append(f"{variable}: the same as {affinity[secret]}; choose another secret")
+        affinity.setdefault(secret, f"client key {name}")
         _warn_if_weak(reader, variable, secret)
     if admin:
         variable = reader.label("ADMIN_API_KEY")
-        if admin in owners:
-            reader.warnings.append(f"{variable}: the same as {owners[admin]}; choose another secret")
+        if admin in affinity:
+            reader.warnings.append(f"{variable}: the same as {affinity[admin]}; choose another secret")
         _warn_if_weak(reader, variable, admin)
 
 
-def _warn_if_weak(reader: VariablesReader, variable: str, secret: str) -> None:
+def _warn_if_weak(reader: EnvReader, variable: str, secret: str) -> None:
     if len(secret) < _SHORT:
         reader.warnings.append(
             f"{variable}: has fewer than {_SHORT} characters; choose a longer random secret"

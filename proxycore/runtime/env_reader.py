@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxycore.rotation.bench import Doubling
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.runtime.quoting import unquoted, without_comment
 from proxycore.runtime.regular_file import FileError, TextFiles
 from proxycore.runtime.setting_names import KEY_PREFIXES
@@ -28,7 +28,7 @@ _SECRETS = ("ADMIN_API_KEY", "UPSTREAM_PROXY", "REDIS_URL")
 _IN_FILE = "_FILE"
 
 
-class VariablesReader:
+class EnvReader:
     """Reads single variables. A secret may be in a file instead, whose path is in `NAME_FILE`.
 
     `mistakes` make the settings unusable, `warnings` do not. `known` are the names that were read.
@@ -119,7 +119,7 @@ class VariablesReader:
         """A number of megabytes, as bytes."""
         return max(1, int(self.number(variable, default / MEGABYTE, positive=True) * MEGABYTE))
 
-    def doubling(self, prefix: str, default: Doubling) -> Doubling:
+    def backoff(self, prefix: str, default: ExponentialBackoff) -> ExponentialBackoff:
         """Two variables: the first and the longest bench, in seconds."""
         first = self.number(f"{prefix}_SECONDS", default.first, positive=True)
         longest = self.number(f"{prefix}_MAX_SECONDS", max(default.longest, first), positive=True)
@@ -127,7 +127,7 @@ class VariablesReader:
             self.mistakes.append(
                 f"{prefix}_MAX_SECONDS: {longest:g} is less than {prefix}_SECONDS ({first:g})"
             )
-        return Doubling(first, longest)
+        return ExponentialBackoff(first, longest)
 
     def choice(self, variable: str, choices: tuple[str, ...]) -> str:
         """One of a few words, in lower case; empty if it is not set."""

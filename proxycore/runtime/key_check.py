@@ -21,14 +21,22 @@ from urllib.parse import quote
 
 from proxycore.gemini.errors import GoogleError, read_error
 from proxycore.gemini.judge import judge
-from proxycore.gemini.verdict import FOREIGN, HEALTHY, MISTAKE, TROUBLE, Rest, Then, Verdict
+from proxycore.gemini.verdict import (
+    CLIENT_ERROR,
+    HEALTHY,
+    NOT_GOOGLE,
+    UPSTREAM_FAILURE,
+    BenchScope,
+    Reaction,
+    Verdict,
+)
 from proxycore.http.credentials import credential
 from proxycore.http.redaction import Redactor
 from proxycore.rotation.key import KeySpec
 from proxycore.runtime.key_check_advice import UNREACHABLE, advice, is_known
 from proxycore.runtime.settings import Settings
 from proxycore.runtime.wiring import route_of
-from proxycore.transport.buffered_response import KEPT_BYTES, Kept
+from proxycore.transport.buffered_response import BUFFERED_BYTES, BufferedResponse
 from proxycore.transport.fetch import fetch_whole
 from proxycore.transport.messages import Outgoing, UpstreamError
 from proxycore.transport.upstream import Upstream
@@ -58,7 +66,10 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-_STATES = dict.fromkeys(Rest, State.BENCHED) | {Rest.NOTHING: State.UNKNOWN, Rest.RETIRED: State.RETIRED}
+_STATES = dict.fromkeys(BenchScope, State.BENCHED) | {
+    BenchScope.NOTHING: State.UNKNOWN,
+    BenchScope.RETIRED: State.RETIRED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +102,29 @@ class _Reply:
     @property
     def is_about_the_model(self) -> bool:
         """Whether the response may be another one for another model."""
-        return self.is_mistake or self.verdict.then is Then.RETRY or self.verdict.rest is Rest.MODEL
+        return self.is_mistake or self.verdict.then is Reaction.RETRY or self.verdict.rest is BenchScope.MODEL
 
     @property
     def is_unknown_method(self) -> bool:
         """Whether the upstream does not know the method."""
-        return self.verdict in {MISTAKE, FOREIGN, TROUBLE} and self.status in {404, 405, 501}
+        return self.verdict in {CLIENT_ERROR, NOT_GOOGLE, UPSTREAM_FAILURE} and self.status in {404, 405, 501}
 
     @property
     def is_mistake(self) -> bool:
         """Whether nothing in it is about the key or its project. The request was our own, not a client's."""
-        return (self.verdict is MISTAKE or self.verdict.unknown) and not is_known(self.error)
+        return (self.verdict is CLIENT_ERROR or self.verdict.unknown) and not is_known(self.error)
 
     @property
     def reason(self) -> str:
         """The reason, in a few words."""
-        return self.error.message[:_LONGEST_REASON] if self.verdict is MISTAKE else self.verdict.reason
+        return self.error.message[:_LONGEST_REASON] if self.verdict is CLIENT_ERROR else self.verdict.reason
 
     def finding(self, name: str, reason: str) -> Finding:
         """The result for the key of this name."""
         verdict = self.verdict
-        if verdict.rest is Rest.NOTHING and self.status != 200:
+        if verdict.rest is BenchScope.NOTHING and self.status != 200:
             reason += f" (status {self.status})"
-        is_spent = verdict.rest is Rest.MODEL and verdict.then is not Then.ENTITLED
+        is_spent = verdict.rest is BenchScope.MODEL and verdict.then is not Reaction.ENTITLED
         comes_back = is_spent and not is_known(self.error)
         until = time() + verdict.seconds if comes_back and verdict.seconds else None
         return Finding(
@@ -134,7 +145,7 @@ class _RefusedError(Exception):
         self.reply = reply
 
 
-class Check:
+class KeyCheck:
     """Checks the keys of some settings, a few at a time. Belongs to the running event loop."""
 
     def __init__(self, settings: Settings) -> None:
@@ -204,7 +215,7 @@ class Check:
             listed = page.get("models", [])
             if reply.verdict is not HEALTHY or not isinstance(listed, list):
                 raise _RefusedError(
-                    reply if reply.verdict is not HEALTHY else replace(reply, verdict=FOREIGN)
+                    reply if reply.verdict is not HEALTHY else replace(reply, verdict=NOT_GOOGLE)
                 )
             models += [model for model in listed if isinstance(model, dict)]
             if not (token := page.get("nextPageToken")):
@@ -228,21 +239,23 @@ class Check:
         if reply.is_mistake or reply.is_unknown_method:
             reason = f"accepted; whether it may generate is not known (status {reply.status})"
             return Finding(name, State.WORKS, reason)
-        has_reason = reply.verdict.rest not in {Rest.NOTHING, Rest.MODEL} or reply.verdict is MISTAKE
+        has_reason = (
+            reply.verdict.rest not in {BenchScope.NOTHING, BenchScope.MODEL} or reply.verdict is CLIENT_ERROR
+        )
         return reply.finding(name, f"{'may list models, but not generate: ' * has_reason}{reply.reason}")
 
     async def _ask(self, secret: str, outgoing: Outgoing) -> _Reply:
         field = credential(secret, outgoing.target)
-        return _judged(await fetch_whole(self._upstream, outgoing, field, KEPT_BYTES))
+        return _judged(await fetch_whole(self._upstream, outgoing, field, BUFFERED_BYTES))
 
 
-def _judged(answer: Kept) -> _Reply:
+def _judged(answer: BufferedResponse) -> _Reply:
     status = answer.head.status
     verdict = judge(status, answer.head.fields, answer.body or b"", now=time())
     body = answer.plain or b""
     document = _document(body)
     if verdict is HEALTHY and (status >= 300 or document is None):
-        verdict = FOREIGN
+        verdict = NOT_GOOGLE
     return _Reply(status, verdict, document, read_error(body) or GoogleError())
 
 

@@ -8,7 +8,17 @@ import re
 import time
 
 from proxycore.gemini.errors import GoogleError
-from proxycore.gemini.verdict import FOREIGN, KEYLESS, MISTAKE, PLACE, TIMED_OUT, TROUBLE, Rest, Then, Verdict
+from proxycore.gemini.verdict import (
+    CLIENT_ERROR,
+    DEADLINE_EXCEEDED,
+    KEYS_NOT_ACCEPTED,
+    NOT_GOOGLE,
+    REGION_BLOCKED,
+    UPSTREAM_FAILURE,
+    BenchScope,
+    Reaction,
+    Verdict,
+)
 
 UNREACHABLE = "check this machine's network, UPSTREAM_PROXY, UPSTREAM_CA_FILE and UPSTREAM_URL"
 
@@ -47,24 +57,25 @@ _BY_WORDS = (
     (r"limit: 0(?![\d.]*\d)", f"enable billing in its project, which has no quota without: {_KEYS}"),
 )
 _BY_VERDICT = {
-    PLACE: "Google does not serve the region of this address: set UPSTREAM_PROXY to one elsewhere",
-    FOREIGN: "this is not Google's answer: check UPSTREAM_URL, UPSTREAM_PROXY, and what else is in between",
-    KEYLESS: "what answers takes no API keys: check UPSTREAM_URL",
-    TROUBLE: "Google has trouble: check again later",
-    TIMED_OUT: "Google has trouble: check again later",
-    MISTAKE: "check UPSTREAM_URL: what answers there is not the Gemini API as it is known",
+    REGION_BLOCKED: "Google does not serve the region of this address: set UPSTREAM_PROXY to one elsewhere",
+    NOT_GOOGLE: "this is not Google's answer: check UPSTREAM_URL, UPSTREAM_PROXY, and what else is in"
+    " between",
+    KEYS_NOT_ACCEPTED: "what answers takes no API keys: check UPSTREAM_URL",
+    UPSTREAM_FAILURE: "Google has trouble: check again later",
+    DEADLINE_EXCEEDED: "Google has trouble: check again later",
+    CLIENT_ERROR: "check UPSTREAM_URL: what answers there is not the Gemini API as it is known",
 }
 _BY_THEN = {
-    Then.ENTITLED: f"enable billing in its project, or use a key of another project: {_KEYS}",
+    Reaction.ENTITLED: f"enable billing in its project, or use a key of another project: {_KEYS}",
 }
 _BY_REST = {
-    Rest.RETIRED: f"replace it with a new key: {_KEYS}",
+    BenchScope.RETIRED: f"replace it with a new key: {_KEYS}",
     **dict.fromkeys(
-        (Rest.KEY, Rest.PROJECT, Rest.ACCOUNT, Rest.CALLER, Rest.ORIGIN),
+        (BenchScope.KEY, BenchScope.PROJECT, BenchScope.ACCOUNT, BenchScope.CALLER, BenchScope.ORIGIN),
         f"look at the key and its project: {_CREDENTIALS}",
     ),
-    Rest.MODEL: "wait until its quota is back{until}; keys of other projects, or billing, give more",
-    Rest.NOTHING: UNREACHABLE,
+    BenchScope.MODEL: "wait until its quota is back{until}; keys of other projects, or billing, give more",
+    BenchScope.NOTHING: UNREACHABLE,
 }
 
 

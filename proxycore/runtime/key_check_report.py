@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TextIO
 
-from proxycore.runtime.key_check import Check, Finding, State
+from proxycore.runtime.key_check import Finding, KeyCheck, State
 from proxycore.runtime.settings import Settings
 from proxycore.runtime.text_table import printable, table
 
@@ -49,7 +49,7 @@ async def check(settings: Settings, *, as_json: bool, out: TextIO, err: TextIO) 
 async def _with_progress(settings: Settings, err: TextIO) -> list[Finding]:
     """The results. A terminal shows how many are known, anything else gets a line for each."""
     if not err.isatty():
-        return await Check(settings).run(lambda finding: _write(err, f"{_line(finding)}\n"))
+        return await KeyCheck(settings).run(lambda finding: _write(err, f"{_line(finding)}\n"))
     total, done, shown = len(settings.keys), 0, ""
 
     def show(text: str) -> None:
@@ -64,7 +64,7 @@ async def _with_progress(settings: Settings, err: TextIO) -> list[Finding]:
 
     show(f"Trying the keys 0/{total}")
     try:
-        return await Check(settings).run(found)
+        return await KeyCheck(settings).run(found)
     finally:
         show("")
         _write(err, "\r")

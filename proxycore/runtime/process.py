@@ -17,9 +17,9 @@ except ImportError:  # there is none on Windows
 
 from proxycore.clock import Clock
 from proxycore.http.redaction import Redactor
-from proxycore.peers.publisher import Bulletin
-from proxycore.peers.redis_link import Replicas
-from proxycore.peers.store import Board
+from proxycore.peers.publisher import Publisher
+from proxycore.peers.redis_link import RedisLink
+from proxycore.peers.store import Store
 from proxycore.runtime import logs as log
 from proxycore.runtime.announcements import announce_ready, announce_rejected, announce_reload, announce_stop
 from proxycore.runtime.app import make_app
@@ -81,15 +81,15 @@ async def run(
     settings = adapt(source.settings)
     configure_log(settings)
     listener, clock = listen(settings), Clock()
-    life, sharing = Life(settings, listener, clock), _Sharing(clock)
-    await sharing.reload(life)
+    process, sharing = Process(settings, listener, clock), _Sharing(clock)
+    await sharing.reload(process)
 
     def ready() -> None:
         announce_ready(settings, listener.port)
         when_ready(listener.port)
 
-    reloading = asyncio.create_task(_reload_on_change(life, sharing, source, adapt, hang_up))
-    await life.serve(stop, ready)
+    reloading = asyncio.create_task(_reload_on_change(process, sharing, source, adapt, hang_up))
+    await process.serve(stop, ready)
     reloading.cancel()
     await sharing.end()
 
@@ -102,7 +102,7 @@ def listen(settings: Settings) -> Listener:
         raise SettingsError(str(error)) from error
 
 
-class Life:
+class Process:
     """A process that serves on a listener.
 
     One of several that serve has a publisher, and reads the figures of all.
@@ -113,7 +113,7 @@ class Life:
         settings: Settings,
         listener: Listener,
         clock: Clock,
-        publisher: Bulletin | None = None,
+        publisher: Publisher | None = None,
         figures: FiguresSource | None = None,
     ) -> None:
         self.settings = settings
@@ -126,7 +126,7 @@ class Life:
         _allow_open_files()
         self._listener.accept_for(self._server)
         self._publish()
-        loops = (self.app.retrial.run(), self.app.meter.watch_loop(), self.app.watch_wall_clock())
+        loops = (self.app.probe.run(), self.app.meter.watch_loop(), self.app.watch_wall_clock())
         tasks = [asyncio.create_task(loop) for loop in loops]
         when_ready()
         await stop.first.wait()
@@ -155,17 +155,17 @@ class Life:
 
     async def _drain(self, stop: Stop) -> None:
         """Wait for requests in progress, until the second signal or DRAIN_TIMEOUT."""
-        site, seconds = self.app.site, self.settings.drain_timeout
-        announce_stop(len(site.running), seconds, hint=not stop.is_passed_on)
+        context, seconds = self.app.context, self.settings.drain_timeout
+        announce_stop(len(context.running), seconds, hint=not stop.is_passed_on)
         now = asyncio.get_running_loop().time
         deadline = now() + seconds
-        while site.running and not stop.second.is_set() and now() < deadline:
+        while context.running and not stop.second.is_set() and now() < deadline:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.second.wait(), _DRAIN_STEP)
 
 
 async def _reload_on_change(
-    life: Life,
+    process: Process,
     sharing: "_Sharing",
     source: SettingsSource,
     adapt: Callable[[Settings], Settings],
@@ -179,10 +179,10 @@ async def _reload_on_change(
             hang_up.clear()
             source.request()
         if settings := look(source):
-            former = life.settings
-            life.reload(adapt(settings))
-            announce_reload(former, life.settings)
-            await sharing.reload(life)
+            former = process.settings
+            process.reload(adapt(settings))
+            announce_reload(former, process.settings)
+            await sharing.reload(process)
 
 
 def look(source: SettingsSource) -> Settings | None:
@@ -205,21 +205,21 @@ class _Sharing:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._store = Board(clock)
-        self._publisher: Bulletin | None = None
-        self._replicas: Replicas | None = None
+        self._store = Store(clock)
+        self._publisher: Publisher | None = None
+        self._replicas: RedisLink | None = None
 
-    async def reload(self, life: Life) -> None:
+    async def reload(self, process: Process) -> None:
         """Connect anew, by the settings that apply now."""
         await self.end()
-        if life.settings.redis_url is None:
+        if process.settings.redis_url is None:
             return
-        secrets = life.settings.google_keys.values()
-        self._replicas = Replicas(life.settings.redis_url, secrets, self._store, self._clock)
+        secrets = process.settings.google_keys.values()
+        self._replicas = RedisLink(process.settings.redis_url, secrets, self._store, self._clock)
         await self._replicas.start()
         if self._publisher is None:
-            self._publisher = Bulletin(self._store)
-            life.app.join(self._publisher)
+            self._publisher = Publisher(self._store)
+            process.app.join(self._publisher)
 
     async def end(self) -> None:
         """Publish what is still to be published, and disconnect."""

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from proxycore.rotation.bench import Doubling
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import KeySpec
 from proxycore.runtime.credential_settings import compare, read_admin_key, read_client_keys, read_google_keys
 from proxycore.runtime.env_file import EnvText, parse_env
-from proxycore.runtime.env_reader import VariablesReader, is_placeholder
+from proxycore.runtime.env_reader import EnvReader, is_placeholder
 from proxycore.runtime.memory import usable_memory
 from proxycore.runtime.quoting import without_comment
 from proxycore.runtime.regular_file import FileError, NoFileError, TextFiles
 from proxycore.runtime.setting_names import misnamed, warnings_of
 from proxycore.transport.body_budget import MEGABYTE
 
-_BENCH = Doubling(10.0, 600.0)
-_FORBIDDEN_BENCH = Doubling(300.0, 86400.0)
+_BENCH = ExponentialBackoff(10.0, 600.0)
+_FORBIDDEN_BENCH = ExponentialBackoff(300.0, 86400.0)
 
 _NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "UPSTREAM_", "WORKERS", "REDIS_URL")
 _MOST_MISTAKES = 10
@@ -60,8 +60,8 @@ class Settings:
     idle_timeout: float = 300.0
     max_body_bytes: int = 100 * MEGABYTE
     max_held_bytes: int = field(default_factory=lambda: usable_memory() // 4)  # of all processes together
-    bench: Doubling = _BENCH
-    forbidden_bench: Doubling = _FORBIDDEN_BENCH
+    bench: ExponentialBackoff = _BENCH
+    forbidden_bench: ExponentialBackoff = _FORBIDDEN_BENCH
     drain_timeout: float = 30.0
     workers: int = 1
     redis_url: str | None = field(default=None, repr=False)
@@ -146,7 +146,7 @@ def parse(
 
     Raises SettingsError with all mistakes, StillChangingError while a file is being written.
     """
-    reader = VariablesReader(variables, files or TextFiles())
+    reader = EnvReader(variables, files or TextFiles())
     keyring = read_google_keys(reader)
     client_keys = read_client_keys(reader)
     admin_key = read_admin_key(reader)
@@ -171,8 +171,8 @@ def parse(
         idle_timeout=reader.number("IDLE_TIMEOUT", Settings.idle_timeout, positive=True),
         max_body_bytes=reader.megabytes("MAX_BODY_MB", Settings.max_body_bytes),
         max_held_bytes=reader.megabytes("MAX_HELD_MB", usable_memory() // 4),
-        bench=reader.doubling("BENCH", Settings.bench),
-        forbidden_bench=reader.doubling("FORBIDDEN_BENCH", Settings.forbidden_bench),
+        bench=reader.backoff("BENCH", Settings.bench),
+        forbidden_bench=reader.backoff("FORBIDDEN_BENCH", Settings.forbidden_bench),
         drain_timeout=reader.number("DRAIN_TIMEOUT", Settings.drain_timeout),
         workers=reader.workers("WORKERS", Settings.workers),
         redis_url=reader.url("REDIS_URL", ("redis", "rediss", "unix"), bare=None),

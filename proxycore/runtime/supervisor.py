@@ -24,12 +24,12 @@ from typing import Any
 
 from proxycore.clock import Clock
 from proxycore.peers.hub import Hub
-from proxycore.peers.publisher import Bulletin
-from proxycore.peers.redis_link import Replicas
-from proxycore.peers.store import Board
+from proxycore.peers.publisher import Publisher
+from proxycore.peers.redis_link import RedisLink
+from proxycore.peers.store import Store
 from proxycore.peers.worker_link import WorkerLink
 from proxycore.runtime import logs as log
-from proxycore.runtime import process as life
+from proxycore.runtime import process
 from proxycore.runtime.announcements import SECOND_SIGNAL, announce_ready, announce_reload
 from proxycore.runtime.settings import Settings, SettingsError
 from proxycore.runtime.settings_channel import SettingsChannel, receive
@@ -73,7 +73,7 @@ class Supervisor:
         self._settings = source.settings
         self._former: Settings | None = None  # those before a reload that is not confirmed by all yet
         self._run_loop = run_loop
-        self._listener = life.listen(self._settings)
+        self._listener = process.listen(self._settings)
         self._clock = Clock()  # before any child, so that a moment is the same in all
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # number -> when it is to be started again
@@ -110,7 +110,7 @@ class Supervisor:
             self._start(number)
         if now > self._stop_by:
             self._pass_on(signal.SIGKILL)
-        self._wait(max(0.0, min((*self._due.values(), now + life.WATCH)) - now))
+        self._wait(max(0.0, min((*self._due.values(), now + process.WATCH)) - now))
         self._reap()
         if not self._stop_signals:
             self._reload()
@@ -189,10 +189,10 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGTERM)
 
     def _reload(self) -> None:
-        if settings := life.look(self._source):
+        if settings := process.look(self._source):
             self._former = self._former or self._settings
             self._settings = settings
-            life.configure_log(settings)
+            process.configure_log(settings)
             self._send_settings()
         staying = [child for child in self._children.values() if not child.dismissed]
         if self._former and all(child.channel.is_confirmed for child in staying):
@@ -248,10 +248,10 @@ class Supervisor:
 
     async def _serve(self, end: socket.socket) -> None:
         """A worker; `end` is where its settings arrive."""
-        stop = life.Stop(self._alive)
-        store, meter = Board(self._clock), Meter(self._clock)
-        publisher, link = Bulletin(store), WorkerLink(self._folder.path, store, meter)
-        worker = life.Life(self._settings, self._listener, self._clock, publisher, link)
+        stop = process.Stop(self._alive)
+        store, meter = Store(self._clock), Meter(self._clock)
+        publisher, link = Publisher(store), WorkerLink(self._folder.path, store, meter)
+        worker = process.Process(self._settings, self._listener, self._clock, publisher, link)
         await link.start()
         receiving = asyncio.create_task(receive(end, worker.reload))
         await worker.serve(stop, lambda: os.write(self._report_ready, b"."))
@@ -262,10 +262,10 @@ class Supervisor:
     async def _run_hub(self, end: socket.socket) -> None:
         """The hub; `end` is where its settings arrive."""
         self._listener.close()
-        stop, hub = life.Stop(self._alive), Hub(self._link, self._clock)
+        stop, hub = process.Stop(self._alive), Hub(self._link, self._clock)
 
         def apply(settings: Settings) -> None:
-            life.configure_log(settings)
+            process.configure_log(settings)
             self._settings = settings
             hub.reload()
 
@@ -275,8 +275,8 @@ class Supervisor:
         receiving.cancel()
         await hub.close()
 
-    def _link(self, store: Board) -> Replicas | None:
+    def _link(self, store: Store) -> RedisLink | None:
         settings = self._settings
         if settings.redis_url is None:
             return None
-        return Replicas(settings.redis_url, settings.google_keys.values(), store, self._clock)
+        return RedisLink(settings.redis_url, settings.google_keys.values(), store, self._clock)

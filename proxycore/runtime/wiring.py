@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from proxycore.admin.handlers import Desk, MetricsHandler, SnapshotHandler
+from proxycore.admin.handlers import AdminParts, MetricsHandler, SnapshotHandler
 from proxycore.admin.pages import (
     PAGE_PATHS,
     AliveHandler,
@@ -20,7 +20,7 @@ from proxycore.gemini.list_pages import LIST_PATHS
 from proxycore.gemini.paths import MISTAKEN, RELAYED
 from proxycore.gemini.verdict import Backoff
 from proxycore.http.auth import Admin, ClientKeys
-from proxycore.http.context import Presence, Site
+from proxycore.http.context import InFlight, ServingContext
 from proxycore.http.cors import Cors
 from proxycore.http.credential_limiter import CredentialLimiter
 from proxycore.http.redaction import Redactor, with_former
@@ -29,8 +29,8 @@ from proxycore.relay.lists import ListHandler
 from proxycore.relay.live import LIVE_PATHS, LiveHandler
 from proxycore.relay.pool import Pool
 from proxycore.relay.upload import UPLOAD_PATHS, UploadHandler
-from proxycore.rotation.affinity import Owners
-from proxycore.rotation.bench import Doubling
+from proxycore.rotation.affinity import AffinityTable
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.events import BenchBegan, RequestBlamed
 from proxycore.rotation.key import keys_of
 from proxycore.rotation.retry_budget import RetryBudget
@@ -39,7 +39,7 @@ from proxycore.rotation.scheduler import LoopScheduler
 from proxycore.rotation.wait_queues import WaitQueues
 from proxycore.runtime.logs import dropped_lines
 from proxycore.runtime.settings import Settings
-from proxycore.stats.key_log import Chronicle
+from proxycore.stats.key_log import KeyLog
 from proxycore.stats.meter import Meter
 from proxycore.transport.body_budget import BodyBudget
 from proxycore.transport.turns import Turns
@@ -52,17 +52,17 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
     """The parts that requests share, connected to each other. `source` chooses keys and draws pauses."""
     rotator = Rotator(
         keys_of(settings.keys),
-        _doublings(settings),
+        _backoffs(settings),
         clock=clock,
         source=source,
         patience=settings.max_wait,
     )
     upstream = Upstream(route_of(settings))
-    lines = WaitQueues(rotator, settings.max_wait, LoopScheduler(clock))
+    queues = WaitQueues(rotator, settings.max_wait, LoopScheduler(clock))
     budget = BodyBudget(_budget(settings))
     meter.register(
         gauges={
-            "waiting": lambda: lines.waiting,
+            "waiting": lambda: queues.waiting,
             "held": lambda: budget.held,
             "connections": lambda: upstream.connections + meter.sessions,
         },
@@ -70,11 +70,11 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
     )
     rotator.events.subscribe(BenchBegan, meter.benched)
     rotator.events.subscribe(RequestBlamed, meter.judged)
-    Chronicle(rotator.events, clock)
+    KeyLog(rotator.events, clock)
     return Pool(
         rotator=rotator,
-        lines=lines,
-        owners=Owners(clock, events=rotator.events),
+        queues=queues,
+        affinity=AffinityTable(clock, events=rotator.events),
         upstream=upstream,
         meter=meter,
         turns=Turns(),
@@ -89,10 +89,10 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
 def reload_pool(pool: Pool, settings: Settings) -> None:
     """Give the parts new settings."""
     keys = keys_of(settings.keys, pool.rotator.keys)
-    pool.rotator.change(keys, _doublings(settings), settings.max_wait)
-    pool.owners.keep(pool.rotator.keys)
+    pool.rotator.change(keys, _backoffs(settings), settings.max_wait)
+    pool.affinity.keep(pool.rotator.keys)
     pool.upstream.set_route(route_of(settings))
-    pool.lines.set_max_wait(settings.max_wait)
+    pool.queues.set_max_wait(settings.max_wait)
     pool.budget.resize(_budget(settings))
     pool.max_attempts = settings.max_attempts
 
@@ -101,17 +101,17 @@ class ContextFactory:
     """Makes what requests share under one set of settings. Belongs to the running event loop."""
 
     def __init__(self, clock: Clock) -> None:
-        self.presence = Presence()
+        self.presence = InFlight()
         self.limiter = CredentialLimiter(clock, asyncio.get_running_loop().call_later)
         self._secrets: dict[str, str] = {}
         self._redact: Callable[[str], str] = str
 
-    def context(self, settings: Settings) -> Site:
+    def context(self, settings: Settings) -> ServingContext:
         """What requests share from now on."""
         self._secrets = with_former(settings.secrets, self._secrets)
         # Names of models and reasons come again and again.
         self._redact = lru_cache(_REDACTED)(Redactor(self._secrets).text)
-        return Site(
+        return ServingContext(
             clients=ClientKeys(settings.client_keys),
             admin=Admin(settings.admin_key, settings.one_time_admin_key),
             cors=Cors(settings.cors_allow_origins),
@@ -127,7 +127,7 @@ class ContextFactory:
         return self._redact(text)
 
 
-def routes(pool: Pool, desk: Desk) -> list[Any]:
+def routes(pool: Pool, desk: AdminParts) -> list[Any]:
     """Which handler serves which paths; the first match counts."""
     relay, admin = {"pool": pool}, {"desk": desk}
     return [
@@ -156,7 +156,7 @@ def route_of(settings: Settings) -> Route:
     )
 
 
-def _doublings(settings: Settings) -> dict[Backoff, Doubling]:
+def _backoffs(settings: Settings) -> dict[Backoff, ExponentialBackoff]:
     return {
         Backoff.QUOTA: settings.bench,
         Backoff.FORBIDDEN: settings.forbidden_bench,

@@ -13,7 +13,7 @@ Entry = tuple[str, Labels, float]
 _SUM, _BUCKET = ".sum", ".bucket"  # the two counters of a histogram
 
 
-class Tally:
+class Counters:
     """Counters and histograms."""
 
     def __init__(self) -> None:

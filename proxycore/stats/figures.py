@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proxycore.stats.counters import Entry, Tally
+from proxycore.stats.counters import Counters, Entry
 from proxycore.stats.history import forget_old
 from proxycore.stats.meter import Meter
 
@@ -16,7 +16,7 @@ from proxycore.stats.meter import Meter
 class Figures:
     """The counters' sums over all processes, and what is in progress in each, as `Meter.now` has it."""
 
-    tally: Tally
+    counters: Counters
     processes: list[dict[str, Any]]
 
 
@@ -44,7 +44,7 @@ class LocalFigures:
     async def read(self) -> Figures:
         """All figures as of now."""
         self.meter.catch_up()
-        return Figures(self.meter.tally, [self.meter.now()])
+        return Figures(self.meter.counters, [self.meter.now()])
 
 
 class FiguresSum:
@@ -52,13 +52,13 @@ class FiguresSum:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._tally = Tally()
+        self._counters = Counters()
         self._activities: dict[Hashable, Sequence[dict[str, Any]]] = {}
 
     def add(self, process: Hashable, counts: Iterable[Entry], activity: Sequence[dict[str, Any]]) -> None:
         """Adds a process's counts since its last report; its activity replaces that of its last report."""
-        self._tally.merge(counts)
-        forget_old(self._tally, self._clock())
+        self._counters.merge(counts)
+        forget_old(self._counters, self._clock())
         self._activities[process] = activity
 
     def remove(self, process: Hashable) -> None:
@@ -67,4 +67,4 @@ class FiguresSum:
 
     def read(self) -> Figures:
         """The sums as of now."""
-        return Figures(self._tally, [one for activity in self._activities.values() for one in activity])
+        return Figures(self._counters, [one for activity in self._activities.values() for one in activity])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.stats.counters import Tally, median_in
+from proxycore.stats.counters import Counters, median_in
 
 FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 120, 300)
 """Seconds: the buckets of times to first byte."""
@@ -24,48 +24,48 @@ class History:
     Minutes are the steady clock's: setting the wall clock neither mixes nor loses any.
     """
 
-    def __init__(self, tally: Tally, clock: Callable[[], float]) -> None:
-        self._tally = tally
+    def __init__(self, counters: Counters, clock: Callable[[], float]) -> None:
+        self._counters = counters
         self._clock = clock
         self._current = 0
 
     def request(self) -> None:
         """Count a request that has ended."""
-        self._tally.add("minute.requests", self._minute)
+        self._counters.add("minute.requests", self._minute)
 
     def refusal(self) -> None:
         """Count a call that the upstream refused."""
-        self._tally.add("minute.refusals", self._minute)
+        self._counters.add("minute.refusals", self._minute)
 
     def first_byte(self, seconds: float) -> None:
         """Count a time to first byte."""
-        self._tally.measure("minute.first_byte", FIRST_BYTE_BOUNDS, seconds, self._minute)
+        self._counters.measure("minute.first_byte", FIRST_BYTE_BOUNDS, seconds, self._minute)
 
     @property
     def _minute(self) -> str:
         now = self._clock()
         if self._current != (minute := int(now // 60)):
             self._current = minute
-            forget_old(self._tally, now)
+            forget_old(self._counters, now)
         return str(minute)
 
 
-def forget_old(tally: Tally, now: float) -> None:
+def forget_old(counters: Counters, now: float) -> None:
     """Drop the minutes that are more than an hour old at the moment `now`."""
     oldest = int(now // 60) - MINUTES
     for name in _NAMES:
-        tally.forget(name, [labels for labels in tally.of(name) if int(labels[0]) <= oldest])
+        counters.forget(name, [labels for labels in counters.of(name) if int(labels[0]) <= oldest])
 
 
-def last_hour(tally: Tally, clock: Clock) -> list[dict[str, Any]]:
+def last_hour(counters: Counters, clock: Clock) -> list[dict[str, Any]]:
     """Return the minutes as JSON for the status page, the oldest first, the current one last.
 
     `time` is the minute of the wall clock in which it began, in seconds since the epoch.
     """
     current = int(clock() // 60)
-    requests, refusals = tally.of("minute.requests"), tally.of("minute.refusals")
+    requests, refusals = counters.of("minute.requests"), counters.of("minute.refusals")
     measured = {
-        labels[0]: counts for labels, counts, _ in tally.measured("minute.first_byte", FIRST_BYTE_BOUNDS)
+        labels[0]: counts for labels, counts, _ in counters.measured("minute.first_byte", FIRST_BYTE_BOUNDS)
     }
     return [
         {

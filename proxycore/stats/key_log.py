@@ -33,7 +33,7 @@ _LEVELS = {
 }
 
 
-class Chronicle:
+class KeyLog:
     """Writes a log line for each event that an operator should know of."""
 
     def __init__(self, events: Events, clock: Clock) -> None:

@@ -17,15 +17,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from proxycore.gemini.token_usage import Usage
-from proxycore.http.access_record import Record
+from proxycore.gemini.token_usage import TokenUsage
+from proxycore.http.access_record import AccessRecord
 from proxycore.rotation.bench import BenchPlace
 from proxycore.rotation.events import BenchBegan, RequestBlamed
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
-from proxycore.stats.counters import Tally
+from proxycore.stats.counters import Counters
 from proxycore.stats.history import FIRST_BYTE_BOUNDS, History
-from proxycore.stats.model_labels import NONE, OTHER, Families
+from proxycore.stats.model_labels import NONE, OTHER, ModelLabels
 
 DURATION_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds: the buckets of whole requests."""
@@ -58,16 +58,16 @@ class Meter:
     """Counts what it is told of. `clock` returns the moment, in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.tally = Tally()
+        self.counters = Counters()
         self.started = clock()
         self._gauges: dict[str, Callable[[], int]] = {}
-        self._counters: dict[str, Callable[[], int]] = {}
+        self._registered: dict[str, Callable[[], int]] = {}
         self._counted: dict[str, int] = {}  # how much of those the tally has
         self._clock = clock
-        self._history = History(self.tally, clock)
-        self._families = Families()
+        self._history = History(self.counters, clock)
+        self._families = ModelLabels()
         self._reasons: set[str] = set()
-        self._open: dict[Record, None] = {}  # in order of arrival
+        self._open: dict[AccessRecord, None] = {}  # in order of arrival
         self._uses: dict[str, _Use] = {}
         self._seen: dict[str, float] = {}  # client -> when
         self._first_bytes: deque[float] = deque(maxlen=_FIRST_BYTES)
@@ -82,44 +82,44 @@ class Meter:
         the start, by the counter's name.
         """
         self._gauges.update(gauges)
-        self._counters.update(counters)
+        self._registered.update(counters)
 
     # Requests.
 
-    def opened(self, record: Record) -> None:
+    def opened(self, record: AccessRecord) -> None:
         """Count a request among those under way, once its client may use the proxy."""
         self._open[record] = None
         self._seen[record.client] = record.since
 
-    def closed(self, record: Record, outcome: str, seconds: float) -> None:
+    def closed(self, record: AccessRecord, outcome: str, seconds: float) -> None:
         """Count a request that ended after so many seconds, whether it was opened or not."""
         self._open.pop(record, None)
         self._count_bytes(record)
         family = self._families.of(record.model)
         key = record.key if record.key != "-" else NONE
-        self.tally.add("requests", outcome, key, family)
-        self.tally.add("client.requests", record.client)
-        self.tally.measure("duration", DURATION_BOUNDS, seconds, family)
+        self.counters.add("requests", outcome, key, family)
+        self.counters.add("client.requests", record.client)
+        self.counters.measure("duration", DURATION_BOUNDS, seconds, family)
         self._history.request()
 
-    def first_byte(self, record: Record) -> None:
+    def first_byte(self, record: AccessRecord) -> None:
         """Count the time to first byte of a response to a client."""
         seconds = record.first_byte or 0.0
-        self.tally.measure("first_byte", FIRST_BYTE_BOUNDS, seconds, self._families.of(record.model))
+        self.counters.measure("first_byte", FIRST_BYTE_BOUNDS, seconds, self._families.of(record.model))
         self._history.first_byte(seconds)
         self._first_bytes.append(round(seconds, 3))
 
-    def used(self, record: Record, usage: Usage) -> None:
+    def used(self, record: AccessRecord, usage: TokenUsage) -> None:
         """Count the tokens that a response reports."""
         family = self._families.of(record.model)
         for direction, count in (("input", usage.input), ("output", usage.output)):
             if count:
-                self.tally.add("tokens", direction, family, n=count)
-                self.tally.add("client.tokens", record.client, direction, n=count)
+                self.counters.add("tokens", direction, family, n=count)
+                self.counters.add("client.tokens", record.client, direction, n=count)
 
     def unread(self) -> None:
         """Count a response whose tokens are unknown, since it is compressed."""
-        self.tally.add("unread")
+        self.counters.add("unread")
 
     # Attempts.
 
@@ -129,7 +129,7 @@ class Meter:
         `seconds` are those until the head of its response, if it was served.
         """
         word = answer if isinstance(answer, str) else _word(answer)
-        self.tally.add("attempts", key.name, word)
+        self.counters.add("attempts", key.name, word)
         use = self._use(key)
         use.last = self._clock()
         if seconds is not None:
@@ -139,7 +139,7 @@ class Meter:
 
     def failed_over(self, key: Key) -> None:
         """Count a request that goes on with another key after this one."""
-        self.tally.add("failovers", key.name)
+        self.counters.add("failovers", key.name)
 
     def benched(self, event: BenchBegan) -> None:
         """Count a new bench or retirement."""
@@ -148,7 +148,7 @@ class Meter:
             reason = OTHER  # they are the upstream's own words
         self._reasons.add(reason)
         scope = "key" if event.place is BenchPlace.WHOLE else event.place.value
-        self.tally.add("benches", event.key.name, scope, reason)
+        self.counters.add("benches", event.key.name, scope, reason)
 
     def judged(self, event: RequestBlamed) -> None:
         """Note a request that was found to be at fault for its refusals."""
@@ -165,10 +165,10 @@ class Meter:
         """Bring the counters up to date: bytes of requests under way, and the counters of other parts."""
         for record in self._open:
             self._count_bytes(record)
-        for name, counter in self._counters.items():
+        for name, counter in self._registered.items():
             count = counter()
             if fresh := count - self._counted.get(name, 0):
-                self.tally.add(name, n=fresh)
+                self.counters.add(name, n=fresh)
                 self._counted[name] = count
 
     def now(self) -> dict[str, Any]:
@@ -192,17 +192,17 @@ class Meter:
         while True:
             due = loop.time() + _LAG_INTERVAL
             await asyncio.sleep(_LAG_INTERVAL)
-            self.tally.measure("lag", LAG_BOUNDS, max(0.0, loop.time() - due))
+            self.counters.measure("lag", LAG_BOUNDS, max(0.0, loop.time() - due))
 
     def _use(self, key: Key) -> _Use:
         return self._uses.setdefault(key.name, _Use())
 
-    def _count_bytes(self, record: Record) -> None:
+    def _count_bytes(self, record: AccessRecord) -> None:
         received, sent = record.received_bytes, record.sent_bytes
         if fresh := received - record.counted_received:
-            self.tally.add("received", n=fresh)
+            self.counters.add("received", n=fresh)
         if fresh := sent - record.counted_sent:
-            self.tally.add("sent", n=fresh)
+            self.counters.add("sent", n=fresh)
         record.counted_received, record.counted_sent = received, sent
 
 
@@ -210,7 +210,7 @@ def _word(status: int) -> str:
     return str(status) if status in _NAMED_CODES else f"{status // 100}xx"
 
 
-def _stream(record: Record) -> dict[str, Any]:
+def _stream(record: AccessRecord) -> dict[str, Any]:
     return {
         "id": record.request_id,
         "kind": record.kind,

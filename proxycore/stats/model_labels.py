@@ -12,7 +12,7 @@ NONE, OTHER = "none", "other"
 """The label values of what names nothing, and of what has no series of its own."""
 
 
-class Families:
+class ModelLabels:
     """The families seen so far. When there are too many, the later ones are `other`."""
 
     def __init__(self) -> None:

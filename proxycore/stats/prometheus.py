@@ -78,7 +78,7 @@ class Metrics(Collector):
             sums: defaultdict[Labels, float] = defaultdict(float)
             if not labels:
                 sums[()] = 0.0
-            for values, n in self._figures.tally.of(counted).items():
+            for values, n in self._figures.counters.of(counted).items():
                 shown = [
                     self._redact(value) if label == "reason" else value
                     for label, value in zip(labels, values, strict=True)
@@ -93,7 +93,7 @@ class Metrics(Collector):
     def _histograms(self) -> Iterator[Metric]:
         for name, measured, about, labels, bounds in _HISTOGRAMS:
             family = HistogramMetricFamily(_PREFIX + name, f"{about}.", labels=labels)
-            for values, counts, total in sorted(self._figures.tally.measured(measured, bounds)):
+            for values, counts, total in sorted(self._figures.counters.measured(measured, bounds)):
                 family.add_metric(values, _cumulative(bounds, counts), total)
             yield family
 

@@ -19,7 +19,7 @@ import pycurl
 from tornado.httpclient import HTTPRequest, HTTPResponse
 
 from proxycore.http.fields import Field
-from proxycore.http.idle_timer import Silence
+from proxycore.http.idle_timer import IdleTimer
 from proxycore.transport.held_body import HeldBody
 from proxycore.transport.messages import (
     Outgoing,
@@ -30,8 +30,8 @@ from proxycore.transport.messages import (
     malformed,
     timed_out,
 )
-from proxycore.transport.request_body import Feed
-from proxycore.transport.response_head import Head, HeadReader, MalformedError
+from proxycore.transport.request_body import RequestBodyStream
+from proxycore.transport.response_head import MalformedError, ResponseHead, ResponseHeadReader
 from proxycore.transport.upstream import Upstream
 
 _MOST_HELD = 4  # chunks of `READ_SIZE`: libcurl would read a hundred before other transfers get a turn
@@ -60,7 +60,7 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._curl: pycurl.Curl | None = None  # only while libcurl uses it for this attempt
         self._sent = False
-        self._head: Head | None = None
+        self._head: ResponseHead | None = None
         self._head_arrived: asyncio.Future[None] = self._loop.create_future()
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._error: UpstreamError | None = None
@@ -70,10 +70,10 @@ class Attempt:
         self._in_turn = 0  # bytes passed on since the transfer last paused
         self._blocked: asyncio.Future[None] | None = None  # done when the sink can take more
         self._uploaded = 0
-        self._idle_timer = Silence(self._is_busy, self._time_out)
+        self._idle_timer = IdleTimer(self._is_busy, self._time_out)
         self._end_timer: asyncio.TimerHandle | None = None
 
-    async def head(self) -> Head:
+    async def head(self) -> ResponseHead:
         """Send the request and wait for the response's head. Raises UpstreamError when none arrives."""
         request = HTTPRequest(
             self._upstream.origin, streaming_callback=self._receive, prepare_curl_callback=self._prepare
@@ -209,7 +209,7 @@ class Attempt:
         # The upstream is not idle by its own fault while it is paused, while it waits for the client's body,
         # or while the request is still being sent to it.
         body = self._outgoing.body
-        starved = isinstance(body, Feed) and body.starved
+        starved = isinstance(body, RequestBodyStream) and body.starved
         uploaded = self._curl.getinfo(pycurl.SIZE_UPLOAD_T) if self._curl is not None else 0
         progress, self._uploaded = uploaded != self._uploaded, uploaded
         return progress or starved or self._paused or self._blocked is not None
@@ -224,7 +224,7 @@ class Attempt:
         # and costs every chunk one more turn of the event loop.
         curl.setopt(pycurl.WRITEFUNCTION, self._write)
         # The handle alone refers to the reader: in a cycle, all that a request holds would outlive it.
-        curl.setopt(pycurl.HEADERFUNCTION, partial(self._read_line, HeadReader(self._on_head)))
+        curl.setopt(pycurl.HEADERFUNCTION, partial(self._read_line, ResponseHeadReader(self._on_head)))
         curl.setopt(pycurl.PREREQFUNCTION, self._about_to_send)
 
     def _prepare_request(self, curl: pycurl.Curl) -> None:
@@ -235,7 +235,7 @@ class Attempt:
         curl.setopt(pycurl.HTTPHEADER, curl_lines(fields))
         if outgoing.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
-        elif isinstance(body, Feed):
+        elif isinstance(body, RequestBodyStream):
             self._prepare_feed(curl, body)
         elif isinstance(body, HeldBody) and len(body) > _COPIED:
             curl.setopt(pycurl.POST, 1)
@@ -244,7 +244,7 @@ class Attempt:
         elif len(body) or outgoing.method in _EXPECT_BODY:
             curl.setopt(pycurl.POSTFIELDS, bytes(body.data if isinstance(body, HeldBody) else body))
 
-    def _prepare_feed(self, curl: pycurl.Curl, feed: Feed) -> None:
+    def _prepare_feed(self, curl: pycurl.Curl, feed: RequestBodyStream) -> None:
         def read(size: int) -> bytes | int:
             piece = feed.read(size)
             return int(pycurl.READFUNC_PAUSE) if piece is None else piece
@@ -263,7 +263,7 @@ class Attempt:
         self._sent = True
         return int(pycurl.PREREQFUNC_OK)
 
-    def _read_line(self, reader: HeadReader, line: bytes) -> int:
+    def _read_line(self, reader: ResponseHeadReader, line: bytes) -> int:
         try:
             reader(line)
         except MalformedError as error:
@@ -272,7 +272,7 @@ class Attempt:
                 return -1  # libcurl ends the transfer, and closes the connection
         return len(line)
 
-    def _on_head(self, head: Head) -> None:
+    def _on_head(self, head: ResponseHead) -> None:
         if not self._sent:
             return  # an outbound proxy's response to CONNECT
         self._head = head

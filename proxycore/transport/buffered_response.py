@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 from proxycore.gemini.errors import read_opening
-from proxycore.http.coding import LARGEST, Unfolding, decode
+from proxycore.http.coding import LARGEST, StreamDecoder, decode
 from proxycore.http.fields import values_of, without
 from proxycore.http.redaction import Redactor
-from proxycore.transport.response_head import Head
+from proxycore.transport.response_head import ResponseHead
 
-KEPT_BYTES = LARGEST
+BUFFERED_BYTES = LARGEST
 """Bytes of a body that are buffered. A larger one is not passed on: it can't be searched for secrets."""
 
 DESCRIBES_BODY = frozenset({"content-encoding", "content-length", "content-md5", "content-digest", "etag"})
@@ -16,13 +16,13 @@ DESCRIBES_BODY = frozenset({"content-encoding", "content-length", "content-md5",
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class BufferedResponse:
     """Head and body; `body` is None when it was larger than the limit.
 
     `error` is the text of the error that a 2xx stream began with; empty for any other response.
     """
 
-    head: Head
+    head: ResponseHead
     body: bytes | None
     error: bytes = b""
 
@@ -40,9 +40,9 @@ class Kept:
         encodings = values_of(self.head.fields, "content-encoding")
         if not self.error:
             return decode(self.body, encodings)
-        return b"".join(Unfolding(encodings).unfold(self.body))
+        return b"".join(StreamDecoder(encodings).unfold(self.body))
 
-    def without_secrets(self, redactor: Redactor) -> tuple[Head, bytes] | None:
+    def without_secrets(self, redactor: Redactor) -> tuple[ResponseHead, bytes] | None:
         """Head and body with every secret in the body replaced; None when the body can't be searched."""
         plain = self.plain
         if self.body is None or plain is None:

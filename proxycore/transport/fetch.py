@@ -2,14 +2,14 @@
 
 from proxycore.http.fields import Field
 from proxycore.transport.attempt import Attempt
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import Outgoing
 from proxycore.transport.upstream import Upstream
 
 
 async def fetch_whole(
     upstream: Upstream, outgoing: Outgoing, credential: Field, limit: int, *, fresh: bool = False
-) -> Kept:
+) -> BufferedResponse:
     """Send a request once and return its response, whatever the status.
 
     `credential` is the header field that presents the key. `limit` is in bytes: the body of a larger
@@ -18,6 +18,6 @@ async def fetch_whole(
     """
     attempt = Attempt(upstream, outgoing, credential, fresh=fresh)
     try:
-        return Kept(await attempt.head(), await attempt.read(limit))
+        return BufferedResponse(await attempt.head(), await attempt.read(limit))
     finally:
         attempt.end()

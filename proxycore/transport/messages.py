@@ -7,7 +7,7 @@ from tornado.curl_httpclient import CurlError
 
 from proxycore.http.fields import Fields
 from proxycore.transport.held_body import HeldBody
-from proxycore.transport.request_body import Feed
+from proxycore.transport.request_body import RequestBodyStream
 
 _UNREACHABLE = {
     pycurl.E_COULDNT_RESOLVE_PROXY: "the outbound proxy's name can't be resolved",
@@ -38,7 +38,7 @@ class Outgoing:
     method: str
     target: str
     fields: Fields
-    body: bytes | HeldBody | Feed
+    body: bytes | HeldBody | RequestBodyStream
 
 
 class UpstreamError(Exception):

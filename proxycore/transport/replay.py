@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 Message = str | bytes
 """A WebSocket message: text, or binary data."""
 
-KEPT_BYTES = 1024 * 1024
+BUFFERED_BYTES = 1024 * 1024
 """Bytes of messages that are kept before the next one has to wait; one message is kept whatever its size."""
 
 
@@ -48,7 +48,7 @@ class Replay:
         self._size += len(message)
         if not self.begun.done():
             self.begun.set_result(message)
-        if self._size >= KEPT_BYTES and not self.filled.done():
+        if self._size >= BUFFERED_BYTES and not self.filled.done():
             self.filled.set_result(None)
         self._changed.set()
 

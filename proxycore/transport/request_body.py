@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Feed:
+class RequestBodyStream:
     """A body that is still arriving; `length` is its size in bytes, None when it is not announced."""
 
     def __init__(self, length: int | None) -> None:

@@ -22,7 +22,7 @@ class MalformedError(Exception):
 
 
 @dataclass(slots=True)
-class Head:
+class ResponseHead:
     """A response's status line and header fields."""
 
     status: int
@@ -30,10 +30,10 @@ class Head:
     fields: Fields
 
 
-class HeadReader:
+class ResponseHeadReader:
     """libcurl's header callback: collects the lines of a head, and calls `arrived` with a complete one."""
 
-    def __init__(self, arrived: Callable[[Head], None]) -> None:
+    def __init__(self, arrived: Callable[[ResponseHead], None]) -> None:
         self._arrived = arrived
         self._lines: list[bytes] = []
 
@@ -54,7 +54,7 @@ class HeadReader:
                 self._arrived(head)
 
 
-def _parsed(text: str) -> Head | None:
+def _parsed(text: str) -> ResponseHead | None:
     """The head, or None for an interim response (RFC 9110 §15.2). Raises MalformedError."""
     line, _, rest = text.partition("\n")
     _, _, status = line.partition(" ")
@@ -68,12 +68,12 @@ def _parsed(text: str) -> Head | None:
         return None
     if _SPACED_FRAMING.search(rest):
         raise MalformedError("it has a space before the colon of Content-Length or Transfer-Encoding")
-    head = Head(int(code), reason.strip(), _FIELD.findall(_CONTROL.sub(" ", _FOLD.sub(" ", rest))))
+    head = ResponseHead(int(code), reason.strip(), _FIELD.findall(_CONTROL.sub(" ", _FOLD.sub(" ", rest))))
     check_framing(head)
     return head
 
 
-def check_framing(head: Head) -> None:
+def check_framing(head: ResponseHead) -> None:
     """Raise MalformedError if it is ambiguous where the body ends (RFC 9112 §6.3)."""
     lengths, codings = values_of(head.fields, "content-length"), values_of(head.fields, "transfer-encoding")
     if len(lengths) > 1:

@@ -5,13 +5,13 @@ import asyncio
 from tornado.http1connection import HTTP1Connection
 
 from proxycore.gemini.first_event import FirstEvent
-from proxycore.gemini.response_opening import Opening
+from proxycore.gemini.response_opening import ResponseOpening
 from proxycore.gemini.token_usage import TAIL
-from proxycore.http.base_handler import ProxyHandler
+from proxycore.http.base_handler import BaseHandler
 from proxycore.transport.buffered_response import DESCRIBES_BODY
 
 
-class Downstream:
+class ResponseWriter:
     """Sends chunks to the client as they arrive from the upstream.
 
     The handler's status and header fields are set already, or a `FirstEvent` sets them before it passes
@@ -21,7 +21,7 @@ class Downstream:
     bytes sent so far.
     """
 
-    def __init__(self, handler: ProxyHandler, opening: Opening | FirstEvent | None = None) -> None:
+    def __init__(self, handler: BaseHandler, opening: ResponseOpening | FirstEvent | None = None) -> None:
         connection = handler.request.connection
         assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
         self._handler = handler
@@ -51,7 +51,7 @@ class Downstream:
         self._send_head()
         return not self._connection.stream.closed()
 
-    def _through_opening(self, opening: Opening | FirstEvent, chunk: bytes) -> bytes:
+    def _through_opening(self, opening: ResponseOpening | FirstEvent, chunk: bytes) -> bytes:
         chunk = opening.feed(chunk)
         if opening.decided:
             self._check_changed(opening)
@@ -59,7 +59,7 @@ class Downstream:
                 self._opening = None
         return chunk
 
-    def _check_changed(self, opening: Opening | FirstEvent) -> None:
+    def _check_changed(self, opening: ResponseOpening | FirstEvent) -> None:
         if opening.changed and not self._head_sent:
             self._handler.remove_fields(DESCRIBES_BODY)
 

@@ -25,10 +25,10 @@ from websockets.exceptions import (
 from websockets.typing import Subprotocol
 
 from proxycore.http.fields import Fields
-from proxycore.transport.buffered_response import KEPT_BYTES, Kept
+from proxycore.transport.buffered_response import BUFFERED_BYTES, BufferedResponse
 from proxycore.transport.messages import UpstreamError, broken_off, malformed, unreachable
 from proxycore.transport.replay import Message, Replay
-from proxycore.transport.response_head import Head, MalformedError, check_framing
+from proxycore.transport.response_head import MalformedError, ResponseHead, check_framing
 from proxycore.transport.upstream import Upstream
 
 UpstreamConnection = ClientConnection
@@ -111,7 +111,7 @@ class UpstreamSession:
 
 async def open_session(
     upstream: Upstream, target: str, fields: Fields, subprotocols: list[str]
-) -> ClientConnection | Kept:
+) -> ClientConnection | BufferedResponse:
     """Open a session. Returns the response instead with which the upstream refused the handshake.
 
     Raises UpstreamError when there was no response.
@@ -170,9 +170,9 @@ def _explained(error: Exception) -> UpstreamError:
     return malformed("it neither opens the session nor refuses it as HTTP does", detail)
 
 
-def _refusal(error: InvalidStatus) -> Kept:
+def _refusal(error: InvalidStatus) -> BufferedResponse:
     response = error.response
-    head = Head(response.status_code, response.reason_phrase, list(response.headers.raw_items()))
+    head = ResponseHead(response.status_code, response.reason_phrase, list(response.headers.raw_items()))
     try:
         check_framing(head)
     except MalformedError as fault:
@@ -180,7 +180,7 @@ def _refusal(error: InvalidStatus) -> Kept:
     if head.status < 200:
         raise _explained(error)
     body = response.body or b""
-    return Kept(head, bytes(body) if len(body) <= KEPT_BYTES else None)
+    return BufferedResponse(head, bytes(body) if len(body) <= BUFFERED_BYTES else None)
 
 
 def _keep_alive(session: ClientConnection) -> None:

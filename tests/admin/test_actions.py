@@ -261,7 +261,7 @@ async def test_watchers_come_again_after_a_reload_and_hold_up_no_end() -> None:
         await watcher.end()
         async with watching(here) as again:
             assert [key["name"] for key in (await again.next())["keys"]] == ["three"]
-            await until(lambda: not here.app.site.running)
+            await until(lambda: not here.app.context.running)
 
 
 async def test_several_watch_the_same_and_nothing_is_made_for_nobody() -> None:

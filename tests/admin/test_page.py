@@ -161,13 +161,13 @@ async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
             await page.keyboard.press("Escape")
             await expect(dialog).to_be_hidden()
             await expect(release).to_be_focused()
-            assert here.app.rotator.keys[1].project.allowances[MODEL].bench
+            assert here.app.rotator.keys[1].project.limiters[MODEL].bench
             await release.press("Enter")
             await page.get_by_role("dialog").get_by_role("button", name="Release").click()
             await expect(page.locator("#notice")).to_have_text(f"Key spent is released for {MODEL}.")
             await expect(spent).not_to_contain_text("rests for")
             await expect(release).to_be_hidden()
-            assert not here.app.rotator.keys[1].project.allowances[MODEL].bench
+            assert not here.app.rotator.keys[1].project.limiters[MODEL].bench
 
 
 async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> None:

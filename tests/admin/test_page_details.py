@@ -12,7 +12,7 @@ from proxycore.admin.actions import BY_HAND
 from proxycore.admin.pages import page_files
 from proxycore.demo import Health
 from proxycore.gemini import judge, verdict
-from proxycore.gemini.verdict import PLACE, TIMED_OUT, TROUBLE, Rest, Verdict
+from proxycore.gemini.verdict import DEADLINE_EXCEEDED, REGION_BLOCKED, UPSTREAM_FAILURE, BenchScope, Verdict
 from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.events import Origin, RequestBlamed
 from proxycore.rotation.judgement import Judgement
@@ -267,8 +267,8 @@ def reasons() -> set[str]:
     verdicts = [one for one in known if isinstance(one, Verdict)]
     for table in (one for one in known if isinstance(one, dict)):
         verdicts += [one for one in table.values() if isinstance(one, Verdict)]
-    return {one.reason for one in verdicts if one.rest is not Rest.NOTHING} | {
-        BY_HAND, PLACE.reason, TROUBLE.reason, TIMED_OUT.reason,
+    return {one.reason for one in verdicts if one.rest is not BenchScope.NOTHING} | {
+        BY_HAND, REGION_BLOCKED.reason, UPSTREAM_FAILURE.reason, DEADLINE_EXCEEDED.reason,
     }  # fmt: skip
 
 

@@ -152,7 +152,7 @@ async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        await until(lambda: here.app.lines.waiting == 0)
+        await until(lambda: here.app.queues.waiting == 0)
     await mock.stop()
 
 
@@ -241,5 +241,5 @@ async def test_judgements_of_all_workers_are_told_in_their_order() -> None:
             judgement = Judgement(began + n, MODEL, "permission denied", "why", str(n))
             (mine, theirs)[n % 2].judged(RequestBlamed(Origin.HERE, judgement))
         processes = json.loads(json.dumps([theirs.now(), mine.now()]))
-        shown = snapshot(here.app.rotator, Figures(mine.tally, processes), CLOCK, str)["judgements"]
+        shown = snapshot(here.app.rotator, Figures(mine.counters, processes), CLOCK, str)["judgements"]
         assert [one["id"] for one in shown] == [str(n) for n in range(10, 30)]

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-from proxycore.gemini.verdict import Backoff, Limit, Rest, Then, Verdict
-from proxycore.rotation.bench import Doubling
+from proxycore.gemini.verdict import Backoff, BenchScope, Limit, Reaction, Verdict
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.rotator import Rotator
 from tests.support.clocks import TurnedClock
@@ -21,16 +21,18 @@ from tests.support.clocks import TurnedClock
 MODEL = "gemini-2.5-flash"
 _ROUNDS = 200
 _QUOTA = 1000
-_SPENT = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 30.5)
-_LEARNED = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 1.5, limits=(Limit("PerMinute", _QUOTA, 60.0),))
+_SPENT = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, 30.5)
+_LEARNED = Verdict(
+    "quota spent", Reaction.FAILOVER, BenchScope.MODEL, 1.5, limits=(Limit("PerMinute", _QUOTA, 60.0),)
+)
 
 
 def pool(count: int) -> tuple[Rotator, TurnedClock]:
     """So many keys, each of a project of its own."""
     clock = TurnedClock()
-    doublings = {backoff: Doubling(10.0, 600.0) for backoff in Backoff}
+    backoffs = {backoff: ExponentialBackoff(10.0, 600.0) for backoff in Backoff}
     keys = keys_of(KeySpec(f"{n}", f"secret-{n}") for n in range(count))
-    return Rotator(keys, doublings, clock=clock, source=random.Random(1)), clock  # noqa: S311 - a load
+    return Rotator(keys, backoffs, clock=clock, source=random.Random(1)), clock  # noqa: S311 - a load
 
 
 def rest(rotator: Rotator, keys: list[Key]) -> None:

@@ -94,7 +94,7 @@ class Rig:
             raise SystemExit(f"not served: {answer.decode()}")
         length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await self.reader.readexactly(int(length.partition(b":")[2]))
-        await until(lambda: not (self.app.site.running or self.app.upstream.busy))
+        await until(lambda: not (self.app.context.running or self.app.upstream.busy))
 
     async def crossings(self, health: Health | None) -> list[str]:
         """The crossings of one request, while all keys have this health, or each its own."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.clients.common import CLIENT_KEY, JAVASCRIPT, MODEL, NODE, PROMPT, SPREAD, Pool, pool, run
-from tests.support.browser import Visit, needs_chromium, site, visit
+from tests.support.browser import Visit, context, needs_chromium, visit
 
 pytestmark = [
     needs_chromium,
@@ -26,7 +26,7 @@ async def page_of(here: Pool, folder: Path) -> AsyncIterator[Visit]:
     (folder / "index.html").write_text(PAGE)
     bundled = ["--bundle", "--global-name=client", "--log-level=warning", f"--outfile={folder / 'page.js'}"]
     await run(NODE, ESBUILD, JAVASCRIPT / "page.mjs", *bundled)
-    async with site(folder) as origin, visit(origin) as there:
+    async with context(folder) as origin, visit(origin) as there:
         await there.page.evaluate("([url, key]) => client.connect(url, key)", [here.url, CLIENT_KEY])
         yield there
         assert there.complaints == []

@@ -9,8 +9,8 @@ import pytest
 
 from proxycore.gemini.first_event import FirstEvent
 from proxycore.gemini.judge import judge_error
-from proxycore.gemini.response_opening import LONGEST, Opening
-from proxycore.gemini.verdict import FOREIGN, HEALTHY, Verdict
+from proxycore.gemini.response_opening import LONGEST, ResponseOpening
+from proxycore.gemini.verdict import HEALTHY, NOT_GOOGLE, Verdict
 from proxycore.http.redaction import Redactor
 from tests.support.openings import CODINGS, FORMS, ORDINARY, OVERLOADED, WHOLE, event
 
@@ -26,7 +26,7 @@ class Watched:
         self.ended = asyncio.Event()
         fields = [("Content-Encoding", coding)] if coding else []
         self.first = FirstEvent(
-            Opening(Redactor({"upstream-secret": "1"}), fields),
+            ResponseOpening(Redactor({"upstream-secret": "1"}), fields),
             partial(judge_error, now=0.0),
             lambda verdict: self.commits.append((verdict, self.passed)),
             lambda seconds: None if seconds else self.ended.set(),
@@ -104,4 +104,4 @@ async def test_a_stream_that_goes_on_after_its_error_is_ended_when_it_has_sent_e
 async def test_an_error_that_is_not_googles_goes_on_and_speaks_for_no_key(error: object) -> None:
     watched = Watched()
     watched.take([event(error) + WHOLE])
-    assert (watched.passed, watched.commits) == (event(error) + WHOLE, [(FOREIGN, b"")])
+    assert (watched.passed, watched.commits) == (event(error) + WHOLE, [(NOT_GOOGLE, b"")])

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from proxycore.gemini.judge import judge, judge_error
-from proxycore.gemini.verdict import FOREIGN, MISTAKE, STRANGER, TROUBLE, Rest, Then, Verdict
+from proxycore.gemini.verdict import (
+    CLIENT_ERROR,
+    NOT_GOOGLE,
+    NOT_OWNER,
+    UPSTREAM_FAILURE,
+    BenchScope,
+    Reaction,
+    Verdict,
+)
 from tests.gemini.test_verdict import (
     BARE,
     DAY_QUOTA,
@@ -72,19 +80,19 @@ GATEWAYS = {
 def test_a_refusal_that_is_not_googles_blames_no_key(status: int, kind: str, body: bytes) -> None:
     for names_resource in (False, True):
         verdict = judge(status, [("CONTENT-type", kind)], body, now=NOW, names_resource=names_resource)
-        assert verdict is FOREIGN
+        assert verdict is NOT_GOOGLE
 
 
 @pytest.mark.parametrize("body", GATEWAYS.values(), ids=GATEWAYS)
 @pytest.mark.parametrize("status", [400, 404, 405, 409, 422])
 def test_another_4xx_that_is_not_googles_is_the_clients_mistake(status: int, body: bytes) -> None:
     if b'"code": 400' not in body:
-        assert read(status, body) is MISTAKE
+        assert read(status, body) is CLIENT_ERROR
 
 
 @pytest.mark.parametrize("body", GATEWAYS.values(), ids=GATEWAYS)
 def test_a_5xx_of_any_shape_is_trouble(body: bytes) -> None:
-    assert read(502, body) is TROUBLE
+    assert read(502, body) is UPSTREAM_FAILURE
 
 
 @pytest.mark.parametrize("code", ["429", "429.0", "4.29e2"])
@@ -94,9 +102,9 @@ def test_a_number_is_a_code_however_it_is_written(code: str) -> None:
 
 
 def test_an_answer_that_somebody_gave_another_status_blames_no_key() -> None:
-    assert read(401, LEAKED) is FOREIGN
-    assert read(403, KEY_INVALID) is FOREIGN
-    assert read(400, LEAKED) is MISTAKE
+    assert read(401, LEAKED) is NOT_GOOGLE
+    assert read(403, KEY_INVALID) is NOT_GOOGLE
+    assert read(400, LEAKED) is CLIENT_ERROR
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429])
@@ -113,30 +121,36 @@ def test_what_is_wrong_with_the_request_is_the_clients_mistake(status: int, deta
     bad = {"@type": f"{TYPE}BadRequest", "fieldViolations": [{"field": "x", "description": "y"}]}
     for details in ([bad, detail], [detail, bad]):
         body = google(status, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT", *details)
-        assert read(status, body) is MISTAKE
+        assert read(status, body) is CLIENT_ERROR
 
 
 @pytest.mark.parametrize("domain", ["example.com", "", None, 5])
 def test_a_reason_of_another_domain_says_nothing(domain: object) -> None:
     info = error_info("API_KEY_INVALID") | {"domain": domain}
-    assert read(400, google(400, "No.", "INVALID_ARGUMENT", info)) is MISTAKE
+    assert read(400, google(400, "No.", "INVALID_ARGUMENT", info)) is CLIENT_ERROR
 
 
 def test_a_reason_without_a_domain_is_googles() -> None:
     info = error_info("API_KEY_INVALID")
     del info["domain"]
-    assert read(400, google(400, "No.", "INVALID_ARGUMENT", info)).rest is Rest.RETIRED
+    assert read(400, google(400, "No.", "INVALID_ARGUMENT", info)).rest is BenchScope.RETIRED
 
 
 # The Interactions API's words.
 
 WORDS = {
-    "quota_exceeded": (429, Then.FAILOVER, Rest.MODEL, UNTIL_MIDNIGHT, "day quota spent"),
-    "rate_limit_exceeded": (429, Then.FAILOVER, Rest.MODEL, None, "quota spent"),
-    "too_many_requests": (429, Then.FAILOVER, Rest.MODEL, None, "quota spent"),
-    "payment_required": (402, Then.FAILOVER, Rest.ACCOUNT, None, "no credit or spending cap reached"),
-    "unauthenticated": (401, Then.FAILOVER, Rest.RETIRED, None, "the key is not accepted"),
-    "permission_denied": (403, Then.COMPARE, Rest.CALLER, None, "permission denied"),
+    "quota_exceeded": (429, Reaction.FAILOVER, BenchScope.MODEL, UNTIL_MIDNIGHT, "day quota spent"),
+    "rate_limit_exceeded": (429, Reaction.FAILOVER, BenchScope.MODEL, None, "quota spent"),
+    "too_many_requests": (429, Reaction.FAILOVER, BenchScope.MODEL, None, "quota spent"),
+    "payment_required": (
+        402,
+        Reaction.FAILOVER,
+        BenchScope.ACCOUNT,
+        None,
+        "no credit or spending cap reached",
+    ),
+    "unauthenticated": (401, Reaction.FAILOVER, BenchScope.RETIRED, None, "the key is not accepted"),
+    "permission_denied": (403, Reaction.COMPARE, BenchScope.CALLER, None, "permission denied"),
 }
 
 
@@ -154,23 +168,23 @@ def test_a_word_of_the_interactions_api_decides(word: str, message: str) -> None
 )
 def test_any_other_word_is_the_clients_mistake(word: str) -> None:
     status = {"not_found": 404, "aborted": 409, "cancelled": 499}.get(word, 400)
-    assert read(status, interactions(word)) is MISTAKE
+    assert read(status, interactions(word)) is CLIENT_ERROR
 
 
 def test_an_interaction_of_another_project_is_looked_for_elsewhere() -> None:
     body = interactions("not_found", "Failed to get completed interaction: Result not found.")
-    assert read(404, body, names_resource=True) is STRANGER
+    assert read(404, body, names_resource=True) is NOT_OWNER
 
 
 def test_money_is_money_with_either_status() -> None:
     for status in (402, 429):
-        assert read(status, interactions("payment_required")).rest is Rest.ACCOUNT
-    assert read(402, google(402, "Pay.", "RESOURCE_EXHAUSTED")).rest is Rest.ACCOUNT
+        assert read(status, interactions("payment_required")).rest is BenchScope.ACCOUNT
+    assert read(402, google(402, "Pay.", "RESOURCE_EXHAUSTED")).rest is BenchScope.ACCOUNT
 
 
 def test_a_music_model_that_the_tier_does_not_have_is_not_entitled() -> None:
     words = "Rate limit exceeded for model lyria-3-pro (limit: 0 requests per day on Free Tier)"
-    assert read(429, interactions("rate_limit_exceeded", words)).then is Then.ENTITLED
+    assert read(429, interactions("rate_limit_exceeded", words)).then is Reaction.ENTITLED
     assert read(429, interactions("rate_limit_exceeded", words.replace(": 0", ": 10"))).day
 
 
@@ -196,7 +210,7 @@ def opened(text: bytes, *, names_resource: bool = False) -> Verdict | None:
     ids=["bare", "array", "open array", "array that goes on", "blanks", "compact"],
 )
 def test_the_code_of_an_error_that_opens_a_stream_decides(form: Any) -> None:  # noqa: ANN401 - bytes to bytes
-    assert opened(form(OVERLOADED)) is TROUBLE
+    assert opened(form(OVERLOADED)) is UPSTREAM_FAILURE
     for status, body in (
         (429, DAY_QUOTA),
         (429, MINUTE_QUOTA),
@@ -213,10 +227,10 @@ def test_an_error_event_of_the_interactions_api_is_read() -> None:
         return json.dumps({"event_type": "error", "error": error, "event_id": "1"}).encode()
 
     assert opened(event("quota_exceeded")) == read(429, interactions("quota_exceeded"))
-    assert opened(event("not_found"), names_resource=True) is STRANGER
-    assert opened(event("invalid_request")) is MISTAKE
-    assert opened(event("unavailable")) is TROUBLE
-    assert (opened(event("deadline_exceeded")) or MISTAKE).deadline
+    assert opened(event("not_found"), names_resource=True) is NOT_OWNER
+    assert opened(event("invalid_request")) is CLIENT_ERROR
+    assert opened(event("unavailable")) is UPSTREAM_FAILURE
+    assert (opened(event("deadline_exceeded")) or CLIENT_ERROR).deadline
 
 
 @pytest.mark.parametrize(

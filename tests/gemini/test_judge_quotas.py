@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from proxycore.gemini.verdict import DAY, Backoff, Limit, Rest, Then
+from proxycore.gemini.verdict import DAY, Backoff, BenchScope, Limit, Reaction
 from tests.gemini.test_judge import interactions
 from tests.gemini.test_verdict import (
     _EXCEEDED,
@@ -41,20 +41,20 @@ CACHE = (
 
 def test_quotas_of_tokens_say_nothing_of_smaller_prompts() -> None:
     verdict = read(429, exhausted(TOKENS, HELP, quota_failure(TOKENS_PER_MINUTE), retry_info("34s")))
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.TOKENS, Rest.MODEL, 34.0)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.TOKENS, BenchScope.MODEL, 34.0)
     assert (verdict.reason, verdict.limits) == ("token quota spent", ())
 
 
 @pytest.mark.parametrize("body", [exhausted(TOKENS), as_list(exhausted(TOKENS))], ids=["native", "OpenAI"])
 def test_the_message_alone_says_that_tokens_are_spent(body: bytes) -> None:
     verdict = read(429, body)
-    assert verdict.then is Then.TOKENS
+    assert verdict.then is Reaction.TOKENS
     assert verdict.seconds == pytest.approx(41.065029449)
 
 
 def test_tokens_of_a_day_rest_until_midnight() -> None:
     verdict = read(429, exhausted(TOKENS, quota_failure(TOKENS_PER_DAY, TOKENS_PER_MINUTE)))
-    assert (verdict.then, verdict.seconds, verdict.day) == (Then.TOKENS, UNTIL_MIDNIGHT, True)
+    assert (verdict.then, verdict.seconds, verdict.day) == (Reaction.TOKENS, UNTIL_MIDNIGHT, True)
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,18 @@ def test_tokens_of_a_day_rest_until_midnight() -> None:
 def test_a_quota_of_requests_beside_one_of_tokens_decides(ids: tuple[str, ...], reason: str) -> None:
     for order in (ids, ids[::-1]):
         verdict = read(429, exhausted(exceeded(), quota_failure(*order), retry_info("9s")))
-        assert (verdict.then, verdict.reason) == (Then.FAILOVER, reason)
+        assert (verdict.then, verdict.reason) == (Reaction.FAILOVER, reason)
 
 
 def test_storage_of_cached_content_that_is_zero_is_not_entitled() -> None:
     for limit in ("0", "0.0"):
         verdict = read(429, exhausted(CACHE.format(limit)))
-        assert (verdict.then, verdict.seconds) == (Then.ENTITLED, DAY)
+        assert (verdict.then, verdict.seconds) == (Reaction.ENTITLED, DAY)
 
 
 def test_storage_of_cached_content_that_is_full_is_a_quota_of_tokens() -> None:
     verdict = read(429, exhausted(CACHE.format("1000000")))
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.TOKENS, Rest.MODEL, None)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.TOKENS, BenchScope.MODEL, None)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_spending_too_fast_rests_the_billing_account_for_ten_minutes_at_most(
     details: tuple[dict[str, Any], ...], fields: tuple[tuple[str, str], ...], seconds: float | None
 ) -> None:
     verdict = read(429, exhausted(FAST, *details), *fields)
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.FAILOVER, Rest.ACCOUNT, seconds)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.FAILOVER, BenchScope.ACCOUNT, seconds)
     assert (verdict.reason, verdict.backoff) == ("spending too fast", Backoff.QUOTA)
 
 
@@ -184,7 +184,7 @@ def test_spending_too_fast_rests_the_billing_account_for_ten_minutes_at_most(
 def test_money_is_known_in_all_its_sentences(message: str) -> None:
     for status in (402, 429):
         verdict = read(status, google(status, message, "RESOURCE_EXHAUSTED"))
-        assert (verdict.rest, verdict.backoff) == (Rest.ACCOUNT, Backoff.FORBIDDEN)
+        assert (verdict.rest, verdict.backoff) == (BenchScope.ACCOUNT, Backoff.FORBIDDEN)
 
 
 # What else is told.

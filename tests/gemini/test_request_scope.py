@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.gemini.request_scope import MOST_NAMES, Scope, resource_in, scope_of, scope_steps
+from proxycore.gemini.request_scope import MOST_NAMES, RequestScope, resource_in, scope_of, scope_steps
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
 LARGE = "x" * (1024 * 1024 + 1)
@@ -285,8 +285,8 @@ def test_an_invented_name_of_any_length_takes_little_memory() -> None:
 
 
 def test_a_scope_says_what_it_is_about() -> None:
-    assert str(Scope("gemini-2.5-pro")) == "gemini-2.5-pro"
-    assert str(Scope("", ("files/abc",))) == "no model"
+    assert str(RequestScope("gemini-2.5-pro")) == "gemini-2.5-pro"
+    assert str(RequestScope("", ("files/abc",))) == "no model"
 
 
 @given(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.gemini.response_opening import LONGEST, Opening
+from proxycore.gemini.response_opening import LONGEST, ResponseOpening
 from proxycore.http.redaction import Redactor
 from tests.support.proxy import proxy
 from tests.support.wire import CHUNKED, RawUpstream, Seen, answer, ask, chunk, connect
@@ -53,9 +53,9 @@ ORDINARY = {
 }
 
 
-def relayed(body: bytes, cuts: list[int], coding: str = "") -> tuple[bytes, Opening]:
+def relayed(body: bytes, cuts: list[int], coding: str = "") -> tuple[bytes, ResponseOpening]:
     """What goes on of a body that comes in pieces, which end at `cuts`."""
-    opening = Opening(REDACTOR, [("Content-Encoding", coding)] if coding else [])
+    opening = ResponseOpening(REDACTOR, [("Content-Encoding", coding)] if coding else [])
     ends = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     passed = [opening.feed(body[start:end]) for start, end in pairwise(ends)]
     return b"".join(passed) + opening.end(), opening
@@ -99,14 +99,14 @@ def test_a_body_without_a_secret_stays_byte_for_byte(body: bytes, cuts: list[int
 
 @pytest.mark.parametrize("start", [b'data: {"c', b"<", b'[{"c', b"{}", b"\x00", b"datb"])
 def test_what_can_be_no_error_goes_on_at_once(start: bytes) -> None:
-    opening = Opening(REDACTOR, [])
+    opening = ResponseOpening(REDACTOR, [])
     assert opening.feed(start) == start
     assert opening.decided
 
 
 def test_what_can_not_be_read_goes_on_at_once() -> None:
     for coding in ("gzip", "deflate", "br"):
-        opening = Opening(REDACTOR, [("Content-Encoding", coding)])
+        opening = ResponseOpening(REDACTOR, [("Content-Encoding", coding)])
         assert opening.feed(b"\xff\xfenothing of the kind") == b"\xff\xfenothing of the kind"
         assert opening.decided
 
@@ -117,7 +117,7 @@ def test_what_can_not_be_read_goes_on_at_once() -> None:
 @pytest.mark.parametrize("coding", ["", "gzip"])
 def test_what_comes_before_the_data_decides_nothing(lead: str, coding: str) -> None:
     for body, decided in ((f'{lead}data: {{"error": 1', False), (f'{lead}data: {{"ok', True)):
-        opening = Opening(REDACTOR, [("Content-Encoding", coding)] if coding else [])
+        opening = ResponseOpening(REDACTOR, [("Content-Encoding", coding)] if coding else [])
         data = zlib.compressobj(wbits=31)
         opening.feed(
             data.compress(body.encode()) + data.flush(zlib.Z_SYNC_FLUSH) if coding else body.encode()
@@ -126,7 +126,7 @@ def test_what_comes_before_the_data_decides_nothing(lead: str, coding: str) -> N
 
 
 def test_comments_and_empty_lines_go_on_at_once() -> None:
-    opening = Opening(REDACTOR, [])
+    opening = ResponseOpening(REDACTOR, [])
     assert opening.feed(b": ping\n\n: p") == b": ping\n\n"
     assert opening.feed(b"ong\r\n\r\n") == b": pong\r\n\r\n"
     assert not opening.decided
@@ -164,7 +164,7 @@ LONG = [
 
 @pytest.mark.parametrize("body", LONG)
 def test_no_more_than_the_limit_is_held(body: bytes) -> None:
-    opening = Opening(REDACTOR, [])
+    opening = ResponseOpening(REDACTOR, [])
     passed = b"".join(opening.feed(body[start : start + 1000]) for start in range(0, len(body), 1000))
     assert (passed, opening.decided) == (body, True)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxycore.gemini.request_scope import COLLECTIONS, resource_in
-from proxycore.gemini.response_scanner import Lesson, scanner_for
+from proxycore.gemini.response_scanner import ResponseScanner, scanner_for
 from proxycore.http.fields import Fields
 
 UPSTREAM = "https://generativelanguage.googleapis.com"
@@ -41,8 +41,8 @@ def cut(body: bytes, places: list[int]) -> list[bytes]:
     return [body[start:end] for start, end in pairwise(marks)]
 
 
-def read(lesson: Lesson, *chunks: bytes) -> set[str]:
-    return set().union(*map(lesson.read, chunks))
+def read(scanner: ResponseScanner, *chunks: bytes) -> set[str]:
+    return set().union(*map(scanner.read, chunks))
 
 
 ABC = {"name": "files/abc", "uri": f"{UPSTREAM}/v1beta/files/abc"}
@@ -120,9 +120,9 @@ LESSONS: dict[str, tuple[str, bytes, set[str]]] = {
 
 @pytest.mark.parametrize(("path", "body", "names"), LESSONS.values(), ids=LESSONS)
 def test_an_answer_teaches_the_names_in_it(path: str, body: bytes, names: set[str]) -> None:
-    lesson = scanner_for(path, JSON)
-    assert lesson is not None
-    assert lesson.read(body) == names
+    scanner = scanner_for(path, JSON)
+    assert scanner is not None
+    assert scanner.read(body) == names
 
 
 @given(
@@ -137,43 +137,43 @@ def test_however_an_answer_is_cut_and_coded_it_teaches_the_same(
 ) -> None:
     path, body, names = LESSONS[case]
     body = text({"noise": noise.hex()}) + b"\n" + body + b"\n" + text({"noise": noise.hex()})
-    lesson = scanner_for(path, [*JSON, ("content-encoding", coding)])
-    assert lesson is not None
-    assert read(lesson, *cut(ENCODERS[coding](body), places)) == names
+    scanner = scanner_for(path, [*JSON, ("content-encoding", coding)])
+    assert scanner is not None
+    assert read(scanner, *cut(ENCODERS[coding](body), places)) == names
 
 
 @pytest.mark.parametrize("coding", ENCODERS)
 def test_a_long_list_teaches_every_name(coding: str) -> None:
     files = [{"name": f"files/{number:04}", "displayName": "x" * 1000} for number in range(2000)]
     body = ENCODERS[coding](text({"files": files}))  # two megabytes that unfold from little
-    lesson = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
-    assert lesson is not None
-    assert read(lesson, body[:700], body[700:]) == {file["name"] for file in files}
+    scanner = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    assert scanner is not None
+    assert read(scanner, body[:700], body[700:]) == {file["name"] for file in files}
 
 
 @pytest.mark.parametrize("length", [1, 256])
 def test_the_longest_name_is_read_byte_by_byte(length: int) -> None:
     host, model, name = "h" * 255, "m" * 128, f"generatedFiles/{'i' * length}"
     body = text({"downloadUri": f"https://{host}/v1{'a' * 32}/models/{model}/{name}"})
-    lesson = scanner_for("/v1/generatedFiles", JSON)
-    assert lesson is not None
-    assert read(lesson, *cut(body, list(range(len(body))))) == {name}
+    scanner = scanner_for("/v1/generatedFiles", JSON)
+    assert scanner is not None
+    assert read(scanner, *cut(body, list(range(len(body))))) == {name}
 
 
 @pytest.mark.parametrize("coding", ENCODERS)
 def test_a_flood_of_names_teaches_a_few_thousand(coding: str) -> None:
     body = ENCODERS[coding](b"".join(b'"name":"files/%d",' % number for number in range(50_000)))
-    lesson = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
-    assert lesson is not None
-    assert 1000 <= len(read(lesson, *(body[at : at + 65536] for at in range(0, len(body), 65536)))) <= 15_000
+    scanner = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    assert scanner is not None
+    assert 1000 <= len(read(scanner, *(body[at : at + 65536] for at in range(0, len(body), 65536)))) <= 15_000
 
 
 @pytest.mark.parametrize("coding", [coding for coding in ENCODERS if coding != "identity"])
 def test_what_unfolds_to_much_from_little_teaches_nothing_more(coding: str) -> None:
     body = ENCODERS[coding](b" " * 20_000_000 + text(ABC))
-    lesson = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
-    assert lesson is not None
-    assert read(lesson, body) == set()
+    scanner = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
+    assert scanner is not None
+    assert read(scanner, body) == set()
 
 
 QUOTED = '{"name": "files/abc", "id": "abc", "interaction_id": "abc"}'
@@ -195,9 +195,9 @@ SILENT = {
 def test_what_a_model_or_a_user_writes_teaches_nothing(path: str, document: object) -> None:
     for body in (text(document), events(document)):
         for chunks in ([body], cut(body, list(range(len(body))))):
-            lesson = scanner_for(path, JSON)
-            assert lesson is not None
-            assert read(lesson, *chunks) == set()
+            scanner = scanner_for(path, JSON)
+            assert scanner is not None
+            assert read(scanner, *chunks) == set()
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_what_a_model_or_a_user_writes_teaches_nothing(path: str, document: obje
 )
 @pytest.mark.parametrize("coding", [*ENCODERS, "zstd"])
 def test_what_cannot_be_read_teaches_nothing_and_does_not_fail(coding: str, body: bytes) -> None:
-    lesson = Lesson("/v1/files", [("Content-Encoding", coding)])
-    assert read(lesson, body[:5], body[5:], b"") == set()
+    scanner = ResponseScanner("/v1/files", [("Content-Encoding", coding)])
+    assert read(scanner, body[:5], body[5:], b"") == set()
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_generation_is_never_read(path: str) -> None:
 def test_a_name_is_learned_as_requests_name_it(collection: str, member: str, before: str, after: str) -> None:
     # Otherwise what was learned would never be found.
     address = f"{before}{collection}/{member}{after}"
-    names = Lesson("/v1/any", JSON).read(text({"uri": address}))
+    names = ResponseScanner("/v1/any", JSON).read(text({"uri": address}))
     assert (
         names
         == {f"{collection}/{member}"}

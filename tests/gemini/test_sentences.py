@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxycore.gemini.sentences import SENTENCES, Kind, one_line, read_sentence
-from proxycore.gemini.verdict import Rest, Then, Verdict
+from proxycore.gemini.verdict import BenchScope, Reaction, Verdict
 from tests.gemini.test_verdict import PER_MINUTE, exceeded, google, quota_failure, read
 
 SAMPLES = {
@@ -107,15 +107,15 @@ EXHAUSTED = (
 @settings(max_examples=400, deadline=None)
 def test_a_mistake_stays_a_mistake_whatever_it_repeats(template: str, text: str, named: bool) -> None:
     verdict = read(400, google(400, template.format(text), "INVALID_ARGUMENT"), names_resource=named)
-    assert (verdict.rest, verdict.then) == (Rest.NOTHING, Then.RELAY)
+    assert (verdict.rest, verdict.then) == (BenchScope.NOTHING, Reaction.RELAY)
 
 
 @given(st.sampled_from(FORBIDDEN), TEXT, st.booleans())
 @settings(max_examples=400, deadline=None)
 def test_a_refusal_of_the_caller_never_becomes_one_of_the_key(template: str, text: str, named: bool) -> None:
     verdict = read(403, google(403, template.format(text), "PERMISSION_DENIED"), names_resource=named)
-    assert verdict.then in {Then.COMPARE, Then.OWNER}
-    assert verdict.rest in {Rest.NOTHING, Rest.CALLER, Rest.ORIGIN}
+    assert verdict.then in {Reaction.COMPARE, Reaction.OWNER}
+    assert verdict.rest in {BenchScope.NOTHING, BenchScope.CALLER, BenchScope.ORIGIN}
 
 
 @given(st.sampled_from(NOT_FOUND), TEXT, st.booleans())
@@ -124,8 +124,8 @@ def test_what_is_not_found_never_rests_more_than_the_model_that_was_asked_for(
     template: str, text: str, named: bool
 ) -> None:
     verdict = read(404, google(404, template.format(text), "NOT_FOUND"), names_resource=named)
-    if verdict.rest is not Rest.NOTHING:
-        assert (verdict.rest, verdict.then) == (Rest.MODEL, Then.ENTITLED)
+    if verdict.rest is not BenchScope.NOTHING:
+        assert (verdict.rest, verdict.then) == (BenchScope.MODEL, Reaction.ENTITLED)
         assert re.fullmatch(r"[\w.@-]+", one_line(text).strip(), re.ASCII)
 
 
@@ -133,9 +133,12 @@ def test_what_is_not_found_never_rests_more_than_the_model_that_was_asked_for(
 @settings(max_examples=400, deadline=None)
 def test_a_spent_quota_stays_one_of_the_model_and_the_details_win(template: str, text: str) -> None:
     message = template.format(text)
-    assert read(429, google(429, message, "RESOURCE_EXHAUSTED")).rest is Rest.MODEL
+    assert read(429, google(429, message, "RESOURCE_EXHAUSTED")).rest is BenchScope.MODEL
     verdict = read(429, google(429, message, "RESOURCE_EXHAUSTED", quota_failure(PER_MINUTE)))
-    assert (verdict.rest, verdict.then) in {(Rest.MODEL, Then.FAILOVER), (Rest.MODEL, Then.TOKENS)}
+    assert (verdict.rest, verdict.then) in {
+        (BenchScope.MODEL, Reaction.FAILOVER),
+        (BenchScope.MODEL, Reaction.TOKENS),
+    }
 
 
 PLACES = [

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from proxycore.gemini.token_usage import TAIL, Usage, usage_in
+from proxycore.gemini.token_usage import TAIL, TokenUsage, usage_in
 
 GOOGLES = {
     "promptTokenCount": 7,
@@ -22,19 +22,21 @@ def event(**usage: object) -> bytes:
 @pytest.mark.parametrize(
     ("answer", "usage"),
     [
-        ({"candidates": [], "usageMetadata": GOOGLES, "modelVersion": "gemini-2.5-flash"}, Usage(7, 50)),
-        ({"usageMetadata": {"promptTokenCount": 3, "toolUsePromptTokenCount": 4}}, Usage(7, 0)),
-        ({"usageMetadata": {"promptTokenCount": 3, "responseTokenCount": 9}}, Usage(3, 9)),
-        ({"usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}}, Usage(5, 6)),
+        ({"candidates": [], "usageMetadata": GOOGLES, "modelVersion": "gemini-2.5-flash"}, TokenUsage(7, 50)),
+        ({"usageMetadata": {"promptTokenCount": 3, "toolUsePromptTokenCount": 4}}, TokenUsage(7, 0)),
+        ({"usageMetadata": {"promptTokenCount": 3, "responseTokenCount": 9}}, TokenUsage(3, 9)),
+        ({"usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}}, TokenUsage(5, 6)),
         (
             {"usage": {"total_input_tokens": 5, "total_output_tokens": 6, "total_thought_tokens": 1}},
-            Usage(5, 7),
+            TokenUsage(5, 7),
         ),
-        ({"candidates": []}, Usage()),
+        ({"candidates": []}, TokenUsage()),
     ],
 )
 @pytest.mark.parametrize("indent", [None, 2])
-def test_what_google_and_openai_call_usage_is_read(answer: object, usage: Usage, indent: int | None) -> None:
+def test_what_google_and_openai_call_usage_is_read(
+    answer: object, usage: TokenUsage, indent: int | None
+) -> None:
     assert usage_in(json.dumps(answer, indent=indent).encode()[-TAIL:]) == usage
 
 
@@ -42,16 +44,18 @@ def test_a_stream_counts_from_its_beginning_so_the_last_event_holds() -> None:
     stream = event(promptTokenCount=4, candidatesTokenCount=1) + event(
         promptTokenCount=4, candidatesTokenCount=9
     )
-    assert usage_in(stream) == Usage(4, 9)
+    assert usage_in(stream) == TokenUsage(4, 9)
 
 
 def test_what_a_model_says_about_tokens_is_not_counted() -> None:
     said = json.dumps({"text": 'He wrote {"promptTokenCount": 999, "candidatesTokenCount": 999}'})
-    assert usage_in(said.encode()) == Usage()
+    assert usage_in(said.encode()) == TokenUsage()
 
 
 def test_an_end_that_begins_anywhere_counts_whole_usage_alone() -> None:
     whole = event(promptTokenCount=4, candidatesTokenCount=1) + event(**GOOGLES)
     last = whole.rindex(b'"usage')
     for start in range(len(whole)):
-        assert usage_in(whole[start:]) == (Usage(7, 50) if start <= last else Usage()), whole[start:]
+        assert usage_in(whole[start:]) == (TokenUsage(7, 50) if start <= last else TokenUsage()), whole[
+            start:
+        ]

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 
 from proxycore.gemini.judge import judge
 from proxycore.gemini.verdict import (
+    CLIENT_ERROR,
     DAY,
-    FOREIGN,
+    DEADLINE_EXCEEDED,
     HEALTHY,
-    KEYLESS,
-    MISTAKE,
-    PLACE,
-    STRANGER,
-    TIMED_OUT,
-    TROUBLE,
+    KEYS_NOT_ACCEPTED,
+    NOT_GOOGLE,
+    NOT_OWNER,
+    REGION_BLOCKED,
+    UPSTREAM_FAILURE,
     Backoff,
-    Rest,
-    Then,
+    BenchScope,
+    Reaction,
     Verdict,
     until_google_midnight,
 )
@@ -243,32 +243,36 @@ def test_success_and_redirection_are_healthy(status: int) -> None:
     verdict = read(status, b"anything")
     assert verdict is HEALTHY
     assert verdict.healthy
-    assert (verdict.then, verdict.rest) == (Then.RELAY, Rest.NOTHING)
+    assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
 
 
 def test_a_minute_quota_rests_the_key_for_the_model_as_long_as_told() -> None:
     verdict = read(429, MINUTE_QUOTA)
-    assert (verdict.then, verdict.rest) == (Then.FAILOVER, Rest.MODEL)
+    assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.MODEL)
     assert verdict.seconds == pytest.approx(34.074824224)
 
 
 def test_a_day_quota_rests_the_key_for_the_model_until_googles_midnight_whatever_it_is_told() -> None:
     verdict = read(429, DAY_QUOTA)
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.FAILOVER, Rest.MODEL, UNTIL_MIDNIGHT)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (
+        Reaction.FAILOVER,
+        BenchScope.MODEL,
+        UNTIL_MIDNIGHT,
+    )
 
 
 @pytest.mark.parametrize("body", [PREPAID, SPENDING_CAP], ids=["prepaid credits", "spending cap"])
 @pytest.mark.parametrize("status", [402, 429])
 def test_money_rests_the_billing_account_as_a_403_does(status: int, body: bytes) -> None:
     verdict = read(status, body.replace(b'"code": 429', f'"code": {status}'.encode()))
-    assert (verdict.then, verdict.rest) == (Then.FAILOVER, Rest.ACCOUNT)
+    assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.ACCOUNT)
     assert (verdict.seconds, verdict.backoff) == (None, Backoff.FORBIDDEN)
 
 
 @pytest.mark.parametrize("body", [BARE, exhausted(_EXCEEDED), exhausted(_EXCEEDED, HELP)])
 def test_a_429_without_a_reason_is_compared(body: bytes) -> None:
     verdict = read(429, body)
-    assert (verdict.then, verdict.rest) == (Then.COMPARE, Rest.MODEL)
+    assert (verdict.then, verdict.rest) == (Reaction.COMPARE, BenchScope.MODEL)
     assert (verdict.seconds, verdict.backoff) == (None, Backoff.QUOTA)
     assert verdict.reason == "refused without a reason"
 
@@ -295,7 +299,7 @@ ZERO_QUOTAS = {
 @pytest.mark.parametrize("body", ZERO_QUOTAS.values(), ids=ZERO_QUOTAS)
 def test_a_quota_of_zero_means_not_entitled_for_a_day(body: bytes) -> None:
     verdict = read(429, body)
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.ENTITLED, Rest.MODEL, DAY)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.ENTITLED, BenchScope.MODEL, DAY)
     assert verdict.reason == "not entitled"
 
 
@@ -310,7 +314,7 @@ def test_a_quota_that_only_begins_with_zero_or_ends_with_it_is_not_zero(limit: s
 )
 def test_any_named_quota_but_the_days_is_a_short_one(quota_id: str) -> None:
     verdict = read(429, exhausted(exceeded(retry=""), quota_failure(quota_id)))
-    assert (verdict.then, verdict.rest) == (Then.FAILOVER, Rest.MODEL)
+    assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.MODEL)
     assert (verdict.seconds, verdict.backoff) == (None, Backoff.QUOTA)
 
 
@@ -325,7 +329,7 @@ def test_a_limit_that_only_error_info_names_is_a_named_quota() -> None:
         "RATE_LIMIT_EXCEEDED", quota_limit="ApiRequestsPerMinutePerProjectPerRegion", quota_limit_value="60"
     )
     verdict = read(429, exhausted("Quota exceeded.", info))
-    assert (verdict.then, verdict.backoff) == (Then.FAILOVER, Backoff.QUOTA)
+    assert (verdict.then, verdict.backoff) == (Reaction.FAILOVER, Backoff.QUOTA)
 
 
 DEAD = {
@@ -368,42 +372,42 @@ DEAD = {
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
 def test_a_dead_key_is_retired(status: int, body: bytes, names_resource: bool) -> None:
     verdict = read(status, body, names_resource=names_resource)
-    assert (verdict.then, verdict.rest) == (Then.FAILOVER, Rest.RETIRED)
+    assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.RETIRED)
 
 
 DENIED = {
-    "service disabled": (DISABLED, Rest.PROJECT, "SERVICE_DISABLED"),
-    "service blocked": (BLOCKED, Rest.KEY, "API_KEY_SERVICE_BLOCKED"),
-    "banned project": (BANNED, Rest.PROJECT, "the project is denied access"),
-    "billing country": (BILLING_COUNTRY, Rest.PROJECT, "not for this billing country"),
+    "service disabled": (DISABLED, BenchScope.PROJECT, "SERVICE_DISABLED"),
+    "service blocked": (BLOCKED, BenchScope.KEY, "API_KEY_SERVICE_BLOCKED"),
+    "banned project": (BANNED, BenchScope.PROJECT, "the project is denied access"),
+    "billing country": (BILLING_COUNTRY, BenchScope.PROJECT, "not for this billing country"),
 }
 
 
 @pytest.mark.parametrize(("body", "rest", "reason"), DENIED.values(), ids=DENIED)
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
 def test_a_403_about_a_key_or_its_project_rests_it_and_doubles(
-    body: bytes, rest: Rest, reason: str, names_resource: bool
+    body: bytes, rest: BenchScope, reason: str, names_resource: bool
 ) -> None:
     verdict = read(403, body, names_resource=names_resource)
-    assert (verdict.then, verdict.rest, verdict.reason) == (Then.FAILOVER, rest, reason)
+    assert (verdict.then, verdict.rest, verdict.reason) == (Reaction.FAILOVER, rest, reason)
     assert (verdict.seconds, verdict.backoff) == (None, Backoff.FORBIDDEN)
 
 
 COMPARED = {
-    "referrer": (REFERRER, Rest.ORIGIN, "API_KEY_HTTP_REFERRER_BLOCKED"),
-    "IP address": (IP_ADDRESS, Rest.CALLER, "API_KEY_IP_ADDRESS_BLOCKED"),
-    "Android": (ANDROID, Rest.CALLER, "API_KEY_ANDROID_APP_BLOCKED"),
-    "scopes": (SCOPES, Rest.CALLER, "ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
-    "plain": (NOT_PERMITTED, Rest.CALLER, "permission denied"),
-    "nothing said": (google(403, "", "PERMISSION_DENIED"), Rest.CALLER, "permission denied"),
-    "new words": (google(403, "Nobody knows.", "PERMISSION_DENIED"), Rest.CALLER, "permission denied"),
+    "referrer": (REFERRER, BenchScope.ORIGIN, "API_KEY_HTTP_REFERRER_BLOCKED"),
+    "IP address": (IP_ADDRESS, BenchScope.CALLER, "API_KEY_IP_ADDRESS_BLOCKED"),
+    "Android": (ANDROID, BenchScope.CALLER, "API_KEY_ANDROID_APP_BLOCKED"),
+    "scopes": (SCOPES, BenchScope.CALLER, "ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
+    "plain": (NOT_PERMITTED, BenchScope.CALLER, "permission denied"),
+    "nothing said": (google(403, "", "PERMISSION_DENIED"), BenchScope.CALLER, "permission denied"),
+    "new words": (google(403, "Nobody knows.", "PERMISSION_DENIED"), BenchScope.CALLER, "permission denied"),
 }
 
 
 @pytest.mark.parametrize(("body", "rest", "reason"), COMPARED.values(), ids=COMPARED)
-def test_a_403_about_the_caller_is_compared(body: bytes, rest: Rest, reason: str) -> None:
+def test_a_403_about_the_caller_is_compared(body: bytes, rest: BenchScope, reason: str) -> None:
     verdict = read(403, body)
-    assert (verdict.then, verdict.rest, verdict.reason) == (Then.COMPARE, rest, reason)
+    assert (verdict.then, verdict.rest, verdict.reason) == (Reaction.COMPARE, rest, reason)
     assert (verdict.seconds, verdict.backoff) == (None, Backoff.FORBIDDEN)
 
 
@@ -417,7 +421,7 @@ def test_a_403_about_the_caller_stays_one_when_the_request_names_a_resource(body
 )
 def test_a_reason_about_the_key_wins_over_general_words(message: str) -> None:
     body = google(403, message, "PERMISSION_DENIED", error_info("API_KEY_SERVICE_BLOCKED"))
-    assert read(403, body, names_resource=True).rest is Rest.KEY
+    assert read(403, body, names_resource=True).rest is BenchScope.KEY
 
 
 def test_a_project_that_the_client_named_is_not_the_keys() -> None:
@@ -428,7 +432,7 @@ def test_a_project_that_the_client_named_is_not_the_keys() -> None:
         error_info("USER_PROJECT_DENIED", consumer="projects/7654321"),
     )
     verdict = read(403, body)
-    assert (verdict.then, verdict.rest, verdict.project) == (Then.COMPARE, Rest.CALLER, "")
+    assert (verdict.then, verdict.rest, verdict.project) == (Reaction.COMPARE, BenchScope.CALLER, "")
 
 
 STRANGERS = {
@@ -446,13 +450,13 @@ STRANGERS = {
 @pytest.mark.parametrize(("status", "body"), STRANGERS.values(), ids=STRANGERS)
 def test_a_resource_of_another_project_is_no_blame(status: int, body: bytes) -> None:
     verdict = read(status, body, names_resource=True)
-    assert verdict is STRANGER
-    assert (verdict.then, verdict.rest) == (Then.OWNER, Rest.NOTHING)
+    assert verdict is NOT_OWNER
+    assert (verdict.then, verdict.rest) == (Reaction.OWNER, BenchScope.NOTHING)
 
 
 @pytest.mark.parametrize("body", [FOREIGN_FILE, FOREIGN_CACHE], ids=["file", "cached content"])
 def test_googles_words_for_a_resource_are_known_when_the_request_was_not(body: bytes) -> None:
-    assert read(403, body) is STRANGER
+    assert read(403, body) is NOT_OWNER
 
 
 NOT_ENTITLED = {
@@ -471,24 +475,24 @@ def test_what_another_project_may_rests_this_one_for_the_model_for_a_day(
     status: int, body: bytes, unknown: bool, names_resource: bool
 ) -> None:
     verdict = read(status, body, names_resource=names_resource)
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.ENTITLED, Rest.MODEL, DAY)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.ENTITLED, BenchScope.MODEL, DAY)
     assert (verdict.reason, verdict.unknown) == ("not entitled", unknown)
 
 
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
 def test_a_model_that_nobody_has_any_more_is_the_clients_mistake(names_resource: bool) -> None:
     body = google(404, "models/gemini-1.0-pro is no longer available.", "NOT_FOUND")
-    assert read(404, body, names_resource=names_resource) is MISTAKE
+    assert read(404, body, names_resource=names_resource) is CLIENT_ERROR
 
 
 def test_a_404_without_a_resource_is_the_clients_mistake() -> None:
-    assert read(404, NO_ENTITY) is MISTAKE
+    assert read(404, NO_ENTITY) is CLIENT_ERROR
 
 
 def test_a_place_that_is_not_served_is_the_same_for_all_keys() -> None:
     verdict = read(400, NO_PLACE)
-    assert verdict is PLACE
-    assert (verdict.then, verdict.rest) == (Then.RELAY, Rest.NOTHING)
+    assert verdict is REGION_BLOCKED
+    assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
 
 
 MISTAKES = {
@@ -524,8 +528,8 @@ MISTAKES = {
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
 def test_any_other_4xx_is_the_clients_mistake(status: int, body: bytes, names_resource: bool) -> None:
     verdict = read(status, body, names_resource=names_resource)
-    assert verdict is MISTAKE
-    assert (verdict.then, verdict.rest) == (Then.RELAY, Rest.NOTHING)
+    assert verdict is CLIENT_ERROR
+    assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
 
 
 TROUBLES = {
@@ -548,8 +552,8 @@ TROUBLES = {
 @pytest.mark.parametrize(("status", "body"), TROUBLES.values(), ids=TROUBLES)
 def test_a_5xx_is_googles_trouble_and_no_keys(status: int, body: bytes) -> None:
     verdict = read(status, body)
-    assert verdict is TROUBLE
-    assert (verdict.then, verdict.rest) == (Then.RETRY, Rest.NOTHING)
+    assert verdict is UPSTREAM_FAILURE
+    assert (verdict.then, verdict.rest) == (Reaction.RETRY, BenchScope.NOTHING)
 
 
 TIMEOUTS = {
@@ -563,8 +567,8 @@ TIMEOUTS = {
 @pytest.mark.parametrize(("status", "body"), TIMEOUTS.values(), ids=TIMEOUTS)
 def test_a_deadline_of_googles_is_trouble_after_a_long_wait(status: int, body: bytes) -> None:
     verdict = read(status, body)
-    assert verdict is TIMED_OUT
-    assert (verdict.then, verdict.rest, verdict.deadline) == (Then.RETRY, Rest.NOTHING, True)
+    assert verdict is DEADLINE_EXCEEDED
+    assert (verdict.then, verdict.rest, verdict.deadline) == (Reaction.RETRY, BenchScope.NOTHING, True)
 
 
 # Precedence among several things in one answer.
@@ -606,12 +610,12 @@ def test_a_zero_quota_wins_over_every_other(others: tuple[str, ...]) -> None:
 )
 def test_money_wins_over_every_quota(details: tuple[dict[str, Any], ...]) -> None:
     message = "Your prepayment credits are depleted. Please retry in 5s."
-    assert read(429, exhausted(message, *details)).rest is Rest.ACCOUNT
+    assert read(429, exhausted(message, *details)).rest is BenchScope.ACCOUNT
 
 
 def test_the_usual_quota_text_is_not_about_money_although_it_says_billing() -> None:
     assert "billing details" in exceeded()
-    assert read(429, exhausted(exceeded())).rest is Rest.MODEL
+    assert read(429, exhausted(exceeded())).rest is BenchScope.MODEL
 
 
 # How long: what is told, and in which form.
@@ -651,7 +655,7 @@ def test_a_retry_delay_is_read_in_every_form(info: dict[str, Any], seconds: floa
 
 def test_a_retry_delay_alone_makes_it_a_quota() -> None:
     verdict = read(429, exhausted("Resource has been exhausted (e.g. check quota).", retry_info("7s")))
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.FAILOVER, Rest.MODEL, 7.0)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.FAILOVER, BenchScope.MODEL, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -659,7 +663,7 @@ def test_a_retry_delay_alone_makes_it_a_quota() -> None:
 )
 def test_the_message_alone_tells_the_time(told: str, seconds: float) -> None:
     verdict = read(429, exhausted(exceeded(retry=told)))
-    assert (verdict.then, verdict.rest) == (Then.FAILOVER, Rest.MODEL)
+    assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.MODEL)
     assert verdict.seconds == pytest.approx(seconds)
 
 
@@ -693,7 +697,7 @@ RETRY_AFTER = {
 @pytest.mark.parametrize(("value", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
 def test_retry_after_tells_the_time_of_a_429_that_has_nothing_else(value: str, seconds: float | None) -> None:
     verdict = read(429, BARE, ("retry-after", value))
-    assert (verdict.then, verdict.rest, verdict.seconds) == (Then.COMPARE, Rest.MODEL, seconds)
+    assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.COMPARE, BenchScope.MODEL, seconds)
 
 
 @pytest.mark.parametrize(
@@ -870,13 +874,13 @@ UNREADABLE: dict[str, tuple[bytes, Fields]] = {
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
 def test_a_refusal_that_cannot_be_read_is_nobodys_fault(status: int, body: bytes, fields: Fields) -> None:
     verdict = judge(status, fields, body, now=NOW)
-    assert verdict is FOREIGN
-    assert (verdict.then, verdict.rest) == (Then.RELAY, Rest.NOTHING)
+    assert verdict is NOT_GOOGLE
+    assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
 
 
 @pytest.mark.parametrize(("body", "fields"), UNREADABLE.values(), ids=UNREADABLE)
 def test_a_400_that_cannot_be_read_blames_no_key(body: bytes, fields: Fields) -> None:
-    assert judge(400, fields, body, now=NOW).rest is Rest.NOTHING
+    assert judge(400, fields, body, now=NOW).rest is BenchScope.NOTHING
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 429])
@@ -889,8 +893,8 @@ def test_a_page_of_a_middlebox_blames_no_key(
 ) -> None:
     body, fields = form(HTML)
     verdict = judge(status, fields, body, now=NOW, names_resource=names_resource)
-    assert verdict is FOREIGN
-    assert (verdict.then, verdict.rest) == (Then.RELAY, Rest.NOTHING)
+    assert verdict is NOT_GOOGLE
+    assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
 
 
 @pytest.mark.parametrize("status", [400, 403, 429])
@@ -967,17 +971,17 @@ def test_no_answer_whatever_is_in_it_makes_judging_fail(
     if status < 400:
         assert verdict is HEALTHY
     assert verdict.healthy == (status < 400)
-    if verdict.then is Then.RELAY:
-        assert verdict.rest is Rest.NOTHING
+    if verdict.then is Reaction.RELAY:
+        assert verdict.rest is BenchScope.NOTHING
     if verdict.seconds is not None:
         assert 0 <= verdict.seconds <= 90_000
-    assert (verdict.seconds is None) or verdict.rest in {Rest.MODEL, Rest.ACCOUNT}
+    assert (verdict.seconds is None) or verdict.rest in {BenchScope.MODEL, BenchScope.ACCOUNT}
 
 
 @given(st.integers(-10, 399), BODY)
 @settings(max_examples=50, deadline=None)
 def test_nothing_rests_after_an_answer_that_is_no_error(status: int, body: bytes) -> None:
-    assert judge(status, [], body, now=NOW).rest is Rest.NOTHING
+    assert judge(status, [], body, now=NOW).rest is BenchScope.NOTHING
 
 
 KEYLESS_ONES = {
@@ -1014,5 +1018,5 @@ KEYLESS_ONES = {
 @pytest.mark.parametrize(("status", "body"), KEYLESS_ONES.values(), ids=KEYLESS_ONES)
 def test_a_method_that_takes_no_key_at_all_blames_no_key(status: int, body: bytes) -> None:
     verdict = read(status, body)
-    assert verdict is KEYLESS
-    assert (verdict.rest, verdict.then) == (Rest.NOTHING, Then.OWNER)
+    assert verdict is KEYS_NOT_ACCEPTED
+    assert (verdict.rest, verdict.then) == (BenchScope.NOTHING, Reaction.OWNER)

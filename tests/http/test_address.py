@@ -76,7 +76,7 @@ def test_who_presents_a_key_in_the_query_comes_back_with_it(theirs: str, ours: s
     assert Places(GOOGLE, "", HERE).readdressed([("Location", theirs)], "key=c") == [("Location", ours)]
 
 
-STRANGER = "You do not have permission to access the File abc or it may not exist."
+NOT_OWNER = "You do not have permission to access the File abc or it may not exist."
 CONTENT = b"the content of the file"
 DOWNLOAD = "/v1beta/files/abc:download?alt=media"
 LOCKED = {"OUTPUT_API_KEY": CLIENT}

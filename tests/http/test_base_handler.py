@@ -283,14 +283,14 @@ async def test_what_is_not_http_harms_nobody(garbage: bytes) -> None:
 
 
 async def test_half_a_request_and_silence_is_told_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming_body, "CLIENT_SILENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "CLIENT_IDLE_TIMEOUT", 0.2)
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
         client.send("POST", GENERATE, ("Content-Length", "100"))
         client.writer.write(b"half")
         got = await client.got()
         assert status_of(got) == (408, "DEADLINE_EXCEEDED")
         assert await client.reader.read() == b""
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
     assert not upstream.seen
 
 
@@ -301,8 +301,8 @@ async def test_a_client_that_leaves_in_the_midst_of_its_request_is_forgotten(
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here:
         async with connect(here.port) as client:
             client.send("POST", GENERATE, ("Content-Length", "100"))
-            await until(lambda: bool(here.app.site.running))
-        await until(lambda: not here.app.site.running)
+            await until(lambda: bool(here.app.context.running))
+        await until(lambda: not here.app.context.running)
     assert [record.message for record in caplog.records] == ["left"]
     assert not upstream.seen
 
@@ -408,4 +408,4 @@ async def test_a_fault_of_ours_is_told_without_detail_and_harms_nobody_else(
         assert "ZeroDivisionError" in caplog.text
         assert (await ask(here.port, "POST", GENERATE, body=b"{}")).status == 200
         await asyncio.sleep(0)
-        assert not here.app.site.running
+        assert not here.app.context.running

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.http.coding import LARGEST, Unfolding, decode
+from proxycore.http.coding import LARGEST, StreamDecoder, decode
 
 TEXT = b'{"error": {"code": 429, "message": "Resource has been exhausted (e.g. check quota)."}}' * 20
 
@@ -122,7 +122,7 @@ def test_nothing_makes_it_fail(body: bytes, encodings: list[str]) -> None:
 
 
 def unfolded(chunks: list[bytes], encodings: list[str]) -> list[bytes]:
-    unfolding = Unfolding(encodings)
+    unfolding = StreamDecoder(encodings)
     return [piece for chunk in chunks for piece in unfolding.unfold(chunk)]
 
 

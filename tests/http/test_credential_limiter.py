@@ -138,7 +138,7 @@ async def test_wrong_credentials_are_slowed_down_and_right_ones_are_not(
     caplog.set_level("INFO", "proxycore")
     monkeypatch.setattr("proxycore.http.credential_limiter.LONGEST_DELAY", 0.4)  # room for one
     async with RawUpstream(always(answer(200, b"{}"))) as upstream, proxy(upstream.url, CLIENT) as here:
-        here.app.site.limiter._clock = lambda: 100.0  # on a slow machine time would pass
+        here.app.context.limiter._clock = lambda: 100.0  # on a slow machine time would pass
         answers = [await ask(here.port, method, target, WRONG) for _ in range(30)]
         right = await ask(here.port, "POST", GENERATE, ("x-goog-api-key", "the-clients-own-key"), body=b"{}")
         admin = await ask(here.port, "GET", "/status.json", ("x-goog-api-key", "the-admins-own-key"))
@@ -165,8 +165,8 @@ async def test_who_goes_on_with_a_wrong_key_waits_longer_and_is_told_the_same() 
         assert loop.time() - began >= 0.9  # three of them had to wait for their turn
         async with connect(here.port) as client:
             client.send("POST", GENERATE, WRONG, body=b"{}")
-            await until(lambda: bool(here.app.site.running))
-        await until(lambda: not here.app.site.running)  # who leaves meanwhile is not waited for
+            await until(lambda: bool(here.app.context.running))
+        await until(lambda: not here.app.context.running)  # who leaves meanwhile is not waited for
     assert [got.status for got in answers] == [401] * 8
 
 
@@ -176,7 +176,7 @@ async def test_a_flood_of_wrong_keys_hurts_nobody_behind_the_same_address(
 ) -> None:
     monkeypatch.setattr("proxycore.http.credential_limiter.LONGEST_DELAY", 2.0)
     async with RawUpstream(always(answer(200, b"{}"))) as upstream, proxy(upstream.url, CLIENT) as here:
-        here.app.site.limiter._clock = lambda: 100.0
+        here.app.context.limiter._clock = lambda: 100.0
         right = ("Authorization", "Bearer the-clients-own-key")
         flood = [ask(here.port, "POST", GENERATE, WRONG, body=b"{}") for _ in range(100)]
         users = [ask(here.port, "POST", GENERATE, right, body=b"{}") for _ in range(100)]

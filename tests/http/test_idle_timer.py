@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxycore.http.idle_timer import Silence
+from proxycore.http.idle_timer import IdleTimer
 
 LIMIT = 30.0
 
@@ -59,7 +59,7 @@ class Watched:
         self.busy = False
         self.asked = 0
         self.said: list[float] = []
-        self.silence = Silence(self._is_busy, self.said.append)
+        self.silence = IdleTimer(self._is_busy, self.said.append)
 
     def _is_busy(self) -> bool:
         self.asked += 1
@@ -171,7 +171,7 @@ def test_whoever_is_told_may_stop_the_watch(loop: TurnedLoop) -> None:
         told.append(limit)
         silence.stop()
 
-    silence = Silence(lambda: False, stop)
+    silence = IdleTimer(lambda: False, stop)
     silence.start(LIMIT)
     loop.turn(2 * LIMIT)
     assert told == [LIMIT]

@@ -17,7 +17,7 @@ from proxycore.demo import Health, MockServer
 from proxycore.peers import worker_link
 from proxycore.peers.hub import Hub
 from proxycore.peers.link_messages import Question, Report, decode, encode
-from proxycore.peers.store import Board
+from proxycore.peers.store import Store
 from proxycore.peers.worker_link import WorkerLink
 from proxycore.rotation.key import Key
 from proxycore.stats.figures import FiguresError
@@ -59,7 +59,7 @@ async def running_hub(path: Path) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def worker(path: Path, meter: Meter) -> AsyncIterator[WorkerLink]:
     """A worker's end of the link."""
-    link = WorkerLink(path, Board(TurnedClock()), meter)
+    link = WorkerLink(path, Store(TurnedClock()), meter)
     await link.start()
     yield link
     await link.close()
@@ -122,7 +122,7 @@ async def test_a_worker_that_ends_leaves_its_figures_to_the_others() -> None:
                 other.attempted(Key("1", "secret"), 429)
             while len((figures := await theirs.read()).processes) != 1:
                 pass
-            assert dict(figures.tally.of("attempts")) == {("1", "2xx"): 1, ("1", "429"): 1}
+            assert dict(figures.counters.of("attempts")) == {("1", "2xx"): 1, ("1", "429"): 1}
 
 
 async def test_without_the_hub_there_is_no_sum_and_with_it_nothing_is_missing(
@@ -138,7 +138,10 @@ async def test_without_the_hub_there_is_no_sum_and_with_it_nothing_is_missing(
                 await ours.read()
             async with running_hub(path):
                 figures = await ours.read()
-                assert (dict(figures.tally.of("attempts")), len(figures.processes)) == ({("1", "2xx"): 1}, 1)
+                assert (dict(figures.counters.of("attempts")), len(figures.processes)) == (
+                    {("1", "2xx"): 1},
+                    1,
+                )
 
 
 async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
@@ -148,7 +151,7 @@ async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(told(5))
             async with worker(path, Meter(TurnedClock())) as ours:
-                while (figures := await ours.read()).tally.of("attempts") != {("1", "2xx"): 5}:
+                while (figures := await ours.read()).counters.of("attempts") != {("1", "2xx"): 5}:
                     pass
                 assert len(figures.processes) == 1
                 assert await question(reader)
@@ -169,8 +172,8 @@ async def test_an_answer_that_is_under_way_already_is_not_taken_for_the_answer_t
                 questions.append(await question(reader))
                 writer.write(told(10))  # as a worker does every few seconds
                 writer.write(told(100, answers=questions[0]))
-                assert (await first).tally.of("attempts") == {("1", "2xx"): 111}
+                assert (await first).counters.of("attempts") == {("1", "2xx"): 111}
                 writer.write(told(1000, answers=questions[1]))
-                assert (await second).tally.of("attempts") == {("1", "2xx"): 1111}
+                assert (await second).counters.of("attempts") == {("1", "2xx"): 1111}
                 writer.close()
                 await writer.wait_closed()

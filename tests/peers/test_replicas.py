@@ -16,9 +16,9 @@ from redis import asyncio as asyncio_redis
 
 from proxycore.demo import Health, MockServer
 from proxycore.peers import redis_link as replicas
-from proxycore.peers.redis_link import Replicas
-from proxycore.peers.store import Board
-from proxycore.peers.update import Notice, fingerprint
+from proxycore.peers.redis_link import RedisLink
+from proxycore.peers.store import Store
+from proxycore.peers.update import Update, fingerprint
 from tests.support.clocks import CLOCK
 from tests.support.process import Program, program
 from tests.support.redis_server import MISSING, RedisServer, redis_server
@@ -43,29 +43,29 @@ def redis() -> Iterator[RedisServer]:
 @contextlib.asynccontextmanager
 async def replica(
     redis: RedisServer, secrets: list[str], clock: Callable[[], float] = CLOCK
-) -> AsyncIterator[Board]:
-    board = Board(clock)
-    link = Replicas(redis.url, secrets, board, clock)
+) -> AsyncIterator[Store]:
+    store = Store(clock)
+    link = RedisLink(redis.url, secrets, store, clock)
     await link.start()
     try:
-        yield board
+        yield store
     finally:
         await link.close()
 
 
-def bench(secret: str, about: str = "m", seconds: float = 60.0) -> Notice:
+def bench(secret: str, about: str = "m", seconds: float = 60.0) -> Update:
     now = CLOCK()
     until = now + seconds
-    return Notice("model", fingerprint(secret), about, ["quota spent", 1], now, until, (until,))
+    return Update("model", fingerprint(secret), about, ["quota spent", 1], now, until, (until,))
 
 
-def knows(board: Board, secret: str, about: str = "m") -> bool:
-    return any((update.key, update.about) == (fingerprint(secret), about) for update in board.snapshot())
+def knows(store: Store, secret: str, about: str = "m") -> bool:
+    return any((update.key, update.about) == (fingerprint(secret), about) for update in store.snapshot())
 
 
 async def test_an_update_reaches_the_other_if_it_has_that_key(redis: RedisServer) -> None:
     async with replica(redis, SECRETS) as one, replica(redis, [TWO, "AQ.secret-other"]) as other:
-        outage = Notice("outage", "", "m", "x", CLOCK(), CLOCK() + 60, (1.0, 2.0))
+        outage = Update("outage", "", "m", "x", CLOCK(), CLOCK() + 60, (1.0, 2.0))
         one.publish([bench(ONE), bench(TWO), outage])
         # Its moments may come in a little different: each tells times by Redis's clock as it has seen it.
         await until(lambda: {update.kind for update in other.snapshot()} == {"model", "outage"})
@@ -75,9 +75,9 @@ async def test_an_update_reaches_the_other_if_it_has_that_key(redis: RedisServer
         await until(lambda: knows(one, TWO, "n"))
 
 
-def left(board: Board, about: str, now: float) -> float:
+def left(store: Store, about: str, now: float) -> float:
     """Seconds until a bench for the first key is over, by a board whose clock says `now`."""
-    update = next(update for update in board.snapshot() if update.about == about)
+    update = next(update for update in store.snapshot() if update.about == about)
     assert update.moments == (update.until,)
     return update.until - now
 
@@ -129,7 +129,7 @@ async def test_a_clock_that_goes_wrong_is_noticed(redis: RedisServer) -> None:
         await until(lambda: _told_and_heard(one, other, shifted))
 
 
-def _told_and_heard(one: Board, other: Board, clock: Callable[[], float]) -> bool:
+def _told_and_heard(one: Store, other: Store, clock: Callable[[], float]) -> bool:
     one.publish([bench(ONE)])
     return knows(other, ONE) and left(other, "m", clock()) == pytest.approx(60, abs=5)
 
@@ -141,7 +141,7 @@ async def test_what_was_found_in_the_future_was_found_now(redis: RedisServer) ->
         with Redis(port=redis.port) as client:
             line = client.get(_stored(redis)[0])
             assert isinstance(line, bytes)
-            late = replace(Notice.decode(line), about="late").moved(3600.0)
+            late = replace(Update.decode(line), about="late").moved(3600.0)
             client.publish("gemini-key-proxy:news", late.encode())
         await until(lambda: knows(one, ONE, "late") and knows(other, ONE, "late"))
         assert left(one, "late", CLOCK()) == pytest.approx(60, abs=5)
@@ -233,7 +233,7 @@ async def test_messages_that_make_no_sense_do_no_harm(redis: RedisServer) -> Non
         with Redis(port=redis.port) as client:
             for message in (b"", b"\xff\n\n", b"[1,2]", b"{}"):
                 client.publish("gemini-key-proxy:news", message)
-                client.set("gemini-key-proxy:notice:odd", message)
+                client.set("gemini-key-proxy:update:odd", message)
         one.publish([bench(TWO)])
         await until(lambda: knows(other, TWO))
 
@@ -244,7 +244,7 @@ async def test_a_wrong_password_is_told_and_not_shown(
     url = f"redis://:hidden-password@127.0.0.1:{redis.port}"
     with Redis(port=redis.port) as client:
         client.config_set("requirepass", "another-password")
-    link = Replicas(url, SECRETS, Board(CLOCK), CLOCK)
+    link = RedisLink(url, SECRETS, Store(CLOCK), CLOCK)
     await link.start()
     await until(lambda: bool(caplog.records))
     await link.close()
@@ -350,4 +350,4 @@ async def test_a_reload_joins_the_others_and_leaves_them(redis: RedisServer, tmp
 
 def _stored(redis: RedisServer) -> list[bytes]:
     with Redis(port=redis.port) as client:
-        return list(client.scan_iter("gemini-key-proxy:notice:*", count=1000))
+        return list(client.scan_iter("gemini-key-proxy:update:*", count=1000))

@@ -13,9 +13,9 @@ from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
 from proxycore.gemini.verdict import until_google_midnight
 from proxycore.peers.hub import Hub
-from proxycore.peers.publisher import Bulletin
-from proxycore.peers.store import Board, Subscriber
-from proxycore.peers.update import Notice, fingerprint
+from proxycore.peers.publisher import Publisher
+from proxycore.peers.store import Store, Subscriber
+from proxycore.peers.update import Update, fingerprint
 from proxycore.peers.worker_link import WorkerLink
 from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.key import Key
@@ -48,12 +48,12 @@ class Worker:
 
 @asynccontextmanager
 async def workers(
-    mock: MockServer, board: Board, count: int = 2, *, clock: Clock = CLOCK, **variables: str
+    mock: MockServer, store: Store, count: int = 2, *, clock: Clock = CLOCK, **variables: str
 ) -> AsyncIterator[list[Worker]]:
     url = mock.listen()
     keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(mock.keys)}
     async with AsyncExitStack() as stack:
-        yield [await worker(stack, url, keys, board, clock=clock, **variables) for _ in range(count)]
+        yield [await worker(stack, url, keys, store, clock=clock, **variables) for _ in range(count)]
     await mock.stop()
 
 
@@ -61,17 +61,17 @@ async def worker(
     stack: AsyncExitStack,
     url: str,
     keys: dict[str, str],
-    board: Board,
+    store: Store,
     *,
     clock: Clock = CLOCK,
     **variables: str,
 ) -> Worker:
-    bulletin = Bulletin(board)
-    app = make_app(settings(url, keys, **variables), clock, bulletin)
+    publisher = Publisher(store)
+    app = make_app(settings(url, keys, **variables), clock, publisher)
     listener, server = Listener("127.0.0.1", 0), app.server()
     listener.accept_for(server)
     stack.push_async_callback(server.close_all_connections)
-    stack.callback(bulletin.close)
+    stack.callback(publisher.close)
     stack.push_async_callback(app.close)
     stack.callback(listener.stop)
     return Worker(app, listener.port)
@@ -91,24 +91,24 @@ async def test_a_bench_a_retirement_and_a_quota_are_known_to_the_other_at_once()
     }
     clock = TurnedClock()
     mock = MockServer(healths, clock=clock)
-    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+    async with workers(mock, Store(clock), clock=clock, MAX_WAIT="0") as (one, other):
         spent, dead, disabled = (one.key(f"AQ.{name}") for name in ("spent", "dead", "disabled"))
-        while not (disabled.whole and MODEL in spent.project.allowances and dead.whole):
+        while not (disabled.whole and MODEL in spent.project.limiters and dead.whole):
             await one.ask()
         for seconds in (2, 10):
             clock.turn(seconds)
             deaths = dead.deaths.times
             while dead.deaths.times == deaths:
                 await one.ask()
-        while not (spent.project.allowances[MODEL].bench and spent.project.allowances[MODEL].quotas):
+        while not (spent.project.limiters[MODEL].bench and spent.project.limiters[MODEL].quotas):
             await one.ask()
         await until(lambda: other.key("AQ.dead").retired is not None)
         assert dead.retired
         assert other.key("AQ.dead").retired == as_told(dead.retired)
         await until(lambda: other.key("AQ.disabled").whole == as_told(disabled.whole))
-        allowance = other.key("AQ.spent").project.allowances[MODEL]
-        await until(lambda: allowance.bench == as_told(spent.project.allowances[MODEL].bench))
-        assert [quota.requests for quota in allowance.quotas.values()] == [2]
+        limiter = other.key("AQ.spent").project.limiters[MODEL]
+        await until(lambda: limiter.bench == as_told(spent.project.limiters[MODEL].bench))
+        assert [quota.requests for quota in limiter.quotas.values()] == [2]
         mock.calls.clear()
         for _ in range(10):
             assert (await other.ask()).status == 200
@@ -126,7 +126,7 @@ async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> 
         writer.write(answer(403, refusal))
 
     async with RawUpstream(script) as upstream, AsyncExitStack() as stack:
-        one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Board(CLOCK), MAX_WAIT="0")
+        one = await worker(stack, upstream.url, {"GOOGLE_API_KEY_1": "gone"}, Store(CLOCK), MAX_WAIT="0")
         running = asyncio.ensure_future(one.ask())
         await until(lambda: len(upstream.seen) == 1)
         one.app.reload(settings(upstream.url, {"GOOGLE_API_KEY_1": "new"}, MAX_WAIT="0", MAX_ATTEMPTS="1"))
@@ -134,13 +134,13 @@ async def test_a_key_that_is_removed_while_it_is_asked_is_refused_like_any() -> 
         got = await running
         assert (got.status, got.body) == (403, refusal)
         assert one.key("new").state(CLOCK()) == "ready"
-        await until(lambda: not one.app.site.running)
+        await until(lambda: not one.app.context.running)
 
 
 async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found() -> None:
     mock = MockServer({"AQ.fine": Health.healthy(), "AQ.off": Health.service_disabled()})
     url = mock.listen()
-    async with workers(mock, Board(CLOCK)) as (one, other):
+    async with workers(mock, Store(CLOCK)) as (one, other):
         one.app.reload(settings(url, {"GOOGLE_API_KEY_0": "AQ.fine"}))
         while not other.key("AQ.off").whole:
             await other.ask()
@@ -152,19 +152,19 @@ async def test_of_a_key_that_comes_with_a_reload_is_known_what_others_have_found
 async def test_a_clearing_is_known_to_the_other() -> None:
     clock = loops_clock()
     mock = MockServer({"AQ.key": Health.quota(1, window=2.0)}, clock=clock)
-    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="5") as (one, other):
+    async with workers(mock, Store(clock), clock=clock, MAX_WAIT="5") as (one, other):
         assert (await one.ask()).status == 200
         asked = asyncio.ensure_future(one.ask())
-        allowances = other.key("AQ.key").project.allowances
-        await until(lambda: MODEL in allowances and allowances[MODEL].bench is not None)
+        limiters = other.key("AQ.key").project.limiters
+        await until(lambda: MODEL in limiters and limiters[MODEL].bench is not None)
         assert (await asked).status == 200
-        await until(lambda: allowances[MODEL].bench is None)
+        await until(lambda: limiters[MODEL].bench is None)
 
 
 @pytest.mark.parametrize("place", BenchPlace)
 async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(place: BenchPlace) -> None:
     clock = TurnedClock()
-    async with workers(MockServer({"AQ.key": Health.healthy()}), Board(clock), clock=clock) as (one, other):
+    async with workers(MockServer({"AQ.key": Health.healthy()}), Store(clock), clock=clock) as (one, other):
         mine, theirs = one.key("AQ.key"), other.key("AQ.key")
         is_whole = place in {BenchPlace.WHOLE, BenchPlace.RETIRED}
         about = "" if is_whole else "https://page" if place is BenchPlace.ORIGIN else MODEL
@@ -184,7 +184,7 @@ async def test_every_kind_of_bench_and_its_end_are_known_to_the_other(place: Ben
 async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> None:
     clock = loops_clock()
     mock = MockServer({"AQ.key": Health.quota(6, window=1.0)}, clock=clock)
-    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="10") as (one, other):
+    async with workers(mock, Store(clock), clock=clock, MAX_WAIT="10") as (one, other):
         for _ in range(3):
             await asyncio.gather(*(each.ask() for each in (one, other) for _ in range(3)))
         mock.calls.clear()
@@ -200,43 +200,43 @@ async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> 
 async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None:
     clock = TurnedClock()
     mock = MockServer({"AQ.key": Health.quota(6, window=30.0)}, clock=clock)
-    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+    async with workers(mock, Store(clock), clock=clock, MAX_WAIT="0") as (one, other):
         for each in (one, other, one, other, other, one):
             assert (await each.ask()).status == 200
             clock.turn(0.1)
         clock.turn(0.3)  # calls of just now might be refused as well
         assert (await one.ask()).status == 429
         for each in (one, other):
-            allowances = each.key("AQ.key").project.allowances
-            await until(lambda known=allowances: any(q.window for q in known[MODEL].quotas.values()))  # type: ignore[misc]
-            (quota,) = allowances[MODEL].quotas.values()
+            limiters = each.key("AQ.key").project.limiters
+            await until(lambda known=limiters: any(q.window for q in known[MODEL].quotas.values()))  # type: ignore[misc]
+            (quota,) = limiters[MODEL].quotas.values()
             assert quota.window == pytest.approx(30.0, abs=0.1)
-            assert len(allowances[MODEL].calls) == 6
-            assert quota.left(allowances[MODEL].calls, clock()) == 0
+            assert len(limiters[MODEL].calls) == 6
+            assert quota.left(limiters[MODEL].calls, clock()) == 0
 
 
 async def test_an_owner_is_known_to_the_other() -> None:
     mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(5)})
-    async with workers(mock, Board(CLOCK)) as (one, other):
+    async with workers(mock, Store(CLOCK)) as (one, other):
         fields = (("X-Goog-Upload-Protocol", "raw"), ("Content-Type", "text/plain"))
         assert (await ask(one.port, "POST", "/upload/v1beta/files", *fields, body=b"content")).status == 200
-        await until(lambda: len(other.app.owners) == len(one.app.owners) > 0)
-        name = next(iter(vars(one.app.owners)["_entries"]))
+        await until(lambda: len(other.app.affinity) == len(one.app.affinity) > 0)
+        name = next(iter(vars(one.app.affinity)["_entries"]))
         mock.calls.clear()
         assert (await ask(other.port, "GET", f"/v1beta/{name}")).status == 200
         assert len(mock.calls) == 1
 
 
 async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in() -> None:
-    board = Board(CLOCK)
-    publish = board.publish
+    store = Store(CLOCK)
+    publish = store.publish
 
-    def late(updates: Iterable[Notice], source: Subscriber | None = None) -> None:
+    def late(updates: Iterable[Update], source: Subscriber | None = None) -> None:
         asyncio.get_running_loop().call_later(0.02, publish, list(updates), source)
 
-    board.publish = late  # type: ignore[method-assign]
+    store.publish = late  # type: ignore[method-assign]
     mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(5)})
-    async with workers(mock, board, OUTPUT_API_KEY="the-client") as (one, other):
+    async with workers(mock, store, OUTPUT_API_KEY="the-client") as (one, other):
         client = ("x-goog-api-key", "the-client")
         resumable = (("X-Goog-Upload-Protocol", "resumable"), ("X-Goog-Upload-Command", "start"))
         started = await ask(one.port, "POST", "/upload/v1beta/files", client, *resumable, body=b"{}")
@@ -250,7 +250,7 @@ async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in(
 async def test_a_search_that_one_begins_is_one_for_all_and_so_is_its_end() -> None:
     clock = TurnedClock()
     mock = MockServer({f"AQ.key-{n}": Health.bare_429() for n in range(5)}, clock=clock)
-    async with workers(mock, Board(clock), clock=clock, MAX_WAIT="0") as (one, other):
+    async with workers(mock, Store(clock), clock=clock, MAX_WAIT="0") as (one, other):
         assert (await one.ask()).status == 429
         assert len(mock.calls) == 3
         await until(lambda: MODEL in other.app.rotator.searches)
@@ -272,7 +272,7 @@ async def test_a_search_that_one_begins_is_one_for_all_and_so_is_its_end() -> No
 async def test_trouble_of_the_upstream_that_one_sees_is_known_to_the_other() -> None:
     clock = TurnedClock()
     async with workers(
-        MockServer({"AQ.key": Health.overloaded()}), Board(clock), clock=clock, MAX_WAIT="0"
+        MockServer({"AQ.key": Health.overloaded()}), Store(clock), clock=clock, MAX_WAIT="0"
     ) as (
         one,
         other,
@@ -283,39 +283,39 @@ async def test_trouble_of_the_upstream_that_one_sees_is_known_to_the_other() -> 
 
 
 async def test_a_newcomer_starts_with_what_the_others_know() -> None:
-    board = Board(CLOCK)
-    async with workers(MockServer({"AQ.off": Health.service_disabled()}), board, 1) as (one,):
+    store = Store(CLOCK)
+    async with workers(MockServer({"AQ.off": Health.service_disabled()}), store, 1) as (one,):
         assert (await one.ask()).status == 403
-        await until(lambda: bool(board.snapshot()))
+        await until(lambda: bool(store.snapshot()))
         async with AsyncExitStack() as stack:
-            new = await worker(stack, "http://127.0.0.1:9", {"GOOGLE_API_KEY_0": "AQ.off"}, board)
+            new = await worker(stack, "http://127.0.0.1:9", {"GOOGLE_API_KEY_0": "AQ.off"}, store)
             assert new.key("AQ.off").whole
             assert new.key("AQ.off").whole == as_told(one.key("AQ.off").whole)
 
 
 async def test_a_newcomer_takes_part_in_a_search_that_is_on() -> None:
     clock = TurnedClock()
-    board = Board(clock)
-    async with workers(MockServer({"AQ.dead": Health.suspended()}), board, 1, clock=clock, MAX_WAIT="0") as (
+    store = Store(clock)
+    async with workers(MockServer({"AQ.dead": Health.suspended()}), store, 1, clock=clock, MAX_WAIT="0") as (
         one,
     ):
         assert (await one.ask()).status == 403
         assert None in one.app.rotator.searches
-        await until(lambda: bool(board.snapshot()))
+        await until(lambda: bool(store.snapshot()))
         async with AsyncExitStack() as stack:
             keys = {"GOOGLE_API_KEY_0": "AQ.dead"}
-            new = await worker(stack, "http://127.0.0.1:9", keys, board, clock=clock)
+            new = await worker(stack, "http://127.0.0.1:9", keys, store, clock=clock)
             assert None in new.app.rotator.searches
             assert new.app.rotator.pick(MODEL) is None
 
 
 async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnight_at_the_latest() -> None:
-    board = Board(CLOCK)
-    async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
+    store = Store(CLOCK)
+    async with workers(MockServer({"AQ.key": Health.healthy()}), store, 1) as (one,):
         now, name = CLOCK(), fingerprint("AQ.key")
         late, soon = now + 40 * 3600, now + 1
-        board.publish([Notice("model", name, "late", ["day", 1, False], now, late, (late, now))])
-        board.publish([Notice("model", name, "soon", ["day", 1, False], now, late, (soon, now))])
+        store.publish([Update("model", name, "late", ["day", 1, False], now, late, (late, now))])
+        store.publish([Update("model", name, "soon", ["day", 1, False], now, late, (soon, now))])
         midnight = now + until_google_midnight(CLOCK.wall())
         key = one.key("AQ.key")
         assert key.ready_at("late") == pytest.approx(midnight, abs=5)
@@ -331,17 +331,17 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
     ],
 )
 async def test_an_update_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:
-    board = Board(CLOCK)
-    async with workers(MockServer({"AQ.key": Health.healthy()}), board, 1) as (one,):
+    store = Store(CLOCK)
+    async with workers(MockServer({"AQ.key": Health.healthy()}), store, 1) as (one,):
         keys = (fingerprint("AQ.key"), "", "unknown")
-        nonsense = [Notice(kind, key, "some model", value, 1.0, 1e12) for key in keys]
-        sense = Notice("outage", "", "other model", "overloaded", 1.0, 1e12, (1.0,))
-        board.publish([*nonsense, sense])
+        nonsense = [Update(kind, key, "some model", value, 1.0, 1e12) for key in keys]
+        sense = Update("outage", "", "other model", "overloaded", 1.0, 1e12, (1.0,))
+        store.publish([*nonsense, sense])
         rotator = one.app.rotator
         assert [outage.model for outage in rotator.outages] == ["other model"]  # what follows nonsense counts
         assert not rotator.searches
         assert not rests(one.key("AQ.key"))
-        assert not one.app.lines.waiting
+        assert not one.app.queues.waiting
         assert (await one.ask()).status == 200
 
 
@@ -349,23 +349,23 @@ class Host:
     """A process of a host, as far as its store goes."""
 
     def __init__(self, path: Path) -> None:
-        self.board = Board(CLOCK)
-        self.bulletin = Bulletin(self.board)
-        self.link = WorkerLink(path, self.board, Meter(CLOCK))
-        self.heard: list[Notice] = []
+        self.store = Store(CLOCK)
+        self.publisher = Publisher(self.store)
+        self.link = WorkerLink(path, self.store, Meter(CLOCK))
+        self.heard: list[Update] = []
 
     async def __aenter__(self) -> "Host":
         await self.link.start()
-        self.bulletin.start(self.heard.extend)
+        self.publisher.start(self.heard.extend)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.bulletin.close()
+        self.publisher.close()
         await self.link.close()
 
 
 @asynccontextmanager
-async def running_hub(path: Path, link: Callable[[Board], None] = lambda _: None) -> AsyncIterator[Hub]:
+async def running_hub(path: Path, link: Callable[[Store], None] = lambda _: None) -> AsyncIterator[Hub]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     hub = Hub(link, CLOCK)
@@ -377,8 +377,8 @@ async def running_hub(path: Path, link: Callable[[Board], None] = lambda _: None
         await asyncio.to_thread(path.unlink)
 
 
-def news(number: int) -> Notice:
-    return Notice("owner", "0", f"files/{number}", True, float(number), 1e12)
+def news(number: int) -> Update:
+    return Update("owner", "0", f"files/{number}", True, float(number), 1e12)
 
 
 async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: 
     async with running_hub(path), Host(path) as one, Host(path) as other:
         told = [news(number) for number in range(1, 2001)]
         for update in told:
-            one.bulletin.publish(update)
+            one.publisher.publish(update)
         await until(lambda: len(other.heard) == 2000)
         assert other.heard == told
         assert one.heard == []
@@ -398,7 +398,7 @@ async def test_what_is_told_last_is_heard_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "board"
     async with running_hub(path), Host(path) as other:
         async with Host(path) as one:
-            one.bulletin.publish(news(1))
+            one.publisher.publish(news(1))
         await until(lambda: other.heard == [news(1)])
 
 
@@ -408,10 +408,10 @@ async def test_a_hub_that_is_started_anew_knows_what_its_processes_know(tmp_path
         async with running_hub(path):
             one = await stack.enter_async_context(Host(path))
             other = await stack.enter_async_context(Host(path))
-            one.bulletin.publish(news(1))
+            one.publisher.publish(news(1))
             await until(lambda: other.heard == [news(1)])
-        one.bulletin.publish(news(2))
-        await until(lambda: one.board.snapshot() == [news(1), news(2)])
+        one.publisher.publish(news(2))
+        await until(lambda: one.store.snapshot() == [news(1), news(2)])
         await stack.enter_async_context(running_hub(path))
         await until(lambda: other.heard == [news(1), news(2)])
         late = await stack.enter_async_context(Host(path))
@@ -421,9 +421,9 @@ async def test_a_hub_that_is_started_anew_knows_what_its_processes_know(tmp_path
 
 
 async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
-    path, links, now = tmp_path / "board", list[Board](), CLOCK()
+    path, links, now = tmp_path / "board", list[Store](), CLOCK()
     async with running_hub(path, links.append) as hub, Host(path) as one, Host(path) as other:
-        one.bulletin.publish(Notice("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
+        one.publisher.publish(Update("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
         await until(lambda: bool(other.heard))
         hub.reload()
         await until(lambda: len(links) == 2)
@@ -433,4 +433,4 @@ async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
 
 async def test_without_a_hub_a_process_starts_all_the_same(tmp_path: Path) -> None:
     async with Host(tmp_path / "nowhere") as alone:
-        alone.bulletin.publish(news(1))
+        alone.publisher.publish(news(1))

@@ -12,8 +12,8 @@ import pytest
 from proxycore.peers import worker_link
 from proxycore.peers.hub import Hub
 from proxycore.peers.link_messages import Message, Question, Report, Synced, decode, encode
-from proxycore.peers.store import Board
-from proxycore.peers.update import Notice
+from proxycore.peers.store import Store
+from proxycore.peers.update import Update
 from proxycore.peers.worker_link import Channel, WorkerLink
 from proxycore.stats.meter import Meter
 from tests.support.clocks import CLOCK
@@ -22,8 +22,8 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-def update(number: int, size: int = 0) -> Notice:
-    return Notice("owner", "0", f"files/{number}", "x" * size, float(number), 1e12)
+def update(number: int, size: int = 0) -> Update:
+    return Update("owner", "0", f"files/{number}", "x" * size, float(number), 1e12)
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def running_hub(path: Path) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def channels(store: Board, other: Board, got: list[Message]) -> AsyncIterator[tuple[Channel, Channel]]:
+async def channels(store: Store, other: Store, got: list[Message]) -> AsyncIterator[tuple[Channel, Channel]]:
     """Both ends of a connection; what the second gets is in `got`, but for updates."""
     loop = asyncio.get_running_loop()
     ends = socket.socketpair()
@@ -90,7 +90,7 @@ async def test_what_is_no_message_does_no_harm_to_those_around_it(tmp_path: Path
         while not isinstance(message := decode(await reader.readline()), Report):
             pass
         assert message.answers == 1
-        store = Board(CLOCK)
+        store = Store(CLOCK)
         link = WorkerLink(path, store, Meter(CLOCK))
         await link.start()
         assert store.snapshot() == [update(1)]
@@ -100,7 +100,7 @@ async def test_what_is_no_message_does_no_harm_to_those_around_it(tmp_path: Path
 
 async def test_a_message_of_many_megabytes_arrives_whole() -> None:
     got: list[Message] = []
-    async with channels(Board(CLOCK), Board(CLOCK), got) as (one, _):
+    async with channels(Store(CLOCK), Store(CLOCK), got) as (one, _):
         large = Report([("attempts", (str(n), "x" * 200), n) for n in range(60_000)], [], None)
         one.send(large, Question(1))
         await until(lambda: Question(1) in got)
@@ -124,7 +124,7 @@ async def test_a_peer_that_reads_too_slowly_gets_what_it_missed_once_it_reads_ag
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker_link, "_LARGEST_BACKLOG", 1_000_000)
-    store, other = Board(CLOCK), Board(CLOCK)
+    store, other = Store(CLOCK), Store(CLOCK)
     async with channels(store, other, []) as (one, two):
         vars(two)["_transport"].pause_reading()
         for number in range(3000):
@@ -144,7 +144,7 @@ async def test_a_newcomer_gets_a_snapshot_that_is_larger_than_what_may_be_left_u
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker_link, "_LARGEST_BACKLOG", 100_000)
-    store, other = Board(CLOCK), Board(CLOCK)
+    store, other = Store(CLOCK), Store(CLOCK)
     store.publish([update(number, 1000) for number in range(2000)])
     async with channels(store, other, []):
         store.publish([update(2000)])
@@ -152,7 +152,7 @@ async def test_a_newcomer_gets_a_snapshot_that_is_larger_than_what_may_be_left_u
 
 
 async def test_a_question_on_a_connection_that_ends_has_no_answer() -> None:
-    async with channels(Board(CLOCK), Board(CLOCK), []) as (one, two):
+    async with channels(Store(CLOCK), Store(CLOCK), []) as (one, two):
         asked = one.ask()
         await two.close()
         assert await asked is None
@@ -163,17 +163,17 @@ async def test_a_question_on_a_connection_that_ends_has_no_answer() -> None:
 async def test_a_worker_counts_on_while_the_hub_is_away() -> None:
     meter = Meter(CLOCK)
     meter.unread()
-    link = WorkerLink(Path("/nowhere"), Board(CLOCK), meter)
+    link = WorkerLink(Path("/nowhere"), Store(CLOCK), meter)
     await link.close()
-    assert meter.tally.entries() == [("unread", (), 1)]
+    assert meter.counters.entries() == [("unread", (), 1)]
 
 
 async def test_a_peer_that_does_not_read_holds_up_the_end_for_a_while_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker_link, "_CLOSE_TIMEOUT", 0.1)
-    store = Board(CLOCK)
-    async with channels(store, Board(CLOCK), []) as (one, two):
+    store = Store(CLOCK)
+    async with channels(store, Store(CLOCK), []) as (one, two):
         vars(two)["_transport"].pause_reading()
         store.publish([update(number, 1000) for number in range(3000)])
         await one.close()

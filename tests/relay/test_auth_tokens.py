@@ -131,7 +131,7 @@ async def test_those_of_an_interaction_are_minted_and_deleted_by_the_key_that_ow
         await ask(here.port, "POST", "/v1beta/interactions", mine, body=body)
         minted = await ask(here.port, "POST", "/v1beta/interactions/int-7/auth_tokens", mine, body=b"{}")
         assert json.loads(minted.body)["auth_token"] == TOKEN
-        minter = here.app.owners.of(TOKEN)
+        minter = here.app.affinity.of(TOKEN)
         assert minter
         assert minter.secret == owner[0]
         path = f"/v1beta/interactions/int-7/{TOKEN}"

@@ -79,7 +79,7 @@ async def test_a_token_that_is_not_known_goes_to_any_key_and_is_looked_for_with_
         asked = json.dumps({"continuationToken": "bm9ib2R5cw=="}).encode()
         assert (await ask(here.port, "POST", f"{PATH}:generateContent", body=asked)).status == 404
         assert not any(map(rests, here.app.rotator.keys))
-        assert len(here.app.owners) == 0
+        assert len(here.app.affinity) == 0
     assert len(upstream.seen) == 1
 
 
@@ -88,12 +88,12 @@ async def test_a_token_that_is_not_known_goes_to_any_key_and_is_looked_for_with_
 )
 def test_however_an_answer_is_cut_it_teaches_the_token(places: list[int], name: str) -> None:
     body = body_of(PLAIN, name)
-    lesson = scanner_for(f"{PATH}:generateContent", JSON)
-    assert lesson
+    scanner = scanner_for(f"{PATH}:generateContent", JSON)
+    assert scanner
     marks = [0, *sorted(min(place, len(body)) for place in places), len(body)]
     found: set[str] = set()
     for start, end in pairwise(marks):
-        found |= lesson.read(body[start:end])
+        found |= scanner.read(body[start:end])
     assert found == {continuation_name(PLAIN.encode())}
 
 
@@ -124,16 +124,16 @@ def test_only_generations_of_models_that_give_tokens_are_read(model: str, reads:
 )
 def test_what_is_no_token_names_nothing(document: object) -> None:
     body = json.dumps(document).encode()
-    lesson = scanner_for(f"{PATH}:generateContent", JSON)
-    assert lesson
-    assert lesson.read(body) | lesson.read(b"") == set()
+    scanner = scanner_for(f"{PATH}:generateContent", JSON)
+    assert scanner
+    assert scanner.read(body) | scanner.read(b"") == set()
     assert scope_of(f"{PATH}:generateContent", body).perhaps == ()
 
 
 def test_an_endless_token_is_not_kept() -> None:
-    lesson = scanner_for(f"{PATH}:streamGenerateContent", JSON)
-    assert lesson
-    lesson.read(b'data: {"continuationToken": "')
+    scanner = scanner_for(f"{PATH}:streamGenerateContent", JSON)
+    assert scanner
+    scanner.read(b'data: {"continuationToken": "')
     for _ in range(1000):
-        assert not lesson.read(b"x" * 1000)
-    assert len(lesson._window) < 16 * 1024
+        assert not scanner.read(b"x" * 1000)
+    assert len(scanner._window) < 16 * 1024

@@ -66,24 +66,24 @@ async def test_a_pool_that_holds_nothing_lists_nothing() -> None:
 async def test_what_a_list_shows_has_an_owner() -> None:
     async with pool() as (mock, here):
         names = await upload(here, 10)
-        owners = {name: (here.app.owners.of(name) or here.app.rotator.keys[0]).name for name in names}
+        affinity = {name: (here.app.affinity.of(name) or here.app.rotator.keys[0]).name for name in names}
         keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(mock.keys)}
         async with proxy(here.app.upstream.origin, keys) as restarted:
             await pages(restarted, "/v1beta/files", 4)
-            known = {name: restarted.app.owners.of(name) for name in names}
-            assert {name: key and key.name for name, key in known.items()} == owners
+            known = {name: restarted.app.affinity.of(name) for name in names}
+            assert {name: key and key.name for name, key in known.items()} == affinity
 
 
 @pytest.mark.parametrize("health", [Health.suspended(), Health.service_disabled(), Health.overloaded()])
 async def test_a_key_that_fails_is_named_and_hides_nobody(health: Health) -> None:
     async with pool() as (mock, here):
         names = await upload(here, 20)
-        owners = {name: here.app.owners.of(name) for name in names}
+        affinity = {name: here.app.affinity.of(name) for name in names}
         mock.keys["AQ.secret-key-2"] = health
         for _ in range(2):  # the second time, it rests
             got = await ask(here.port, "GET", "/v1beta/files?pageSize=100")
             listed = {file["name"] for file in json.loads(got.body)["files"]}
-            assert listed == {name for name, key in owners.items() if key and key.name != "2"}
+            assert listed == {name for name, key in affinity.items() if key and key.name != "2"}
             assert got.one("x-incomplete-keys") == "2"
         assert "X-Incomplete-Keys" in got.one("access-control-expose-headers")
 

@@ -205,7 +205,7 @@ async def test_a_client_that_breaks_off_ends_the_upstreams_side() -> None:
     async with upstream(script) as url, proxy(url) as here, session(here) as client:
         client.transport.abort()
         await asyncio.wait_for(ended.wait(), PATIENCE)
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
 
 
 async def test_a_session_ends_with_1001_when_the_program_does(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxycore.gemini.judge import judge_close
-from proxycore.gemini.verdict import DAY, PLACE, STRANGER, Rest, Then, Verdict
+from proxycore.gemini.verdict import DAY, NOT_OWNER, REGION_BLOCKED, BenchScope, Reaction, Verdict
 from tests.gemini.test_verdict import NO_BILLING, NOW, exceeded
 
 EXCEEDED = "You exceeded your current quota, please check your plan and billing details."
@@ -24,42 +24,54 @@ def closed(reason: str, code: int = 1008) -> Verdict | None:
 
 
 SAID = {
-    "expired": (1007, "API key expired. Please renew the API key.", Then.FAILOVER, Rest.RETIRED),
-    "invalid": (1007, "API key not valid. Please pass a valid API key.", Then.FAILOVER, Rest.RETIRED),
+    "expired": (1007, "API key expired. Please renew the API key.", Reaction.FAILOVER, BenchScope.RETIRED),
+    "invalid": (
+        1007,
+        "API key not valid. Please pass a valid API key.",
+        Reaction.FAILOVER,
+        BenchScope.RETIRED,
+    ),
     "leaked": (
         1008,
         "Your API key was reported as leaked. Please use another API key.",
-        Then.FAILOVER,
-        Rest.RETIRED,
+        Reaction.FAILOVER,
+        BenchScope.RETIRED,
     ),
-    "quota": (1011, EXCEEDED, Then.COMPARE, Rest.MODEL),
-    "quota, cut": (1011, exceeded(), Then.COMPARE, Rest.MODEL),
-    "bare": (1011, "Resource has been exhausted (e.g. check quota).", Then.COMPARE, Rest.MODEL),
-    "credit": (1011, "Your prepayment credits are depleted.", Then.FAILOVER, Rest.ACCOUNT),
-    "spending cap, cut": (1008, CAP, Then.FAILOVER, Rest.ACCOUNT),
-    "spending too fast": (1011, "You exceeded your spend-based rate limit.", Then.FAILOVER, Rest.ACCOUNT),
+    "quota": (1011, EXCEEDED, Reaction.COMPARE, BenchScope.MODEL),
+    "quota, cut": (1011, exceeded(), Reaction.COMPARE, BenchScope.MODEL),
+    "bare": (1011, "Resource has been exhausted (e.g. check quota).", Reaction.COMPARE, BenchScope.MODEL),
+    "credit": (1011, "Your prepayment credits are depleted.", Reaction.FAILOVER, BenchScope.ACCOUNT),
+    "spending cap, cut": (1008, CAP, Reaction.FAILOVER, BenchScope.ACCOUNT),
+    "spending too fast": (
+        1011,
+        "You exceeded your spend-based rate limit.",
+        Reaction.FAILOVER,
+        BenchScope.ACCOUNT,
+    ),
     "denied": (
         1008,
         "Your project has been denied access. Please contact support.",
-        Then.FAILOVER,
-        Rest.PROJECT,
+        Reaction.FAILOVER,
+        BenchScope.PROJECT,
     ),
-    "caller": (1008, "The caller does not have permission", Then.COMPARE, Rest.CALLER),
-    "referrer": (1008, "Requests from referer <empty> are blocked.", Then.COMPARE, Rest.ORIGIN),
+    "caller": (1008, "The caller does not have permission", Reaction.COMPARE, BenchScope.CALLER),
+    "referrer": (1008, "Requests from referer <empty> are blocked.", Reaction.COMPARE, BenchScope.ORIGIN),
     "referrer, cut": (
         1008,
         f"Requests from referer https://{'example.' * 20}org/ are blocked.",
-        Then.COMPARE,
-        Rest.ORIGIN,
+        Reaction.COMPARE,
+        BenchScope.ORIGIN,
     ),
-    "model, cut": (1008, UNKNOWN, Then.ENTITLED, Rest.MODEL),
-    "model without models/": (1008, UNKNOWN.removeprefix("models/"), Then.ENTITLED, Rest.MODEL),
-    "billing": (1007, NO_BILLING, Then.ENTITLED, Rest.MODEL),
+    "model, cut": (1008, UNKNOWN, Reaction.ENTITLED, BenchScope.MODEL),
+    "model without models/": (1008, UNKNOWN.removeprefix("models/"), Reaction.ENTITLED, BenchScope.MODEL),
+    "billing": (1007, NO_BILLING, Reaction.ENTITLED, BenchScope.MODEL),
 }
 
 
 @pytest.mark.parametrize(("code", "reason", "then", "rest"), SAID.values(), ids=SAID)
-def test_a_close_says_what_its_sentence_does(code: int, reason: str, then: Then, rest: Rest) -> None:
+def test_a_close_says_what_its_sentence_does(
+    code: int, reason: str, then: Reaction, rest: BenchScope
+) -> None:
     verdict = closed(reason, code)
     assert verdict is not None
     assert (verdict.then, verdict.rest) == (then, rest)
@@ -68,14 +80,14 @@ def test_a_close_says_what_its_sentence_does(code: int, reason: str, then: Then,
 
 
 def test_a_close_about_the_place_or_another_projects_resource_blames_nobody() -> None:
-    assert closed("User location is not supported for the API use.", 1007) is PLACE
-    assert closed("CachedContent not found (or permission denied)") is STRANGER
+    assert closed("User location is not supported for the API use.", 1007) is REGION_BLOCKED
+    assert closed("CachedContent not found (or permission denied)") is NOT_OWNER
 
 
 def test_a_model_that_the_tier_has_no_quota_of_is_not_entitled() -> None:
     verdict = closed("Quota exceeded for metric: x, limit: 0, model: y", 1011)
     assert verdict is not None
-    assert (verdict.then, verdict.seconds) == (Then.ENTITLED, DAY)
+    assert (verdict.then, verdict.seconds) == (Reaction.ENTITLED, DAY)
 
 
 NOTHING = {

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from proxycore.gemini.verdict import Rest, Then, Verdict
+from proxycore.gemini.verdict import BenchScope, Reaction, Verdict
 from tests.relay.test_live import SETUP, closed, echo, session, upstream
 from tests.support.proxy import Proxy, proxy, rests
 from tests.support.waiting import PATIENCE, at_once, quiet, until
@@ -103,9 +103,9 @@ async def converse(client: ClientConnection, setup: object = SETUP) -> None:
             assert await client.recv() == message
 
 
-def tally(here: Proxy, name: str) -> Mapping[tuple[str, ...], float]:
+def counters(here: Proxy, name: str) -> Mapping[tuple[str, ...], float]:
     """What was counted under this name."""
-    return here.app.meter.tally.of(name)
+    return here.app.meter.counters.of(name)
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
@@ -122,9 +122,9 @@ async def test_a_session_that_two_dead_keys_refuse_works_with_the_third(binary: 
                 assert await client.recv() == (COMPLETE.encode() if binary else COMPLETE)
                 await client.send("Hello")
                 assert await client.recv() == "Hello"
-        await until(lambda: sum(tally(here, "requests").values()) == 12)
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"served"}
-        assert sum(tally(here, "failovers").values()) == len(part.begun) - 12
+        await until(lambda: sum(counters(here, "requests").values()) == 12)
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"served"}
+        assert sum(counters(here, "failovers").values()) == len(part.begun) - 12
     assert all(heard[0] == (setup.encode() if binary else setup) for heard in part.heard)
     assert len(part.begun) - part.begun.count("3") <= 6
 
@@ -141,8 +141,8 @@ async def test_when_every_key_is_refused_alike_the_client_gets_the_upstreams_cod
         async with session(here) as client:
             await client.send(json.dumps(with_search))
             assert await closed(client) == SPENT
-        await until(lambda: bool(tally(here, "requests")))
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"client_error"}
+        await until(lambda: bool(counters(here, "requests")))
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"client_error"}
         assert sorted(part.begun) == ["1", "2", "3"]
         for _ in range(6):
             async with session(here) as client:
@@ -179,8 +179,8 @@ async def test_an_upstream_that_always_breaks_off_breaks_the_client_off_in_the_e
         async with session(here) as client:
             await client.send(json.dumps(SETUP))
             assert await closed(client) == (1006, "")
-        await until(lambda: bool(tally(here, "requests")))
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"failed"}
+        await until(lambda: bool(counters(here, "requests")))
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"failed"}
     assert len(part.begun) > 1
 
 
@@ -220,8 +220,8 @@ async def test_after_the_session_has_begun_nothing_is_tried_again() -> None:
             assert await client.recv() == COMPLETE
             await client.send("Hello")
             assert await closed(client) == SPENT
-        await until(lambda: bool(tally(here, "requests")))
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"served"}
+        await until(lambda: bool(counters(here, "requests")))
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"served"}
         assert not any(map(rests, here.app.rotator.keys))
     assert len(part.begun) == 1
 
@@ -302,9 +302,9 @@ async def test_a_client_that_leaves_ends_the_upstreams_side_at_once(phase: str, 
         else:
             client.transport.abort()
             await at_once(lambda: part.ended == ended + 1)
-        await until(lambda: part.ended == len(part.begun) and not here.app.site.running)
-        await until(lambda: bool(tally(here, "requests")))
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"left"}
+        await until(lambda: part.ended == len(part.begun) and not here.app.context.running)
+        await until(lambda: bool(counters(here, "requests")))
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"left"}
         assert all(not rests(key) for key in here.app.rotator.keys if key.name == "3")
 
 
@@ -361,7 +361,7 @@ async def test_the_subprotocol_that_was_chosen_stays_when_the_key_changes() -> N
 def spend(here: Proxy, *names: str, seconds: float = 34.0) -> None:
     """These keys have no quota left for the model of `SETUP`, for so many seconds, as an answer has told."""
     rotator = here.app.rotator
-    spent = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, seconds)
+    spent = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds)
     for key in rotator.keys:
         if key.name in names:
             rotator.apply(rotator.call(key, "gemini-2.5-flash-live-preview", spends=True), spent)
@@ -401,8 +401,8 @@ async def test_with_every_key_at_rest_a_session_is_closed_with_what_to_do() -> N
             await client.send(json.dumps(SETUP))
             code, reason = await closed(client)
         assert (code, "Retry in" in (reason or "")) == (1013, True)
-        await until(lambda: bool(tally(here, "requests")))
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"refused"}
+        await until(lambda: bool(counters(here, "requests")))
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"refused"}
     assert not any(part.heard)
 
 
@@ -450,12 +450,12 @@ async def test_a_handshake_that_is_refused_when_the_client_has_an_answer_closes_
             (name,) = part.begun
             refusing.extend({"1", "2", "3"} - {name})
             other = next(key for key in here.app.rotator.keys if key.name != name)
-            here.app.owners.learn(["handle/h-3"], other)
+            here.app.affinity.learn(["handle/h-3"], other)
             await client.send(json.dumps(resumed))
             code, reason = await closed(client)
             assert (code, reason) == (1008, MISTAKEN)
-        await until(lambda: bool(tally(here, "requests")))
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"client_error"}
+        await until(lambda: bool(counters(here, "requests")))
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"client_error"}
 
 
 async def test_an_upstream_that_is_gone_when_another_key_is_tried_is_said_so() -> None:
@@ -465,12 +465,12 @@ async def test_an_upstream_that_is_gone_when_another_key_is_tried_is_said_so() -
         async with session(here) as client:
             (name,) = part.begun
             other = next(key for key in here.app.rotator.keys if key.name != name)
-            here.app.owners.learn(["handle/h-4"], other)
+            here.app.affinity.learn(["handle/h-4"], other)
             here.app.upstream.origin = "http://127.0.0.1:9"
             await client.send(json.dumps(resumed))
             assert await closed(client) == (1011, "The upstream could not be reached.")
-        await until(lambda: bool(tally(here, "requests")))
-        assert {outcome for outcome, *_ in tally(here, "requests")} == {"failed"}
+        await until(lambda: bool(counters(here, "requests")))
+        assert {outcome for outcome, *_ in counters(here, "requests")} == {"failed"}
 
 
 async def test_a_session_waits_for_a_key_that_is_ready_in_time() -> None:
@@ -485,7 +485,7 @@ async def test_a_session_that_names_something_of_one_project_stays_with_its_key(
     resumed = {"setup": SETUP["setup"] | {"sessionResumption": {"handle": "h-1"}}}
     part = Upstream(key1=closes(*EXPIRED), key2=serves, key3=serves)
     async with pool(part, MAX_WAIT="0") as here:
-        here.app.owners.learn(["handle/h-1"], here.app.rotator.keys[0])
+        here.app.affinity.learn(["handle/h-1"], here.app.rotator.keys[0])
         async with session(here) as client:
             await client.send(json.dumps(resumed))
             assert await closed(client) == EXPIRED

@@ -61,7 +61,7 @@ async def test_a_session_goes_to_the_key_that_owns_its_interaction(
     part = Interactions(a="2", b="3")
     async with upstream(part) as url, proxy(url, KEYS | LOCKED) as here:
         for name, key in part.owned.items():
-            here.app.owners.learn([f"interactions/{name}"], here.app.rotator.keys[int(key) - 1])
+            here.app.affinity.learn([f"interactions/{name}"], here.app.rotator.keys[int(key) - 1])
         for name in ("a", "b", "a", "b"):
             path = f"/{version}/interactions/live"
             async with session(here, path, additional_headers={"x-goog-api-key": CLIENT}) as client:
@@ -101,7 +101,7 @@ async def test_what_a_session_makes_is_found_again_by_sessions_and_requests() ->
         async with session(here, PATH) as client:
             await client.send(json.dumps({"event_type": "interaction.create", "model": "gemini-live"}))
             made = json.loads(await client.recv())["interaction_id"]
-        owner = here.app.owners.of(f"interactions/{made}")
+        owner = here.app.affinity.of(f"interactions/{made}")
         assert owner
         assert made == f"made-by-{owner.name}"
 

@@ -6,26 +6,36 @@ from typing import Any
 
 import pytest
 
-from proxycore.gemini.verdict import KEYLESS, STRANGER, TIMED_OUT, TROUBLE, Rest, Then, Verdict
+from proxycore.gemini.verdict import (
+    DEADLINE_EXCEEDED,
+    KEYS_NOT_ACCEPTED,
+    NOT_OWNER,
+    UPSTREAM_FAILURE,
+    BenchScope,
+    Reaction,
+    Verdict,
+)
 from proxycore.relay.outcome import Outcome
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import UpstreamError
-from proxycore.transport.response_head import Head
+from proxycore.transport.response_head import ResponseHead
 
-SPENT = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 5.0, words="You exceeded your current quota.")
-DISABLED = Verdict("SERVICE_DISABLED", Then.FAILOVER, Rest.PROJECT, words="It is disabled.")
-DEAD = Verdict("suspended or leaked", Then.FAILOVER, Rest.RETIRED)
-VAGUE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
-CALLER = Verdict("permission denied", Then.COMPARE, Rest.CALLER)
-NOT_ENTITLED = Verdict("not entitled", Then.ENTITLED, Rest.MODEL)
-TOO_LARGE = Verdict("token quota spent", Then.TOKENS, Rest.MODEL, 5.0)
-
-
-def answer(number: int = 0, body: bytes = b"", *fields: tuple[str, str]) -> Kept:
-    return Kept(Head(400 + number, "", list(fields)), body)
+SPENT = Verdict(
+    "quota spent", Reaction.FAILOVER, BenchScope.MODEL, 5.0, words="You exceeded your current quota."
+)
+DISABLED = Verdict("SERVICE_DISABLED", Reaction.FAILOVER, BenchScope.PROJECT, words="It is disabled.")
+DEAD = Verdict("suspended or leaked", Reaction.FAILOVER, BenchScope.RETIRED)
+VAGUE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
+CALLER = Verdict("permission denied", Reaction.COMPARE, BenchScope.CALLER)
+NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL)
+TOO_LARGE = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 5.0)
 
 
-def outcome(*verdicts: Verdict) -> tuple[Outcome, list[Kept]]:
+def answer(number: int = 0, body: bytes = b"", *fields: tuple[str, str]) -> BufferedResponse:
+    return BufferedResponse(ResponseHead(400 + number, "", list(fields)), body)
+
+
+def outcome(*verdicts: Verdict) -> tuple[Outcome, list[BufferedResponse]]:
     """What comes of answers with these verdicts, in this order."""
     found, answers = Outcome(), [answer(number) for number in range(len(verdicts))]
     for verdict, kept in zip(verdicts, answers, strict=True):
@@ -37,7 +47,9 @@ def test_where_nothing_was_asked_the_answer_is_the_proxys_own() -> None:
     assert Outcome().answer is None
 
 
-@pytest.mark.parametrize("verdict", [DISABLED, DEAD, VAGUE, CALLER, NOT_ENTITLED, TOO_LARGE, TROUBLE])
+@pytest.mark.parametrize(
+    "verdict", [DISABLED, DEAD, VAGUE, CALLER, NOT_ENTITLED, TOO_LARGE, UPSTREAM_FAILURE]
+)
 def test_when_all_refused_alike_the_last_answer_is_the_clients(verdict: Verdict) -> None:
     found, answers = outcome(verdict, verdict, verdict)
     assert found.answer is answers[-1]
@@ -49,7 +61,7 @@ def test_where_quotas_are_merely_spent_it_is_the_proxys_own() -> None:
 
 
 @pytest.mark.parametrize("verdict", [VAGUE, CALLER, NOT_ENTITLED, TOO_LARGE], ids=lambda v: v.reason)
-@pytest.mark.parametrize("trouble", [TROUBLE, TIMED_OUT], ids=lambda v: v.reason)
+@pytest.mark.parametrize("trouble", [UPSTREAM_FAILURE, DEADLINE_EXCEEDED], ids=lambda v: v.reason)
 def test_an_answer_about_the_request_is_shown_rather_than_a_server_error_before_or_after_it(
     verdict: Verdict, trouble: Verdict
 ) -> None:
@@ -62,8 +74,10 @@ def test_where_keys_were_refused_for_different_reasons_it_is_the_proxys_own() ->
     assert outcome(DISABLED, DEAD)[0].answer is None
 
 
-@pytest.mark.parametrize("verdict", [VAGUE, CALLER, TOO_LARGE, TROUBLE, TIMED_OUT], ids=lambda v: v.reason)
-@pytest.mark.parametrize("other", [SPENT, DISABLED, DEAD, KEYLESS], ids=lambda v: v.reason)
+@pytest.mark.parametrize(
+    "verdict", [VAGUE, CALLER, TOO_LARGE, UPSTREAM_FAILURE, DEADLINE_EXCEEDED], ids=lambda v: v.reason
+)
+@pytest.mark.parametrize("other", [SPENT, DISABLED, DEAD, KEYS_NOT_ACCEPTED], ids=lambda v: v.reason)
 def test_an_answer_about_the_request_is_shown_rather_than_one_about_a_key(
     verdict: Verdict, other: Verdict
 ) -> None:
@@ -74,7 +88,7 @@ def test_an_answer_about_the_request_is_shown_rather_than_one_about_a_key(
 
 
 def test_that_nobody_knows_a_resource_is_shown_once_no_key_that_rests_may_own_it() -> None:
-    found, answers = outcome(STRANGER, SPENT)
+    found, answers = outcome(NOT_OWNER, SPENT)
     assert found.answer is None
     found.end(owner_may_rest=True)
     assert found.answer is None
@@ -90,7 +104,7 @@ def test_what_was_decided_to_be_the_last_answer_is_the_clients_whatever_came_bef
 
 def test_an_upstream_that_could_not_be_reached_is_an_answer_too() -> None:
     found, error = Outcome(), UpstreamError("It could not be reached.", sent=False)
-    found.note(TROUBLE, error)
+    found.note(UPSTREAM_FAILURE, error)
     assert found.answer is error
     assert found.details() == []
 

@@ -179,7 +179,7 @@ async def test_a_fresh_interaction_that_is_not_there_yet_costs_one_call_and_is_n
 async def test_the_key_that_minted_a_token_is_known() -> None:
     async with pool() as (mock, here):
         name = json.loads((await post(here, "/v1alpha/auth_tokens", {"uses": 1})).body)["name"]
-        minter = here.app.owners.of(name)
+        minter = here.app.affinity.of(name)
         assert minter
         assert minter.secret == mock.calls[-1].key
 
@@ -191,7 +191,7 @@ async def test_an_owner_that_rests_is_waited_for_or_told_with_its_time() -> None
     clock = TurnedClock()
     async with pool(clock=clock, MAX_WAIT="0") as (mock, here):
         name = await upload(here)
-        owner = here.app.owners.of(name)
+        owner = here.app.affinity.of(name)
         assert owner
         mock.keys[owner.secret] = Health.quota(1, window=40.0)
         assert (await post(here, GENERATE, about(name))).status == 200
@@ -207,7 +207,7 @@ async def test_an_owner_that_rests_is_waited_for_or_told_with_its_time() -> None
 async def test_a_request_waits_for_its_owner_to_come_off_the_bench() -> None:
     async with pool(MAX_WAIT="10") as (mock, here):
         name = await upload(here)
-        owner = here.app.owners.of(name)
+        owner = here.app.affinity.of(name)
         assert owner
         mock.keys[owner.secret] = Health.quota(1, window=1.0)
         for _ in range(3):
@@ -218,7 +218,7 @@ async def test_a_request_waits_for_its_owner_to_come_off_the_bench() -> None:
 async def test_two_owners_in_one_request_are_a_clear_mistake_that_reaches_nobody() -> None:
     async with pool() as (mock, here):
         names = [await upload(here)]
-        while here.app.owners.of(names[0]) is here.app.owners.of(names[-1]):
+        while here.app.affinity.of(names[0]) is here.app.affinity.of(names[-1]):
             names.append(await upload(here))
         mock.calls.clear()
         got = await post(here, GENERATE, about(names[0], names[-1]))
@@ -245,7 +245,7 @@ async def test_what_is_made_in_one_group_is_made_with_one_key_while_it_is_ready(
 async def test_what_was_deleted_is_gone_and_says_so_even_while_another_key_rests() -> None:
     async with pool(3) as (mock, here):
         name = await upload(here)
-        owner = here.app.owners.of(name)
+        owner = here.app.affinity.of(name)
         resting = next(key for key in here.app.rotator.keys if key is not owner)
         mock.keys[resting.secret] = Health.service_disabled()
         assert (await ask(here.port, "GET", "/v1beta/files")).one("x-incomplete-keys") == resting.name
@@ -287,7 +287,7 @@ async def test_a_stranger_never_answers_for_an_owner_that_rests() -> None:
     url = mock.listen()
     async with proxy(url, keys) as before:
         name = await upload(before)
-        owner = before.app.owners.of(name)
+        owner = before.app.affinity.of(name)
     assert owner
     async with proxy(url, keys, clock, MAX_WAIT="0") as here:
         mock.keys[owner.secret] = Health.quota(1, window=40.0)
@@ -304,7 +304,7 @@ async def test_a_stranger_never_answers_for_an_owner_that_rests() -> None:
 async def test_the_resources_of_a_retired_owner_are_looked_for_among_the_others() -> None:
     async with pool(2) as (mock, here):
         name = await upload(here)
-        owner = here.app.owners.of(name)
+        owner = here.app.affinity.of(name)
         assert owner
         mock.keys[owner.secret] = Health.suspended()
         refused = await ask(here.port, "GET", f"/v1beta/{name}")

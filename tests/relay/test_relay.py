@@ -10,12 +10,12 @@ import socket
 import pytest
 
 from proxycore.http import incoming_body
-from proxycore.http.idle_timer import Silence
+from proxycore.http.idle_timer import IdleTimer
 from proxycore.relay.handler import RelayHandler
 from proxycore.runtime import app
 from proxycore.transport.attempt import Attempt
 from proxycore.transport.messages import Outgoing
-from proxycore.transport.response_writer import Downstream
+from proxycore.transport.response_writer import ResponseWriter
 from tests.support.proxy import KEYS, proxy
 from tests.support.waiting import at_once, quiet, until
 from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
@@ -235,7 +235,7 @@ async def test_a_client_that_leaves_ends_the_upstream_request_at_once(
             await quiet()
             assert upstream.seen[0].closed is None
         await at_once(lambda: upstream.seen[0].closed is not None)
-        assert not here.app.site.running
+        assert not here.app.context.running
         assert len(upstream.seen) == 1
     (line,) = [record for record in caplog.records if record.message == "left"]
     assert line.fields["status"] == 499  # type: ignore[attr-defined]
@@ -246,11 +246,11 @@ async def test_a_stream_that_is_cut_is_deaf_to_what_still_comes(caplog: pytest.L
         async with connect(here.port) as client:
             client.send("POST", STREAM, body=b"{}")
             await client.head()
-            (running,) = here.app.site.running
+            (running,) = here.app.context.running
             assert isinstance(running, RelayHandler)
             running.cut()
             # More of the answer can come before the attempt hears of it.
-            assert Downstream(running).send(b"more") is None
+            assert ResponseWriter(running).send(b"more") is None
         await until(lambda: not here.app.upstream.busy)
     assert "Traceback" not in caplog.text
 
@@ -259,7 +259,7 @@ async def test_a_stream_that_is_cut_is_deaf_to_what_still_comes(caplog: pytest.L
 async def test_a_request_is_forgotten_when_it_is_answered(status: int) -> None:
     # Without a collector, which would take its time while bodies of megabytes wait for it.
     def left() -> list[str]:
-        kinds = (Attempt, RelayHandler, Outgoing, Silence)
+        kinds = (Attempt, RelayHandler, Outgoing, IdleTimer)
         return [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds)]
 
     sent = b"no answer at all" if status == 500 else answer(status, b"{}")
@@ -286,7 +286,7 @@ async def test_nothing_is_left_of_a_thousand_departures() -> None:
                     leaver.send("POST", STREAM, body=b"{}")
                     if number % 2:
                         await leaver.head()
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
         await until(lambda: all(seen.closed for seen in upstream.seen))
         await until(lambda: len(asyncio.all_tasks()) <= before + 1)
         assert not here.app.upstream.busy
@@ -308,9 +308,9 @@ async def test_a_client_that_leaves_while_the_connection_is_opened_leaves_nothin
         async with proxy(f"http://127.0.0.1:{deaf.getsockname()[1]}", ONE_KEY) as here:
             async with connect(here.port) as client:
                 client.send("POST", STREAM, body=b"{}")
-                await until(lambda: bool(here.app.site.running and here.app.upstream.client._fds))
-                assert len(here.app.site.running) == 1
-            await until(lambda: not here.app.site.running)
+                await until(lambda: bool(here.app.context.running and here.app.upstream.client._fds))
+                assert len(here.app.context.running) == 1
+            await until(lambda: not here.app.context.running)
             await until(lambda: not here.app.upstream.client._fds)
         for filler in fillers:
             filler.close()
@@ -334,7 +334,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream() -> None:
         got = await client.head()
         await quiet()
         assert written < 130_000_000  # it waits
-        (handler,) = here.app.site.running
+        (handler,) = here.app.context.running
         assert isinstance(handler, RelayHandler)
         assert len(handler.request.connection.stream._write_buffer) <= 1024 * 1024  # type: ignore[union-attr]
         async for data in client.chunks():
@@ -353,7 +353,7 @@ async def test_no_timer_ends_a_stream_that_goes_on(monkeypatch: pytest.MonkeyPat
         writer.write(b"0\r\n\r\n")
 
     for module in (incoming_body, app):
-        monkeypatch.setattr(module, "CLIENT_SILENCE", 0.5)
+        monkeypatch.setattr(module, "CLIENT_IDLE_TIMEOUT", 0.5)
     async with RawUpstream(script) as upstream:
         limits = {
             "IDLE_TIMEOUT": "0.5",

@@ -215,13 +215,13 @@ async def test_those_who_wait_are_served_in_order_of_arrival_and_do_not_stampede
 
     async with RawUpstream(script) as upstream, proxy(upstream.url, keys(1), clock) as here:
         first = asyncio.ensure_future(generate(here.port, body=b"0"))
-        await until(lambda: here.app.lines.waiting == 1)
+        await until(lambda: here.app.queues.waiting == 1)
         others = []
         for number in range(1, 20):
             others.append(asyncio.ensure_future(generate(here.port, body=b"%d" % number)))
-            await until(lambda number=number: here.app.lines.waiting == number + 1)  # type: ignore[misc]
+            await until(lambda number=number: here.app.queues.waiting == number + 1)  # type: ignore[misc]
         assert {got.status for got in await asyncio.gather(first, *others)} == {200}
-        assert here.app.lines.waiting == 0
+        assert here.app.queues.waiting == 0
     assert len(served) == 20
     # Those that are sent at the same moment, a few at first, may overtake each other on the way.
     assert all(abs(int(number) - place) < 6 for place, number in enumerate(served))
@@ -234,10 +234,10 @@ async def test_a_client_that_leaves_while_it_waits_gives_up_its_place() -> None:
     async with RawUpstream(in_turn(spent("1s"), OK)) as upstream, proxy(upstream.url, keys(1), clock) as here:
         async with connect(here.port) as leaver:
             leaver.send("POST", GENERATE, body=b"leaver")
-            await until(lambda: here.app.lines.waiting == 1)
+            await until(lambda: here.app.queues.waiting == 1)
             stays = asyncio.ensure_future(generate(here.port, body=b"stays"))
-            await until(lambda: here.app.lines.waiting == 2)
-        await until(lambda: here.app.lines.waiting == 1)
+            await until(lambda: here.app.queues.waiting == 2)
+        await until(lambda: here.app.queues.waiting == 1)
         assert (await stays).status == 200
     assert [seen.body for seen in upstream.seen] == [b"leaver", b"stays"]
 
@@ -249,7 +249,7 @@ async def test_waiting_ends_with_max_wait() -> None:
         proxy(upstream.url, keys(1), loops_clock(), MAX_WAIT="1.5") as here,
     ):
         got = await generate(here.port)
-        assert (got.status, here.app.lines.waiting) == (429, 0)
+        assert (got.status, here.app.queues.waiting) == (429, 0)
     assert len(upstream.seen) == 2
 
 

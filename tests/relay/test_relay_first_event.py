@@ -11,12 +11,12 @@ import pytest
 
 from proxycore.relay.handler import RelayHandler
 from tests.support.openings import (
+    CLIENT_ERROR,
     CODINGS,
     DENIED,
     END,
     FORMS,
     INVALID,
-    MISTAKE,
     OVERLOADED,
     PIECES,
     SPENT,
@@ -105,7 +105,7 @@ async def test_a_connection_whose_stream_was_refused_by_its_error_is_kept() -> N
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b""], ids=["an event", "without its end"])
 async def test_the_clients_own_mistake_goes_on_at_once_and_so_does_the_stream(end: bytes) -> None:
     go_on = asyncio.Event()
-    mistake = event(MISTAKE).rstrip() + end
+    mistake = event(CLIENT_ERROR).rstrip() + end
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + chunk(mistake))
@@ -181,7 +181,7 @@ async def test_neither_head_nor_byte_goes_out_before_the_first_event() -> None:
     ):
         client.send("POST", STREAM, body=b"{}")
         await until(lambda: bool(upstream.seen))
-        (running,) = here.app.site.running
+        (running,) = here.app.context.running
         assert isinstance(running, RelayHandler)
         head = asyncio.ensure_future(client.head())
         await quiet()
@@ -253,7 +253,7 @@ async def test_a_client_that_leaves_before_the_first_event_ends_the_upstream_req
             await until(lambda: bool(upstream.seen))
             await quiet()
         await at_once(lambda: all(seen.closed is not None for seen in upstream.seen))
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
         assert not any(rests(key) for key in here.app.rotator.keys)
     (line,) = [record for record in caplog.records if record.message == "left"]
     assert line.fields["status"] == 499  # type: ignore[attr-defined]

@@ -6,30 +6,30 @@ import pytest
 
 from proxycore.gemini.methods import repeatable, spends
 from proxycore.gemini.verdict import (
-    FOREIGN,
+    CLIENT_ERROR,
+    DEADLINE_EXCEEDED,
     HEALTHY,
-    KEYLESS,
-    MISTAKE,
-    PLACE,
-    SILENCE,
-    STRANGER,
+    KEYS_NOT_ACCEPTED,
+    NOT_GOOGLE,
+    NOT_OWNER,
+    REGION_BLOCKED,
     TIMED_OUT,
-    TROUBLE,
+    UPSTREAM_FAILURE,
     Backoff,
-    Rest,
-    Then,
+    BenchScope,
+    Reaction,
     Verdict,
 )
-from proxycore.relay.retry_policy import FEW, Failover, GiveUp, NextStep, Proceed, Respond, settle
+from proxycore.relay.retry_policy import FEW, GiveUp, NextStep, Proceed, Respond, RetryPolicy, settle
 from proxycore.rotation.case import About, Case
 from proxycore.rotation.key import Key
 
-QUOTA = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 5.0)
-DEAD = Verdict("suspended", Then.FAILOVER, Rest.RETIRED)
-VAGUE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
-CALLER = Verdict("permission denied", Then.COMPARE, Rest.CALLER, backoff=Backoff.FORBIDDEN)
-NOT_ENTITLED = Verdict("not entitled", Then.ENTITLED, Rest.MODEL)
-TOO_LARGE = Verdict("token quota spent", Then.TOKENS, Rest.MODEL, 30.0)
+QUOTA = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, 5.0)
+DEAD = Verdict("suspended", Reaction.FAILOVER, BenchScope.RETIRED)
+VAGUE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
+CALLER = Verdict("permission denied", Reaction.COMPARE, BenchScope.CALLER, backoff=Backoff.FORBIDDEN)
+NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL)
+TOO_LARGE = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 30.0)
 
 MODEL = "/v1beta/models/gemini-2.0-flash"
 COMPUTES = [
@@ -89,7 +89,7 @@ def keys(count: int) -> list[Key]:
     return [Key(str(number), f"secret-{number}") for number in range(count)]
 
 
-def attempts(failover: Failover, verdict: Verdict, most: int = 50, *, sent: bool = True) -> int:
+def attempts(failover: RetryPolicy, verdict: Verdict, most: int = 50, *, sent: bool = True) -> int:
     """How many attempts come out when every one ends in the same verdict."""
     for count, key in enumerate(keys(most), 1):
         if not failover.note(key, verdict, Case(), sent=sent) or failover.spent:
@@ -124,59 +124,61 @@ def test_any_other_method_may_not_be_repeated(method: str) -> None:
 # What leads to another attempt.
 
 
-@pytest.mark.parametrize("verdict", [HEALTHY, MISTAKE, PLACE, FOREIGN, SILENCE], ids=lambda v: v.reason)
+@pytest.mark.parametrize(
+    "verdict", [HEALTHY, CLIENT_ERROR, REGION_BLOCKED, NOT_GOOGLE, TIMED_OUT], ids=lambda v: v.reason
+)
 def test_an_answer_about_the_request_is_the_last(verdict: Verdict) -> None:
-    assert attempts(Failover(0, repeatable=True), verdict) == 1
+    assert attempts(RetryPolicy(0, repeatable=True), verdict) == 1
 
 
-ABOUT_KEYS = [QUOTA, DEAD, VAGUE, CALLER, NOT_ENTITLED, STRANGER, KEYLESS]
+ABOUT_KEYS = [QUOTA, DEAD, VAGUE, CALLER, NOT_ENTITLED, NOT_OWNER, KEYS_NOT_ACCEPTED]
 
 
 @pytest.mark.parametrize("verdict", ABOUT_KEYS, ids=lambda v: v.reason)
 @pytest.mark.parametrize("may_repeat", [True, False], ids=["repeatable", "creates"])
 def test_an_answer_about_the_key_leads_to_every_other_key(verdict: Verdict, may_repeat: bool) -> None:
-    assert attempts(Failover(0, may_repeat), verdict, most=30) == 30
+    assert attempts(RetryPolicy(0, may_repeat), verdict, most=30) == 30
 
 
 def test_after_googles_trouble_a_request_goes_on_for_as_long_as_it_may_be_repeated() -> None:
-    failover = Failover(0, repeatable=True)
-    assert attempts(failover, TROUBLE, most=30) == 30
+    failover = RetryPolicy(0, repeatable=True)
+    assert attempts(failover, UPSTREAM_FAILURE, most=30) == 30
     assert failover.troubles == 30
 
 
 def test_googles_trouble_is_counted_among_other_answers() -> None:
-    failover = Failover(0, repeatable=True)
+    failover = RetryPolicy(0, repeatable=True)
     key = keys(1)[0]
-    verdicts = [TROUBLE, QUOTA, TROUBLE, VAGUE, STRANGER, TROUBLE]
+    verdicts = [UPSTREAM_FAILURE, QUOTA, UPSTREAM_FAILURE, VAGUE, NOT_OWNER, UPSTREAM_FAILURE]
     assert [failover.note(key, verdict, Case()) for verdict in verdicts] == [True] * 6
     assert (failover.troubles, failover.attempts) == (3, 6)
 
 
 def test_a_deadline_that_the_upstream_ran_into_is_tried_once_more() -> None:
-    assert attempts(Failover(0, repeatable=True), TIMED_OUT) == 2
-    assert attempts(Failover(0, repeatable=False), TIMED_OUT) == 1
+    assert attempts(RetryPolicy(0, repeatable=True), DEADLINE_EXCEEDED) == 2
+    assert attempts(RetryPolicy(0, repeatable=False), DEADLINE_EXCEEDED) == 1
 
 
-@pytest.mark.parametrize("verdict", [TROUBLE, TIMED_OUT], ids=lambda v: v.reason)
+@pytest.mark.parametrize("verdict", [UPSTREAM_FAILURE, DEADLINE_EXCEEDED], ids=lambda v: v.reason)
 def test_after_trouble_what_creates_something_is_not_sent_again(verdict: Verdict) -> None:
-    assert attempts(Failover(0, repeatable=False), verdict) == 1
+    assert attempts(RetryPolicy(0, repeatable=False), verdict) == 1
 
 
 def test_what_never_reached_the_upstream_is_sent_again_whatever_it_is() -> None:
-    assert attempts(Failover(0, repeatable=False), TROUBLE, most=30, sent=False) == 30
+    assert attempts(RetryPolicy(0, repeatable=False), UPSTREAM_FAILURE, most=30, sent=False) == 30
 
 
 def test_three_refusals_of_tokens_are_enough_whatever_comes_between() -> None:
-    assert attempts(Failover(0, repeatable=True), TOO_LARGE) == 3
-    failover = Failover(0, repeatable=True)
-    verdicts = [TOO_LARGE, TROUBLE, TOO_LARGE, QUOTA, VAGUE, TOO_LARGE]
+    assert attempts(RetryPolicy(0, repeatable=True), TOO_LARGE) == 3
+    failover = RetryPolicy(0, repeatable=True)
+    verdicts = [TOO_LARGE, UPSTREAM_FAILURE, TOO_LARGE, QUOTA, VAGUE, TOO_LARGE]
     noted = [failover.note(key, verdict, Case()) for key, verdict in zip(keys(6), verdicts, strict=True)]
     assert noted == [True] * 5 + [False]
 
 
 @pytest.mark.parametrize("verdict", [VAGUE, CALLER], ids=lambda v: v.reason)
 def test_no_other_key_is_asked_once_the_request_is_known_to_be_at_fault(verdict: Verdict) -> None:
-    failover, case = Failover(0, repeatable=True), Case()
+    failover, case = RetryPolicy(0, repeatable=True), Case()
     first, second = keys(2)
     assert failover.note(first, verdict, case)
     case.about = About.MANY
@@ -185,36 +187,36 @@ def test_no_other_key_is_asked_once_the_request_is_known_to_be_at_fault(verdict:
     assert not failover.note(second, verdict, case)
 
 
-EVERY_OTHER = [*ABOUT_KEYS, TROUBLE]
+EVERY_OTHER = [*ABOUT_KEYS, UPSTREAM_FAILURE]
 
 
 @pytest.mark.parametrize("verdict", EVERY_OTHER, ids=lambda v: v.reason)
 @pytest.mark.parametrize("most", [1, 2, 7])
 def test_max_attempts_is_the_limit_of_everything(verdict: Verdict, most: int) -> None:
-    assert attempts(Failover(most, repeatable=True), verdict) == most
+    assert attempts(RetryPolicy(most, repeatable=True), verdict) == most
 
 
-@pytest.mark.parametrize(("verdict", "limit"), [(TIMED_OUT, 2), (TOO_LARGE, 3)])
+@pytest.mark.parametrize(("verdict", "limit"), [(DEADLINE_EXCEEDED, 2), (TOO_LARGE, 3)])
 @pytest.mark.parametrize("most", [1, 2, 3, 9])
 def test_max_attempts_does_not_loosen_other_limits(verdict: Verdict, limit: int, most: int) -> None:
-    assert attempts(Failover(most, repeatable=True), verdict) == min(most, limit)
+    assert attempts(RetryPolicy(most, repeatable=True), verdict) == min(most, limit)
 
 
 def test_spent_says_whether_another_attempt_may_be_had() -> None:
-    failover = Failover(2, repeatable=True)
+    failover = RetryPolicy(2, repeatable=True)
     first, second = keys(2)
     assert not failover.spent
     failover.note(first, QUOTA, Case())
     assert not failover.spent
     failover.note(second, QUOTA, Case())
     assert failover.spent
-    assert not Failover(0, repeatable=True, attempts=1000).spent
+    assert not RetryPolicy(0, repeatable=True, attempts=1000).spent
 
 
 def test_the_keys_that_were_used_are_known_and_those_that_need_not_be_asked_again() -> None:
-    failover = Failover(0, repeatable=True)
+    failover = RetryPolicy(0, repeatable=True)
     spent, stranger, troubled, vague, unentitled, small = asked = keys(6)
-    verdicts = [QUOTA, STRANGER, TROUBLE, VAGUE, NOT_ENTITLED, TOO_LARGE]
+    verdicts = [QUOTA, NOT_OWNER, UPSTREAM_FAILURE, VAGUE, NOT_ENTITLED, TOO_LARGE]
     for key, verdict in zip(asked, verdicts, strict=True):
         failover.note(key, verdict, Case())
     assert failover.used == set(asked)
@@ -224,7 +226,7 @@ def test_the_keys_that_were_used_are_known_and_those_that_need_not_be_asked_agai
 
 
 def test_a_key_that_is_called_dead_twice_is_not_asked_a_third_time() -> None:
-    failover, key = Failover(0, repeatable=True), keys(1)[0]
+    failover, key = RetryPolicy(0, repeatable=True), keys(1)[0]
     assert failover.note(key, DEAD, Case())
     assert key not in failover.refused
     assert failover.note(key, DEAD, Case())
@@ -232,7 +234,7 @@ def test_a_key_that_is_called_dead_twice_is_not_asked_a_third_time() -> None:
 
 
 def test_after_a_search_a_key_that_refused_may_be_asked_again_once() -> None:
-    failover, key = Failover(0, repeatable=True), keys(1)[0]
+    failover, key = RetryPolicy(0, repeatable=True), keys(1)[0]
     failover.note(key, VAGUE, Case())
     assert failover.pardon({key})
     assert key not in failover.refused | failover.used
@@ -256,12 +258,12 @@ def test_a_quota_of_requests_is_spent_by_what_asks_a_model(method: str, path: st
     assert spends(method, path) is spent
 
 
-def after_troubles(troubles: int, *, most: int = 0) -> Failover:
-    return Failover(most, repeatable=True, attempts=troubles, troubles=troubles)
+def after_troubles(troubles: int, *, most: int = 0) -> RetryPolicy:
+    return RetryPolicy(most, repeatable=True, attempts=troubles, troubles=troubles)
 
 
 def decide(
-    policy: Failover, verdict: Verdict = TROUBLE, *, useful: bool = True, window: float = 30.0
+    policy: RetryPolicy, verdict: Verdict = UPSTREAM_FAILURE, *, useful: bool = True, window: float = 30.0
 ) -> NextStep:
     source = random.Random(0)  # noqa: S311 - seeded
     return settle(policy, verdict, useful=useful, window=window, source=source)
@@ -277,7 +279,7 @@ def test_a_request_that_has_had_all_its_attempts_gives_up() -> None:
 
 
 def test_another_key_is_tried_without_a_pause() -> None:
-    assert decide(Failover(0, repeatable=True, attempts=1), QUOTA) == Proceed()
+    assert decide(RetryPolicy(0, repeatable=True, attempts=1), QUOTA) == Proceed()
 
 
 def test_pauses_double_with_every_server_error_up_to_a_limit() -> None:

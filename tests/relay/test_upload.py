@@ -333,7 +333,7 @@ async def test_a_client_that_leaves_inside_its_content_ends_the_upload_at_once()
             await client.writer.drain()
         client.writer.transport.abort()
         await at_once(closed.is_set)
-        await until(lambda: not here.app.site.running and here.app.upstream.busy == 0)
+        await until(lambda: not here.app.context.running and here.app.upstream.busy == 0)
 
 
 async def test_a_client_that_is_refused_inside_its_content_reads_why() -> None:
@@ -351,7 +351,7 @@ async def test_a_client_that_is_refused_inside_its_content_reads_why() -> None:
 
 
 async def test_content_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming_body, "CLIENT_SILENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "CLIENT_IDLE_TIMEOUT", 0.2)
 
     async def receive(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -365,7 +365,7 @@ async def test_content_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.turned
 async def test_an_upstream_that_takes_its_time_is_no_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming_body, "CLIENT_SILENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "CLIENT_IDLE_TIMEOUT", 0.2)
     size = 32 * 1024 * 1024
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.gemini.verdict import HEALTHY, Backoff, Rest, Then, Verdict
-from proxycore.rotation.bench import Doubling
+from proxycore.gemini.verdict import HEALTHY, Backoff, BenchScope, Reaction, Verdict
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.case import About, Case
 from proxycore.rotation.events import RequestBlamed
 from proxycore.rotation.judgement import Judgement
@@ -16,10 +16,13 @@ from proxycore.rotation.rotator import Rotator
 from tests.support.clocks import TurnedClock
 
 FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
-BARE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
-CALLER = Verdict("permission denied", Then.COMPARE, Rest.CALLER, backoff=Backoff.FORBIDDEN)
-NOT_ENTITLED = Verdict("not entitled", Then.ENTITLED, Rest.MODEL, 86_400.0)
-DOUBLINGS = {Backoff.QUOTA: Doubling(10.0, 600.0), Backoff.FORBIDDEN: Doubling(300.0, 86_400.0)}
+BARE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
+CALLER = Verdict("permission denied", Reaction.COMPARE, BenchScope.CALLER, backoff=Backoff.FORBIDDEN)
+NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL, 86_400.0)
+DOUBLINGS = {
+    Backoff.QUOTA: ExponentialBackoff(10.0, 600.0),
+    Backoff.FORBIDDEN: ExponentialBackoff(300.0, 86_400.0),
+}
 
 
 class Pool:
@@ -122,7 +125,7 @@ def test_a_former_bench_comes_back_when_the_request_was_at_fault() -> None:
     for number in (0, 1, 2):
         here.say(number, BARE, case)
     assert case.about is About.REQUEST
-    bench = here.keys[0].project.allowances[FLASH].bench
+    bench = here.keys[0].project.limiters[FLASH].bench
     assert bench is not None
     assert (bench.suspected, bench.strikes) == (False, 1)
 

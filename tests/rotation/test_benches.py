@@ -5,16 +5,16 @@ from collections import Counter
 
 import pytest
 
-from proxycore.gemini.verdict import HEALTHY, TROUBLE, Backoff, Rest, Then, Verdict
-from proxycore.rotation.bench import BenchPlace, Doubling
+from proxycore.gemini.verdict import HEALTHY, UPSTREAM_FAILURE, Backoff, BenchScope, Reaction, Verdict
+from proxycore.rotation.bench import BenchPlace, ExponentialBackoff
 from proxycore.rotation.case import Case
 from proxycore.rotation.key import KeySpec, keys_of
 from proxycore.rotation.rotator import Rotator
 from tests.support.clocks import TurnedClock
 
 FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
-TOO_LARGE = Verdict("token quota spent", Then.TOKENS, Rest.MODEL, 30.0)
-REFERRER = Verdict("referrer", Then.COMPARE, Rest.ORIGIN, backoff=Backoff.FORBIDDEN)
+TOO_LARGE = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 30.0)
+REFERRER = Verdict("referrer", Reaction.COMPARE, BenchScope.ORIGIN, backoff=Backoff.FORBIDDEN)
 PAGE, OTHER_PAGE = "https://shop.example", "https://other.example"
 
 
@@ -25,7 +25,10 @@ class Pool:
         self.clock = TurnedClock()
         self.rotator = Rotator(
             keys_of(KeySpec(str(n), f"secret-{n}") for n in range(count)),
-            {Backoff.QUOTA: Doubling(10.0, 600.0), Backoff.FORBIDDEN: Doubling(300.0, 86_400.0)},
+            {
+                Backoff.QUOTA: ExponentialBackoff(10.0, 600.0),
+                Backoff.FORBIDDEN: ExponentialBackoff(300.0, 86_400.0),
+            },
             clock=self.clock,
             source=random.Random(5),  # noqa: S311 - seeded, so that the test is the same every time
         )
@@ -67,7 +70,7 @@ def test_the_smallest_that_was_refused_is_the_limit_and_the_longest_time_holds()
     here = Pool(1)
     here.say(0, TOO_LARGE, Case(size=1000))
     here.clock.turn(10.0)
-    here.say(0, Verdict("token quota spent", Then.TOKENS, Rest.MODEL, 5.0), Case(size=400))
+    here.say(0, Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 5.0), Case(size=400))
     here.say(0, TOO_LARGE, Case(size=2000))
     assert here.unfit(400) == {"0"}
     assert here.unfit(399) == set()
@@ -138,7 +141,7 @@ def test_of_origins_without_end_the_latest_are_remembered() -> None:
 
 def fail(here: Pool, number: int, served_by: int) -> None:
     case = Case()
-    here.say(number, TROUBLE, case)
+    here.say(number, UPSTREAM_FAILURE, case)
     here.say(served_by, HEALTHY, case)
 
 
@@ -161,8 +164,8 @@ def test_a_key_that_fails_where_others_serve_gets_less_of_the_choice_down_to_a_p
 
 def test_when_nobody_serves_the_request_no_key_gets_less() -> None:
     here, case = Pool(2), Case()
-    here.say(0, TROUBLE, case)
-    here.say(1, TROUBLE, case)
+    here.say(0, UPSTREAM_FAILURE, case)
+    here.say(1, UPSTREAM_FAILURE, case)
     here.say(0, HEALTHY, case)  # its own trouble is over, the other's is not known to be its own fault
     assert here.keys[0].project.reliability(FLASH, here.clock()) == 1.0
 

@@ -14,11 +14,11 @@ import pytest
 
 from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
-from proxycore.gemini.verdict import Backoff, Limit, Rest, Then, Verdict, until_google_midnight
-from proxycore.rotation.bench import Doubling
+from proxycore.gemini.verdict import Backoff, BenchScope, Limit, Reaction, Verdict, until_google_midnight
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import Key
 from proxycore.rotation.rotator import Rotator
-from proxycore.stats.counters import Tally
+from proxycore.stats.counters import Counters
 from proxycore.stats.history import History, last_hour
 from tests.support.clocks import CLOCK, TurnedClock
 from tests.support.process import program
@@ -38,14 +38,14 @@ SETTINGS = {"an hour back": -HOUR, "a day back": -DAY, "an hour on": HOUR, "a da
 
 
 def minute_quota(seconds: float) -> Verdict:
-    return Verdict("quota spent", Then.FAILOVER, Rest.MODEL, seconds)
+    return Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds)
 
 
 def day_quota(clock: Clock) -> Verdict:
     """A day's quota of 20 calls was spent, as `judge` tells it."""
     limit = Limit("PerDay", 20, DAY)
     seconds = until_google_midnight(clock.wall())
-    return Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, seconds, limits=(limit,), day=True)
+    return Verdict("day quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds, limits=(limit,), day=True)
 
 
 class Here:
@@ -55,10 +55,10 @@ class Here:
         self.clock = TurnedClock(now)
         self.clock.set_wall(wall - now)
         self.clock.look()
-        doublings = {backoff: Doubling(10.0, 600.0) for backoff in Backoff}
+        backoffs = {backoff: ExponentialBackoff(10.0, 600.0) for backoff in Backoff}
         source = random.Random(1)  # noqa: S311 - nothing secret
         self.key = Key("1", "secret")
-        self.rotator = Rotator([self.key], doublings, clock=self.clock, source=source)
+        self.rotator = Rotator([self.key], backoffs, clock=self.clock, source=source)
 
     def refuse(self, verdict: Verdict) -> None:
         self.rotator.apply(self.rotator.call(self.key, MODEL, spends=True), verdict)
@@ -170,7 +170,7 @@ def test_a_day_of_23_hours_ends_in_time() -> None:
 def test_after_a_day_quotas_next_day_its_calls_are_counted_anew_by_the_right_wall_clock() -> None:
     here = Here()
     here.refuse(day_quota(here.clock))
-    today = here.key.project.allowances[MODEL].today
+    today = here.key.project.limiters[MODEL].today
     assert today
     assert (today.used, today.ends - here.clock()) == (20, 12 * HOUR)
     here.clock.turn(12 * HOUR + 2)
@@ -184,8 +184,8 @@ def test_after_a_day_quotas_next_day_its_calls_are_counted_anew_by_the_right_wal
 
 
 def test_minutes_are_neither_mixed_nor_lost_when_the_wall_clock_is_set_back() -> None:
-    clock, tally = TurnedClock(NOON), Tally()
-    history = History(tally, clock)
+    clock, counters = TurnedClock(NOON), Counters()
+    history = History(counters, clock)
     for requests in (1, 2, 3):
         for _ in range(requests):
             history.request()
@@ -193,7 +193,7 @@ def test_minutes_are_neither_mixed_nor_lost_when_the_wall_clock_is_set_back() ->
     clock.set_wall(-HOUR - 17)
     clock.look()
     history.request()
-    minutes = last_hour(tally, clock)
+    minutes = last_hour(counters, clock)
     assert [minute["requests"] for minute in minutes[-4:]] == [1, 2, 3, 1]
     assert len(minutes) == 60
     assert {minute["time"] % 60 for minute in minutes} == {0}

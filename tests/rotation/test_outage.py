@@ -6,21 +6,31 @@ import random
 import pytest
 
 from proxycore.demo import Health, MockServer
-from proxycore.gemini.verdict import FOREIGN, HEALTHY, MISTAKE, PLACE, TROUBLE, Backoff, Rest, Then, Verdict
-from proxycore.rotation.bench import Doubling
+from proxycore.gemini.verdict import (
+    CLIENT_ERROR,
+    HEALTHY,
+    NOT_GOOGLE,
+    REGION_BLOCKED,
+    UPSTREAM_FAILURE,
+    Backoff,
+    BenchScope,
+    Reaction,
+    Verdict,
+)
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.case import Case
 from proxycore.rotation.events import OutageChanged
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.rotator import Rotator
-from proxycore.stats.key_log import Chronicle
+from proxycore.stats.key_log import KeyLog
 from tests.support.clocks import TurnedClock, loops_clock
 from tests.support.proxy import proxy, rests
 from tests.support.wire import ask
 
 FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
-BARE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
-DISABLED = Verdict("SERVICE_DISABLED", Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN)
-SPENT = Verdict("quota spent", Then.FAILOVER, Rest.MODEL, 30.0)
+BARE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
+DISABLED = Verdict("SERVICE_DISABLED", Reaction.FAILOVER, BenchScope.KEY, backoff=Backoff.FORBIDDEN)
+SPENT = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, 30.0)
 
 
 class Here:
@@ -30,14 +40,14 @@ class Here:
         self.clock, self.requests = TurnedClock(), 0
         self.rotator = Rotator(
             keys_of(KeySpec(str(n), f"secret-{n}") for n in range(keys)),
-            {backoff: Doubling(10.0, 600.0) for backoff in Backoff},
+            {backoff: ExponentialBackoff(10.0, 600.0) for backoff in Backoff},
             clock=self.clock,
             source=random.Random(3),  # noqa: S311 - seeded, so that the test is the same every time
         )
 
     def fail(self, times: int = 30, model: str = FLASH) -> None:
         for key in self.rotator.keys[:times]:
-            self.answer(key, TROUBLE, model)
+            self.answer(key, UPSTREAM_FAILURE, model)
 
     def answer(self, key: Key, verdict: Verdict, model: str = FLASH) -> None:
         self.requests += 1
@@ -49,7 +59,7 @@ def test_thirty_failures_in_a_row_are_trouble_of_the_upstream_for_this_model() -
     here = Here()
     here.fail(29)
     assert here.rotator.outages.of(FLASH) is None
-    here.answer(here.rotator.keys[29], TROUBLE)
+    here.answer(here.rotator.keys[29], UPSTREAM_FAILURE)
     assert here.rotator.outages.of(FLASH)
     assert here.rotator.outages.of(PRO) is None
     assert not any(map(rests, here.rotator.keys))
@@ -69,7 +79,9 @@ def test_nothing_is_held_back_for_it() -> None:
     assert [here.rotator.pick(FLASH) is not None for _ in range(20)] == [True] * 20
 
 
-@pytest.mark.parametrize("verdict", [HEALTHY, MISTAKE, SPENT, DISABLED], ids=lambda verdict: verdict.reason)
+@pytest.mark.parametrize(
+    "verdict", [HEALTHY, CLIENT_ERROR, SPENT, DISABLED], ids=lambda verdict: verdict.reason
+)
 def test_an_answer_of_another_kind_ends_it(verdict: Verdict) -> None:
     here = Here()
     here.fail()
@@ -78,7 +90,7 @@ def test_an_answer_of_another_kind_ends_it(verdict: Verdict) -> None:
     assert here.rotator.outages.of(FLASH) is None
 
 
-@pytest.mark.parametrize("verdict", [TROUBLE, FOREIGN], ids=lambda verdict: verdict.reason)
+@pytest.mark.parametrize("verdict", [UPSTREAM_FAILURE, NOT_GOOGLE], ids=lambda verdict: verdict.reason)
 def test_an_answer_that_says_nothing_does_not_end_it(verdict: Verdict) -> None:
     here = Here()
     here.fail()
@@ -92,7 +104,7 @@ def test_an_answer_to_a_call_from_before_does_not_end_it() -> None:
     call = here.rotator.call(here.rotator.keys[9], FLASH, spends=True)
     here.clock.turn(1.0)
     here.fail()
-    here.rotator.apply(call, MISTAKE)
+    here.rotator.apply(call, CLIENT_ERROR)
     assert here.rotator.outages.of(FLASH)
 
 
@@ -125,7 +137,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_trouble_and_a_region_are_logged_once_and_so_is_the_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "proxycore")
     here = Here()
-    Chronicle(here.rotator.events, here.clock)
+    KeyLog(here.rotator.events, here.clock)
     here.fail(50)
     here.clock.turn(10.0)
     here.answer(here.rotator.keys[0], HEALTHY)
@@ -134,15 +146,15 @@ def test_trouble_and_a_region_are_logged_once_and_so_is_the_end(caplog: pytest.L
         f"over for {FLASH} after 10 s: the upstream's trouble",
     ]
     caplog.clear()
-    here.answer(here.rotator.keys[0], PLACE)
-    here.answer(here.rotator.keys[1], PLACE)
+    here.answer(here.rotator.keys[0], REGION_BLOCKED)
+    here.answer(here.rotator.keys[1], REGION_BLOCKED)
     assert told(caplog) == ["Google does not serve the region of this server's address: set UPSTREAM_PROXY"]
 
 
 def test_a_search_is_logged_once_it_is_an_outage_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "proxycore")
     here = Here(5)
-    Chronicle(here.rotator.events, here.clock)
+    KeyLog(here.rotator.events, here.clock)
 
     def search(verdict: Verdict, seconds: float) -> None:
         end = here.clock() + seconds

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxycore.gemini.verdict import (
-    FOREIGN,
+    CLIENT_ERROR,
     HEALTHY,
-    MISTAKE,
-    PLACE,
-    STRANGER,
-    TROUBLE,
+    NOT_GOOGLE,
+    NOT_OWNER,
+    REGION_BLOCKED,
+    UPSTREAM_FAILURE,
     Backoff,
-    Rest,
-    Then,
+    BenchScope,
+    Reaction,
     Verdict,
 )
-from proxycore.rotation.bench import Bench, BenchPlace, Doubling
+from proxycore.rotation.bench import Bench, BenchPlace, ExponentialBackoff
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.rotator import Rotator
 from tests.support.clocks import TurnedClock
@@ -29,15 +29,15 @@ from tests.support.clocks import TurnedClock
 DAY = 86_400.0
 FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
 DOUBLINGS = {
-    Backoff.QUOTA: Doubling(10.0, 600.0),
-    Backoff.FORBIDDEN: Doubling(300.0, DAY),
+    Backoff.QUOTA: ExponentialBackoff(10.0, 600.0),
+    Backoff.FORBIDDEN: ExponentialBackoff(300.0, DAY),
 }
-FORBIDDEN = Verdict("not permitted", Then.FAILOVER, Rest.KEY, backoff=Backoff.FORBIDDEN)
-DEAD = Verdict("suspended", Then.FAILOVER, Rest.RETIRED)
+FORBIDDEN = Verdict("not permitted", Reaction.FAILOVER, BenchScope.KEY, backoff=Backoff.FORBIDDEN)
+DEAD = Verdict("suspended", Reaction.FAILOVER, BenchScope.RETIRED)
 
 
 def quota(seconds: float | None = None) -> Verdict:
-    return Verdict("quota spent", Then.FAILOVER, Rest.MODEL, seconds)
+    return Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds)
 
 
 class LeastJitter(random.Random):
@@ -80,7 +80,7 @@ def rotator(
 
 
 def bench(key: Key, model: str = FLASH) -> Bench | None:
-    return key.project.allowances[model].bench
+    return key.project.limiters[model].bench
 
 
 def rest_of(key: Key, model: str, clock: TurnedClock) -> float:
@@ -165,7 +165,9 @@ def test_a_bench_lasts_as_told_but_at_least_a_second(clock: TurnedClock, told: f
     assert rest_of(here.keys[0], FLASH, clock) == pytest.approx(bench)
 
 
-@pytest.mark.parametrize("verdict", [MISTAKE, PLACE, FOREIGN, TROUBLE, STRANGER], ids=lambda v: v.reason)
+@pytest.mark.parametrize(
+    "verdict", [CLIENT_ERROR, REGION_BLOCKED, NOT_GOOGLE, UPSTREAM_FAILURE, NOT_OWNER], ids=lambda v: v.reason
+)
 def test_what_is_no_keys_fault_changes_nothing(clock: TurnedClock, verdict: Verdict) -> None:
     here = rotator(clock)
     key = here.keys[0]
@@ -219,8 +221,8 @@ def test_a_bench_without_a_told_time_doubles_with_every_strike_up_to_the_longest
 
 
 def test_thousands_of_strikes_do_no_harm() -> None:
-    doubling = Doubling(10.0, 600.0)
-    assert [doubling.seconds(strikes) for strikes in (1, 2, 7, 2000, 10**9)] == [10, 20, 600, 600, 600]
+    backoff = ExponentialBackoff(10.0, 600.0)
+    assert [backoff.seconds(strikes) for strikes in (1, 2, 7, 2000, 10**9)] == [10, 20, 600, 600, 600]
 
 
 @pytest.mark.parametrize("verdict", [quota(), FORBIDDEN], ids=lambda v: v.backoff.value)
@@ -254,7 +256,7 @@ def test_a_longer_time_that_is_told_extends_a_bench_and_a_shorter_one_does_not_s
     here = rotator(clock)
     key = here.keys[0]
     here.answer(key, FLASH, quota(30))
-    here.answer(key, FLASH, Verdict("day quota spent", Then.FAILOVER, Rest.MODEL, 5000.0))
+    here.answer(key, FLASH, Verdict("day quota spent", Reaction.FAILOVER, BenchScope.MODEL, 5000.0))
     assert rest_of(key, FLASH, clock) == pytest.approx(5000)
     rest = bench(key)
     assert rest
@@ -338,15 +340,15 @@ def test_invented_models_do_not_fill_the_memory(clock: TurnedClock) -> None:
         here.answer(key, f"invented-{number}", quota(1))
         clock.turn(2)
     # What is remembered is what rested within the longest doubling, ten minutes, and nothing older.
-    assert len(key.project.allowances) <= 302
-    assert "invented-1999" in key.project.allowances
+    assert len(key.project.limiters) <= 302
+    assert "invented-1999" in key.project.limiters
 
 
 def test_models_that_do_not_exist_are_not_remembered(clock: TurnedClock) -> None:
     here = rotator(clock)
     for number in range(100):
-        here.answer(here.keys[0], f"invented-{number}", MISTAKE)
-    assert here.keys[0].project.allowances == {}
+        here.answer(here.keys[0], f"invented-{number}", CLIENT_ERROR)
+    assert here.keys[0].project.limiters == {}
 
 
 def test_calls_that_were_served_are_not_remembered_for_long(clock: TurnedClock) -> None:
@@ -354,7 +356,7 @@ def test_calls_that_were_served_are_not_remembered_for_long(clock: TurnedClock) 
     for number in range(300):
         here.answer(here.keys[0], f"model-{number}", HEALTHY)
         clock.turn(1)
-    assert len(here.keys[0].project.allowances) < 80
+    assert len(here.keys[0].project.limiters) < 80
 
 
 def test_of_models_without_end_the_latest_are_remembered(clock: TurnedClock) -> None:
@@ -363,10 +365,10 @@ def test_of_models_without_end_the_latest_are_remembered(clock: TurnedClock) -> 
     for number in range(2000):
         here.answer(key, f"invented-{number}", quota(30))
         here.answer(key, FLASH, HEALTHY)
-    allowances = key.project.allowances
-    assert len(allowances) <= 64
-    assert "invented-1999" in allowances
-    assert FLASH in allowances
+    limiters = key.project.limiters
+    assert len(limiters) <= 64
+    assert "invented-1999" in limiters
+    assert FLASH in limiters
 
 
 def test_what_nothing_is_known_of_is_forgotten_before_a_bench(clock: TurnedClock) -> None:
@@ -378,7 +380,7 @@ def test_what_nothing_is_known_of_is_forgotten_before_a_bench(clock: TurnedClock
     for number in range(64):
         here.answer(key, f"invented-{number}", HEALTHY)
     assert rest_of(key, FLASH, clock) == pytest.approx(DAY)
-    assert len(key.project.allowances) == 64
+    assert len(key.project.limiters) == 64
 
 
 def test_memory_is_not_cleaned_of_a_bench_that_runs(clock: TurnedClock) -> None:
@@ -610,7 +612,7 @@ def test_keys_are_told_apart_even_if_they_look_the_same() -> None:
 def test_whatever_happens_to_removed_keys_they_are_not_chosen_again(seed: int, clock: TurnedClock) -> None:
     source = random.Random(seed)  # noqa: S311 - seeded, so that the test is the same every time
     here = rotator(clock, 1, source)
-    verdicts = (HEALTHY, TROUBLE, quota(5), replace(quota(5), project="70001"), DEAD, FORBIDDEN)
+    verdicts = (HEALTHY, UPSTREAM_FAILURE, quota(5), replace(quota(5), project="70001"), DEAD, FORBIDDEN)
     ever: dict[str, Key] = {}
     for _ in range(60):
         told = [

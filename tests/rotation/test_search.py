@@ -6,11 +6,19 @@ import random
 import pytest
 
 from proxycore.clock import Clock
-from proxycore.gemini.verdict import FOREIGN, HEALTHY, TROUBLE, Backoff, Rest, Then, Verdict
-from proxycore.peers.replicator import Herald
-from proxycore.peers.update import Notice
-from proxycore.rotation.affinity import Owners
-from proxycore.rotation.bench import Doubling
+from proxycore.gemini.verdict import (
+    HEALTHY,
+    NOT_GOOGLE,
+    UPSTREAM_FAILURE,
+    Backoff,
+    BenchScope,
+    Reaction,
+    Verdict,
+)
+from proxycore.peers.replicator import Replicator
+from proxycore.peers.update import Update
+from proxycore.rotation.affinity import AffinityTable
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.case import Case
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.rotator import Rotator
@@ -20,8 +28,8 @@ from proxycore.rotation.wait_queues import WaitQueues
 from tests.support.clocks import TurnedClock
 
 FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
-BARE = Verdict("refused without a reason", Then.COMPARE, Rest.MODEL)
-DEAD = Verdict("API key not valid or expired", Then.FAILOVER, Rest.RETIRED)
+BARE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
+DEAD = Verdict("API key not valid or expired", Reaction.FAILOVER, BenchScope.RETIRED)
 
 
 class Pool:
@@ -31,7 +39,7 @@ class Pool:
         self.clock = clock if isinstance(clock, TurnedClock) else TurnedClock()
         self.rotator = Rotator(
             keys_of(KeySpec(str(n), f"secret-{n}") for n in range(count)),
-            {backoff: Doubling(10.0, 600.0) for backoff in Backoff},
+            {backoff: ExponentialBackoff(10.0, 600.0) for backoff in Backoff},
             clock=self.clock,
             source=random.Random(seed),  # noqa: S311 - seeded, so that the test is the same every time
             patience=patience,
@@ -167,7 +175,7 @@ def test_a_call_from_before_it_that_is_served_makes_its_project_the_next_at_once
         assert here.rotator.pick(FLASH) is here.rotator.keys[7]
 
 
-@pytest.mark.parametrize("verdict", [TROUBLE, FOREIGN], ids=lambda verdict: verdict.reason)
+@pytest.mark.parametrize("verdict", [UPSTREAM_FAILURE, NOT_GOOGLE], ids=lambda verdict: verdict.reason)
 def test_an_answer_that_says_nothing_does_not_end_it(verdict: Verdict) -> None:
     here = Pool(5)
     search = here.begin()
@@ -236,13 +244,13 @@ def test_keys_that_had_served_and_are_called_dead_together_are_searched_for_all_
 def test_two_processes_search_as_one() -> None:
     clock = TurnedClock()
     pools = [Pool(12, clock, seed) for seed in (1, 2)]
-    told: list[tuple[int, Notice]] = []
+    told: list[tuple[int, Update]] = []
     heralds = [
-        Herald(
+        Replicator(
             pool.rotator,
             WaitQueues(pool.rotator, 10.0, LoopScheduler(clock)),
-            Owners(clock),
-            tell=lambda notice, number=number: told.append((number, notice)),  # type: ignore[misc]
+            AffinityTable(clock),
+            tell=lambda update, number=number: told.append((number, update)),  # type: ignore[misc]
             clock=clock,
             me=str(number),
         )
@@ -251,8 +259,8 @@ def test_two_processes_search_as_one() -> None:
 
     def deliver() -> None:
         while told:
-            number, notice = told.pop(0)
-            heralds[1 - number].hear([notice])
+            number, update = told.pop(0)
+            heralds[1 - number].apply([update])
 
     pools[0].begin()
     deliver()

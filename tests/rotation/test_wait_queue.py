@@ -10,7 +10,7 @@ from collections.abc import Collection
 import pytest
 
 from proxycore.gemini.verdict import HEALTHY, Backoff
-from proxycore.rotation.bench import Bench, BenchPlace, Doubling
+from proxycore.rotation.bench import Bench, BenchPlace, ExponentialBackoff
 from proxycore.rotation.calls import Call
 from proxycore.rotation.key import Key
 from proxycore.rotation.limiter import HEAD_START
@@ -34,10 +34,10 @@ class Here:
     def __init__(self, keys: int = 1) -> None:
         self.clock = loops_clock()
         self.keys = [Key(str(number), f"secret-{number}") for number in range(keys)]
-        doublings = {backoff: Doubling(1.0, 600.0) for backoff in Backoff}
+        backoffs = {backoff: ExponentialBackoff(1.0, 600.0) for backoff in Backoff}
         source = random.Random(5)  # noqa: S311 - seeded, so that the test is the same every time
-        self.rotator = Rotator(self.keys, doublings, clock=self.clock, source=source)
-        self.lines = WaitQueues(self.rotator, PATIENT, LoopScheduler(self.clock))
+        self.rotator = Rotator(self.keys, backoffs, clock=self.clock, source=source)
+        self.queues = WaitQueues(self.rotator, PATIENT, LoopScheduler(self.clock))
         self.served: list[tuple[int, Key | None]] = []
         self.calls: list[Call] = []  # those under way
         self._timers = timers()
@@ -68,8 +68,8 @@ class Here:
     def reserved(self) -> int:
         """How many calls are reserved."""
         now = self.clock()
-        allowances = [one for key in self.keys for one in key.project.allowances.values()]
-        return sum(at > now for allowance in allowances for at in allowance.calls)
+        limiters = [one for key in self.keys for one in key.project.limiters.values()]
+        return sum(at > now for limiter in limiters for at in limiter.calls)
 
     def join(
         self, arrival: int, avoid: Collection[Key] = (), seconds: float = PATIENT, model: str = FLASH
@@ -77,7 +77,7 @@ class Here:
         """A request joins the line; what it gets is written down."""
 
         async def wait() -> Key | None:
-            call = await self.lines.wait(model, arrival, frozenset(avoid), seconds)
+            call = await self.queues.wait(model, arrival, frozenset(avoid), seconds)
             key = call.key if call else None
             if call:
                 self.calls.append(call)
@@ -88,15 +88,15 @@ class Here:
 
     def is_over(self) -> bool:
         """Whether the first key's bench has passed."""
-        bench = self.keys[0].project.allowances[FLASH].bench
+        bench = self.keys[0].project.limiters[FLASH].bench
         return bench is None or bench.benched_until <= self.clock()
 
     def take(self, model: str = FLASH, avoid: Collection[Key] = ()) -> Key | None:
-        call = self.lines.try_acquire(model, frozenset(avoid))
+        call = self.queues.try_acquire(model, frozenset(avoid))
         return call.key if call else None
 
     def nothing_left(self) -> bool:
-        return not vars(self.lines)["_queues"] and self.lines.waiting == 0 and timers() == self._timers
+        return not vars(self.queues)["_queues"] and self.queues.waiting == 0 and timers() == self._timers
 
 
 def timers() -> int:
@@ -171,7 +171,7 @@ async def test_who_waits_is_served_when_a_key_comes_off_the_bench() -> None:
     here.join(1)
     await settle()
     assert here.served == []
-    assert here.lines.waiting == 1
+    assert here.queues.waiting == 1
     await until(lambda: here.served == [(1, here.keys[0])])
     assert here.is_over()
     assert here.nothing_left()
@@ -253,7 +253,7 @@ async def test_every_model_has_a_line_of_its_own() -> None:
     here.bench(SOON, model=PRO)
     here.join(2, model=PRO)
     await settle()
-    assert here.lines.waiting == 2
+    assert here.queues.waiting == 2
     await until(lambda: sorted(here.order) == [1, 2])
     assert here.nothing_left()
 
@@ -364,7 +364,7 @@ async def test_patience_that_ends_is_told_and_the_place_is_given_up() -> None:
     here.join(3)
     here.bench(HEAD_START + 2 * SOON)
     await until(lambda: here.served[1:] == [(2, None)])
-    assert here.lines.waiting == 1
+    assert here.queues.waiting == 1
     await until(lambda: here.served[2:] == [(3, here.keys[0])])
     assert here.nothing_left()
 
@@ -377,7 +377,7 @@ async def test_a_request_that_is_cancelled_gives_up_its_place() -> None:
     await settle()
     first.cancel()
     await settle()
-    assert here.lines.waiting == 1
+    assert here.queues.waiting == 1
     await until(lambda: here.served == [(2, here.keys[0])])
     assert first.cancelled()
     assert here.nothing_left()
@@ -404,7 +404,7 @@ async def test_when_all_are_cancelled_nothing_is_left() -> None:
     here.bench(PATIENT / 2)
     waiters = [here.join(arrival) for arrival in range(10)]
     await settle()
-    assert here.lines.waiting == 10
+    assert here.queues.waiting == 10
     for waiter in waiters:
         waiter.cancel()
     await settle()
@@ -431,10 +431,10 @@ async def test_when_patience_ends_for_all_nothing_is_left() -> None:
 def learned(here: Here, requests: int, window: float, *ago: float) -> None:
     """The key has so many calls in a window (seconds), and made some so many seconds ago."""
     now = here.clock()
-    allowance = here.keys[0].project.allowance(FLASH)
-    allowance.quotas["PerMinute"] = Quota(requests, 60.0, 0.0, requests, window, window)
+    limiter = here.keys[0].project.limiter(FLASH)
+    limiter.quotas["PerMinute"] = Quota(requests, 60.0, 0.0, requests, window, window)
     for seconds in sorted(ago, reverse=True):
-        allowance.add(now - seconds, now, mine=False)
+        limiter.add(now - seconds, now, mine=False)
 
 
 async def test_a_place_is_a_call_that_is_reserved_when_one_falls_out_of_the_window() -> None:
@@ -482,14 +482,14 @@ async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() 
     here = Here()
     learned(here, 1, PATIENT, 0.1)  # free in 98 % of the time that one may wait
     now = here.clock()
-    here.lines.expected.add(FLASH, now + SOON)
+    here.queues.expected.add(FLASH, now + SOON)
     here.join(1)
     await settle()
     assert here.served == [(1, None)]
     await asyncio.sleep(SOON)
     back = here.join(2)
     await settle()
-    assert here.lines.waiting == 1
+    assert here.queues.waiting == 1
     here.join(3)
     await settle()
     assert here.served == [(1, None), (3, None)]
@@ -499,18 +499,18 @@ async def test_who_was_told_to_come_back_finds_room_that_newcomers_do_not_get() 
 async def test_nobody_is_turned_away_for_the_sake_of_someone_who_does_not_come() -> None:
     here = Here()
     learned(here, 1, PATIENT, 0.1)
-    here.lines.expected.add(FLASH, here.clock() + SOON)
+    here.queues.expected.add(FLASH, here.clock() + SOON)
     await asyncio.sleep(0.4)
     waiter = here.join(1)
     await settle()
-    assert here.lines.waiting == 1
+    assert here.queues.waiting == 1
     waiter.cancel()
 
 
 async def test_who_is_expected_for_invented_models_is_forgotten() -> None:
     here = Here()
     for number in range(2000):
-        here.lines.expected.add(f"invented-{number}", here.clock() + 0.001)
+        here.queues.expected.add(f"invented-{number}", here.clock() + 0.001)
         if not number % 100:
             await asyncio.sleep(0.002)
-    assert len(here.lines.expected) < 600
+    assert len(here.queues.expected) < 600

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from proxycore.gemini.verdict import Backoff
-from proxycore.rotation.bench import Bench, BenchPlace, Doubling
+from proxycore.rotation.bench import Bench, BenchPlace, ExponentialBackoff
 from proxycore.rotation.calls import Call
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.rotator import Rotator
@@ -28,9 +28,9 @@ class Here:
         self.clock = TurnedClock()
         self.scheduler = TurnedScheduler(self.clock)
         self.keys = keys_of([KeySpec("one", "secret-1")])
-        doublings = {backoff: Doubling(1.0, 600.0) for backoff in Backoff}
+        backoffs = {backoff: ExponentialBackoff(1.0, 600.0) for backoff in Backoff}
         source = random.Random(5)  # noqa: S311 - seeded, so that the test is the same every time
-        self.rotator = Rotator(self.keys, doublings, clock=self.clock, source=source)
+        self.rotator = Rotator(self.keys, backoffs, clock=self.clock, source=source)
         self.queues = WaitQueues(self.rotator, 2 * HOURS, self.scheduler)
         bench = Bench("quota spent", self.clock() + HOURS)
         self.rotator.set_bench(self.keys[0], BenchPlace.MODEL, bench, FLASH)
@@ -90,5 +90,5 @@ async def test_a_call_that_a_cancelled_request_was_given_is_as_if_it_had_not_bee
     await settle()
     assert waiter.cancelled()
     assert here.rotator.attribution.of(FLASH).open == {}
-    assert len(here.keys[0].project.allowances[FLASH].calls) == 0
+    assert len(here.keys[0].project.limiters[FLASH].calls) == 0
     assert here.rotator.pick(FLASH) is here.keys[0]

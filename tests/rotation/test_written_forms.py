@@ -9,9 +9,9 @@ import pytest
 
 from proxycore.gemini.verdict import until_google_midnight
 from proxycore.rotation.bench import Bench
-from proxycore.rotation.daily_quota import Today
+from proxycore.rotation.daily_quota import DailyQuota
 from proxycore.rotation.key import Key
-from proxycore.rotation.limiter import Allowance
+from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outage
 from proxycore.rotation.ownership import Ownership
 from proxycore.rotation.quota import Quota
@@ -68,9 +68,9 @@ def test_a_search_is_read_as_it_was_written_by_who_did_not_begin_it() -> None:
 
 
 def test_quotas_are_read_as_they_were_written() -> None:
-    mine, theirs = Allowance(), Allowance()
+    mine, theirs = Limiter(), Limiter()
     mine.quotas["PerMinute"] = Quota(10, 60.0, NOW, 9, 59.5, 50.0)
-    mine.today = Today(100, NOW, NOW + 5.0, 7)
+    mine.today = DailyQuota(100, NOW, NOW + 5.0, 7)
     value, moments = written(mine.quotas_to_json())
     theirs.learn_quotas(value, moments, NOW, CLOCK)
     assert theirs.quotas_to_json() == mine.quotas_to_json()
@@ -83,8 +83,8 @@ def test_quotas_are_read_as_they_were_written() -> None:
     "read",
     [
         lambda value: Bench.from_json(value, [NOW], CLOCK),
-        lambda value: Today.from_json(value, [NOW, NOW], CLOCK),
-        lambda value: Allowance().learn_quotas(value, [], NOW, CLOCK),
+        lambda value: DailyQuota.from_json(value, [NOW, NOW], CLOCK),
+        lambda value: Limiter().learn_quotas(value, [], NOW, CLOCK),
         lambda value: Ownership.from_json("files/1", KEY, value, []),
         lambda value: Search.from_json("m", value, [NOW, NOW], {}),
         lambda value: Quota.from_json(value, NOW, NOW),

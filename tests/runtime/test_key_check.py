@@ -15,7 +15,7 @@ import pytest
 
 import proxycore.runtime.key_check
 from proxycore.demo import Health, MockServer
-from proxycore.runtime.key_check import Check, Finding
+from proxycore.runtime.key_check import Finding, KeyCheck
 from tests.support.process import ROOT
 from tests.support.proxy import settings
 from tests.support.waiting import PATIENCE, quiet, until
@@ -72,7 +72,7 @@ async def check(folder: Path, keys: Mapping[str, str], *flags: str, **variables:
 
 async def found(url: str) -> list[Finding]:
     """What a check of one key finds."""
-    return await Check(settings(url, {"GOOGLE_API_KEY_1": "AQ.one"})).run(lambda _: None)
+    return await KeyCheck(settings(url, {"GOOGLE_API_KEY_1": "AQ.one"})).run(lambda _: None)
 
 
 def named(healths: Mapping[str, Health]) -> tuple[MockServer, dict[str, str]]:
@@ -417,7 +417,7 @@ async def test_an_upstream_that_falls_silent_does_not_keep_it_for_long(
 
     monkeypatch.setattr(proxycore.runtime.key_check, "_LONGEST_IDLE", 0.1)
     async with RawUpstream(script) as upstream:
-        findings = await asyncio.wait_for(Check(settings(upstream.url)).run(lambda _: None), PATIENCE)
+        findings = await asyncio.wait_for(KeyCheck(settings(upstream.url)).run(lambda _: None), PATIENCE)
     assert [finding.state for finding in findings] == ["unknown", "unknown"]
 
 
@@ -435,7 +435,7 @@ async def test_many_keys_are_tried_eight_at_a_time() -> None:
 
     async with RawUpstream(script) as upstream:
         keys = {f"GOOGLE_API_KEY_{number}": f"AQ.{number}" for number in range(20)}
-        findings = await Check(settings(upstream.url, keys)).run(lambda _: None)
+        findings = await KeyCheck(settings(upstream.url, keys)).run(lambda _: None)
     assert [finding.state for finding in findings] == ["works"] * 20
     assert len(upstream.seen) == 40
     assert most == 8

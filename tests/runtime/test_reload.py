@@ -142,7 +142,7 @@ async def test_who_waits_for_a_key_gets_one_that_was_added() -> None:
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.spent"} | patient) as here:
         assert (await ask(here.port, "POST", GENERATE, body=BODY)).status == 200
         waiting = asyncio.ensure_future(ask(here.port, "POST", GENERATE, body=BODY))
-        await until(lambda: here.app.lines.waiting == 1)
+        await until(lambda: here.app.queues.waiting == 1)
         both = {"GOOGLE_API_KEY_1": "AQ.spent", "GOOGLE_API_KEY_2": "AQ.new"}
         here.app.reload(settings(url, both, **patient))
         assert (await asyncio.wait_for(waiting, PATIENCE)).status == 200
@@ -154,11 +154,11 @@ async def test_what_a_removed_key_owned_is_looked_for_elsewhere() -> None:
     url = mock.listen()
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.one"}) as here:
         (former,) = here.app.rotator.keys
-        here.app.owners.learn(["files/abc"], former)
+        here.app.affinity.learn(["files/abc"], former)
         here.app.reload(settings(url, {"GOOGLE_API_KEY_2": "AQ.two"}))
-        assert here.app.owners.of("files/abc") is None
-        here.app.owners.learn(["files/late"], former)  # from an answer that came just now
-        assert here.app.owners.of("files/late") is None
+        assert here.app.affinity.of("files/abc") is None
+        here.app.affinity.learn(["files/late"], former)  # from an answer that came just now
+        assert here.app.affinity.of("files/late") is None
         await ask(here.port, "GET", "/v1beta/files/abc")
         assert {call.key for call in mock.calls} == {"AQ.two"}
     await mock.stop()

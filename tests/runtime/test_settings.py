@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from proxycore.rotation.bench import Doubling
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.runtime.env_reader import PLACEHOLDERS
 from proxycore.runtime.memory import usable_memory
 from proxycore.runtime.settings import Settings, SettingsError, parse, without_keys
@@ -67,8 +67,8 @@ DEFAULTS = {
     "idle_timeout": 300,
     "max_body_bytes": 100 * MEGABYTE,
     "max_held_bytes": usable_memory() // 4,
-    "bench": Doubling(10, 600),
-    "forbidden_bench": Doubling(300, 86_400),
+    "bench": ExponentialBackoff(10, 600),
+    "forbidden_bench": ExponentialBackoff(300, 86_400),
     "drain_timeout": 30,
     "log_level": "info",
     "log_format": "text",
@@ -117,10 +117,10 @@ READ = {
     "IDLE_TIMEOUT": ("61", "idle_timeout", 61),
     "MAX_BODY_MB": ("0.5", "max_body_bytes", MEGABYTE // 2),
     "MAX_HELD_MB": ("250.5", "max_held_bytes", 501 * MEGABYTE // 2),
-    "BENCH_SECONDS": ("5", "bench", Doubling(5, 600)),
-    "BENCH_MAX_SECONDS": ("50", "bench", Doubling(10, 50)),
-    "FORBIDDEN_BENCH_SECONDS": ("5", "forbidden_bench", Doubling(5, 86_400)),
-    "FORBIDDEN_BENCH_MAX_SECONDS": ("500", "forbidden_bench", Doubling(300, 500)),
+    "BENCH_SECONDS": ("5", "bench", ExponentialBackoff(5, 600)),
+    "BENCH_MAX_SECONDS": ("50", "bench", ExponentialBackoff(10, 50)),
+    "FORBIDDEN_BENCH_SECONDS": ("5", "forbidden_bench", ExponentialBackoff(5, 86_400)),
+    "FORBIDDEN_BENCH_MAX_SECONDS": ("500", "forbidden_bench", ExponentialBackoff(300, 500)),
     "DRAIN_TIMEOUT": ("0", "drain_timeout", 0),
     "LOG_LEVEL": ("DEBUG", "log_level", "debug"),
     "LOG_FORMAT": ("Json", "log_format", "json"),
@@ -199,7 +199,7 @@ def test_all_mistakes_are_in_one_message() -> None:
 
 
 def test_a_first_bench_that_is_longer_than_the_longest_is_the_longest_unless_both_are_set() -> None:
-    assert parse({"BENCH_SECONDS": "1000"}).bench == Doubling(1000, 1000)
+    assert parse({"BENCH_SECONDS": "1000"}).bench == ExponentialBackoff(1000, 1000)
     (line,) = mistakes({"BENCH_SECONDS": "1000", "BENCH_MAX_SECONDS": "999"})
     assert line.startswith("BENCH_MAX_SECONDS: ")
     assert "BENCH_SECONDS" in line.partition(":")[2]

@@ -113,7 +113,7 @@ async def test_a_client_that_leaves_and_an_upstream_that_breaks_off_are_told_apa
             assert found["open_streams"] == {("stream",): 1, ("live",): 0}
             assert found["running_requests"] == {(): 1}
             assert found["sent_bytes_total"][()] >= 0
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
         mock.break_after = 2
         assert not (await ask(here.port, "POST", STREAM, body=BODY)).whole
         found = await scrape(here)
@@ -162,7 +162,7 @@ async def test_a_live_session_is_seen_while_it_lasts_with_what_it_took() -> None
             shown = json.loads((await ask(here.port, "GET", "/status.json", HOME)).body)
             (stream,) = shown["streams"]
             assert (stream["kind"], stream["model"]) == ("live", "gemini-2.5-flash-live-preview")
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
         found = await scrape(here)
     assert found["open_streams"] == {("stream",): 0, ("live",): 0}
     assert found["tokens_total"] == {("input", MODEL): 7, ("output", MODEL): 5}
@@ -238,7 +238,7 @@ async def test_the_status_has_the_same_figures_key_by_key_and_client_by_client()
             content = json.loads(
                 (await ask(here.port, "GET", "/status.json", ("x-goog-api-key", "boss"))).body
             )
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
     await mock.stop()
     fine, off = sorted(content["keys"], key=lambda key: str(key["name"]))
     assert (fine["requests"], fine["successes"], fine["last_used"]) == (21, 21, clock())

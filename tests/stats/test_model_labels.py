@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxycore.stats.model_labels import Families
+from proxycore.stats.model_labels import ModelLabels
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ from proxycore.stats.model_labels import Families
     ],
 )
 def test_a_model_goes_by_its_family(model: str, family: str) -> None:
-    assert Families().of(model) == family
+    assert ModelLabels().of(model) == family
 
 
 def test_invented_models_make_few_families() -> None:
-    families = Families()
+    families = ModelLabels()
     assert families.of("gemini-2.5-flash") == "gemini-2.5-flash"
     made = {
         families.of(f"gemini-{n}.{m}-{kind}") for n in range(99) for m in range(9) for kind in ("pro", "x")

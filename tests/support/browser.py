@@ -65,7 +65,7 @@ async def visit(url: str, **options: Any) -> AsyncIterator[Visit]:  # noqa: ANN4
 
 
 @contextlib.asynccontextmanager
-async def site(folder: Path) -> AsyncIterator[str]:
+async def context(folder: Path) -> AsyncIterator[str]:
     """A static site of the files in a folder, on a port of its own, and so an origin of its own."""
     files = {"path": str(folder), "default_filename": "index.html"}
     routes = [(r"/(.*)", StaticFileHandler, files)]

@@ -210,7 +210,7 @@ async def _inside(
     others = {name: value for name, value in settings.items() if name != "UPSTREAM_URL"}
     async with proxy(url, secrets, Clock(now, lambda: now() + ahead), **others) as here:
         here.app.rotator._random.seed(7)  # the same choices every time
-        looks = asyncio.ensure_future(here.app.retrial.run())
+        looks = asyncio.ensure_future(here.app.probe.run())
         try:
             yield Pool(upstream, here.port)
         finally:

@@ -33,7 +33,7 @@ class Failure(Enum):
     HUNG = "a request took too long, or never ended"
     FAULT = "an exception"
 
-    TROUBLE = "a request was lost to 5xx although a key would have served it"
+    UPSTREAM_FAILURE = "a request was lost to 5xx although a key would have served it"
     QUOTA = "a request was lost although a key had quota left"
     GAVE_UP = "a request was refused in an outage that ended within its time"
     LATE = "a key that would serve was found late"
@@ -147,7 +147,7 @@ def _vague(run: Run) -> list[Ill]:
 
 def _kind(run: Run, outcome: Outcome, truth: Truth) -> Failure:
     if outcome.status >= 500:
-        return Failure.TROUBLE
+        return Failure.UPSTREAM_FAILURE
     if _searched_in_vain(run, outcome) or _not_found(outcome):
         return Failure.GAVE_UP
     return Failure.QUOTA if truth is Truth.QUOTA else Failure.LOST

@@ -13,17 +13,17 @@ from unittest import mock
 
 from proxycore.clock import Clock
 from proxycore.gemini.methods import repeatable, spends
-from proxycore.http.access_record import Record
+from proxycore.http.access_record import AccessRecord
 from proxycore.http.fields import Field
-from proxycore.relay.exchange import Passage
+from proxycore.relay.exchange import Exchange
 from proxycore.relay.outcome import Answer
 from proxycore.relay.pool import Pool
 from proxycore.relay.request_case import case_of
 from proxycore.rotation.key import Key
 from proxycore.runtime.app import ProxyApplication
-from proxycore.transport.buffered_response import Kept
+from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import Outgoing, UpstreamError
-from proxycore.transport.response_head import Head
+from proxycore.transport.response_head import ResponseHead
 from proxycore.transport.upstream import Upstream
 from tests.support import google_model
 from tests.support.google_model import Google, KeyPlan, Poison, Request
@@ -133,7 +133,7 @@ class Run:
         self.pool: Pool = self.app.pool
         self._watcher.begins(self)
         tasks = [asyncio.ensure_future(self._sample())]
-        looks = asyncio.ensure_future(self.app.retrial.run())
+        looks = asyncio.ensure_future(self.app.probe.run())
         for request in mixture.requests():
             await asyncio.sleep(request.at - self.now())
             task = asyncio.ensure_future(self._request(request))
@@ -147,12 +147,14 @@ class Run:
 
     async def _request(self, request: Request) -> None:
         method, path, body, scope = written(request.poison, request.model)
-        record = Record(f"r{request.number}", self.pool.clock(), client=request.client, model=scope.model)
+        record = AccessRecord(
+            f"r{request.number}", self.pool.clock(), client=request.client, model=scope.model
+        )
         record.received_bytes = len(body)
         outcome = Outcome(request)
         self.outcomes.append(outcome)
         self._watcher.arrives(outcome)
-        passage = Passage(
+        exchange = Exchange(
             self.pool,
             scope,
             record,
@@ -163,10 +165,10 @@ class Run:
         )
 
         try:
-            if await self._is_served(passage, outcome):
+            if await self._is_served(exchange, outcome):
                 outcome.status = 200
             else:
-                conclude(passage, outcome)
+                conclude(exchange, outcome)
         except asyncio.CancelledError:
             outcome.status = 499
         except Exception as error:  # noqa: BLE001 - it is told as a failure of the mixture
@@ -174,16 +176,16 @@ class Run:
         outcome.end = self.now()
         self._watcher.ends(outcome)
 
-    async def _is_served(self, passage: Passage, outcome: Outcome) -> bool:
-        with passage:
-            while call := await passage.next_call():
-                answer = await self._call(outcome, passage, call.key)
+    async def _is_served(self, exchange: Exchange, outcome: Outcome) -> bool:
+        with exchange:
+            while call := await exchange.next_call():
+                answer = await self._call(outcome, exchange, call.key)
                 if answer is None:
                     return True
-                passage.settle(answer)
+                exchange.settle(answer)
         return False
 
-    async def _call(self, outcome: Outcome, passage: Passage, key: Key) -> Answer | None:
+    async def _call(self, outcome: Outcome, exchange: Exchange, key: Key) -> Answer | None:
         now = self.now()
         answer = self.google.answer(self.plans[key.name], outcome.request, now)
         asked = Asked(key.name, now, answer)
@@ -195,9 +197,9 @@ class Run:
         if status == 0:
             return UpstreamError("The upstream broke off before its answer was whole.", sent=True)
         if status == 200:
-            passage.commit(200)
+            exchange.commit(200)
             return None
-        return Kept(Head(status, "", fields), body)
+        return BufferedResponse(ResponseHead(status, "", fields), body)
 
     async def _sample(self) -> None:
         """Looks at which healthy keys rest, now and then."""
@@ -224,13 +226,13 @@ class _Look:
         self._fresh = fresh
         run.looks[plan.name] += 1
 
-    async def head(self) -> Head:
+    async def head(self) -> ResponseHead:
         """The answer's head, after a while."""
         await asyncio.sleep(self._answer.seconds)
         status, fields, _ = self._answer.response
         if status == 0:
             raise UpstreamError("The upstream broke off before its answer was whole.", sent=True)
-        return Head(status, "", fields)
+        return ResponseHead(status, "", fields)
 
     async def read(self, _most: int) -> bytes:
         """The answer's body."""
@@ -245,11 +247,11 @@ def secret_of(plan: KeyPlan) -> str:
     return f"upstream-secret-{plan.name:>05}"
 
 
-def conclude(passage: Passage, outcome: Outcome) -> None:
+def conclude(exchange: Exchange, outcome: Outcome) -> None:
     """What the client is told after a passage in which nothing was committed."""
-    answer = passage.outcome.answer
+    answer = exchange.outcome.answer
     if answer is None:
-        outcome.told = passage.explain().seconds
+        outcome.told = exchange.explain().seconds
         outcome.own, outcome.status = True, 401 if outcome.told is None else 429
     elif isinstance(answer, UpstreamError):
         outcome.own, outcome.status = True, 500

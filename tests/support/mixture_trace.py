@@ -15,7 +15,7 @@ from tests.support.mixture_wire import lane, written
 logger = logging.getLogger("proxycore")
 
 _SHOWN = 24  # keys in a table
-_TABLED = {Failure.LOST, Failure.TROUBLE, Failure.QUOTA, Failure.FLIP}
+_TABLED = {Failure.LOST, Failure.UPSTREAM_FAILURE, Failure.QUOTA, Failure.FLIP}
 
 
 @dataclass
@@ -142,8 +142,8 @@ class Trace(Watcher):
 
 def _rest(key: Key, model: str) -> tuple[float, str]:
     """Until when the key rests for the model, a moment of the program's clock, and why."""
-    allowance = key.project.allowances.get(model)
-    bench = key.retired or key.whole or (allowance.bench if allowance else None)
+    limiter = key.project.limiters.get(model)
+    bench = key.retired or key.whole or (limiter.bench if limiter else None)
     return key.ready_at(model), f"({bench.reason}, strike {bench.strikes})" if bench else ""
 
 

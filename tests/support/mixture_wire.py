@@ -4,17 +4,17 @@ from functools import lru_cache
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from proxycore.gemini.request_scope import Scope, scope_of
+from proxycore.gemini.request_scope import RequestScope, scope_of
 from tests.support.google_model import LARGE_TOKENS, Poison, Request
 
 
-def lane(scope: Scope) -> str:
+def lane(scope: RequestScope) -> str:
     """What the quotas of a request with this scope are counted for."""
     return scope.lane or scope.model
 
 
 @lru_cache(maxsize=64)
-def written(poison: Poison, model: str) -> tuple[str, str, bytes, Scope]:
+def written(poison: Poison, model: str) -> tuple[str, str, bytes, RequestScope]:
     """A request as it comes over the wire: method, path and body; and what the program reads in it."""
     path, text, more = f"/v1beta/models/{model}:generateContent", "hi", ""
     if poison is Poison.SEARCH:

@@ -25,7 +25,7 @@ OVERLOADED = {
         "status": "UNAVAILABLE",
     }
 }
-MISTAKE = problem(400, "Invalid value at 'contents'.", "INVALID_ARGUMENT")
+CLIENT_ERROR = problem(400, "Invalid value at 'contents'.", "INVALID_ARGUMENT")
 SPENT = problem(
     429,
     "You exceeded your current quota.",

@@ -22,7 +22,7 @@ def settings(upstream_url: str, keys: Mapping[str, str] = KEYS, **variables: str
 
 def rests(key: Key) -> bool:
     """Whether anything is held against a key."""
-    return bool(key.whole or key.retired or any(one.bench for one in key.project.allowances.values()))
+    return bool(key.whole or key.retired or any(one.bench for one in key.project.limiters.values()))
 
 
 @dataclass

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from proxycore.clock import Clock
-from proxycore.gemini.verdict import HEALTHY, Backoff, Limit, Rest, Then, Verdict
-from proxycore.peers.replicator import Herald
-from proxycore.peers.update import Notice
-from proxycore.rotation.affinity import Owners
-from proxycore.rotation.bench import Doubling
+from proxycore.gemini.verdict import HEALTHY, Backoff, BenchScope, Limit, Reaction, Verdict
+from proxycore.peers.replicator import Replicator
+from proxycore.peers.update import Update
+from proxycore.rotation.affinity import AffinityTable
+from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.scheduler import LoopScheduler
@@ -26,7 +26,7 @@ from proxycore.rotation.wait_queues import WaitQueues
 from tests.support.turned_loop import TurnedLoop
 
 MODEL = "m"
-DOUBLINGS = {backoff: Doubling(10.0, 600.0) for backoff in Backoff}
+DOUBLINGS = {backoff: ExponentialBackoff(10.0, 600.0) for backoff in Backoff}
 RETURNS = 0.2  # share of those who were refused that come back when they were told to
 
 
@@ -117,7 +117,7 @@ class Simulation:
         self._upstream = Upstream(
             {str(n): quota for n, quota in enumerate(self.quotas)}, self.window, self.fixed, self.tell
         )
-        self._heralds: list[Herald] = []
+        self._replicators: list[Replicator] = []
         self._pools = [self._pool(number) for number in range(self.workers)]
         self._from = self._clock() + self.warm * self.window
         self._to = self._from + self.measured * self.window
@@ -139,63 +139,69 @@ class Simulation:
         )
         source = random.Random(100 * self.seed + number)  # noqa: S311 - seeded, so that it is the same every time
         rotator = Rotator(keys, DOUBLINGS, clock=self._clock, source=source)
-        lines = WaitQueues(rotator, self.max_wait, LoopScheduler(self._clock))
+        queues = WaitQueues(rotator, self.max_wait, LoopScheduler(self._clock))
         if self.workers > 1:
-            told: list[Notice] = []
+            told: list[Update] = []
 
             def flush() -> None:
-                notices = told[:]
+                updates = told[:]
                 told.clear()
-                for other in [herald for n, herald in enumerate(self._heralds) if n != number]:
-                    other.hear(notices)
+                for other in [replicator for n, replicator in enumerate(self._replicators) if n != number]:
+                    other.apply(updates)
 
-            def tell(notice: Notice) -> None:
+            def tell(update: Update) -> None:
                 if not told:
                     asyncio.get_running_loop().call_later(self.lag, flush)
-                told.append(notice)
+                told.append(update)
 
-            self._heralds.append(
-                Herald(rotator, lines, Owners(self._clock), tell=tell, clock=self._clock, me=str(number))
+            self._replicators.append(
+                Replicator(
+                    rotator, queues, AffinityTable(self._clock), tell=tell, clock=self._clock, me=str(number)
+                )
             )
-        return rotator, lines
+        return rotator, queues
 
     async def _request(self) -> None:
         began, figures = self._clock(), self.figures
         measured = self._from <= began < self._to
-        lines, told = await self._ask(measured=measured)
+        queues, told = await self._ask(measured=measured)
         if not measured:
             return
         figures.asked += 1
         figures.served += told is None
         if told is not None and self._random.random() < RETURNS:
             await asyncio.sleep(told + 0.003)
-            _, told = await self._ask(measured=False, lines=lines)
+            _, told = await self._ask(measured=False, queues=queues)
             figures.back.append(told is None)
 
-    async def _ask(self, *, measured: bool, lines: WaitQueues | None = None) -> tuple[WaitQueues, int | None]:
+    async def _ask(
+        self, *, measured: bool, queues: WaitQueues | None = None
+    ) -> tuple[WaitQueues, int | None]:
         """One request with one worker; None when it was served, else when to come back."""
-        pools = [pool for pool in self._pools if lines in {None, pool[1]}]
-        rotator, lines = self._random.choice(pools)
+        pools = [pool for pool in self._pools if queues in {None, pool[1]}]
+        rotator, queues = self._random.choice(pools)
         began, arrival = self._clock(), next(self._arrivals)
         used: set[Key] = set()
         while True:
-            call = lines.try_acquire(MODEL, used) or await lines.wait(
+            call = queues.try_acquire(MODEL, used) or await queues.wait(
                 MODEL, arrival, set(), began + self.max_wait - self._clock()
             )
             if call is None:
                 seconds = max(1, math.ceil((rotator.ready_at(MODEL) or math.inf) - self._clock()))
-                lines.expected.add(MODEL, self._clock() + seconds)
-                return lines, seconds
+                queues.expected.add(MODEL, self._clock() + seconds)
+                return queues, seconds
             if measured and self._clock() > began + self.window / 100:
                 self.figures.arrivals.append(arrival)
             project = call.key.name.partition("-")[0]
             refused = await self._call(project)
             if refused is None:
                 rotator.apply(call, HEALTHY)
-                return lines, None
+                return queues, None
             used.add(call.key)
             limit = Limit("PerMinute", self._upstream.quotas[project], 60.0)
-            rotator.apply(call, Verdict("spent", Then.FAILOVER, Rest.MODEL, refused, limits=(limit,)))
+            rotator.apply(
+                call, Verdict("spent", Reaction.FAILOVER, BenchScope.MODEL, refused, limits=(limit,))
+            )
 
     async def _call(self, project: str) -> float | None:
         await asyncio.sleep(self.latency * self._random.uniform(0.5, 1.5))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proxycore.transport.attempt import Attempt
-from proxycore.transport.buffered_response import KEPT_BYTES
+from proxycore.transport.buffered_response import BUFFERED_BYTES
 from proxycore.transport.messages import Outgoing
 from tests.support.proxy import Proxy, proxy, rests
 from tests.support.wire import RawUpstream, Seen, always, answer, ask
@@ -23,7 +23,7 @@ async def test_a_body_with_half_a_million_names_is_served() -> None:
     body = b"{%b}" % b",".join(b'"fileUri":"files/%d"' % number for number in range(500_000))
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here:
         assert (await ask(here.port, "POST", GENERATE, body=body)).status == 200
-        assert len(here.app.owners) <= 256
+        assert len(here.app.affinity) <= 256
     assert upstream.seen[0].body == body
 
 
@@ -41,7 +41,7 @@ async def test_an_error_that_unfolds_to_too_much_is_told_but_not_passed_on(statu
 @pytest.mark.parametrize("more", [0, 1])
 async def test_an_error_is_passed_on_up_to_the_size_that_is_kept(more: int) -> None:
     error = b'{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "%b"}}'
-    error %= b"a" * (KEPT_BYTES - len(error) + 2 + more)
+    error %= b"a" * (BUFFERED_BYTES - len(error) + 2 + more)
     async with RawUpstream(always(answer(400, error, JSON))) as upstream, proxy(upstream.url) as here:
         got = await ask(here.port, "POST", GENERATE, body=b"{}")
     assert got.status == 400
@@ -59,8 +59,8 @@ async def test_an_error_with_ten_thousand_quotas_teaches_a_few() -> None:
         assert (await ask(here.port, "POST", GENERATE, body=b"{}")).status == 429
         assert all(rests(key) for key in here.app.rotator.keys)
         for key in here.app.rotator.keys:
-            for allowance in key.project.allowances.values():
-                assert len(allowance.quotas) <= 32
+            for limiter in key.project.limiters.values():
+                assert len(limiter.quotas) <= 32
 
 
 def attempt_at(here: Proxy) -> Attempt:

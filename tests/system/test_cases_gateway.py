@@ -23,7 +23,7 @@ OPENAI = {
     "type": "invalid_request_error",
     "code": "invalid_api_key",
 }
-FOREIGN = {
+NOT_GOOGLE = {
     "cloudflare": told(
         401, {"success": False, "result": [], "error": [{"code": 1000, "message": "Unauthorized"}]}
     ),
@@ -55,11 +55,11 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", NOT_GOOGLE)
 async def test_what_a_gateway_refuses_is_no_key_s_fault(name: str) -> None:
-    async with pool(3, everyone(FOREIGN[name])) as here:
+    async with pool(3, everyone(NOT_GOOGLE[name])) as here:
         for answer in await here.in_turn(3):
-            assert (answer.status, answer.body) == (FOREIGN[name].status, FOREIGN[name].body)
+            assert (answer.status, answer.body) == (NOT_GOOGLE[name].status, NOT_GOOGLE[name].body)
         assert await here.rests() == {}
         here.upstream.script = lambda _: None
         begun = here.now
@@ -71,12 +71,12 @@ async def test_what_a_gateway_refuses_is_no_key_s_fault(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cloudflare", "openai 401", "openai 429", "text 403"])
 async def test_so_on_the_openai_path(name: str) -> None:
-    async with pool(3, everyone(FOREIGN[name])) as here:
+    async with pool(3, everyone(NOT_GOOGLE[name])) as here:
 
         async def request() -> Answered:
             return await here.ask("POST", CHAT, chat())
 
-        assert {answer.status for answer in await here.at_once(6, request)} == {FOREIGN[name].status}
+        assert {answer.status for answer in await here.at_once(6, request)} == {NOT_GOOGLE[name].status}
         here.upstream.script = lambda _: None
         assert all_served(await here.at_once(6, request))
         assert await here.rests() == {}
@@ -97,7 +97,7 @@ async def test_the_words_of_the_interactions_api_are_google_s() -> None:
         assert "*" in (await here.rests())["1"]
 
 
-@pytest.mark.parametrize("refusal", [FOREIGN["no status"], FOREIGN["text 429"]], ids=named)
+@pytest.mark.parametrize("refusal", [NOT_GOOGLE["no status"], NOT_GOOGLE["text 429"]], ids=named)
 async def test_with_a_gateway_beside_healthy_keys_the_client_is_told_what_it_said(refusal: Answer) -> None:
     async with pool(3, only({"1"}, refusal)) as here:
         answers = await here.at_once(9)

@@ -27,7 +27,7 @@ pytestmark = CASES
 INTERNAL = error(500, "INTERNAL", "Internal error encountered.")
 DEADLINE = error(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete.")
 BAD_GATEWAY = Answer(502, b"<html>502 Bad Gateway</html>", (("Content-Type", "text/html"),))
-TROUBLE = [OVERLOADED, INTERNAL, BAD_GATEWAY]
+UPSTREAM_FAILURE = [OVERLOADED, INTERNAL, BAD_GATEWAY]
 
 
 def at_first(times: int, refusal: Answer) -> Script:
@@ -109,7 +109,7 @@ CREATING = {
 
 
 @pytest.mark.parametrize("name", CREATING)
-@pytest.mark.parametrize("refusal", [*TROUBLE, DEADLINE], ids=named)
+@pytest.mark.parametrize("refusal", [*UPSTREAM_FAILURE, DEADLINE], ids=named)
 async def test_what_creates_something_is_not_repeated(name: str, refusal: Answer) -> None:
     path, body = CREATING[name]
     async with pool(4, everyone(refusal)) as here:
@@ -128,7 +128,7 @@ async def test_what_creates_something_goes_to_another_key_when_it_is_refused(nam
 # Pauses and budgets.
 
 
-@pytest.mark.parametrize("refusal", TROUBLE, ids=named)
+@pytest.mark.parametrize("refusal", UPSTREAM_FAILURE, ids=named)
 @pytest.mark.parametrize("times", [2, 3])
 async def test_trouble_is_tried_several_times_with_growing_pauses(times: int, refusal: Answer) -> None:
     async with pool(6, at_first(times, refusal)) as here:

@@ -31,13 +31,13 @@ Written = Callable[[Path, int, int], tuple[str, ...]]
 
 def nginx(folder: Path, port: int, proxy_port: int) -> tuple[str, ...]:
     """Writes its configuration; returns its command."""
-    site = {
+    context = {
         "gemini.example;": f"{HOST};",
         "listen 443": f"listen 127.0.0.1:{port}",
         "127.0.0.1:8000": f"127.0.0.1:{proxy_port}",
         "/etc/ssl/gemini.example/": f"{folder}/",
     }
-    (folder / "site.conf").write_text(document("nginx.conf", site))
+    (folder / "site.conf").write_text(document("nginx.conf", context))
     main = "pid nginx.pid; events {} http { access_log off; include site.conf; }"
     (folder / "main.conf").write_text(main)
     settings = "daemon off; user root; worker_processes 1;"
@@ -46,12 +46,12 @@ def nginx(folder: Path, port: int, proxy_port: int) -> tuple[str, ...]:
 
 def caddy(folder: Path, port: int, proxy_port: int) -> tuple[str, ...]:
     """The same for Caddy, which gets no certificate from anyone here, and listens on nothing else."""
-    site = {
+    context = {
         "\ngemini.example {\n": f"\nhttps://{HOST}:{port} {{\n\tbind 127.0.0.1\n\ttls cert.pem key.pem\n",
         "127.0.0.1:8000": f"127.0.0.1:{proxy_port}",
     }
     options = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
-    (folder / "Caddyfile").write_text(options + document("Caddyfile", site))
+    (folder / "Caddyfile").write_text(options + document("Caddyfile", context))
     return ("caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile")
 
 

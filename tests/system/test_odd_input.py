@@ -15,7 +15,7 @@ from proxycore.gemini.errors import read_error
 from proxycore.gemini.judge import judge
 from proxycore.gemini.list_pages import page_for, place_of, query_at
 from proxycore.gemini.request_scope import scope_of
-from proxycore.gemini.response_scanner import Lesson
+from proxycore.gemini.response_scanner import ResponseScanner
 from proxycore.gemini.token_usage import usage_in
 from proxycore.gemini.upload_protocol import upload_name
 from proxycore.http.credentials import credential_part, query_values, without_credentials
@@ -255,5 +255,5 @@ def test_any_page_token_and_any_query_are_read(token: bytes, text: str) -> None:
 def test_any_request_has_a_scope_and_any_response_a_lesson(path: str, body: bytes, query: str) -> None:
     for at in (path, f"/v1/interactions/{path}", f"/v1/models/{path}"):
         str(scope_of(at, body, query))
-        Lesson(at, []).read(body)
+        ResponseScanner(at, []).read(body)
     usage_in(body)

@@ -136,7 +136,7 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(
             client.writer.write(BODY[:20_000] if announced else chunk(BODY[: SMALL + 1]))
             await until(lambda: here.app.budget.waiting == 1)
         await until(lambda: here.app.budget.waiting == 0)
-        await until(lambda: len(here.app.site.running) == 1)
+        await until(lambda: len(here.app.context.running) == 1)
         gate.open.set()
         assert (await first).status == 200
         assert len(upstream.seen) == 1
@@ -224,7 +224,7 @@ async def test_whatever_becomes_of_requests_nothing_stays_held() -> None:
             client.send("POST", GENERATE, ("Content-Length", str(MB)))
             client.writer.write(BODY[:1000])
             await until(lambda: here.app.budget.held > 0)
-        await until(lambda: not here.app.site.running)
+        await until(lambda: not here.app.context.running)
         assert (here.app.budget.held, here.app.budget.waiting) == (0, 0)
 
 

@@ -175,7 +175,7 @@ async def _answering_early(here: Proxy, go_on: asyncio.Event) -> bytes:
 async def test_a_client_that_falls_silent_in_its_content_gets_no_second_answer(
     monkeypatch: pytest.MonkeyPatch, calm: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(incoming_body, "CLIENT_SILENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "CLIENT_IDLE_TIMEOUT", 0.2)
     go_on = asyncio.Event()
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

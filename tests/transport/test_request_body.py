@@ -7,7 +7,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from proxycore.transport.request_body import Feed
+from proxycore.transport.request_body import RequestBodyStream
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -19,7 +19,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def take_all(feed: Feed, sizes: list[int]) -> bytes:
+async def take_all(feed: RequestBodyStream, sizes: list[int]) -> bytes:
     """Takes as libcurl does: until there is nothing, and again when it is told that there is more."""
     told, body = asyncio.Event(), b""
     feed.on_readable(told.set)
@@ -41,7 +41,7 @@ def passed(chunks: list[bytes], sizes: list[int]) -> tuple[bytes, int]:
 
     async def both() -> bytes:
         nonlocal too_many
-        feed = Feed(None)
+        feed = RequestBodyStream(None)
         taker = asyncio.ensure_future(take_all(feed, sizes))
         for chunk in chunks:
             await feed.put(chunk)
@@ -64,11 +64,11 @@ def test_every_byte_comes_out_in_order(chunks: list[bytes], sizes: list[int]) ->
 
 @pytest.mark.parametrize("length", [None, 0, 12345])
 def test_it_tells_its_length(length: int | None) -> None:
-    assert Feed(length).length == length
+    assert RequestBodyStream(length).length == length
 
 
 async def test_the_client_waits_until_its_chunk_is_taken_to_the_end() -> None:
-    feed = Feed(None)
+    feed = RequestBodyStream(None)
     putting = asyncio.ensure_future(feed.put(b"abcdef"))
     await settle()
     assert feed.blocked
@@ -82,21 +82,21 @@ async def test_the_client_waits_until_its_chunk_is_taken_to_the_end() -> None:
 
 
 async def test_an_empty_chunk_is_not_the_end() -> None:
-    feed = Feed(None)
+    feed = RequestBodyStream(None)
     await asyncio.wait_for(feed.put(b""), PATIENCE)
     assert not feed.blocked
     assert feed.read(9) is None
 
 
 async def test_the_end_is_told_again_and_again() -> None:
-    feed = Feed(0)
+    feed = RequestBodyStream(0)
     feed.end()
     assert [feed.read(9), feed.read(9)] == [b"", b""]
     assert not feed.starved
 
 
 async def test_the_end_does_not_overtake_what_is_under_way() -> None:
-    feed = Feed(None)
+    feed = RequestBodyStream(None)
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     feed.end()
@@ -105,7 +105,7 @@ async def test_the_end_does_not_overtake_what_is_under_way() -> None:
 
 
 async def test_more_is_told_once_and_only_to_who_had_nothing() -> None:
-    feed, told = Feed(None), 0
+    feed, told = RequestBodyStream(None), 0
 
     def more() -> None:
         nonlocal told
@@ -131,7 +131,7 @@ async def test_more_is_told_once_and_only_to_who_had_nothing() -> None:
 
 
 async def test_what_is_taken_at_once_when_it_is_told_leaves_nobody_waiting() -> None:
-    feed, taken = Feed(None), list[bytes | None]()
+    feed, taken = RequestBodyStream(None), list[bytes | None]()
     feed.on_readable(lambda: taken.append(feed.read(9)))
     assert feed.read(9) is None
     await asyncio.wait_for(feed.put(b"abc"), PATIENCE)
@@ -140,7 +140,7 @@ async def test_what_is_taken_at_once_when_it_is_told_leaves_nobody_waiting() -> 
 
 
 async def test_who_had_nothing_before_it_was_connected_finds_it_by_itself() -> None:
-    feed = Feed(None)
+    feed = RequestBodyStream(None)
     assert feed.read(9) is None
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
@@ -149,7 +149,7 @@ async def test_who_had_nothing_before_it_was_connected_finds_it_by_itself() -> N
 
 
 async def test_dropping_lets_the_client_go_on_and_holds_nothing() -> None:
-    feed, told = Feed(None), list[None]()
+    feed, told = RequestBodyStream(None), list[None]()
     feed.on_readable(lambda: told.append(None))
     assert feed.read(9) is None
     putting = asyncio.ensure_future(feed.put(b"abc"))
@@ -167,7 +167,7 @@ async def test_dropping_lets_the_client_go_on_and_holds_nothing() -> None:
 
 
 async def test_a_client_that_goes_away_does_not_leave_it_blocked() -> None:
-    feed = Feed(None)
+    feed = RequestBodyStream(None)
     putting = asyncio.ensure_future(feed.put(b"abc"))
     await settle()
     putting.cancel()

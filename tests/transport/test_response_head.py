@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.transport.response_head import Head, HeadReader, MalformedError
+from proxycore.transport.response_head import MalformedError, ResponseHead, ResponseHeadReader
 
 
-def heads(*lines: bytes) -> list[Head]:
+def heads(*lines: bytes) -> list[ResponseHead]:
     """The heads that these lines make; each gets the line end of HTTP."""
-    arrived: list[Head] = []
-    reader = HeadReader(arrived.append)
+    arrived: list[ResponseHead] = []
+    reader = ResponseHeadReader(arrived.append)
     for line in lines:
         reader(line + b"\r\n")
     return arrived
@@ -21,17 +21,17 @@ def heads(*lines: bytes) -> list[Head]:
 def test_a_head_has_status_reason_and_fields_in_order_with_repeats() -> None:
     lines = (b"HTTP/1.1 429 Too Many Requests", b"X-A: 1", b"Content-Type: text/plain", b"x-a:2", b"")
     fields = [("X-A", "1"), ("Content-Type", "text/plain"), ("x-a", "2")]
-    assert heads(*lines) == [Head(429, "Too Many Requests", fields)]
+    assert heads(*lines) == [ResponseHead(429, "Too Many Requests", fields)]
 
 
 def test_a_head_arrives_once_with_its_empty_line_and_not_before() -> None:
-    arrived: list[Head] = []
-    reader = HeadReader(arrived.append)
+    arrived: list[ResponseHead] = []
+    reader = ResponseHeadReader(arrived.append)
     reader(b"HTTP/1.1 200 OK\r\n")
     reader(b"A: b\r\n")
     assert arrived == []
     reader(b"\r\n")
-    assert arrived == [Head(200, "OK", [("A", "b")])]
+    assert arrived == [ResponseHead(200, "OK", [("A", "b")])]
 
 
 STATUS_LINES = {
@@ -48,7 +48,7 @@ STATUS_LINES = {
 
 @pytest.mark.parametrize(("line", "status", "reason"), STATUS_LINES.values(), ids=STATUS_LINES)
 def test_every_form_of_status_line_is_read(line: bytes, status: int, reason: str) -> None:
-    assert heads(line, b"") == [Head(status, reason, [])]
+    assert heads(line, b"") == [ResponseHead(status, reason, [])]
 
 
 FIELD_LINES = {
@@ -83,12 +83,12 @@ def test_a_line_without_a_name_is_no_field(line: bytes) -> None:
 def test_interim_answers_are_not_the_answer() -> None:
     interim = (b"HTTP/1.1 100 Continue", b"", b"HTTP/1.1 103 Early Hints", b"Link: </x>", b"")
     assert heads(*interim) == []
-    assert heads(*interim, b"HTTP/1.1 200 OK", b"A: b", b"") == [Head(200, "OK", [("A", "b")])]
+    assert heads(*interim, b"HTTP/1.1 200 OK", b"A: b", b"") == [ResponseHead(200, "OK", [("A", "b")])]
 
 
 def test_trailer_fields_belong_to_no_head() -> None:
     answer = (b"HTTP/1.1 200 OK", b"A: b", b"")
-    assert heads(*answer, b"X-Trailer: 1", b"") == [Head(200, "OK", [("A", "b")])]
+    assert heads(*answer, b"X-Trailer: 1", b"") == [ResponseHead(200, "OK", [("A", "b")])]
 
 
 MALFORMED = {
@@ -144,17 +144,17 @@ def test_a_head_whose_body_has_one_end_is_taken(status: int, lines: tuple[bytes,
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CR LF", "LF"])
 def test_line_ends_may_be_of_any_kind(end: bytes) -> None:
-    arrived: list[Head] = []
-    reader = HeadReader(arrived.append)
+    arrived: list[ResponseHead] = []
+    reader = ResponseHeadReader(arrived.append)
     for line in (b"HTTP/1.1 200 OK", b"A: b", b""):
         reader(line + end)
-    assert arrived == [Head(200, "OK", [("A", "b")])]
+    assert arrived == [ResponseHead(200, "OK", [("A", "b")])]
 
 
 @pytest.mark.parametrize("end", [b"", b"\r"], ids=["nothing", "half a line's end"])
 def test_a_head_that_breaks_off_is_none(end: bytes) -> None:
-    arrived: list[Head] = []
-    reader = HeadReader(arrived.append)
+    arrived: list[ResponseHead] = []
+    reader = ResponseHeadReader(arrived.append)
     for line in (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", end):
         reader(line)
     assert arrived == []
