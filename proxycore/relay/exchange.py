@@ -206,7 +206,7 @@ class Exchange:
         """
         now, tried = self._pool.clock(), self._policy.refused
         keys = (self.owner,) if self.owner else self._pool.rotator.keys
-        return not self._policy.spent and any(key.rests_until <= now for key in keys if key not in tried)
+        return not self._policy.spent and any(key.usable_at <= now for key in keys if key not in tried)
 
     @property
     def _may_be_fresh(self) -> bool:
@@ -227,7 +227,7 @@ class Exchange:
         queues, policy, rotator, spends = self._pool.queues, self._policy, self._pool.rotator, self.spends
         while True:
             advice = rotator.advise(self._case, self.lane)
-            policy.pardon(advice.pardoned)
+            policy.pardon(advice.retryable)
             unfit = advice.unfit
             used = policy.used | unfit if unfit else policy.used
             refused = policy.refused | unfit if unfit else policy.refused
@@ -248,7 +248,7 @@ class Exchange:
         """Let keys that refused the request be tried again, once a search is over; return whether any is."""
         if not self._case.refusals:
             return False
-        return self._policy.pardon(self._pool.rotator.attribution.pardoned(self._case, self.lane))
+        return self._policy.pardon(self._pool.rotator.attribution.retryable(self._case, self.lane))
 
     def _patience(self) -> float:
         """Seconds that the request may still wait for a key."""

@@ -1,7 +1,7 @@
-"""Which key's project made a resource: a file, a cached content, an upload, ... Pure.
+"""Resource affinity: which key's project owns a file, a cached content, an upload, ... Pure.
 
-Owners are learned from responses. A resource whose owner is not known (made before a restart, say) is not
-lost: a request that names it tries one key after the other, and the one that serves it is its owner.
+Owners are learned from responses. If the owner of a resource is not known (it was made before a restart,
+say), a request that names it tries one key after another, and the key that serves it is the owner.
 """
 
 import math
@@ -23,7 +23,7 @@ _LIFETIMES = dict.fromkeys(("files", "upload", "group", "continuation"), 48 * 36
 
 
 class AffinityConflictError(Exception):
-    """A request names resources of different keys. The message says which and what to do."""
+    """A request names resources of different keys. The message lists them and tells what to do."""
 
     def __init__(self, names: "dict[str, Key]") -> None:
         shown = islice(_of_different_keys_first(names).items(), _SHOWN)
@@ -36,7 +36,7 @@ class AffinityConflictError(Exception):
 
 
 class AffinityTable:
-    """Remembers the owners of resources, the last used ones if there are too many.
+    """The owners of up to `capacity` resources; beyond that, the least recently used are forgotten.
 
     `clock` returns the moment, in seconds. What is learned is published to `events`.
     """
@@ -47,14 +47,14 @@ class AffinityTable:
         self._clock = clock
         self._capacity = capacity
         self._entries: OrderedDict[str, Ownership] = OrderedDict()  # the longest unused first
-        self._there: frozenset[Key] | None = None  # None: whoever comes
+        self._current_keys: frozenset[Key] | None = None  # None: any
         self._events = events or Events()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def of(self, name: str) -> Key | None:
-        """The owner of a resource, None when it is not known."""
+        """Return the owner of a resource; None when it is not known."""
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -65,25 +65,25 @@ class AffinityTable:
         return entry.key
 
     def learn_mentioned(self, names: Iterable[str], key: Key) -> None:
-        """Learns resources that a response with this key mentions.
+        """Learn that a key owns the resources that a response with it mentions.
 
-        A model may have made them up, so known owners stay.
+        A model may have made the names up, so known owners stay.
         """
         self.learn([name for name in names if self.of(name) is None], key)
 
     def learn(self, names: Iterable[str], key: Key) -> None:
-        """Learns resources that a key has made or used."""
+        """Learn that a key owns the resources that it has made or used."""
         for name in names:
             self._remember(Ownership(name, key, math.inf), Origin.HERE)
 
     def learn_from_peer(self, ownership: Ownership) -> None:
-        """Learns what a peer found."""
+        """Learn the owner of a resource from a peer."""
         self._remember(ownership, Origin.PEER)
 
     def _remember(self, found: Ownership, origin: Origin) -> None:
         name, key = found.name, found.key
-        if len(name) > _LONGEST_NAME or (self._there is not None and key not in self._there):
-            return  # a key that is not there was removed meanwhile
+        if len(name) > _LONGEST_NAME or (self._current_keys is not None and key not in self._current_keys):
+            return  # a key that is not configured was removed meanwhile
         longest = self._clock() + _LIFETIMES.get(name.partition("/")[0], math.inf)
         entry, known = Ownership(name, key, min(found.until, longest)), self._entries.get(name)
         self._entries[name] = entry
@@ -94,21 +94,22 @@ class AffinityTable:
             self._entries.popitem(last=False)
 
     def keep(self, keys: Iterable[Key]) -> None:
-        """Forgets all resources but those of these keys, which are all that there are."""
-        self._there = frozenset(keys)
-        kept = [(name, entry) for name, entry in self._entries.items() if entry.key in self._there]
+        """Forget the resources of all other keys: these are the ones that are configured now."""
+        self._current_keys = frozenset(keys)
+        kept = [(name, entry) for name, entry in self._entries.items() if entry.key in self._current_keys]
         self._entries = OrderedDict(kept)
 
     def owner(self, scope: RequestScope) -> Key | None:
-        """The key that a request with this scope has to go to, None when it is not known.
+        """Return the key that a request with this scope has to use; None when it is not known.
 
-        A retired key counts as unknown: another key of its project may be there. Raises OwnersDifferError.
+        A retired key counts as unknown: its project may have another key. Raises AffinityConflictError when
+        the resources belong to different keys.
         """
         known = {name: self.of(name) for name in (*scope.resources, *scope.perhaps)}
-        affinity = {name: key for name, key in known.items() if key and not key.retired}
-        if len(set(affinity.values())) > 1:
-            raise AffinityConflictError(affinity)
-        return next(iter(affinity.values()), None)
+        owners = {name: key for name, key in known.items() if key and not key.retired}
+        if len(set(owners.values())) > 1:
+            raise AffinityConflictError(owners)
+        return next(iter(owners.values()), None)
 
 
 def _of_different_keys_first(names: "dict[str, Key]") -> "dict[str, Key]":

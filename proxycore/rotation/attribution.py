@@ -1,7 +1,7 @@
-"""Whom a refusal is about that does not say so itself, found by comparison. Pure.
+"""Finds by comparison what a refusal without a reason is about: key, request, model or upstream. Pure.
 
 A refusal without a reason (a bare 429, a 403 about the caller) may be about the key, the request, the model,
-or the connection to Google. What other calls were answered meanwhile decides which:
+or the connection to Google. The responses to other calls decide which:
 
     another key serves the very request          the key's fault: it is benched
     three projects refuse the request alike,     the request's fault: the client gets the last response,
@@ -9,9 +9,9 @@ or the connection to Google. What other calls were answered meanwhile decides wh
     three projects refuse, and none serves       a search: one call at a time, until one is served
     none of these yet                            a suspicion: a short bench, and the next request finds out
 
-A project that served the lane last is a *witness*: its next answer decides with one call, so a request that
+A project that served the lane last is a *witness*: its next response decides with one call, so a request that
 was refused goes to a witness next. Refusals come sooner than successes, so a call that is open for much
-longer than refusals take counts as served already.
+longer than refusals take counts as served.
 
 A key that Google calls invalid may be so by mistake. When several that had just served are called invalid
 with none served in between, that is searched in the same way, for all lanes at once.
@@ -29,7 +29,7 @@ from proxycore.rotation.evidence import NEVER, WITNESS, Evidence
 from proxycore.rotation.key import Key, Project
 
 ENOUGH = 3
-"""Projects that refuse alike."""
+"""Projects that have to refuse alike before one request or an outage is blamed."""
 
 _CONFIRMS = 0.45  # seconds after a refusal in which a call has to be sent for its success to show that the
 # key was to blame: later, an outage may have ended. Shorter than the pauses of a search in an outage.
@@ -37,7 +37,7 @@ _MOST_LANES = 256
 
 
 AreAll = Callable[[Collection[Key]], bool]
-"""Whether no other key than these could be asked now."""
+"""Returns whether no other key than these could be used now."""
 
 
 class Attribution:
@@ -66,8 +66,8 @@ class Attribution:
         """A call was sent."""
         self.of(lane).send(call, project, now)
 
-    def over(self, call: object, lane: str) -> None:
-        """A call was answered, or never will be."""
+    def closed(self, call: object, lane: str) -> None:
+        """A call got its response, or never will."""
         if evidence := self._lanes.get(lane):
             evidence.close(call)
 
@@ -81,7 +81,7 @@ class Attribution:
         project = key.project
         self.of(lane).serve(project, now)
         if spends:
-            key.note_success(now)
+            key.record_success(now)
             self._alive[key] = now
             self._alive.move_to_end(key)
         if self._died:
@@ -100,20 +100,20 @@ class Attribution:
         evidence, now = self.of(lane), refusal.at
         case.refusals.append(refusal)
         evidence.refuse(refusal.key.project, case.request, seconds, now)
-        # Whether a request was at fault since the lane was served: its witnesses are none any more.
+        # Whether a request was at fault since the lane was served: then witnesses must serve again to count.
         standing = evidence.fault_at > self._served_at(lane)
-        if self._is_requests(evidence, lane, case, are_all, standing=standing):
+        if self._is_request_at_fault(evidence, lane, case, are_all, standing=standing):
             evidence.blame(case, now)
             return About.REQUEST
         if refusal.searched:
             return About.UNDECIDED
         many = len(evidence.refused) >= ENOUGH or are_all(_keys(evidence.refused))
-        if (standing and refusal.witness) or (many and self._none_serves(evidence, lane, now)):
+        if (standing and refusal.witness) or (many and self._seems_down(evidence, lane, now)):
             return About.MANY
         return About.UNDECIDED
 
     def died(self, key: Key, now: float, are_all: AreAll) -> bool:
-        """A key was called invalid; returns whether too many were that had served just now, or all."""
+        """A key was called invalid; returns whether that hit too many keys that had just served, or all."""
         self._died[key] = None
         lately = list(takewhile(lambda one: self._alive[one] >= now - WITNESS, reversed(self._alive)))
         died = {one.project for one in lately if one in self._died}
@@ -125,7 +125,7 @@ class Attribution:
         So it is when the same projects served other lanes meanwhile: then Google can be reached.
         """
         evidence = self.of(lane)
-        if not self._alive_elsewhere(evidence, case):
+        if not self._is_upstream_alive(evidence, case):
             return False
         evidence.blame(case, now)
         return True
@@ -135,17 +135,17 @@ class Attribution:
         self.of(lane).find_unentitled(now)
 
     def keep(self, keys: Collection[Key]) -> None:
-        """Forget all other keys, and projects that none of these is of: they were removed."""
-        there, projects = set(keys), {key.project for key in keys}
-        for gone in self._alive.keys() - there:
+        """Forget all other keys, and the projects that none of these belongs to: they were removed."""
+        configured, projects = set(keys), {key.project for key in keys}
+        for gone in self._alive.keys() - configured:
             del self._alive[gone]
-        for gone in self._died.keys() - there:
+        for gone in self._died.keys() - configured:
             del self._died[gone]
         for evidence in self._lanes.values():
             evidence.keep(projects)
 
     def forget(self, project: Project) -> None:
-        """Forget a project that turned out to be another."""
+        """Forget a project that was merged into another."""
         for evidence in self._lanes.values():
             evidence.forget(project)
 
@@ -160,8 +160,8 @@ class Attribution:
         """Return the keys of the projects that refused since the lane was served last."""
         return _keys(self.of(lane).refused)
 
-    def pardoned(self, case: Case, lane: str) -> set[Key]:
-        """Return the keys that refused the request during a search which has found one that serves since."""
+    def retryable(self, case: Case, lane: str) -> set[Key]:
+        """Return the keys that refused the request in a search that has since found one that serves."""
         searched = [refusal for refusal in case.refusals if refusal.searched]
         since = self._served_at(lane) if searched else NEVER
         return {refusal.key for refusal in searched if refusal.at < since}
@@ -217,30 +217,30 @@ class Attribution:
     def _served_at(self, lane: str) -> float:
         return max(evidence.served_at for evidence in self._relevant(lane))
 
-    def _none_serves(self, evidence: Evidence, lane: str, now: float) -> bool:
-        """Whether none is served now, as it seems, after many were refused."""
+    def _seems_down(self, evidence: Evidence, lane: str, now: float) -> bool:
+        """Whether the lane seems to be served by no project now, after many were refused."""
         if self.witness(lane, now) is None:
             return True
         # One request may be refused by all for what it asks. Several may, too: then the next try decides.
         return len(evidence.requests) > 1 and not evidence.has_long_call(now)
 
-    def _is_requests(
+    def _is_request_at_fault(
         self, evidence: Evidence, lane: str, case: Case, are_all: AreAll, *, standing: bool
     ) -> bool:
         """Whether the request is at fault for its refusals."""
-        last, pardoned = case.refusals[-1], self.pardoned(case, lane)
+        last, retryable = case.refusals[-1], self.retryable(case, lane)
         now, reason = last.at, last.verdict.reason
-        alike = [one for one in case.refusals if one.verdict.reason == reason and one.key not in pardoned]
+        alike = [one for one in case.refusals if one.verdict.reason == reason and one.key not in retryable]
         projects = {refusal.key.project for refusal in alike}
         if len(projects) < ENOUGH and not are_all(_keys(projects)):
             return False
         if any(refusal.witness for refusal in alike):
             return not standing
         unserved = self._served_at(lane) < now - WITNESS
-        return unserved and evidence.blamed_lately(case, now) and self._alive_elsewhere(evidence, case)
+        return unserved and evidence.blamed_lately(case, now) and self._is_upstream_alive(evidence, case)
 
     @staticmethod
-    def _alive_elsewhere(evidence: Evidence, case: Case) -> bool:
+    def _is_upstream_alive(evidence: Evidence, case: Case) -> bool:
         """Whether a project that refused the request served anything since the refusals began."""
         began = min(evidence.refused_since, case.refusals[0].at)
         return any(refusal.key.project.served_at >= began for refusal in case.refusals)

@@ -13,22 +13,22 @@ from proxycore.clock import Clock
 from proxycore.gemini.verdict import Verdict, until_google_midnight
 
 SHORTEST = 1.0
-"""Seconds: no bench is shorter, whatever an answer says (`retryDelay` can be `0s`)."""
+"""Seconds: no bench is shorter, whatever a response asks for (`retryDelay` can be `0s`)."""
 
 NO_MODEL = "(no model)"
-"""How a bench is shown, and released, that is for the requests that name no model: lists, tokens and such."""
+"""How the bench of requests that name no model (lists, tokens and such) is shown, and released."""
 
 NO_ORIGIN = "(no origin)"
-"""The same of a bench that is for the requests that come from no page."""
+"""How the bench of requests that come from no page is shown, and released."""
 
 _JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
 _MARGIN = 1.0  # seconds before midnight, within which a moment might be taken for one of the next day
 
 
 class BenchPlace(Enum):
-    """What rests, and where its bench is kept."""
+    """What is benched, and where its bench is kept."""
 
-    MODEL = "model"  # project x lane: the project's allowance
+    MODEL = "model"  # project x lane: the project's `Limiter`
     CALLER = "caller"  # key x lane: `Key.callers`
     ORIGIN = "origin"  # key x origin of the client's page: `Key.origins`
     WHOLE = "whole"  # the key: `Key.whole`
@@ -36,7 +36,7 @@ class BenchPlace(Enum):
 
 
 LANE_PLACES = frozenset({BenchPlace.MODEL, BenchPlace.CALLER})
-"""Where benches are about a lane."""
+"""The places whose benches are about a lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ExponentialBackoff:
     longest: float
 
     def seconds(self, strikes: int) -> float:
-        """The length of the bench after this many strikes in a row, in seconds."""
+        """Return the length of the bench after this many strikes in a row, in seconds."""
         return min(self.longest, self.first * 2.0 ** min(strikes - 1, 60))
 
 
@@ -55,8 +55,8 @@ class ExponentialBackoff:
 class Bench:
     """Out of rotation until `benched_until`, for a reason, with strikes in a row.
 
-    One that ends with a day of Google's has a moment of that day as `day_of`. `words` is Google's own
-    message. One that is only `suspected` is short, until a comparison shows whether the key is at fault.
+    `day_of` is a moment of the Google day that it ends with, None for other benches. `words` is Google's own
+    message. A `suspected` bench is short: a comparison shows whether the key is at fault.
     """
 
     reason: str
@@ -66,24 +66,24 @@ class Bench:
     words: str = ""
     suspected: bool = False
 
-    def reckon_day(self, clock: Clock) -> None:
-        """If it ends with a day of Google's: it ends when that does, by the wall clock as it is set now."""
+    def update_day_end(self, clock: Clock) -> None:
+        """Recompute the end, if it is the end of a Google day, by the wall clock as it is set now."""
         if self.day_of is not None:
             self.benched_until = end_of_day(self.day_of, clock)
 
     def to_json(self) -> tuple[list[Any], list[float]]:
-        """What to write down, and its moments apart: those of another clock are others.
+        """Return what peers are sent: a JSON value, and the moments, which differ by the clock.
 
-        Without Google's words, since they may quote the key.
+        Google's words are left out, since they may quote the key.
         """
         moments = [self.benched_until] if self.day_of is None else [self.benched_until, self.day_of]
         return [self.reason, self.strikes, self.suspected], moments
 
     @classmethod
     def from_json(cls, value: object, moments: Sequence[float], clock: Clock) -> "Bench":
-        """The bench that was written down; raises ValueError when it is none.
+        """Return the bench that a peer sent. Raises ValueError when the value is none.
 
-        One that ends with a day of Google's ends at midnight by the wall clock of this host at the latest.
+        A bench until the end of a Google day ends at midnight by this host's wall clock at the latest.
         """
         match value, list(moments):
             case [str(reason), int(strikes), bool(suspected)], [until]:
@@ -94,34 +94,34 @@ class Bench:
         raise ValueError("not a bench")
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
-        """What there is to know, as JSON has it, the time by the wall clock."""
+        """Return it as JSON for the status page, the time by the wall clock."""
         until = clock.to_wall(self.benched_until)
         return {"reason": self.reason, "until": until, "strikes": self.strikes}
 
 
 def end_of_day(moment: float, clock: Clock) -> float:
-    """The moment at which the day of Google's ends that this moment is in, by the wall clock as it is set."""
+    """Return when the Google day (from midnight in Los Angeles) of a moment ends, by the wall clock."""
     return moment + until_google_midnight(clock.to_wall(moment))
 
 
 def moment_of_day(now: float, left: float) -> float:
-    """A moment of the day of Google's that ends in so many seconds: now, if it is not too near to the end."""
+    """Return a moment of the Google day that ends in `left` seconds: now, unless the end is too near."""
     return now + min(0.0, left - _MARGIN)
 
 
 def bench_after(
     current: Bench | None, verdict: Verdict, backoff: ExponentialBackoff, now: float, source: random.Random
 ) -> Bench | None:
-    """The bench that a refusal leads to; None when the `current` one, perhaps extended here, is it."""
+    """Return the bench that a refusal causes; None when the `current` one, perhaps extended here, remains."""
     running = current is not None and current.benched_until > now
     strikes = current.strikes if current else 0
     if not running:
         # Calls that were under way together are refused together: that is one strike, not twenty.
         strikes += 1
-    told = backoff.seconds(strikes) if verdict.seconds is None else verdict.seconds
-    seconds = max(told, SHORTEST)
+    wanted = backoff.seconds(strikes) if verdict.seconds is None else verdict.seconds
+    seconds = max(wanted, SHORTEST)
     until = now + seconds + source.uniform(0.0, min(_JITTER_SHARE * seconds, _JITTER_MAX))
-    day_of = moment_of_day(now, told) if verdict.day else None
+    day_of = moment_of_day(now, wanted) if verdict.day else None
     if running and current is not None:
         if until > current.benched_until and verdict.seconds is not None:
             current.benched_until, current.reason, current.day_of = until, verdict.reason, day_of

@@ -1,4 +1,4 @@
-"""Begins, suspects, undoes and ends the benches of keys. Pure."""
+"""Sets and ends the benches of keys: suspected ones, confirmed ones, and those set by hand. Pure."""
 
 import random
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _PLACES = {
 
 
 class Benches(Selector):
-    """Puts keys on benches and takes them off."""
+    """A selector whose keys can be benched, for a lane, an origin or as a whole."""
 
     def __init__(
         self,
@@ -41,25 +41,25 @@ class Benches(Selector):
     def set_bench(
         self, key: Key, place: BenchPlace, bench: Bench, about: str = "", origin: Origin = Origin.HERE
     ) -> None:
-        """Sets a bench or retirement, without a log line."""
+        """Set a bench or retirement, without a log line."""
         self._put(key, place, bench, about)
         self.events.publish(BenchChanged(origin, key, place, about, bench))
 
     def clear_bench(self, key: Key, place: BenchPlace, about: str = "", origin: Origin = Origin.HERE) -> None:
-        """Removes a bench or retirement, without a log line."""
+        """Remove a bench or retirement, without a log line."""
         self._remove(key, place, about)
         self.events.publish(BenchChanged(origin, key, place, about, None))
 
     def begin_bench(
         self, key: Key, place: BenchPlace, bench: Bench, about: str = "", request: str = ""
     ) -> Bench:
-        """Begins a new bench or retirement, which is logged and counted; returns it."""
+        """Begin a new bench or retirement, which is logged and counted; returns it."""
         self._put(key, place, bench, about)
         self.events.publish(BenchBegan(Origin.HERE, key, place, about, bench, request))
         return bench
 
     def recover(self, key: Key, place: BenchPlace, about: str = "", request: str = "") -> None:
-        """Ends a bench or retirement, if there is one, since the key was found to work."""
+        """End a bench or retirement, if there is one, since the key was found to work."""
         bench = key.bench_at(place, about)
         if bench is None:
             return
@@ -84,18 +84,18 @@ class Benches(Selector):
             self.reconsider(key.project, about if place in LANE_PLACES else None)
 
     def words_of(self, key: Key, lane: str) -> str:
-        """What Google said when the key was benched, for this lane or as a whole."""
+        """Return Google's message when the key was benched for this lane or as a whole; empty if unknown."""
         limiter = key.project.limiters.get(counted_as(lane))
         benches = (key.retired, key.whole, key.callers.get(lane), limiter.bench if limiter else None)
         return next((bench.words for bench in benches if bench and bench.words), "")
 
     @property
     def last_words(self) -> str:
-        """What Google said of a key that is retired."""
+        """Google's message about one of the retired keys; empty if there is none."""
         return next((key.retired.words for key in self.keys if key.retired), "")
 
     def unfit(self, model: str, size: int, origin: str) -> set[Key]:
-        """The keys that accept no request of so many bytes, or from a page of this origin, now."""
+        """Return the keys that take no request of `size` bytes, or from a page of this origin, now."""
         if not self._limited and not self._barred:
             return set()
         now, unfit = self._clock(), set[Key]()
@@ -111,7 +111,7 @@ class Benches(Selector):
         return unfit
 
     def fit_at(self, model: str, size: int, origin: str) -> float | None:
-        """When the first unfit key is fit again; None if none is unfit."""
+        """Return when the first unfit key is fit again, a moment of the clock; None if none is unfit."""
         now, lane, moments = self._clock(), counted_as(model), []
         for key in self.unfit(model, size, origin):
             limiter, bench = key.project.limiters.get(lane), key.origins.get(origin)
@@ -122,7 +122,7 @@ class Benches(Selector):
     # Refusals.
 
     def _suspect(self, refusal: Refusal, lane: str) -> None:
-        """Benches the key that refused for a second. A bench that runs for longer stays."""
+        """Bench the key that refused for a second, as suspected. A bench that runs for longer stays."""
         verdict, place, now = refusal.verdict, _PLACES[refusal.verdict.rest], self._clock()
         former = refusal.key.bench_at(place, refusal.where(lane))
         if former and former.benched_until > now + _SUSPECTED:
@@ -132,8 +132,8 @@ class Benches(Selector):
         bench = Bench(verdict.reason, now + _SUSPECTED, strikes, None, verdict.words, suspected=True)
         self.set_bench(refusal.key, place, bench, refusal.where(lane))
 
-    def acquit(self, case: Case, lane: str) -> None:
-        """Undoes the suspicions of this case: the benches are what they were before."""
+    def lift_suspicions(self, case: Case, lane: str) -> None:
+        """Replace the suspected benches of this case by the benches that the keys had before."""
         for refusal in case.refusals:
             place, where = _PLACES[refusal.verdict.rest], refusal.where(lane)
             bench = refusal.key.bench_at(place, where)
@@ -146,11 +146,13 @@ class Benches(Selector):
                 self.clear_bench(refusal.key, place, where)
 
     def _confirm(self, refusal: Refusal, lane: str, request: str) -> None:
-        """Benches the key, which was at fault, with one strike more."""
+        """Bench a key that was found to be at fault, with one more strike."""
         key, verdict, place = refusal.key, refusal.verdict, _PLACES[refusal.verdict.rest]
         about = counted_as(lane) if verdict.then is Reaction.ENTITLED else refusal.where(lane)
         current, now = key.bench_at(place, about), self._clock()
-        if key not in self._there or (current and not current.suspected and current.benched_until > now):
+        if key not in self._current_keys or (
+            current and not current.suspected and current.benched_until > now
+        ):
             return
         former = refusal.former if current and current.suspected else current
         # Short at first, whatever was refused: that an outage ended between two calls looks the same.
@@ -160,7 +162,7 @@ class Benches(Selector):
             self.begin_bench(key, place, bench, about, request)
 
     def _bench_keys(self, keys: Iterable[Key], verdict: Verdict, request: str) -> Bench | None:
-        """Benches whole keys; returns the first new bench, if any."""
+        """Bench whole keys; returns the first new bench, if any."""
         now, benches = self._clock(), []
         for key in keys:
             bench = bench_after(key.whole, verdict, self._backoffs[verdict.backoff], now, self._random)
@@ -169,7 +171,7 @@ class Benches(Selector):
         return benches[0] if benches else None
 
     def _limit_size(self, project: Project, lane: str, size: int, seconds: float) -> None:
-        """Sends a project no request of so many bytes for a time: it had too many tokens for the quota."""
+        """Send a project no request of `size` bytes or more for a time: its quota of tokens is too small."""
         now = self._clock()
         project.limiter(lane).limit_size(size, now + seconds, now)
         self._limited.setdefault(lane, set()).add(project)

@@ -1,4 +1,4 @@
-"""Counts the calls made with each key against the known quotas. Pure."""
+"""Makes and reserves calls with keys, and counts them against the known quotas. Pure."""
 
 import random
 from collections.abc import Collection, Iterable, Sequence
@@ -20,9 +20,9 @@ APART = 0.002
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """A call with a key: for a lane, sent at a moment. `spends` is whether it spends a quota.
+    """A call with a key: for a lane (`model`), sent at a moment. `spends` is whether it spends a quota.
 
-    `search` is the one that it is a try of.
+    `search` is the search that it is a try of, if any.
     """
 
     key: Key
@@ -33,9 +33,9 @@ class Call:
 
 
 class Calls(Benches):
-    """Makes and reserves calls, and remembers them.
+    """Benches, and the calls that are made and reserved.
 
-    `patience`: seconds that a request may wait for a key.
+    `patience` is the seconds that a request may wait for a key.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Calls(Benches):
         self.attribution = Attribution()
         self.patience = patience
         self._alone = True
-        self.since = clock()  # all calls after this moment are known
+        self.since = clock()  # a moment: all calls after it are known
 
     @property
     def alone(self) -> bool:
@@ -71,35 +71,35 @@ class Calls(Benches):
         *,
         spends: bool,
     ) -> Call | None:
-        """Makes a call with a ready key, chosen as by `pick`; None when no key is ready."""
+        """Make a call with a ready key, chosen as by `pick`; None when no key is ready."""
         now = self._clock()
         key = self._pick(model, now, avoid, only, prefer)
         return self._make_call(key, model, now, spends=spends) if key else None
 
     def call(self, key: Key, model: str, *, spends: bool) -> Call:
-        """Makes a call with this key."""
+        """Make a call with this key."""
         return self._make_call(key, model, self._clock(), spends=spends)
 
     def _make_call(self, key: Key, model: str, now: float, *, spends: bool) -> Call:
         call = Call(key, model, now, spends and bool(model))
-        key.tried_at = now
+        key.tried_at = now  # written here and not by a method of the key: every attempt comes by
         if call.spends:
             self._count(key, model, now, now, mine=True)
         self._sent(call)
         return call
 
     def reserve(self, key: Key, model: str, at: float) -> float:
-        """Reserves a call with this key for about this moment; returns the exact one."""
-        # Processes that reserve at once get different moments, so that the later one can be told to move.
+        """Reserve a call with this key for about this moment; returns the exact one."""
+        # Processes that reserve at once get different moments, so that it is clear which has to move.
         at += self._random.uniform(0.0, APART)
         self.count(key, model, at)
         return at
 
     def redeem(self, key: Key, model: str, at: float, *, spends: bool) -> Call:
-        """Makes the call that was reserved for this moment."""
+        """Make the call that was reserved for this moment."""
         key.tried_at = self._clock()
         if spends:
-            key.project.limiter(counted_as(model)).begin(at)
+            key.project.limiter(counted_as(model)).open_reserved(at)
         call = Call(key, model, at, spends)
         self._sent(call)
         return call
@@ -110,13 +110,13 @@ class Calls(Benches):
             call.search = search
 
     def count(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
-        """Counts a call from `at` on, which may be later than now."""
+        """Count a call from `at` on, which may be later than now."""
         self._count(key, model, at, self._clock(), mine=False, origin=origin)
 
     def _count(
         self, key: Key, model: str, at: float, now: float, *, mine: bool, origin: Origin = Origin.HERE
     ) -> None:
-        """Counts a call; `mine` is whether its response arrives in this process."""
+        """Count a call; `mine` is whether its response arrives in this process."""
         lane = counted_as(model)
         limiter = key.project.limiter(lane)
         if limiter.today:
@@ -128,7 +128,7 @@ class Calls(Benches):
             self.events.publish(CallCounted(origin, key, lane, at))
 
     def uncount(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
-        """Stops counting a call that was not made after all, or was refused."""
+        """Stop counting a call that was not made after all, or was refused."""
         lane = counted_as(model)
         if limiter := key.project.limiters.get(lane):
             limiter.remove(at)
@@ -139,13 +139,13 @@ class Calls(Benches):
                 self.events.publish(CallUncounted(origin, key, lane, at))
 
     def learn_quotas(self, key: Key, lane: str, value: object, moments: Sequence[float]) -> None:
-        """Applies what a peer knows of the quotas of a key's project; ValueError if malformed."""
+        """Apply what a peer knows of the quotas of a key's project. Raises ValueError if it is malformed."""
         key.project.limiter(lane).learn_quotas(value, moments, self.since, self._clock)
         self.events.publish(QuotaLearned(Origin.PEER, key, lane))
 
     def settle(self, call: Call) -> None:
-        """Closes a call whose response says nothing about the key."""
-        self.attribution.over(call, call.model)
+        """Close a call whose response has no information about the key."""
+        self.attribution.closed(call, call.model)
         if call.search:
             self.searches.end_try(call.search, alike=True)
         lane = counted_as(call.model)
@@ -153,29 +153,29 @@ class Calls(Benches):
         if not call.spends or not limiter:
             return
         if limiter.counted:
-            limiter.settled(call.at)  # Google may have counted it
+            limiter.close(call.at)  # Google may have counted it
         else:
             limiter.remove(call.at)
-            if limiter.idle(self._clock()):
+            if limiter.is_idle(self._clock()):
                 del call.key.project.limiters[lane]  # the model may well be invented
 
     def withdraw(self, call: Call) -> None:
-        """A call will not be sent after all."""
-        self.attribution.over(call, call.model)
+        """Take back a call that will not be sent after all."""
+        self.attribution.closed(call, call.model)
         if call.spends:
             self.uncount(call.key, call.model, call.at)
         if call.search:
             self.searches.end_try(call.search, alike=False)
 
     def assign(self, key: Key, project: str, origin: Origin = Origin.HERE) -> None:
-        """Moves a key to the project that it turned out to be of, whose quotas and benches it shares."""
-        if key.project.name == project or key not in self._there:
+        """Move a key to the project that it belongs to, whose quotas and benches it then shares."""
+        if key.project.name == project or key not in self._current_keys:
             return
         known = next((one.project for one in self.keys if one.project.name == project), None)
         if known is None and key.project.name.isdigit():
-            return  # Google names two for one key: the first stands
+            return  # Google has named two for this key: the first one stays
         if known is None:
-            key.project.name = project
+            key.project.rename(project)
         else:
             former = key.project
             known.absorb(former)
@@ -184,6 +184,6 @@ class Calls(Benches):
         self.events.publish(ProjectAssigned(origin, key))
 
     def _untried(self, search: Search) -> list[Key]:
-        """The ready keys that were not tried in this search."""
+        """Return the ready keys that were not tried in this search."""
         ready = self._index(search.lane or "", self._clock()).ready(self._clock())
         return [key for project in ready for key in project.keys if search.tries(key) <= 0]

@@ -1,6 +1,6 @@
-"""One request and what was found out about it so far: its failures, its refusals, and whose fault they are.
+"""A request as the comparison of refusals sees it: its failures, its refusals, and what they are about. Pure.
 
-Pure. Times are the clock's moments, in seconds.
+Times are the clock's moments, in seconds.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from proxycore.rotation.key import Key, Project
 
 
 class About(Enum):
-    """What a refusal turned out to be about, as far as is known."""
+    """What the refusals of a request are about, as far as is known."""
 
     UNDECIDED = "undecided"
     REQUEST = "the request"
@@ -36,17 +36,17 @@ class Refusal:
     former: Bench | None = None
 
     def where(self, lane: str) -> str:
-        """What a bench for it is about: the origin, or the lane of the request."""
+        """Return what its bench is about: the origin, or the lane of the request."""
         return lane if self.about is None else self.about
 
 
 @dataclass(eq=False, slots=True)
 class Case:
-    """One request: its client, its method, its id (`request`), and how its calls were answered.
+    """One request: its client, its method, its id (`request`), and the results of its calls.
 
     `size` is that of its body in bytes, `origin` that of the client's page (empty: none). `failed` are the
-    keys that answered with server errors, `refusals` what is to be decided by comparison, `unentitled` what
-    is about tiers. `about` is what the refusals turned out to be about.
+    keys whose responses were server errors, `refusals` those without a reason, `unentitled` those of projects
+    that are not entitled to the lane. `about` is what the refusals are about.
     """
 
     client: str = ""
@@ -58,6 +58,10 @@ class Case:
     refusals: list[Refusal] = field(default_factory=list)
     unentitled: list[Refusal] = field(default_factory=list)
     about: About = About.UNDECIDED
+
+    def blame_request(self) -> None:
+        """The request itself is at fault for its refusals."""
+        self.about = About.REQUEST
 
     @property
     def projects(self) -> set[Project]:

@@ -1,6 +1,7 @@
-"""Whose fault a refusal without a reason is, by what other keys say of the same request. Pure.
+"""Decides what a refusal without a reason is about, from the responses to other calls. Pure.
 
-When many projects are refused alike and none serves, a search begins (`search`).
+`attribution` has the rules; here their results are applied. When many projects refuse alike and none serves,
+a search begins (`search`).
 """
 
 from collections.abc import Collection, Iterable
@@ -17,50 +18,50 @@ from proxycore.rotation.key import Key, Project
 from proxycore.rotation.search import Search
 
 _KNOWN = 600.0  # seconds after a success, for which a project is expected to serve
-_MANY_UNKNOWN = 8  # projects that are asked for a model that is said not to be there
+_MANY_UNKNOWN = 8  # projects that are tried with a model that does not exist for them
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a request has to mind when its next key is chosen.
+    """Constraints on the choice of a request's next key.
 
-    `pardoned` are keys that refused it and may be asked again, `unfit` those that take no request like it
-    now; the project of the `witness` is the one to ask next, since its answer decides whose fault it is.
+    `retryable` are keys that refused it and may be tried again, `unfit` those that take no request like it
+    now. The project `witness` is to be tried next, since its response decides what the refusals are about.
     """
 
-    pardoned: AbstractSet[Key] = frozenset()
+    retryable: AbstractSet[Key] = frozenset()
     unfit: AbstractSet[Key] = frozenset()
     witness: Project | None = None
 
 
-_NOTHING = Advice()
+_NO_ADVICE = Advice()
 
 
 class Comparison(Calls):
-    """Compares refusals, and begins and advances searches."""
+    """Calls, whose refusals are compared; begins and advances searches."""
 
     def advise(self, case: Case, lane: str) -> Advice:
-        """What to mind when the next key is chosen for a request."""
+        """Return the constraints on the choice of a request's next key."""
         if not case.refusals and not self._limited and not self._barred:
-            return _NOTHING
+            return _NO_ADVICE
         unfit = self.unfit(lane, case.size, case.origin)
         if not case.refusals:
             return Advice(unfit=unfit)
-        return Advice(self.attribution.pardoned(case, lane), unfit, self._witness(case, lane))
+        return Advice(self.attribution.retryable(case, lane), unfit, self._witness(case, lane))
 
     def exhausted(self, case: Case, lane: str) -> None:
-        """Decides whose fault the refusals are when no key is left that could be tried for a request."""
+        """Decide what the refusals are about when no key is left to be tried for a request."""
         now = self._clock()
         if case.refusals and case.about is not About.REQUEST:
             if self.attribution.exhausted(case, lane, now):
                 self._blame(case, lane)
             else:
-                self.acquit(case, lane)
+                self.lift_suspicions(case, lane)
         elif case.unentitled:
             self.attribution.none_is_entitled(lane, now)
 
     def seeks_entitled(self, case: Case, lane: str) -> bool:
-        """Whether to look for another project that is entitled to what those of this case are not."""
+        """Return whether to try another project, which may be entitled to what those of this case are not."""
         attribution, now = self.attribution, self._clock()
         unknown = sum(refusal.verdict.unknown for refusal in case.unentitled)
         if unknown >= _MANY_UNKNOWN and not attribution.served_within(lane, DAY, now):
@@ -74,11 +75,11 @@ class Comparison(Calls):
         )
 
     def _is_ready(self, project: Project, lane: str, now: float) -> bool:
-        # One that turned out to be another, or was removed, has no key here.
-        return not self._there.isdisjoint(project.keys) and project.free_at(lane) <= now
+        # A project that was merged into another, or removed, has no configured key.
+        return not self._current_keys.isdisjoint(project.keys) and project.free_at(lane) <= now
 
     def _compare(self, call: Call, verdict: Verdict, case: Case) -> None:
-        """Compares a refusal without a reason: a suspicion, unless it is clear whose fault it is."""
+        """Compare a refusal without a reason: the key is suspected, unless something else is at fault."""
         key, lane, now = call.key, call.model, self._clock()
         witness = self.attribution.is_witness(key.project, lane, now)
         about = case.origin if verdict.rest is BenchScope.ORIGIN else None
@@ -93,7 +94,7 @@ class Comparison(Calls):
         )
         if found is About.REQUEST:
             self._blame(case, lane)
-        elif search and verdict.rest is not BenchScope.ORIGIN:  # which says whose fault it is
+        elif search and verdict.rest is not BenchScope.ORIGIN:  # a refused origin is the reason by itself
             self._refuse_in(search, call, case, witness=witness)
         elif found is About.MANY:
             self._search(lane, verdict.reason, self.attribution.refusers(lane), case)
@@ -101,8 +102,8 @@ class Comparison(Calls):
             self._suspect(refusal, lane)
 
     def _blame(self, case: Case, lane: str) -> None:
-        case.about = About.REQUEST
-        self.acquit(case, lane)
+        case.blame_request()
+        self.lift_suspicions(case, lane)
         search = self.searches.get(lane)
         if search and search.requests <= {case.request}:
             self.searches.end(search)  # no other request was refused
@@ -112,14 +113,14 @@ class Comparison(Calls):
         self.events.publish(RequestBlamed(Origin.HERE, judgement))
 
     def _are_all(self, lane: str, keys: Collection[Key]) -> bool:
-        """Whether no other key than these could be asked now."""
+        """Whether no other key than these could be used now."""
         return self._draw(lane, self._clock(), frozenset(keys)) is None
 
     def _search(self, lane: str | None, reason: str, refused: Iterable[Key], case: Case) -> None:
         now = self._clock()
         search = Search(lane, reason, now, now, requests={case.request})
         for key in refused:
-            search.note(key)
+            search.count_try(key)
         unknown = len({key.project for key in self._untried(search) if key.served_at < now - _KNOWN})
         search.begin(unknown, self.patience)
         if lane is not None and (witness := self.attribution.unasked_witness(lane, now)):
@@ -127,13 +128,13 @@ class Comparison(Calls):
         self.searches.begin(search)
 
     def _refuse_in(self, search: Search, call: Call, case: Case, *, witness: bool = False) -> None:
-        """Counts a refusal in a search: when all projects refused several requests, it is an outage."""
+        """Count a refusal in a search, which is an outage once all projects have refused several requests."""
         search.refuse(call.key, case.request, self._clock() - call.at, witness=witness)
         if not search.outage and len(search.requests) > 1 and not self._untried(search):
             search.become_outage()
 
     def _serve_in_searches(self, call: Call, now: float) -> None:
-        """Ends the searches that a served call refutes: for its lane, lanes of its model, and all."""
+        """End the searches that a served call refutes: for its lane, lanes of its model, and all lanes."""
         for search in list(self.searches.values()):
             if search.lane is not None and call.model not in {search.lane, model_of(search.lane)}:
                 continue

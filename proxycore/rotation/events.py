@@ -18,7 +18,7 @@ from proxycore.rotation.search import Search
 
 
 class Origin(Enum):
-    """Where it was found."""
+    """Where a change was found."""
 
     HERE = "this process"
     PEER = "another process or host"
@@ -26,21 +26,21 @@ class Origin(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something has changed."""
+    """A change."""
 
     origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEvent(Event):
-    """Something has changed for a key."""
+    """A change that concerns one key."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
 class BenchChanged(KeyEvent):
-    """A bench or retirement is this now, or (None) there is none.
+    """A bench or retirement was set to `bench`, or (None) removed.
 
     `about` is the lane or origin that it is for, empty for a whole key.
     """
@@ -52,9 +52,9 @@ class BenchChanged(KeyEvent):
 
 @dataclass(frozen=True, slots=True)
 class BenchBegan(BenchChanged):
-    """A bench or retirement that is worth a log line began.
+    """A new bench or retirement, which is logged and counted.
 
-    `request` is the id of the request whose answer caused it; empty when none did.
+    `request` is the id of the request whose response caused it; empty if none did.
     """
 
     bench: Bench
@@ -63,7 +63,10 @@ class BenchBegan(BenchChanged):
 
 @dataclass(frozen=True, slots=True)
 class BenchEnded(BenchChanged):
-    """A bench or retirement (`ended`) ended since the key was found to work."""
+    """A bench or retirement (`ended`) ended since the key was found to work.
+
+    `request` is the id of the request whose response showed that; empty if none did.
+    """
 
     ended: Bench
     request: str
@@ -71,14 +74,14 @@ class BenchEnded(BenchChanged):
 
 @dataclass(frozen=True, slots=True)
 class QuotaLearned(KeyEvent):
-    """More is known of the quotas of a key's project."""
+    """More is known about the quotas of a key's project for a lane."""
 
     lane: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallCounted(KeyEvent):
-    """A call counts against quotas, from `at` on."""
+    """A call counts against the quotas from the moment `at` on."""
 
     lane: str
     at: float
@@ -86,22 +89,22 @@ class CallCounted(KeyEvent):
 
 @dataclass(frozen=True, slots=True)
 class CallUncounted(KeyEvent):
-    """A call that was counted for this moment does not count any more."""
+    """A call that was counted for the moment `at` does not count any more."""
 
     lane: str
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class RoomChanged(KeyEvent):
-    """More calls may be open at once with a key's project."""
+class ConcurrencyRaised(KeyEvent):
+    """More calls for a lane may be open at once with a key's project."""
 
     lane: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectAssigned(KeyEvent):
-    """A key turned out to be of the project that it is of now."""
+    """A key was moved to the project that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +113,13 @@ class KeysReplaced(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DayReckoned(Event):
-    """The ends of Google's days are other moments than was thought, since the wall clock was set."""
+class DayEndsMoved(Event):
+    """The ends of Google's days were recomputed, since the wall clock was set."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutageChanged(Event):
-    """An outage for a lane (None: for all) is this now, or (None) there is none."""
+    """The outage for a lane (None: for all lanes) is `outage` now; None: it is over."""
 
     lane: str | None
     outage: Outage | None
@@ -124,7 +127,7 @@ class OutageChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class SearchChanged(Event):
-    """The search for a lane (None: for all) is in this state now, or (None) there is none."""
+    """The search for a lane (None: for all lanes) is in this state now; None: it is over."""
 
     lane: str | None
     search: Search | None
@@ -132,14 +135,14 @@ class SearchChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class RequestBlamed(Event):
-    """A request was found to be at fault for what keys refused."""
+    """A request was found to be at fault for its refusals."""
 
     judgement: Judgement
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnExpected(Event):
-    """A client was told to come back for a lane at a moment, or (`gone`) is not expected any more."""
+    """A client was asked to retry for a lane at a moment, or (`gone`) is not expected any more."""
 
     lane: str
     at: float
@@ -157,24 +160,24 @@ E = TypeVar("E", bound=Event)
 
 
 class Events:
-    """Where events are published, and subscribed to."""
+    """Passes published events on to the handlers that subscribed to their type."""
 
     def __init__(self) -> None:
         self._subscriptions: list[tuple[type[Event], Callable[[Any], None]]] = []
         self._handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = {}
 
     def subscribe(self, kind: type[E], handler: Callable[[E], None]) -> None:
-        """From now on, `handler` is called with each event of this type or one derived from it."""
+        """Call `handler` with each event of this type, or of one derived from it, from now on."""
         self._subscriptions.append((kind, handler))
         self._handlers.clear()
 
     def publish(self, event: Event) -> None:
-        """Calls the handlers that subscribed to it, in the order in which they did."""
+        """Call the handlers that subscribed to its type, in the order of their subscriptions."""
         for handler in self._handlers_of(type(event)):
             handler(event)
 
     def is_wanted(self, kind: type[Event]) -> bool:
-        """Whether anybody subscribed to events of this type: else they need not be made."""
+        """Return whether any handler subscribed to this type; if not, the event need not be made."""
         return bool(self._handlers_of(kind))
 
     def _handlers_of(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:

@@ -1,4 +1,4 @@
-"""What is known of one lane: the projects that served it, those that refused, the calls that are open. Pure.
+"""The evidence about one lane: projects that served it, projects that refused, and open calls. Pure.
 
 Times are the clock's moments, in seconds.
 """
@@ -14,7 +14,7 @@ WITNESS = 60.0
 """Seconds after a success for which a project is a witness."""
 
 NEVER = float("-inf")
-"""The moment of what has not happened."""
+"""The moment of something that has not happened."""
 
 _OPEN_LONG = 0.1  # seconds that a call is open, at least, until it counts as served
 _LONGER = 3.0  # times as long as the slowest refusal
@@ -25,7 +25,7 @@ _MOST_FAULTS = 64  # that are remembered
 
 @dataclass(eq=False, slots=True)
 class Evidence:
-    """What was sent, served and refused in one lane. The attributes are for others to read."""
+    """What was sent, served and refused in one lane. Others may read the attributes."""
 
     served: OrderedDict[Project, float] = field(default_factory=OrderedDict)  # the last success is the last
     served_at: float = NEVER
@@ -47,7 +47,7 @@ class Evidence:
         self.open[call] = (project, now)
 
     def close(self, call: object) -> None:
-        """A call was answered, or never will be."""
+        """A call got its response, or never will."""
         self.open.pop(call, None)
 
     def serve(self, project: Project, now: float) -> None:
@@ -68,7 +68,7 @@ class Evidence:
         self.slowest = max(self.slowest * _DECAY, seconds)
 
     def blame(self, case: Case, now: float) -> None:
-        """The request is at fault. The witnesses against it are none until they have served again."""
+        """The request is at fault. Its witnesses count as witnesses again once they have served."""
         if len(self.faults) >= _MOST_FAULTS:
             self.faults.clear()
         self.faults[case.client, case.method] = self.fault_at = now

@@ -1,4 +1,4 @@
-"""The finding that a request is at fault for its refusals, and no key. Pure."""
+"""The judgement that a request, and no key, is at fault for its refusals. Pure."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -18,7 +18,7 @@ from proxycore.rotation.limiter import HEAD_START, Limiter
 
 _MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
 _MOST_ABOUT = 64  # lanes or origins of a key that are remembered
-_GLANCES = 8  # models that are looked at to find one that can be forgotten without loss
+_MOST_CHECKED = 8  # models that are looked at to find one that can be forgotten without loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,10 @@ class KeySpec:
 
 @dataclass(eq=False, slots=True)
 class Project:
-    """A Google project: its number, or the name that the operator gave it, or empty; and its keys."""
+    """A Google project and its keys.
+
+    `name` is its number, or the name that the operator gave it, or empty while neither is known.
+    """
 
     name: str = ""
     keys: "list[Key]" = field(default_factory=list, repr=False)
@@ -41,29 +44,29 @@ class Project:
     served_at: float = float("-inf")  # its last success
 
     def limiter(self, model: str) -> Limiter:
-        """The project's limits for a model, created when there are none."""
+        """Return the project's limiter for a model, created if there is none."""
         found = self.limiters.get(model)
         if found is not None:
             self.limiters.move_to_end(model)
             return found
         if len(self.limiters) >= _MOST_MODELS:
-            oldest = list(islice(self.limiters.items(), _GLANCES))
+            oldest = list(islice(self.limiters.items(), _MOST_CHECKED))
             del self.limiters[next((name for name, known in oldest if not known.counted), oldest[0][0])]
         found = self.limiters[model] = Limiter()
         return found
 
     def free_at(self, model: str) -> float:
-        """When one more call for a model can be made with any of its keys; the past means now.
+        """Return when one more call for a model can be made with any of its keys; the past means now.
 
-        Infinity when all of them are retired.
+        Infinity if all of them are retired.
         """
         first = self.keys[0]
         rests = first.whole or first.retired or first.callers
-        moment = min(key.rests_for(model) for key in self.keys) if rests else 0.0
+        moment = min(key.lane_usable_at(model) for key in self.keys) if rests else 0.0
         return max(moment, self.quota_free_at(model)) if self.limiters else moment
 
     def quota_free_at(self, lane: str) -> float:
-        """When the project's benches and quotas for a lane permit one more call."""
+        """Return when the project's benches and quotas for a lane permit one more call."""
         limiter = self.limiters.get(lane)
         moment = limiter.free_at() if limiter else 0.0
         if "+" in lane and (counted := self.limiters.get(counted_as(lane))):
@@ -71,17 +74,17 @@ class Project:
         return moment
 
     def left(self, model: str, now: float) -> int | None:
-        """How many calls for a model can be made now, as far as quotas say; None if none does."""
+        """Return how many calls for a model the quotas permit now; None if no quota is known."""
         limiter = self.limiters.get(counted_as(model))
         return limiter.left(now) if limiter and limiter.quotas else None
 
     def reliability(self, lane: str, now: float) -> float:
-        """How likely a call succeeds, from 0 to 1, as far as it failed where others served."""
+        """Return how likely a call is to succeed, 0 to 1, by calls that failed where others served."""
         limiter = self.limiters.get(counted_as(lane))
         return limiter.reliability.at(now) if limiter and limiter.reliability.failures else 1.0
 
     def absorb(self, other: "Project") -> None:
-        """Merges another project, which turned out to be this one."""
+        """Merge another project, which was found to be the same."""
         for key in other.keys:
             key.project = self
             self.keys.append(key)
@@ -90,6 +93,10 @@ class Project:
             if mine is not theirs:
                 mine.absorb(theirs)
         other.keys = []
+
+    def rename(self, name: str) -> None:
+        """Give the project its number, or the operator's name for it; empty if neither is known."""
+        self.name = name
 
 
 @dataclass(eq=False, slots=True)
@@ -101,41 +108,39 @@ class Key:
     project: Project = field(default_factory=Project, repr=False)
     whole: Bench | None = None
     retired: Bench | None = None
-    callers: dict[str, Bench] = field(
-        default_factory=dict
-    )  # by lane: what this key, not its project, may not
+    callers: dict[str, Bench] = field(default_factory=dict)  # by lane: for this key, not its project
     origins: dict[str, Bench] = field(default_factory=dict)  # by origin of the client's page
     served_at: float = float("-inf")  # its last success
     deaths: Deaths = field(default_factory=Deaths)  # since a model last served it
-    tried_at: float = 0.0  # when it was last used, while a bench was not refuted
-    told: str = ""  # what the operator says of its project
-    account: str = ""  # and of its billing account
+    tried_at: float = 0.0  # its last call
+    operators_project: str = ""  # the name that the operator gave its project
+    account: str = ""  # and its billing account
 
     def __post_init__(self) -> None:
         self.project.keys.append(self)
 
     def leave(self) -> None:
-        """Leaves its project: the other keys are of another one."""
+        """Leave the project: its other keys belong to another one."""
         if len(self.project.keys) > 1:
             self.project.keys.remove(self)
             self.project = Project(keys=[self])
         else:
-            self.project.name = ""
+            self.project.rename("")
 
     def join(self, project: Project) -> None:
-        """Joins a project, which gets the name that the operator gave it."""
+        """Join a project, which gets the name that the operator gave it."""
         if project is not self.project:
             self.project.keys.remove(self)
             project.keys.append(self)
             self.project = project
-        project.name = self.told
+        project.rename(self.operators_project)
 
-    def note_success(self, now: float) -> None:
-        """Notes that a model answered a call with this key."""
+    def record_success(self, now: float) -> None:
+        """Record that a model served a call with this key."""
         self.served_at = self.project.served_at = now
 
     def bench_at(self, place: BenchPlace, about: str = "") -> Bench | None:
-        """The bench at a place, for the lane or origin that it is about."""
+        """Return the bench at a place, for the lane or origin `about`; None if there is none."""
         match place:
             case BenchPlace.MODEL:
                 limiter = self.project.limiters.get(about)
@@ -150,10 +155,10 @@ class Key:
                 return self.whole
 
     def put_bench(self, place: BenchPlace, about: str, bench: Bench) -> list[str]:
-        """Puts a bench at a place; returns what those were about that had to be forgotten for it."""
+        """Put a bench at a place; returns what the benches were about that had to be forgotten for it."""
         match place:
             case BenchPlace.MODEL:
-                self.project.limiter(about).bench = bench
+                self.project.limiter(about).set_bench(bench)
             case BenchPlace.CALLER:
                 return _remember(self.callers, about, bench)
             case BenchPlace.ORIGIN:
@@ -165,11 +170,11 @@ class Key:
         return []
 
     def remove_bench(self, place: BenchPlace, about: str) -> None:
-        """Removes the bench at a place."""
+        """Remove the bench at a place, if there is one."""
         match place:
             case BenchPlace.MODEL:
                 if limiter := self.project.limiters.get(about):
-                    limiter.relieve()
+                    limiter.end_bench()
             case BenchPlace.CALLER:
                 self.callers.pop(about, None)
             case BenchPlace.ORIGIN:
@@ -180,8 +185,11 @@ class Key:
                 self.whole = None
 
     @property
-    def rests_until(self) -> float:
-        """When the key may be used at all, a moment of the clock; infinity if it is retired."""
+    def usable_at(self) -> float:
+        """When the key may be used at all, a moment of the clock; infinity if it is retired.
+
+        After the end of a bench, one call at a time has a head start until one is served.
+        """
         if self.retired:
             return float("inf")
         if not self.whole:
@@ -190,22 +198,22 @@ class Key:
             return self.tried_at + HEAD_START
         return self.whole.benched_until
 
-    def rests_for(self, lane: str) -> float:
-        """When this key, whatever its project's quotas, may be used for a lane."""
+    def lane_usable_at(self, lane: str) -> float:
+        """Return when this key may be used for a lane, regardless of its project's quotas."""
         bench = self.callers.get(lane) if self.callers else None
-        return max(self.rests_until, bench.benched_until) if bench else self.rests_until
+        return max(self.usable_at, bench.benched_until) if bench else self.usable_at
 
     def state(self, now: float) -> str:
-        """The key as a whole, in a word: ready, benched or retired."""
-        return "retired" if self.retired else "benched" if self.rests_until > now else "ready"
+        """Return the state of the key as a whole: ready, benched or retired."""
+        return "retired" if self.retired else "benched" if self.usable_at > now else "ready"
 
     def ready_at(self, model: str) -> float:
-        """When this key may be used for the model, a moment of the clock; the past means now."""
-        return max(self.rests_for(model), self.project.quota_free_at(model))
+        """Return when this key may be used for the model, a moment of the clock; the past means now."""
+        return max(self.lane_usable_at(model), self.project.quota_free_at(model))
 
 
 def _remember(benches: dict[str, Bench], about: str, bench: Bench) -> list[str]:
-    """Remembers a bench; returns what was forgotten for it."""
+    """Remember a bench; returns what was forgotten for it."""
     forgotten = [next(iter(benches))] if about not in benches and len(benches) >= _MOST_ABOUT else []
     for oldest in forgotten:
         del benches[oldest]
@@ -214,7 +222,7 @@ def _remember(benches: dict[str, Bench], about: str, bench: Bench) -> list[str]:
 
 
 def benches_of(key: Key) -> Iterator[tuple[BenchPlace, str, Bench]]:
-    """All benches of a key: where, for which lane or origin (empty: none), and the bench."""
+    """Yield all benches of a key: its place, its lane or origin (empty: none), and the bench."""
     if key.whole:
         yield BenchPlace.WHOLE, "", key.whole
     if key.retired:
@@ -229,27 +237,27 @@ def benches_of(key: Key) -> Iterator[tuple[BenchPlace, str, Bench]]:
 
 
 def keys_of(specs: Iterable[KeySpec], former: Iterable[Key] = ()) -> list[Key]:
-    """The keys that are configured.
+    """Return the keys for `specs`.
 
-    A key that was there before, by its secret, stays the same, with all that is known of it. Those that are
-    not configured any more leave their projects.
+    A key that was among the `former` ones, by its secret, stays the same object with all that is known of it.
+    Former keys that are not configured any more leave their projects.
     """
     before = {key.secret: key for key in former}
-    keys = [_again(before.pop(spec.secret, None), spec) for spec in specs]
+    keys = [_configured(before.pop(spec.secret, None), spec) for spec in specs]
     for gone in before.values():
         gone.leave()
     projects = {key.project.name: key.project for key in keys if key.project.name}
     for key in keys:
-        if key.told and key.project.name != key.told:
-            key.join(projects.setdefault(key.told, key.project))
+        if key.operators_project and key.project.name != key.operators_project:
+            key.join(projects.setdefault(key.operators_project, key.project))
     return keys
 
 
-def _again(key: Key | None, spec: KeySpec) -> Key:
+def _configured(key: Key | None, spec: KeySpec) -> Key:
     if key is None:
-        return Key(spec.name, spec.secret, told=spec.project, account=spec.account)
+        return Key(spec.name, spec.secret, operators_project=spec.project, account=spec.account)
     key.name, key.account = spec.name, spec.account
-    if key.told != spec.project:
+    if key.operators_project != spec.project:
         key.leave()
-        key.told = spec.project
+        key.operators_project = spec.project
     return key

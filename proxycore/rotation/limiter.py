@@ -1,6 +1,6 @@
-"""The limits of one Google project for one model, and its use of it: bench, quotas, calls. Pure.
+"""The limits of one Google project for one model, and what is used of them: bench, quotas, calls. Pure.
 
-A call is the moment at which it was sent, or will be: a waiter has reserved one.
+A call is the moment at which it was sent, or will be sent: waiters reserve calls.
 Times are the clock's moments, in seconds.
 """
 
@@ -22,25 +22,25 @@ HEAD_START = 0.25
 REMEMBERED = 75.0
 """Seconds that calls are remembered: longer than the longest window of a quota, but for the day."""
 
-_PRUNED = 5.0  # seconds between two times that old calls are forgotten: each time the rest is moved
+_PRUNED = 5.0  # seconds between two times that old calls are forgotten: each time the others are moved
 _SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
-_PEERS_DELAY = 1.0  # seconds that peers may take to publish the calls that they made
-_MANY = 16  # calls at once, from which on any number may be
+_PEERS_DELAY = 1.0  # seconds that peers may take to publish their calls
+_MANY = 16  # open calls: a project that served with so many may have any number
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
-    """The refusal from which the length of a window was to be learned first."""
+class _FirstRefusal:
+    """The first refusal for a quota, from which is learned again as peers publish calls, until `ends`."""
 
     limit: Limit
-    told: float
+    wait: float  # seconds that Google asked for
     at: float
-    ends: float  # until then, others tell of calls that were made before
+    ends: float
 
 
 @dataclass(eq=False, slots=True)
 class Limiter:
-    """One project, one model. `shared`: whether peers are told of the calls made here."""
+    """The limits of one project for one model. `shared` is whether calls are published to peers."""
 
     bench: Bench | None = None
     quotas: dict[str, Quota] = field(default_factory=dict)
@@ -48,25 +48,25 @@ class Limiter:
     calls: list[float] = field(default_factory=list)  # in order of time
     shared: bool = False
     reliability: Reliability = field(default_factory=Reliability)
-    too_large: int = 0  # bytes of a request, from which on it has too many tokens for what is left of a quota
+    too_large: int = 0  # bytes of a request that has too many tokens for what is left of a quota
     too_large_until: float = 0.0
-    _scanner: _Lesson | None = None
-    _open: list[float] = field(default_factory=list)  # in order; those whose answer is not there yet
+    _first_refusal: _FirstRefusal | None = None
+    _open: list[float] = field(default_factory=list)  # in order; those without a response yet
     _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
 
-    def idle(self, now: float) -> bool:
-        """Whether there is nothing to remember."""
+    def is_idle(self, now: float) -> bool:
+        """Return whether there is nothing to remember."""
         if self.bench or self.quotas or self.today or self.reliability.failures or self.too_large_until > now:
             return False
         return not self.calls or self.calls[-1] < now - REMEMBERED
 
     @property
     def counted(self) -> bool:
-        """Whether its calls are of interest to peers."""
+        """Whether calls count against anything that is known, so that peers have to know them."""
         return bool(self.bench or self.quotas or self.today)
 
     def begin_sharing(self) -> bool:
-        """Whether others are to be told of the calls so far: once, as soon as those are of interest."""
+        """Return whether to publish the calls so far to peers: true once, as soon as calls count."""
         if self.shared or not self.counted:
             return False
         self.shared = True
@@ -78,17 +78,17 @@ class Limiter:
         return any(quota.window is not None for quota in self.quotas.values())
 
     def limit_size(self, size: int, until: float, now: float) -> None:
-        """A request of so many bytes had too many tokens for what is left of a quota until then."""
+        """Accept no request of `size` bytes or more until a moment: one had too many tokens for the quota."""
         if self.too_large_until > now:
             size, until = min(size, self.too_large), max(until, self.too_large_until)
         self.too_large, self.too_large_until = size, until
 
     def accepts(self, size: int, now: float) -> bool:
-        """Whether the rest of the quotas of tokens may suffice for a request of so many bytes."""
+        """Return whether what is left of the token quotas may suffice for a request of `size` bytes."""
         return size < self.too_large or now >= self.too_large_until
 
     def free_at(self) -> float:
-        """When one more call can be made, after all that are known; the past means now."""
+        """Return when one more call can be made, after all that are known; the past means now."""
         calls, moment = self.calls, 0.0
         for quota in self.quotas.values():
             moment = max(moment, quota.free_at(calls))
@@ -96,7 +96,7 @@ class Limiter:
             moment = max(moment, self.today.ends)
         if self.bench:
             moment = max(moment, self.bench.benched_until)
-            # The bench is over, but not refuted: one call at a time finds out, if no quota tells.
+            # The bench is over, but not refuted: one call at a time finds out, unless a quota is known.
             if calls and self._is_unrefuted(self.bench, calls[-1]) and not self.measured:
                 moment = max(moment, calls[-1] + HEAD_START)
         return max(moment, self.open_until()) if self._at_once else moment
@@ -108,13 +108,13 @@ class Limiter:
         return until <= call and (not bench.suspected or call <= until + _SUSPICIOUS)
 
     def open_until(self) -> float:
-        """Until when so many calls are open that no other may be made."""
+        """Return until when no other call may be made, since too many are open; 0 if not so."""
         if not 0 < self._at_once <= len(self._open) or self.measured:
             return 0.0
         return self._open[-self._at_once] + HEAD_START
 
     def left(self, now: float) -> int | None:
-        """How many calls can be made now, as far as quotas say; None if none does."""
+        """Return how many calls the quotas permit now; None if no quota is known."""
         least = None
         for quota in self.quotas.values():
             left = quota.left(self.calls, now)
@@ -122,7 +122,7 @@ class Limiter:
         return least
 
     def add(self, at: float, now: float, *, mine: bool) -> None:
-        """A call is sent, or will be. `mine` is whether its answer will be told."""
+        """Count a call that is sent, or will be. `mine` is whether its response arrives in this process."""
         calls = self.calls
         if calls and calls[0] < now - REMEMBERED - _PRUNED:
             del calls[: bisect_right(calls, now - REMEMBERED)]
@@ -138,25 +138,25 @@ class Limiter:
             self.today.used += 1
 
     def learn_again(self, now: float) -> bool:
-        """Others' calls became known; returns whether that tells more of the first refusal."""
-        scanner = self._scanner
-        if scanner is None or now > scanner.ends:
-            self._scanner = None
+        """Learn from the first refusal again, with the calls of peers; returns whether the quota changed."""
+        first = self._first_refusal
+        if first is None or now > first.ends:
+            self._first_refusal = None
             return False
-        former = self.quotas[scanner.limit.quota]
-        quota = self.quotas[scanner.limit.quota] = Quota.of(scanner.limit, former.known_since)
-        calls, unsure = self._served_before(scanner.at)
-        quota.refused(quota.requests, calls, scanner.told, scanner.at, unsure)
+        former = self.quotas[first.limit.quota]
+        quota = self.quotas[first.limit.quota] = Quota.of(first.limit, former.known_since)
+        calls, unsure = self._served_before(first.at)
+        quota.refused(quota.requests, calls, first.wait, first.at, unsure)
         return (quota.window, quota.allowed) != (former.window, former.allowed)
 
     def remove(self, at: float) -> None:
-        """A call was not made, or not served."""
+        """Stop counting a call that was not made, or not served."""
         _discard(at, self._open)
         if _discard(at, self.calls) and self.today:
             self.today.used = max(0, self.today.used - 1)
 
     def served(self, at: float) -> bool:
-        """A call was served; returns whether others may follow sooner for that."""
+        """Record that a call was served; returns whether more calls may be open at once for that."""
         _discard(at, self._open)
         if not self._at_once:
             return False
@@ -164,89 +164,92 @@ class Limiter:
         return True
 
     def quotas_to_json(self) -> tuple[dict[str, Any], list[float]]:
-        """What to write down of the quotas, and their moments apart."""
+        """Return what peers are sent about the quotas: a JSON value and the moments."""
         quotas = {name: quota.to_json() for name, quota in self.quotas.items()}
         today, moments = self.today.to_json() if self.today else (None, [])
         return {"quotas": quotas, "today": today}, moments
 
     def learn_quotas(self, value: object, moments: Sequence[float], since: float, clock: Clock) -> None:
-        """What was written down of the quotas elsewhere holds here, too; raises ValueError when it is none.
+        """Apply what a peer sent about the quotas. Raises ValueError when the value is malformed.
 
-        All calls since `since` are known here.
+        All calls since the moment `since` are known here.
         """
         match value:
             case {"quotas": dict(quotas), "today": today}:
                 now = clock()
-                told = {str(name): Quota.from_json(quota, since, now) for name, quota in quotas.items()}
+                learned = {str(name): Quota.from_json(quota, since, now) for name, quota in quotas.items()}
                 if today is not None:
                     self.today = DailyQuota.from_json(today, moments, clock)
-                for name, quota in told.items():
+                for name, quota in learned.items():
                     self.quotas.setdefault(name, quota).follow(quota)
             case _:
                 raise ValueError("not a set of quotas")
 
     def forget_bench(self, horizon: float) -> bool:
-        """Forgets the bench if it was over before this moment; returns whether it was."""
-        if self.bench is None or self.bench.benched_until >= horizon:
-            return False
-        self.bench = None
-        return True
+        """Forget the bench if it was over before this moment; returns whether it was."""
+        is_old = self.bench is not None and self.bench.benched_until < horizon
+        self.bench = None if is_old else self.bench
+        return is_old
 
-    def relieve(self) -> None:
-        """The bench is over. Where no quota is known, calls begin slowly, lest all rush to be refused."""
+    def set_bench(self, bench: Bench) -> None:
+        """Bench the project for the model."""
+        self.bench = bench
+
+    def end_bench(self) -> None:
+        """End the bench. If no quota is known, calls begin one at a time: all at once would be refused."""
         if self.bench and not self.measured and not self.bench.suspected:
             self._at_once = 1
         self.bench = None
 
-    def settled(self, at: float) -> None:
-        """A call was answered, with nothing to say about the quota."""
+    def close(self, at: float) -> None:
+        """Record that the call of this moment is not open any more; it stays counted."""
         _discard(at, self._open)
 
-    def begin(self, at: float) -> None:
-        """The call that was reserved for this moment is sent: its answer will be told."""
+    def open_reserved(self, at: float) -> None:
+        """Record that the call that was reserved for this moment is sent."""
         insort(self._open, at)
 
     def fits(self, at: float) -> bool:
-        """Whether the call at this moment does not come too early after those before it."""
+        """Return whether the quotas permit the call at this moment, after those before it."""
         place = bisect_right(self.calls, at) - 1
         return all(quota.fits(self.calls, place) for quota in self.quotas.values())
 
     def overbooked(self, now: float) -> bool:
-        """Whether more calls are reserved than can be made."""
+        """Return whether more calls are reserved than the quotas permit."""
         calls, quotas = self.calls, self.quotas.values()
         first = bisect_right(calls, now)
         return any(not quota.fits(calls, n) for quota in quotas for n in range(first, len(calls)))
 
-    def refused(self, limit: Limit, told: float, at: float, now: float, since: float, *, alone: bool) -> None:
-        """A call that was sent at `at` was refused for this limit, with room promised in `told` seconds.
+    def refused(self, limit: Limit, wait: float, at: float, now: float, since: float, *, alone: bool) -> None:
+        """Learn from a refusal for this limit of a call sent at `at`; Google asked to `wait` so many seconds.
 
-        All calls since `since` are known. Unless we are alone, others may have made some in the last moment,
-        and may tell of earlier ones when they hear of this.
+        All calls since `since` are known. Unless this process is `alone`, peers may have made calls that are
+        not known yet, and publish earlier ones once they know of this refusal.
         """
         if limit.seconds == DAY:
-            self.today = DailyQuota(limit.requests, moment_of_day(now, told), now + told, limit.requests)
+            self.today = DailyQuota(limit.requests, moment_of_day(now, wait), now + wait, limit.requests)
             return
         if limit.quota not in self.quotas:
             self.quotas[limit.quota] = Quota.of(limit, since)
             if not alone:
-                self._scanner = _Lesson(limit, told, at, now + _PEERS_DELAY)
+                self._first_refusal = _FirstRefusal(limit, wait, at, now + _PEERS_DELAY)
                 return
         calls, unsure = self._served_before(at)
-        unheard = 0 if alone else max(1, limit.requests // 10)
-        self.quotas[limit.quota].refused(limit.requests, calls, told, at, unsure + unheard)
+        unknown = 0 if alone else max(1, limit.requests // 10)
+        self.quotas[limit.quota].refused(limit.requests, calls, wait, at, unsure + unknown)
 
     def _served_before(self, at: float) -> tuple[list[float], int]:
-        """The calls before this one, less those that were sent so lately that they may be refused as well.
+        """Return the calls before this one without those sent so lately that they may still be refused.
 
-        Also how many those are.
+        Also returns how many those are.
         """
         before = self.calls[: bisect_left(self.calls, at)]
-        unanswered = frozenset(self._open)
-        served = [call for call in before if call not in unanswered or call < at - HEAD_START]
+        unfinished = frozenset(self._open)
+        served = [call for call in before if call not in unfinished or call < at - HEAD_START]
         return served, len(before) - len(served)
 
     def absorb(self, other: "Limiter") -> None:
-        """The other was about the same project and model."""
+        """Merge the limiter of another project for this model: both projects are the same."""
         if other.bench and (not self.bench or other.bench.benched_until > self.bench.benched_until):
             self.bench = other.bench
         self.quotas = other.quotas | self.quotas
@@ -257,18 +260,18 @@ class Limiter:
         self._open = sorted(self._open + other._open)
         self.shared |= other.shared
 
-    def reckon_day(self, clock: Clock) -> None:
-        """What lasts until the end of Google's day ends by the wall clock as it is set now."""
+    def update_day_end(self, clock: Clock) -> None:
+        """Recompute what ends with a Google day, by the wall clock as it is set now."""
         for lasting in (self.bench, self.today):
             if lasting:
-                lasting.reckon_day(clock)
+                lasting.update_day_end(clock)
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
-        """What there is to know, as JSON has it, times by the wall clock.
+        """Return it as JSON for the status page, times by the wall clock.
 
-        Of each quota by Google's name what Google says (`requests` in `period` seconds), what is gone by
-        (`allowed` in `window` seconds, null as long as that is not known), and how many are `left`.
-        A bench that is only suspected is none.
+        For each quota, by Google's name: Google's limit (`requests` in `period` seconds), the limit that is
+        applied (`allowed` in `window` seconds, null while that is not known), and how many are `left`.
+        Suspected benches are left out.
         """
         now = clock()
         quotas = {
@@ -281,17 +284,13 @@ class Limiter:
             }
             for name, quota in self.quotas.items()
         }
-        today = None
-        if self.today:
-            left = max(0, self.today.requests - self.today.used)
-            until = clock.to_wall(self.today.ends)
-            today = {"requests": self.today.requests, "left": left, "until": until}
+        today = self.today.snapshot(clock) if self.today else None
         bench = self.bench.snapshot(clock) if self.bench and not self.bench.suspected else None
         return {"bench": bench, "quotas": quotas, "today": today}
 
 
 def _discard(moment: float, moments: list[float]) -> bool:
-    """Removes one moment from a sorted list; returns whether it was there."""
+    """Remove one moment from a sorted list; returns whether it was there."""
     place = bisect_left(moments, moment)
     if place == len(moments) or moments[place] != moment:
         return False

@@ -1,6 +1,6 @@
-"""Outages of the upstream (server errors in a row, a region that it does not serve): no key's fault. Pure.
+"""Outages of the upstream that are no key's fault: server errors in a row, or a region that is blocked. Pure.
 
-They are shown and logged; no request is held back for them. Refusals by many keys alike are a `search`.
+They are shown and logged; no request is held back for them. When many keys refuse alike, see `search`.
 
 Times are the clock's moments, in seconds.
 """
@@ -69,23 +69,23 @@ class Outages:
         return (self._current.get(None) or self._current.get(model)) if self._current else None
 
     def put(self, lane: str | None, outage: Outage | None) -> None:
-        """Set what a peer knows: this outage is under way for a lane (None: for all), or none is."""
+        """Set the outage of a lane (None: of all lanes), as a peer found it; None ends it."""
         if outage:
             self._current[lane] = outage
         else:
             self._current.pop(lane, None)
 
     def ended(self, model: str, verdict: Verdict, sent_at: float) -> list[Outage]:
-        """End the outages that the answer to a call sent at `sent_at` disproves, and return them."""
+        """End the outages that the response to a call sent at `sent_at` disproves, and return them."""
         if self._failed and verdict is HEALTHY:
             self._failed.pop(model, None)
         if not self._current:
             return []
-        says_nothing = verdict.then is Reaction.RETRY or verdict in {TIMED_OUT, NOT_GOOGLE}
+        is_inconclusive = verdict.then is Reaction.RETRY or verdict in {TIMED_OUT, NOT_GOOGLE}
         ended = [
             outage
             for outage in (self._current.get(model), self._current.get(None))
-            if outage and not says_nothing and verdict.reason != outage.reason and sent_at >= outage.since
+            if outage and not is_inconclusive and verdict.reason != outage.reason and sent_at >= outage.since
         ]
         if (excess := len(self._current) - _MOST_LANES) > 0:
             # The oldest, of models that nobody asks for any more, or that never existed.

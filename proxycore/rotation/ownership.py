@@ -1,4 +1,4 @@
-"""That a key owns a resource: its project made a file, a cached content, an upload, ... Pure."""
+"""An ownership: which key's project made a resource (a file, a cached content, an upload, ...). Pure."""
 
 import math
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ class Ownership:
     until: float
 
     def to_json(self) -> tuple[bool, list[float]]:
-        """What to write down of it, beside the name and the key, and its moments apart."""
+        """Return what peers are sent, beside the name and the key: a JSON value and the moments."""
         return True, [self.until] if math.isfinite(self.until) else []
 
     @classmethod
     def from_json(cls, name: str, key: Key, value: object, moments: Sequence[float]) -> "Ownership":
-        """What was written down; raises ValueError when it is none."""
+        """Return the ownership that a peer sent. Raises ValueError when the value is none."""
         match value, list(moments):
             case True, []:
                 return cls(name, key, math.inf)

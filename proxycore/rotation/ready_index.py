@@ -1,7 +1,7 @@
 """An index of the projects for one lane: those that are ready, and a heap of those that are not. Pure.
 
-With it, a choice among a thousand takes no longer than one among ten. It may hold a project for ready which
-is not (that is checked when it is drawn), but never the other way round: call `reconsider` whenever a project
+With it, a choice among a thousand takes no longer than one among ten. It may list a project as ready that is
+not (which is checked when it is drawn), but never the other way round: call `reconsider` whenever a project
 may be ready earlier than before.
 
 Times are the clock's moments, in seconds.
@@ -13,8 +13,8 @@ from heapq import heappop, heappush, heapreplace
 
 from proxycore.rotation.key import Project
 
-_GLANCES = 6
-_FEW = 12  # projects, which are all looked at if need be
+_DRAWS = 6  # projects that are drawn and rejected, at most
+_FEW = 12  # ready projects: of so many, all are examined if no draw succeeds
 
 Usable = Callable[[Project], bool]
 
@@ -25,25 +25,25 @@ class ReadyIndex:
     def __init__(self, projects: Iterable[Project], model: str, now: float) -> None:
         self._model = model
         self._ready: list[Project] = []
-        self._places: dict[Project, int] = {}  # where each stands in `_ready`
-        self._resting: list[
+        self._places: dict[Project, int] = {}  # the index of each in `_ready`
+        self._benched: list[
             tuple[float, int, Project]
-        ] = []  # a heap; entries that are not in `_until` are old
+        ] = []  # a heap; entries that are not in `_until` are outdated
         self._until: dict[Project, float] = {}
         self._count = 0
-        self._most = 1  # that any is known to have left
+        self._most = 1  # calls that any project is known to have left
         for project in projects:
             self._insert(project, now)
 
     def draw(self, source: random.Random, now: float, usable: Usable) -> Project | None:
-        """A random project that is ready and usable, weighted by what each is known to have left.
+        """Return a random project that is ready and usable, weighted by the calls that each has left.
 
-        One that never told its quota counts as much as the largest that did.
+        One whose quota is not known counts as much as the one with most calls left.
         """
         self._wake(now)
         # Rejection sampling by weight; when all were rejected, the choice is among those seen.
         seen: dict[Project, float] = {}
-        for _ in range(_GLANCES):
+        for _ in range(_DRAWS):
             if not self._ready:
                 return None
             project = source.choice(self._ready)
@@ -59,34 +59,34 @@ class ReadyIndex:
         return source.choices(list(seen), list(seen.values()))[0] if seen else None
 
     def ready(self, now: float) -> Iterator[Project]:
-        """All ready projects."""
+        """Return all ready projects."""
         self._wake(now)
         return (project for project in self._ready[:] if self._is_ready(project, now))
 
     def first(self, now: float, usable: Usable) -> tuple[Project, float] | None:
-        """The usable project that is the first to be ready, and when that is."""
+        """Return the usable project that is the first to be ready, and when; None if no project is usable."""
         self._wake(now)
         for project in self._ready[:]:
             if self._is_ready(project, now) and usable(project):
                 return project, now
-        found, passed = None, []
-        while self._resting and found is None:
-            until, _, project = self._resting[0]
+        found, skipped = None, []
+        while self._benched and found is None:
+            until, _, project = self._benched[0]
             actual = project.free_at(self._model)
             if self._until.get(project) != until:
-                heappop(self._resting)
+                heappop(self._benched)
             elif actual != until:
                 self._replace(project, actual)
             elif usable(project):
                 found = project, until
             else:
-                passed.append(heappop(self._resting))
-        for entry in passed:
-            heappush(self._resting, entry)
+                skipped.append(heappop(self._benched))
+        for entry in skipped:
+            heappush(self._benched, entry)
         return found
 
     def reconsider(self, project: Project, now: float) -> None:
-        """Looks again at a project that may be ready earlier than before."""
+        """Update the place of a project that may be ready earlier than before."""
         if project not in self._places:
             self._insert(project, now)
 
@@ -109,9 +109,9 @@ class ReadyIndex:
         return False
 
     def _wake(self, now: float) -> None:
-        resting = self._resting
-        while resting and resting[0][0] <= now:
-            until, _, project = heappop(resting)
+        benched = self._benched
+        while benched and benched[0][0] <= now:
+            until, _, project = heappop(benched)
             if self._until.get(project) == until:
                 del self._until[project]
                 self._insert(project, now)
@@ -128,12 +128,12 @@ class ReadyIndex:
     def _push(self, project: Project, until: float) -> None:
         self._count += 1  # projects themselves are not compared
         self._until[project] = until
-        heappush(self._resting, (until, self._count, project))
+        heappush(self._benched, (until, self._count, project))
 
     def _replace(self, project: Project, until: float) -> None:
         self._count += 1
         self._until[project] = until
-        heapreplace(self._resting, (until, self._count, project))
+        heapreplace(self._benched, (until, self._count, project))
 
     def _remove(self, project: Project) -> None:
         place, last = self._places.pop(project), self._ready.pop()

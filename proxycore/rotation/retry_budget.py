@@ -7,7 +7,7 @@ retries would only add to its load; when a few keys do, there are plenty for eve
 from collections.abc import Callable
 
 _SHARE = 0.2  # of a retry that each request earns
-_EACH_SECOND = 5.0  # retries that are earned anyway
+_EACH_SECOND = 5.0  # retries that are added in any case
 _MOST = 50.0  # retries that are saved up, and available at the start
 
 

@@ -1,19 +1,18 @@
-"""The keys and their health: puts into effect what each upstream response says of its key.
+"""The keys and their health: applies the verdict on each upstream response to its key.
 
-A key's story. It is *ready* until an answer says otherwise. A refusal *benches* it until a moment, for a
-reason: for one lane (a quota, which is its whole project's), or as a whole (a permission). When that moment
+A key is *ready* until a response shows otherwise. A refusal *benches* it until a moment, for a reason: for
+one lane (a quota, which is its whole project's), or as a whole (a permission). When that moment
 has passed it is ready again, for one call at a time until one succeeds; if it is refused again, that is one
 more *strike*, and where responses give no time the bench doubles with every strike in a row. A success
 clears the strikes.
 
-A refusal without a reason is at first a *suspicion*: a bench of a second. What other keys do with the same
-request, and what the same keys do with others, shows whose fault it is (`attribution`). A key that is called
-dead is benched for seconds; only if that is repeated it is *retired*, for longer every time, and probed with
-calls of our own.
+A refusal without a reason is at first a *suspicion*: a bench of a second. The results of other keys with the
+same request, and of the same keys with other requests, show what is at fault (`attribution`). A key that is
+called dead is benched for seconds; if that is repeated, it is *retired*, for longer every time, and probed.
 
 A quota that a refusal names is *learned*: from then on no call is made that would be refused.
 
-Pure: the clock and the random source come in.
+Pure: the clock and the random source are arguments.
 """
 
 from collections.abc import Iterable
@@ -35,12 +34,12 @@ from proxycore.rotation.calls import Call
 from proxycore.rotation.case import Case, Refusal
 from proxycore.rotation.comparison import Comparison
 from proxycore.rotation.events import (
-    DayReckoned,
+    ConcurrencyRaised,
+    DayEndsMoved,
     KeysReplaced,
     Origin,
     OutageChanged,
     QuotaLearned,
-    RoomChanged,
 )
 from proxycore.rotation.key import Key, Project
 from proxycore.rotation.outage import Outage
@@ -52,13 +51,13 @@ class Rotator(Comparison):
     def __repr__(self) -> str:
         now = self._clock()
         retired = sum(key.retired is not None for key in self.keys)
-        resting = sum(key.retired is None and key.rests_until > now for key in self.keys)
-        return f"<Rotator {len(self.keys)} keys, {resting} benched, {retired} retired>"
+        benched = sum(key.retired is None and key.usable_at > now for key in self.keys)
+        return f"<Rotator {len(self.keys)} keys, {benched} benched, {retired} retired>"
 
     def change(
         self, keys: Iterable[Key], backoffs: dict[Backoff, ExponentialBackoff], patience: float
     ) -> None:
-        """Goes on with these keys and settings. Retired keys get another chance."""
+        """Replace keys and settings at a reload. Retirements end, so that those keys are tried again."""
         self._set(keys)
         self.patience = patience
         self.attribution.keep(self.keys)
@@ -70,26 +69,26 @@ class Rotator(Comparison):
                 key.deaths.clear()
                 self.clear_bench(key, BenchPlace.RETIRED)
 
-    def reckon_days(self) -> None:
-        """Recomputes, after the wall clock was set, when what lasts until the end of Google's day ends."""
+    def update_day_ends(self) -> None:
+        """Recompute the ends of Google's days, and of what lasts until then, after the wall clock was set."""
         for project in self.projects:
             for limiter in project.limiters.values():
-                limiter.reckon_day(self._clock)
+                limiter.update_day_end(self._clock)
             for key in project.keys:
                 if key.whole:
-                    key.whole.reckon_day(self._clock)
+                    key.whole.update_day_end(self._clock)
         self.reconsider_all()
-        self.events.publish(DayReckoned(Origin.HERE))
+        self.events.publish(DayEndsMoved(Origin.HERE))
 
     # Verdicts.
 
     def apply(self, call: Call, verdict: Verdict, case: Case | None = None) -> Bench | None:
-        """Applies a verdict; returns the bench or retirement when it is a new one.
+        """Apply the verdict on a call's response; returns the new bench or retirement, None if there is none.
 
         `case` collects the results of the calls of one request.
         """
         case, key, lane, now = case or Case(), call.key, call.model, self._clock()
-        self.attribution.over(call, lane)
+        self.attribution.closed(call, lane)
         for ended in self.outages.ended(lane, verdict, call.at):
             self.events.publish(OutageChanged(Origin.HERE, ended.model, None))
         if verdict is HEALTHY:
@@ -110,12 +109,12 @@ class Rotator(Comparison):
         if search := call.search:
             alike = (search.tries(key), search.outage) != known
             if not alike:
-                search.note(key)
+                search.count_try(key)
             self.searches.end_try(search, alike=alike or verdict.rest is BenchScope.NOTHING)
         return bench
 
     def _serve(self, call: Call, case: Case, now: float) -> None:
-        """A call was served: what the same request was refused for elsewhere was the keys' fault."""
+        """Apply that a call was served: refusals of the same request by other keys were their fault."""
         key, lane = call.key, call.model
         served = self.attribution.served(key, lane, call.at, case, now, spends=call.spends)
         for refusal in served:
@@ -128,8 +127,8 @@ class Rotator(Comparison):
         self._clear(call, case.request, now)
 
     def _clear(self, call: Call, request: str, now: float) -> None:
-        # The response to a call that was sent before the bench began says nothing about now, so a bench
-        # that still runs is kept. A retirement is not: it was for good, and a success refutes it.
+        # A call that was sent before the bench began does not refute it, so a bench that still runs is kept.
+        # A retirement is ended: it has no end of its own, and a success refutes it.
         key, lane = call.key, call.model
         if key.retired:
             self.recover(key, BenchPlace.RETIRED, request=request)
@@ -149,10 +148,10 @@ class Rotator(Comparison):
                 limiter.reliability.succeed(now)
             if call.spends and limiter.served(call.at):
                 self.reconsider(key.project, about)
-                self.events.publish(RoomChanged(Origin.HERE, key, about))
+                self.events.publish(ConcurrencyRaised(Origin.HERE, key, about))
 
     def _judge(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
-        """Applies a refusal or failure to its key; returns the bench when it is a new one."""
+        """Apply a refusal or failure to its key; returns the new bench, None if there is none."""
         key, lane = call.key, call.model
         match verdict.then, verdict.rest:
             case Reaction.RETRY, _:
@@ -192,20 +191,20 @@ class Rotator(Comparison):
         return fresh
 
     def _die(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
-        """Benches a key that was called dead, for longer each time, and retires it when that is proved."""
+        """Bench a key that was called dead, for longer each time, and retire it when that is proved."""
         key, deaths = call.key, call.key.deaths
-        rests = key.retired or (key.whole and key.whole.benched_until > now)
-        if rests or key not in self._there:
+        is_benched = key.retired or (key.whole and key.whole.benched_until > now)
+        if is_benched or key not in self._current_keys:
             return None  # calls that were under way together are refused together
         deaths.add(now)
         if not deaths.proved_for_long(now) and self._is_of_many(call, verdict, case):
             return None
-        bench = Bench(verdict.reason, now + deaths.rest, deaths.times, words=verdict.words)
+        bench = Bench(verdict.reason, now + deaths.bench_seconds, deaths.times, words=verdict.words)
         place = BenchPlace.RETIRED if deaths.proved else BenchPlace.WHOLE
         return self.begin_bench(key, place, bench, "", case.request)
 
     def _is_of_many(self, call: Call, verdict: Verdict, case: Case) -> bool:
-        """Whether so many keys are called dead that a mistake is more likely: then a search is on."""
+        """Whether so many keys are called dead that a mistake is more likely; if so, a search begins."""
         if search := self.searches.get(None):
             self._refuse_in(search, call, case)
             return True
@@ -217,7 +216,7 @@ class Rotator(Comparison):
         return True
 
     def release(self, key: Key) -> bool:
-        """Ends the key's bench as a whole and its retirement, by hand; returns whether there was any."""
+        """End the key's bench as a whole and its retirement, by hand; returns whether there was any."""
         places = [place for place in (BenchPlace.WHOLE, BenchPlace.RETIRED) if key.bench_at(place)]
         if places:
             key.deaths.clear()
@@ -226,15 +225,15 @@ class Rotator(Comparison):
         return bool(places)
 
     def put_off_probe(self, key: Key) -> None:
-        """A retired key is about to be probed: unless that clears it, the next probe is later than this."""
+        """Schedule the next probe of a retired key, later than the last one; call it before each probe."""
         if retired := key.retired:
-            key.deaths.go_on_from(retired.strikes)
-            until = self._clock() + key.deaths.rest
+            key.deaths.continue_from(retired.strikes)
+            until = self._clock() + key.deaths.bench_seconds
             bench = Bench(retired.reason, until, key.deaths.times, words=retired.words)
             self.set_bench(key, BenchPlace.RETIRED, bench)
 
     def learn_outage(self, lane: str | None, outage: Outage | None) -> None:
-        """A peer found that there is this outage for a lane (None: for all), or (None) none any more."""
+        """Apply that a peer found an outage for a lane (None: for all lanes), or its end (None)."""
         self.outages.put(lane, outage)
         self.events.publish(OutageChanged(Origin.PEER, lane, outage))
 
@@ -248,16 +247,16 @@ class Rotator(Comparison):
         # bench is only memory that invented model names could fill.
         horizon = now - self._backoffs[Backoff.QUOTA].longest
         for model, limiter in list(project.limiters.items()):
-            if limiter.forget_bench(horizon) and limiter.idle(now):
+            if limiter.forget_bench(horizon) and limiter.is_idle(now):
                 del project.limiters[model]
 
 
 def _is_accepted(verdict: Verdict) -> bool:
-    """Whether an answer shows that its key was accepted, whatever else it says."""
-    says_nothing = verdict.then is Reaction.RETRY or verdict in {
+    """Whether a response shows that its key was accepted, whatever else is wrong."""
+    is_inconclusive = verdict.then is Reaction.RETRY or verdict in {
         TIMED_OUT,
         NOT_GOOGLE,
         REGION_BLOCKED,
         KEYS_NOT_ACCEPTED,
     }
-    return not says_nothing and verdict.rest is not BenchScope.RETIRED
+    return not is_inconclusive and verdict.rest is not BenchScope.RETIRED

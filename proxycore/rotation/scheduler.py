@@ -1,4 +1,4 @@
-"""A scheduler: the moment it is now, and callbacks after a while, by one and the same clock."""
+"""A scheduler: tells the time and calls back after a delay, by one clock."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,20 +8,20 @@ from proxycore.clock import Clock
 
 
 class Timer(Protocol):
-    """A callback that is to come."""
+    """A scheduled callback."""
 
     def cancel(self) -> None:
         """Drop the callback; without effect once it was called."""
 
 
 class Scheduler(Protocol):
-    """What anything that waits needs to know of time. Moments and delays are seconds."""
+    """The clock and the timers of what waits. Moments and delays are seconds."""
 
     def now(self) -> float:
-        """Return the steady moment, comparable with those of the clock that made it."""
+        """Return the current moment, on the scale of the scheduler's clock."""
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call back after so many seconds; soon, but not before this returns, if they are 0 or less."""
+        """Call `callback` after so many seconds; for 0 or less soon, but not before this returns."""
 
 
 class LoopScheduler:
@@ -35,9 +35,9 @@ class LoopScheduler:
         self._clock = clock
 
     def now(self) -> float:
-        """Return the clock's moment."""
+        """Return the current moment of the clock."""
         return self._clock()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call back after so many seconds."""
+        """Call `callback` after so many seconds."""
         return asyncio.get_running_loop().call_later(seconds, callback)

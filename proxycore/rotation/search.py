@@ -1,10 +1,10 @@
-"""A search for a key that serves, and the outage that it turns into when none does. Pure.
+"""A search for a key that serves, which becomes an outage if none does. Pure.
 
 When many projects refuse alike and none serves, requests are held back and one call at a time is tried, with
 the project that was tried least. Pauses between the tries grow from 50 ms to a second; in a large pool they
-are shorter, so that every project of which nothing is known is tried while a request may wait. When all have
-refused, several requests, that is an outage: no key's fault. The first call that is served ends the search.
-So does one that is open for much longer than refusals take: others need not wait for a long response.
+are shorter, so that every project that is not known to serve is tried while a request may wait. When all have
+refused several requests, that is an outage, which is no key's fault. The first call that is served ends the
+search. So does one that is open for much longer than refusals take: others need not wait for a long response.
 
 Times are the clock's moments, in seconds.
 """
@@ -24,7 +24,7 @@ _FEW = 5  # projects that were not tried: so many of the first pauses are short
 _OPEN_LONG = 0.3  # seconds that a try has, at least, before it counts as open for long
 _LONGER = 3.0  # times as long as refusals take
 _OTHERS_FIRST = 0.03  # seconds that the process which began a search is ahead of the others
-_ABANDONED = 60.0  # seconds without a try, after which nobody needs the search
+_ABANDONED = 60.0  # seconds without a try, after which the search ends
 
 
 @dataclass(eq=False, slots=True)
@@ -129,7 +129,7 @@ class Search:
         return self.open_until is None and now >= self.due(lane)
 
     def is_over(self, now: float) -> bool:
-        """Return whether the open try counts as served, or nobody has needed the search for a while."""
+        """Return whether the open try counts as served, or there was no try for a while."""
         if self.open_until is not None:
             return now >= self.open_until
         return now >= self.next_try + _ABANDONED
@@ -139,7 +139,7 @@ class Search:
         self.trying, self.open_until = key, now + max(_OPEN_LONG, _LONGER * self.slowest)
 
     def begin(self, unknown: int, patience: float) -> None:
-        """Begin: nothing is known of so many projects, and a request may wait for `patience` seconds."""
+        """Begin; `unknown` projects are not known to serve, and a request may wait `patience` seconds."""
         if unknown > _FEW:
             self.longest = min(self.longest, _SHARE * patience / (unknown - _FEW))
         self.end_try(self.since)
@@ -153,14 +153,14 @@ class Search:
         self.trying = self.open_until = None
 
     def doubt(self, key: Key, now: float) -> None:
-        """Try this key next, at once: it seems to serve, as it did before the search began."""
+        """Try this key next, at once: it has served, or did before the search began."""
         self.outage = False
         self.pause, self.next_try = _FIRST_PAUSE, now
         self.tried[self._unit(key)] = -1
 
     def refuse(self, key: Key, request: str, seconds: float, *, witness: bool) -> None:
-        """Count a refusal like the others, after so many seconds; `witness` if by one (see `attribution`)."""
-        self.note(key)
+        """Count a refusal that took `seconds`; `witness` is whether it is by one (see `attribution`)."""
+        self.count_try(key)
         self.witnesses += witness
         if self.witnesses >= _MANY_WITNESSES:
             self.pause = self.longest = _LONGEST_PAUSE  # to find another key would hardly help
@@ -168,12 +168,12 @@ class Search:
         if len(self.requests) < 2:  # whether there are several is all that matters
             self.requests.add(request)
 
-    def note(self, key: Key) -> None:
+    def count_try(self, key: Key) -> None:
         """Count a try of this key that was not served."""
         self.tried[self._unit(key)] = max(self.tries(key), 0) + 1
 
     def tries(self, key: Key) -> int:
-        """Return how often a key was tried; less than 0 if it is to be the next."""
+        """Return how often a key was tried; -1 if it is to be tried next."""
         return self.tried.get(self._unit(key), 0)
 
     def _unit(self, key: Key) -> Key | Project:
@@ -181,7 +181,7 @@ class Search:
         return key if self.lane is None else key.project
 
     def become_outage(self) -> None:
-        """All projects have refused: count their tries anew, with the longest pause from now on."""
+        """Become an outage, since all projects have refused: tries start again, with the longest pause."""
         self.outage = True
         self.tried.clear()
         self.pause = self.longest = _LONGEST_PAUSE

@@ -26,7 +26,7 @@ class Searches(Mapping[str | None, Search]):
         return len(self._on)
 
     def holding(self, lane: str) -> Search | None:
-        """The search that holds back calls of a lane, if any. Ends those that are over."""
+        """Return the search that holds back calls of a lane, if any. Ends searches that are over."""
         if not self._on:
             return None
         now = self._clock()
@@ -39,22 +39,22 @@ class Searches(Mapping[str | None, Search]):
         return None
 
     def begin(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        """Begins to hold calls back, or goes on with what a peer says of the search."""
+        """Begin to hold calls back, or replace the state of a search by a peer's."""
         self._on[search.lane] = search
         self._events.publish(SearchChanged(origin, search.lane, search))
 
     def end(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        """Ends a search: calls are not held back any more."""
+        """End a search: calls are not held back any more."""
         if self._on.get(search.lane) is search:
             del self._on[search.lane]
             self._events.publish(SearchChanged(origin, search.lane, None))
 
     def publish(self, search: Search) -> None:
-        """Publishes the state of a search that has changed."""
+        """Publish the state of a search that has changed."""
         self._events.publish(SearchChanged(Origin.HERE, search.lane, self._on.get(search.lane)))
 
     def end_try(self, search: Search, *, alike: bool) -> None:
-        """Ends a try that has failed; `alike` is whether it was refused as others were."""
+        """End a try that has failed; `alike` is whether it was refused as others were."""
         if self._on.get(search.lane) is search:
             search.end_try(self._clock(), alike=alike)
             self.publish(search)

@@ -1,7 +1,7 @@
-"""The choice of a key for a lane: a random one that is ready, or else the first to come back. Pure.
+"""The choice of a key for a lane: a random one that is ready, or else the first that will be. Pure.
 
 During a search for a key that serves, one call at a time is made, with the project that was tried least. The
-clock and the random source come in. Changes are published as `events`.
+clock and the random source are arguments. Changes are published as `events`.
 """
 
 import random
@@ -18,7 +18,7 @@ from proxycore.rotation.ready_index import ReadyIndex
 from proxycore.rotation.search import Search
 from proxycore.rotation.searches import Searches
 
-_ROSTERS = 64  # lanes that have an index; that of another one is made when it is asked for
+_MOST_INDEXES = 64  # lanes; the index that was made first is dropped for another
 
 
 class Selector:
@@ -35,7 +35,7 @@ class Selector:
 
     def _set(self, keys: Iterable[Key]) -> None:
         self.keys = tuple(keys)
-        self._there = frozenset(self.keys)
+        self._current_keys = frozenset(self.keys)
 
     @property
     def projects(self) -> list[Project]:
@@ -46,7 +46,7 @@ class Selector:
     def usable(self) -> bool:
         """Whether at least one key can be used, for some model at least."""
         now = self._clock()
-        return any(key.rests_until <= now for key in self.keys)
+        return any(key.usable_at <= now for key in self.keys)
 
     def pick(
         self,
@@ -55,10 +55,10 @@ class Selector:
         only: Key | None = None,
         prefer: Project | None = None,
     ) -> Key | None:
-        """A random key that is ready for the lane and not among `avoid`; None when there is none.
+        """Return a random key that is ready for the lane and not among `avoid`; None if there is none.
 
-        It is of another project than those, if that is possible. With `only`, it is that one or none; of
-        `prefer`, if that is ready.
+        If possible, it belongs to none of their projects. With `only`, it is that key or None; with `prefer`,
+        it is of that project if that is ready.
         """
         return self._pick(model, self._clock(), avoid, only, prefer)
 
@@ -81,7 +81,7 @@ class Selector:
     def _pick_in(
         self, search: Search, model: str, now: float, avoid: Collection[Key], only: Key | None
     ) -> Key | None:
-        """The key for the next try of a search, if that is due."""
+        """Return the key for the next try of a search; None if that is not due, or no key is ready."""
         if not search.is_due(model, now):
             return None
         if only:
@@ -96,22 +96,22 @@ class Selector:
             self.searches.publish(search)
         return key
 
-    def claim(self, key: Key, model: str) -> bool:
-        """Whether the call that was reserved with this key for now can be made."""
-        if key not in self._there or self.searches.holding(model):
+    def can_redeem(self, key: Key, model: str) -> bool:
+        """Return whether the call that was reserved with this key for now can be made."""
+        if key not in self._current_keys or self.searches.holding(model):
             return False
-        moments = [key.rests_for(model)]
+        moments = [key.lane_usable_at(model)]
         for limiter in self._limiters(key, model):
             moments += [limiter.bench.benched_until if limiter.bench else 0.0, limiter.open_until()]
         return max(moments) <= self._clock()
 
     def holds(self, key: Key, model: str, at: float) -> bool:
-        """Whether a call that is reserved with this key for this moment could still be made then."""
+        """Return whether a call that is reserved with this key for a moment could still be made then."""
         limiter = key.project.limiters.get(counted_as(model))
-        if limiter is None or key not in self._there:
-            return False  # nothing holds it back any more
+        if limiter is None or key not in self._current_keys:
+            return False  # no limit is known any more, so it need not wait
         benches = [one.bench.benched_until for one in self._limiters(key, model) if one.bench]
-        return max(key.rests_for(model), *benches, 0.0) <= at and limiter.fits(at)
+        return max(key.lane_usable_at(model), *benches, 0.0) <= at and limiter.fits(at)
 
     @staticmethod
     def _limiters(key: Key, model: str) -> Iterator[Limiter]:
@@ -121,7 +121,7 @@ class Selector:
     def next_turn(
         self, model: str, avoid: Collection[Key] = (), only: Key | None = None
     ) -> tuple[Key, float] | None:
-        """The key that serves one more call for the model first, and when; None when none ever does."""
+        """Return the key that can make one more call for the model first, and when; None if none can."""
         now = self._clock()
         if only:
             first = None if only in avoid or only.retired else (only, max(only.ready_at(model), now))
@@ -134,7 +134,7 @@ class Selector:
         return (first[0], max(first[1], search.due(model))) if first and search else first
 
     def ready_at(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> float | None:
-        """When the first key that is not retired is ready for the model; None when there is none."""
+        """Return when the first key that is not retired is ready for the model; None if there is none."""
         turn = self.next_turn(model, avoid, only)
         return turn[1] if turn else None
 
@@ -153,17 +153,17 @@ class Selector:
         index = self._indexes.get(model)
         if index is None:
             index = self._indexes[model] = ReadyIndex(self.projects, model, now)
-            if len(self._indexes) > _ROSTERS:
+            if len(self._indexes) > _MOST_INDEXES:
                 self._indexes.popitem(last=False)
         return index
 
     def reconsider_all(self) -> None:
-        """Drops all indexes: any project may be ready earlier than they say, or have left."""
+        """Drop all indexes: any project may be ready earlier than indexed, or be removed."""
         self._indexes.clear()
 
     def reconsider(self, project: Project, model: str | None = None) -> None:
-        """Updates the indexes: a project may be ready earlier than they say, for a model or (None) any."""
-        if not self._there.intersection(project.keys):
+        """Update the indexes: a project may be ready earlier than indexed, for a model or (None) any."""
+        if not self._current_keys.intersection(project.keys):
             return  # its last key was removed
         if model is None:
             self.reconsider_all()
@@ -177,8 +177,8 @@ def _fit(project: Project, model: str, now: float, avoid: Collection[Key]) -> li
     keys = project.keys
     if not avoid and len(keys) == 1:
         return keys
-    return [key for key in keys if key.rests_for(model) <= now and key not in avoid]
+    return [key for key in keys if key.lane_usable_at(model) <= now and key not in avoid]
 
 
 def _first(project: Project, avoid: Collection[Key]) -> Key:
-    return min((key for key in project.keys if key not in avoid), key=lambda key: key.rests_until)
+    return min((key for key in project.keys if key not in avoid), key=lambda key: key.usable_at)

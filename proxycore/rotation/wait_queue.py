@@ -2,8 +2,8 @@
 
 While a key is ready, a request gets it at once. While none is, the request joins the queue: a place in it is
 a call that is reserved on the key that is ready first, after the calls that were reserved before. Reserved
-calls count like those that were made, so nobody else uses that key for them, and it is always known when the
-next request would be served: one that could not be served in time is refused at once, and told when to
+calls count like those that were made, so no other request takes their places, and it is known when the
+next request would be served: one that could not be served in time is refused at once, with the time to
 retry. When something changes (a key is refused, a key is ready earlier, a request is cancelled), the
 reservations are made anew in order of arrival.
 
@@ -23,7 +23,7 @@ from proxycore.rotation.search import Search
 from proxycore.rotation.waiter import Reservation, Waiter
 
 _LATE = 0.001  # seconds after its moment that a timer is set for, since timers may fire a little early
-_NOBODY_FIT = 0.05  # seconds after which a search is looked at again, if no key was fit for anybody
+_NO_KEY_FIT = 0.05  # seconds after which a search is tried again, if no key was fit for any waiter
 _REFRESH = 0.0001  # seconds of delay for each waiter: the work grows with their number
 
 
@@ -52,7 +52,7 @@ class WaitQueue:
         timer = self._scheduler.call_later(seconds, lambda: self._expire(waiter))
         try:
             # Not the future itself: that would be cancelled with the request, and could not be resolved then.
-            # Even if it is resolved already, those who were served before this one go on first.
+            # Even if it is resolved already, requests that were served before this one continue first.
             await asyncio.wait((waiter.turn,))
         except asyncio.CancelledError:
             self._cancel(waiter)
@@ -86,7 +86,7 @@ class WaitQueue:
             waiter.turn.set_result(None)
 
     def _cancel(self, waiter: Waiter) -> None:
-        """Remove a waiter whose request was cancelled, or withdraw the call that it was just given."""
+        """Remove a waiter whose request was cancelled, or withdraw the call that it was just assigned."""
         if not waiter.turn.done():
             self._leave(waiter)
         elif call := waiter.turn.result():
@@ -122,7 +122,7 @@ class WaitQueue:
                 if self._rotator.next_turn(self._model, waiter.avoid, waiter.only) is None:
                     self._refuse(waiter)  # every key has refused it
         seconds = search.due(self._model) - self._scheduler.now()
-        self._set_timer((seconds if seconds > 0 else _NOBODY_FIT) if self._waiters else None)
+        self._set_timer((seconds if seconds > 0 else _NO_KEY_FIT) if self._waiters else None)
 
     def _in_order_of_tries(self) -> list[Waiter]:
         # Those that fewest keys have refused; every fourth time those that wait longest, since new requests
@@ -134,7 +134,7 @@ class WaitQueue:
     # Reservations.
 
     def _reserve_all(self) -> None:
-        """Serve whom a key is ready for, and make the reservations of the others anew."""
+        """Serve the waiters that a key is ready for, and make the reservations of the others anew."""
         self._refreshing = False
         if search := self._search:
             self._try_one(search)
@@ -167,15 +167,15 @@ class WaitQueue:
         return confirmed
 
     def _assign(self, reservations: list[Reservation]) -> None:
-        """Give these out in order of arrival, and refuse those that would be served too late."""
-        given = 0
+        """Assign these in order of arrival, and refuse the waiters that would be served too late."""
+        assigned = 0
         for waiter in self._exchanging():
-            waiter.reservation = reservations[given] if given < len(reservations) else None
+            waiter.reservation = reservations[assigned] if assigned < len(reservations) else None
             if waiter.reservation is None or waiter.reservation.at > waiter.deadline:
                 self._refuse(waiter)
             else:
-                given += 1
-        for reservation in reservations[given:]:
+                assigned += 1
+        for reservation in reservations[assigned:]:
             self._rotator.uncount(reservation.key, self._model, reservation.at)
 
     def _serve_due(self) -> None:
@@ -191,7 +191,7 @@ class WaitQueue:
             reservation = waiter.reservation
             if reservation is None or reservation.at > now:
                 continue
-            if rotator.claim(reservation.key, model):
+            if rotator.can_redeem(reservation.key, model):
                 self._waiters.remove(waiter)
                 call = rotator.redeem(reservation.key, model, reservation.at, spends=waiter.spends)
                 waiter.turn.set_result(call)

@@ -9,14 +9,14 @@ from proxycore.rotation.bench import LANE_PLACES
 from proxycore.rotation.calls import Call
 from proxycore.rotation.events import (
     BenchChanged,
-    DayReckoned,
+    ConcurrencyRaised,
+    DayEndsMoved,
     Event,
     Events,
     KeysReplaced,
     OutageChanged,
     ProjectAssigned,
     QuotaLearned,
-    RoomChanged,
     SearchChanged,
 )
 from proxycore.rotation.expected_returns import ExpectedReturns
@@ -47,7 +47,7 @@ class WaitQueues:
         return sum(map(len, self._queues.values()))
 
     def set_max_wait(self, max_wait: float) -> None:
-        """Requests that come from now on may wait for so many seconds."""
+        """Let requests that arrive from now on wait for so many seconds in all."""
         self.max_wait = max_wait
 
     def try_acquire(
@@ -95,7 +95,7 @@ class WaitQueues:
                 self._queues.pop(model, None)
 
     def retry_after(self, model: str, at: float) -> int:
-        """Return the whole seconds until a moment, as a client is told: it is expected back then."""
+        """Return `Retry-After` for a moment, in whole seconds; the client is expected back then."""
         now = self._scheduler.now()
         seconds = max(1, math.ceil(at - now))
         self.expected.add(model, now + seconds)
@@ -110,15 +110,15 @@ class WaitQueues:
     def _subscribe(self, events: Events) -> None:
         events.subscribe(BenchChanged, self._bench_changed)
         events.subscribe(QuotaLearned, self._lane_changed)
-        events.subscribe(RoomChanged, self._lane_changed)
+        events.subscribe(ConcurrencyRaised, self._lane_changed)
         events.subscribe(SearchChanged, self._lane_changed)
-        for all_lanes in (DayReckoned, KeysReplaced, OutageChanged, ProjectAssigned):
+        for all_lanes in (DayEndsMoved, KeysReplaced, OutageChanged, ProjectAssigned):
             events.subscribe(all_lanes, self._all_changed)
 
     def _bench_changed(self, event: BenchChanged) -> None:
         self.refresh(event.about if event.place in LANE_PLACES else None)
 
-    def _lane_changed(self, event: QuotaLearned | RoomChanged | SearchChanged) -> None:
+    def _lane_changed(self, event: QuotaLearned | ConcurrencyRaised | SearchChanged) -> None:
         self.refresh(event.lane)
 
     def _all_changed(self, _: Event) -> None:

@@ -20,8 +20,8 @@ class Reservation:
 class Waiter:
     """A request in a queue: earlier arrivals come first, however often they return to it.
 
-    `avoid`, `only` and `spends` say which keys it may use and whether it spends their quota. `turn` is
-    resolved with its call, or with None when there is none for it before the `deadline`.
+    It may use the keys that are not in `avoid`, or that in `only`; `spends` is whether it spends their quota.
+    `turn` is resolved with its call, or with None if there is none for it before the `deadline`.
     """
 
     arrival: int

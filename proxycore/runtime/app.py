@@ -148,7 +148,7 @@ class ProxyApplication(Application):
                 "forward" if step > 0 else "back",
                 abs(step),
             )
-            self.rotator.reckon_days()
+            self.rotator.update_day_ends()
 
     async def _snapshot(self) -> dict[str, Any]:
         figures = await self._figures.read()

@@ -148,7 +148,7 @@ async def test_when_every_key_is_refused_alike_the_client_gets_the_upstreams_cod
             async with session(here) as client:
                 await converse(client)
         # What the refusals were about is known once others were served meanwhile: a second at most.
-        assert not any(key.rests_until > here.app.rotator._clock() for key in here.app.rotator.keys)
+        assert not any(key.usable_at > here.app.rotator._clock() for key in here.app.rotator.keys)
     line = [record for record in caplog.records if record.message == "client error"]
     assert [(one.__dict__["fields"]["status"], one.__dict__["fields"]["attempts"]) for one in line] == [
         (429, 3)

@@ -91,7 +91,7 @@ async def test_a_retired_key_that_a_model_serves_again_begins_anew() -> None:
         mock.keys["AQ.dead-key"] = Health.suspended()
         while not key.deaths.times:
             assert (await ask(here.port, "POST", GENERATE, body=QUESTION)).status == 200
-        assert (key.deaths.times, key.retired, key.rests_until) == (1, None, clock() + 2)
+        assert (key.deaths.times, key.retired, key.usable_at) == (1, None, clock() + 2)
 
 
 async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_another_while(

@@ -66,7 +66,7 @@ class Here:
     def set_wall(self, seconds: float) -> None:
         self.clock.set_wall(seconds)
         if self.clock.look():
-            self.rotator.reckon_days()
+            self.rotator.update_day_ends()
 
     @property
     def left(self) -> float:

@@ -441,7 +441,7 @@ def test_calls_that_find_a_key_dead_while_it_rests_find_nothing_new(clock: Turne
     clock.turn(1.999)
     assert here.apply(calls[2], DEAD) is None
     assert dead.deaths.times == 1
-    assert dead.rests_until == pytest.approx(clock() + 0.001)
+    assert dead.usable_at == pytest.approx(clock() + 0.001)
 
 
 def test_a_death_that_was_undone_is_no_strike_when_it_is_said_again_at_once(clock: TurnedClock) -> None:

@@ -55,7 +55,7 @@ def test_an_outage_and_an_ownership_are_read_as_they_were_written() -> None:
 
 def test_a_search_is_read_as_it_was_written_by_who_did_not_begin_it() -> None:
     search = Search("m", "quota spent", NOW, NOW + 1.0, requests={"a", "b"})
-    search.note(KEY)
+    search.count_try(KEY)
     value, moments = written(search.to_json({KEY: "x"}))
     read = Search.from_json("m", value, moments, {"x": KEY})
     assert (read.reason, read.since, read.next_try, read.requests) == (
