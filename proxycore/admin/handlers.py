@@ -81,7 +81,7 @@ class SnapshotHandler(AdminHandler):
         wants_stream = "text/event-stream" in self.request.headers.get("Accept", "")
         if not wants_stream or self.request.method == "HEAD":
             self._reply_json(await self._desk.current())
-        elif self.body_whole():
+        elif self.finish_body():
             await self._stream()
 
     head = get
@@ -109,7 +109,7 @@ class SnapshotHandler(AdminHandler):
 
     async def post(self, *_: str) -> None:
         """Apply an action to a key, and respond with what changed."""
-        if not self.body_whole():
+        if not self.finish_body():
             return
         try:
             done = await self._desk.control.perform(self._action())

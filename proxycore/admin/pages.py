@@ -44,7 +44,7 @@ class StatusHandler(BaseHandler):
         return self.context.admin.admits(request.headers, request.query, request.remote_ip or "")
 
     async def _not_allowed(self, *_: str) -> None:
-        if self.body_whole():
+        if self.finish_body():
             self.set_header("Allow", self.allowed)
             self.refuse(405, f"What is taken here is {self.allowed}.")
 
@@ -52,7 +52,7 @@ class StatusHandler(BaseHandler):
 
     def reply(self, text: str, status: int = 200, content_type: str = "text/plain; charset=UTF-8") -> None:
         """Respond with a text, to which a newline is added."""
-        if not self.body_whole():
+        if not self.finish_body():
             return
         self.set_status(status)
         self.set_header("Content-Type", content_type)
@@ -77,7 +77,7 @@ class PageHandler(StatusHandler):
         """Respond with a file."""
         name = name or _SHELL
         if name not in self._files:
-            if self.body_whole():
+            if self.finish_body():
                 self.refuse(404, f"The status page has no file {name}.")
             return
         for field, value in _SAFETY.items():
@@ -141,7 +141,7 @@ class NotRelayedHandler(BaseHandler):
         self.refuse(404, f"{_shown(self.request.path)} is not relayed. {hint}")
 
     def _end(self) -> None:
-        if self.body_whole():
+        if self.finish_body():
             self._refuse()
 
     get = head = post = put = patch = delete = options = _end

@@ -23,7 +23,7 @@ class AuthToken:
 
     def query(self, query: str) -> str:
         """The request's query as it goes upstream: without credentials other than the token."""
-        return without_credentials(query, kept="" if self.field else _PARAMETER)
+        return without_credentials(query, except_for="" if self.field else _PARAMETER)
 
 
 def token_of(authorizations: Iterable[str], keys: Iterable[str], query: str) -> AuthToken | None:

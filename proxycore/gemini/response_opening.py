@@ -74,9 +74,9 @@ class ResponseOpening:
     def feed(self, chunk: bytes) -> bytes:
         """What can be passed on, after the next chunk."""
         if self.decided:
-            return b"".join(self._text.unfold(chunk)) if self.changed else chunk
+            return b"".join(self._text.decode(chunk)) if self.changed else chunk
         self._came += chunk
-        self._plain += b"".join(self._text.unfold(chunk))
+        self._plain += b"".join(self._text.decode(chunk))
         return self._look() if self._coded else self._pop_lead() + self._look()
 
     def end(self) -> bytes:
@@ -105,7 +105,7 @@ class ResponseOpening:
         return lead
 
     def _look(self) -> bytes:
-        if self._text.lost or _ORDINARY.match(self._plain):
+        if self._text.is_unreadable or _ORDINARY.match(self._plain):
             return self._decide(0)
         begin = _after_lead(self._plain)
         seen = _SPACE.sub(b"", self._plain[begin : begin + _DECIDING])

@@ -52,7 +52,7 @@ class ResponseScanner:
         """The new names in the next chunk of the body; none once there were too many."""
         found: set[str] = set()
         bytes_left = max(_LARGEST, len(chunk))
-        for piece in self._text.unfold(chunk) if not self._over else ():
+        for piece in self._text.decode(chunk) if not self._over else ():
             self._window += piece
             found.update(islice(self._names(), _MOST_NAMES))
             self._window = self._window[-_WINDOW:]
@@ -80,7 +80,7 @@ class _Continuation(ResponseScanner):
         """The names of continuation tokens in the next chunk of the body."""
         found: set[str] = set()
         bytes_left = max(_LARGEST, len(chunk))
-        for piece in self._text.unfold(chunk) if not self._over else ():
+        for piece in self._text.decode(chunk) if not self._over else ():
             self._window += piece
             start = self._window.rfind(_TOKEN)
             if start >= 0:

@@ -10,7 +10,7 @@ Uploads in one piece (`raw`, `multipart`, `start, upload, finalize`) carry conte
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from proxycore.http.address import Places
+from proxycore.http.address import AddressRewriter
 from proxycore.http.fields import Fields
 
 _LEGS = frozenset({"upload", "finalize", "query", "cancel"})
@@ -45,14 +45,14 @@ def is_leg(method: str, headers: Mapping[str, str], query: str) -> bool:
     return method == "PUT"
 
 
-def readdressed(fields: Fields, places: Places) -> tuple[Fields, set[str]]:
+def rewrite_upload_addresses(fields: Fields, rewriter: AddressRewriter) -> tuple[Fields, set[str]]:
     """The response's fields with upload addresses that lead to this proxy, and the uploads' names."""
     names: set[str] = set()
     changed: Fields = []
     for field, value in fields:
         _, _, query = value.partition("?")
         name = upload_name(query) if field.lower() in _ADDRESSES else None
-        changed.append((field, places.here(value) if name else value))
+        changed.append((field, rewriter.rewrite_one(value) if name else value))
         names |= {name} if name else set()
     return changed, names
 

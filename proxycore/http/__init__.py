@@ -1,8 +1,7 @@
 """HTTP as any server sees it: header fields, credentials, CORS, redaction, errors, the access log.
 
-Nothing here knows of Gemini, of upstream keys or of sockets. `base_handler` is the life of every request
-that the program answers, from its head to its line in the log; the other modules are what it is made of, and
-pure.
+Nothing here knows of Gemini, of upstream keys or of sockets. `base_handler` handles every request that the
+program serves, from its head to its entry in the log. The other modules are its parts; most are pure.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The line that each request gets in the log when it is over."""
+"""The access log: one entry for each request, written when it is over."""
 
 import logging
 from typing import Any
@@ -9,11 +9,11 @@ from proxycore.http.access_record import AccessRecord, RequestOutcome
 
 logger = logging.getLogger(__name__)
 
-_MESSAGES = {  # of outcomes whose message is not the outcome itself
+_MESSAGES = {  # for outcomes whose message is not the outcome itself
     RequestOutcome.CLIENT_ERROR: "client error",
     RequestOutcome.FAILED: "request failed",
 }
-_WARNED_OF = {RequestOutcome.FAILED, RequestOutcome.CUT}  # outcomes that the operator should look into
+_WARNED_OF = {RequestOutcome.FAILED, RequestOutcome.CUT}  # outcomes that need the operator's attention
 
 
 def log_request(
@@ -25,10 +25,10 @@ def log_request(
     seconds: float,
     level: int,
 ) -> None:
-    """Write the line of a request that took so many seconds and ended with this HTTP status.
+    """Write the entry of a request that ended with this HTTP status after `seconds`.
 
-    `level` is that of requests of its kind; one that failed is logged as a warning at least, unless its kind
-    is logged for debugging only.
+    `level` is the level of the handler. A request that failed or was cut is logged as a warning, unless the
+    handler logs for debugging only.
     """
     if outcome in _WARNED_OF and level >= logging.INFO:
         level = logging.WARNING
@@ -39,7 +39,7 @@ def log_request(
 
 
 def _fields(request: HTTPServerRequest, record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:
-    """The fields of the line. Those that are None are left out."""
+    """The fields of the entry. Those that are None are left out."""
     return {
         "method": request.method,
         "path": request.path,

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class RequestOutcome(StrEnum):
-    """How a request ended; the values are labels of metrics and words of the log."""
+    """How a request ended; the values are metric labels and log messages."""
 
     SERVED = "served"
     CLIENT_ERROR = "client_error"
@@ -17,11 +17,13 @@ class RequestOutcome(StrEnum):
 
 @dataclass(eq=False, slots=True)
 class AccessRecord:
-    """One request. `since` is a moment of the clock, `first_byte` seconds from there, None before it.
+    """One request. `since` is when it arrived, in seconds of the program's clock.
 
-    `kind` is `stream` or `live` once a response has begun. `refused` is whether no key was available for it,
-    `unauthenticated` whether its credential was wrong or missing, and `reason` why it was not served. `code`
-    is that of the error in a 2xx response, 0 if there is none. Tokens are 0 as long as they are not known.
+    `first_byte` is the time to first byte in seconds, None before it. `key` and `client` are names, `-` if
+    there is none. `kind` is `stream` or `live` once a response has begun. `refused` is whether no key was
+    available, `unauthenticated` whether the credential was wrong or missing, and `reason` why the request was
+    not served. `code` is the status of the error in a 2xx response, 0 without one. Token counts are 0 until
+    they are known.
     """
 
     request_id: str
@@ -40,13 +42,13 @@ class AccessRecord:
     sent_bytes: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    counted_received: int = 0  # bytes that are in the metrics already
-    counted_sent: int = 0
+    counted_received: int = 0  # the part of `received_bytes` that is in the metrics already
+    counted_sent: int = 0  # the part of `sent_bytes`
 
-    def add_tokens(self, given: int, made: int) -> None:
-        """Add tokens of a response: those given to the model, and those that it made."""
-        self.input_tokens += given
-        self.output_tokens += made
+    def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
+        """Add the tokens that a response reports."""
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
 
     def outcome(self, status: int) -> RequestOutcome:
         """The outcome of a request whose response was written with this status."""

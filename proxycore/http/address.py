@@ -1,6 +1,6 @@
 """Rewriting upstream addresses in a response's header fields to addresses of the proxy. Pure.
 
-A client that followed one unchanged would send its key for this proxy to the upstream.
+A client that followed an upstream address would send its proxy key to the upstream.
 """
 
 import re
@@ -11,7 +11,7 @@ from proxycore.http.credentials import without_credentials
 from proxycore.http.fields import Fields
 
 ADDRESSES = frozenset({"location", "content-location"})
-"""The fields that hold a URI reference (RFC 9110 §10.2.2, §8.7), in small letters."""
+"""The fields that hold a URI reference (RFC 9110 §10.2.2, §8.7), in lower case."""
 
 # Clients read a backslash as a slash, and use the request's scheme where there is none.
 _AUTHORITY = re.compile(r"(?i)(?:https?:)?[/\\]{2}(?:[^/\\?#@]*@)?([^/\\?#]*?)(?::([0-9]*))?(?=[/\\?#]|$)")
@@ -20,40 +20,40 @@ _DEFAULT_PORTS = frozenset({"80", "443", ""})
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The addresses of the upstream and of the proxy.
+class AddressRewriter:
+    """Replaces addresses of the upstream by addresses of the proxy.
 
-    `upstream` is the upstream's origin, and `prefix` the path of its base URL, which the proxy's addresses
-    don't have. `public` is the proxy's base URL for clients, without a slash at the end.
+    `upstream` is the upstream's origin (scheme, host and port), and `prefix` the path of its base URL, which
+    the proxy's addresses don't have. `public` is the proxy's base URL for clients, without a final slash.
     """
 
     upstream: str
     prefix: str
     public: str
 
-    def readdressed(self, fields: Fields, credential: str = "") -> Fields:
-        """The fields, with upstream addresses changed to the proxy's, without any upstream credential.
+    def rewrite(self, fields: Fields, credential: str = "") -> Fields:
+        """Return the fields with upstream addresses replaced by the proxy's, without upstream credentials.
 
         `credential` is the part of the request's query with the client's key (`key=…`), if any. It is added
-        to the addresses, since such a client follows them as they are and sends its key nowhere else.
+        to the addresses: a client that sends its key in the query follows them without adding it again.
         """
         return [
-            (name, self._readdressed(value, credential) if name.lower() in ADDRESSES else value)
+            (name, self._rewrite_value(value, credential) if name.lower() in ADDRESSES else value)
             for name, value in fields
         ]
 
-    def here(self, address: str) -> str:
-        """The proxy's address for an absolute one of the upstream, without any credential."""
+    def rewrite_one(self, address: str) -> str:
+        """Return the proxy's address for an absolute address of the upstream, without credentials."""
         return self.public + self._path_at_proxy(address[len(_authority(address)) :])
 
-    def _readdressed(self, address: str, credential: str) -> str:
+    def _rewrite_value(self, address: str, credential: str) -> str:
         if authority := _authority(address):
-            changed = self.here(address) if self._is_upstream(authority) else ""
+            changed = self.rewrite_one(address) if self._is_upstream(authority) else ""
         elif address.startswith(("/", "\\")):
             changed = self.public[len(_authority(self.public)) :] + self._path_at_proxy(address)
         else:
             changed = "" if _SCHEME.match(address) else _without_credentials(address)
-        return _with(credential, changed) if changed else address
+        return _add_credential(credential, changed) if changed else address
 
     def _path_at_proxy(self, reference: str) -> str:
         end = next((at for at, char in enumerate(reference) if char in "?#"), len(reference))
@@ -87,7 +87,7 @@ def _without_credentials(reference: str) -> str:
     return path + (f"?{query}" if query else "") + mark + fragment
 
 
-def _with(credential: str, reference: str) -> str:
+def _add_credential(credential: str, reference: str) -> str:
     if not credential:
         return reference
     rest, mark, fragment = reference.partition("#")

@@ -1,4 +1,4 @@
-"""Authentication: client keys, and the admin key."""
+"""Authentication of requests: with client keys, or with the admin key."""
 
 import hmac
 from collections.abc import Iterable, Mapping
@@ -63,8 +63,8 @@ class AdminKey(StrEnum):
 class Admin:
     """Decides which requests may see and change the health of keys: those with the admin key.
 
-    Where none is set, requests from this host are admitted without, except those that a page of another site
-    sends from a browser here. `one_time` is a key for other hosts then.
+    Without an admin key, requests from this host are admitted without a credential, except those that a
+    browser here sends for a page of another site. `one_time` is then a key for requests from other hosts.
     """
 
     def __init__(self, secret: str | None, one_time: str | None = None) -> None:
@@ -72,7 +72,7 @@ class Admin:
         self.key = AdminKey.SET if secret else AdminKey.ONE_TIME if one_time else AdminKey.MISSING
 
     def admits(self, headers: HTTPHeaders, query: str, address: str) -> bool:
-        """Whether a request from this address is admitted; one that was forwarded is not from this host."""
+        """Whether a request from this address is admitted; a forwarded one never counts as local."""
         if self._keys.name_of(offered_keys(headers, query)) is not None:
             return True
         forwarded = "Forwarded" in headers or "X-Forwarded-For" in headers
@@ -81,9 +81,9 @@ class Admin:
 
 
 def _is_local_page(headers: HTTPHeaders) -> bool:
-    """Whether a browser that sends these fields would do so for a page of this host itself.
+    """Whether the request is not from a page of another site.
 
-    A page of another site may send requests to this address, and its name may resolve to it (DNS rebinding).
+    Such a page may send requests to this address, and its name may resolve to it (DNS rebinding).
     """
     host, origin = headers.get("Host", ""), headers.get("Origin")
     try:

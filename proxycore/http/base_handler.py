@@ -1,4 +1,4 @@
-"""What all responses of the proxy have in common: CORS, a request id, and errors in Google's shape."""
+"""The base of all handlers: CORS, request ids, idle timeouts, and errors in Google's shape."""
 
 import asyncio
 import logging
@@ -15,16 +15,16 @@ from proxycore.http.handler_state import HandlerState
 from proxycore.http.head_limits import fault_of
 from proxycore.http.tracked_handler import TrackedHandler
 
-_LINGER = 30.0  # seconds in which a client that was refused may finish sending, and so read why
+_LINGER = 30.0  # seconds that a refused client gets to finish sending its body and read the response
 
 
 @stream_request_body
 class BaseHandler(TrackedHandler):
-    """Handles one request. Its body is read and dropped unless a subclass keeps it."""
+    """Handles one request. Its body is read and dropped unless a subclass stores it."""
 
     def set_default_headers(self) -> None:
         """Set the fields that every response has. Tornado calls it again before an error of its own."""
-        headers = self._headers  # whose items are not checked again, which these need not be
+        headers = self._headers  # not through `set_header`, whose checks these fields do not need
         del headers["Server"], headers["Content-Type"]  # Tornado's own
         for name, value in self.context.cors.fields(self.request.headers.get("Origin")):
             headers[name] = value
@@ -33,9 +33,9 @@ class BaseHandler(TrackedHandler):
             headers["Connection"] = "close"
 
     def add_fields(self, fields: Fields) -> None:
-        """Add header fields to the response, repeated ones repeated."""
+        """Add header fields to the response; a repeated name adds another field."""
         for name, value in fields:
-            self._headers.add(name, value)  # which checks them; add_header would do so twice
+            self._headers.add(name, value)  # checks them once; `add_header` would check twice
 
     @property
     def content_length(self) -> str | None:
@@ -52,14 +52,14 @@ class BaseHandler(TrackedHandler):
             self.clear_header(name)
 
     def prepare(self) -> Awaitable[None] | None:
-        """Answer what needs no body: preflights, and requests whose head is refused.
+        """Respond to what needs no body: preflights, and requests whose head is refused.
 
-        Tornado reads the body when the awaitable that is returned is done.
+        Tornado reads the body once the awaitable that this returns is done.
         """
         self.context.running.add(self)
         headers, connection = self.request.headers, self._connection
         if self.request.version == "HTTP/1.0":
-            # A response of unknown length ends with the connection, which therefore can't be kept.
+            # A response of unknown length ends with the connection, which therefore can't be reused.
             headers.pop("Connection", None)
         if fault := fault_of(self.request, has_too_many_fields=connection.has_too_many_fields):
             self.refuse(*fault)
@@ -81,22 +81,22 @@ class BaseHandler(TrackedHandler):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Called by Tornado with a piece of the request's body."""
         self.record.received_bytes += len(chunk)
-        self.incoming.arrive()
+        self.incoming.mark_arrival()
         return None
 
     def on_body_timeout(self, seconds: float) -> None:
-        """Called when nothing of the body arrived for so many seconds."""
+        """Called when nothing of the body arrived for `seconds`."""
         self.refuse(408, f"The request's body stopped coming for {seconds:g} seconds.", linger=False)
 
-    def body_whole(self) -> bool:
-        """Note that the whole body has arrived; return whether the request is still to be answered."""
-        self.incoming.close()
+    def finish_body(self) -> bool:
+        """Mark the body as read; return whether the request still needs a response."""
+        self.incoming.mark_read()
         self._stop_lingering()
         return self.state is HandlerState.PENDING
 
     def refuse_body(self, message: str) -> None:
         """Refuse a request whose body can't be read on. Called by the connection, which then closes."""
-        self.incoming.close()
+        self.incoming.mark_read()
         if not self._headers_written:
             self.set_header("Connection", "close")
         self.refuse(400, message)
@@ -131,22 +131,22 @@ class BaseHandler(TrackedHandler):
         self.record.reason = self.record.reason or summary_of(message)
         self.note_first_byte()
         self.write(body)
-        self.end_answer(linger=linger)
+        self.end_response(linger=linger)
 
     def refuse_for(self, seconds: int, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
         """Respond 429, with the seconds to wait in `Retry-After` and in Google's `RetryInfo`.
 
-        `details` come before that one.
+        `details` are further error details, which precede `RetryInfo`.
         """
         self.set_header("Retry-After", seconds)
         self.refuse(429, message, details=[*details, retry_info(seconds)])
 
     def refuse_credential(self, message: str) -> Awaitable[None] | None:
-        """Respond 401; late or with 429 where an address presents wrong credentials again and again.
+        """Respond 401; delayed, or with 429, if the address has presented wrong credentials repeatedly.
 
-        Nothing of the request's body may be read before the awaitable that is returned is done.
+        No byte of the request's body may be read before the awaitable that this returns is done.
         """
-        failure = self.context.limiter.failed(self.request.remote_ip or "")
+        failure = self.context.limiter.count_failure(self.request.remote_ip or "")
         self.record.unauthenticated = True
         self.access_level = logging.WARNING if failure.logged else logging.DEBUG
         if failure.delay is None:
@@ -162,11 +162,12 @@ class BaseHandler(TrackedHandler):
         await asyncio.sleep(seconds)
         self.refuse(401, message)
 
-    def end_answer(self, *, linger: bool = True) -> None:
+    def end_response(self, *, linger: bool = True) -> None:
         """Complete the response.
 
-        A client that is still sending would meet a closed connection before it reads the response, so with
-        `linger` the rest of its body is read and dropped, for a while.
+        With `linger`, the rest of a body that is still arriving is read and dropped for up to `_LINGER`
+        seconds: a client that is still sending would otherwise find the connection closed before it reads
+        the response.
         """
         if linger and self.incoming.is_coming:
             self._become(HandlerState.LINGERING)
@@ -174,7 +175,7 @@ class BaseHandler(TrackedHandler):
             self._loop.call_later(_LINGER, self._stop_lingering)
             return
         if not self.incoming.is_read and not self._headers_written:
-            self.set_header("Connection", "close")  # as Tornado does, where it has not read the request's end
+            self.set_header("Connection", "close")  # as Tornado does if it has not read the whole request
         self.finish()
 
     def _stop_lingering(self) -> None:

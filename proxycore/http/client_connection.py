@@ -1,20 +1,20 @@
-"""What handlers need of the connection to a client, which the transport implements."""
+"""The interface of a client's connection that handlers use; `transport.connection` implements it."""
 
 from typing import Protocol
 
 
 class ClientConnection(Protocol):
-    """The connection on which a request came.
+    """The connection on which a request arrived.
 
-    `fault` says why the request's head can't be taken, empty if it can; `has_too_many_fields` is whether it
-    had more header fields than were parsed.
+    `fault` is why the request's head is invalid, as a sentence; empty if it is valid. `has_too_many_fields`
+    is whether it had more header fields than were parsed.
     """
 
     fault: str
     has_too_many_fields: bool
 
     def abort(self, *, reset: bool) -> None:
-        """Close the connection in the midst of a response; with `reset`, by a TCP reset."""
+        """Close the connection before the response is complete; with `reset`, by a TCP reset."""
 
     def close(self) -> None:
         """Close the connection."""

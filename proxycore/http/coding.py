@@ -1,6 +1,6 @@
 """Content codings (RFC 9110 §8.4.1): decompressing bodies that the proxy has to read.
 
-Those are errors and descriptions of resources. A response is forwarded as it was compressed.
+Only errors and descriptions of resources are decoded; responses are forwarded as they were compressed.
 """
 
 import zlib
@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterable, Iterator
 import brotli
 
 LARGEST = 256 * 1024
-"""Bytes that a decoded body may have; a larger one is unreadable. Google's errors have a few thousand."""
+"""Bytes that a decoded body may have; a larger one is unreadable. Google's errors have a few kB."""
 
 _PIECE = 64 * 1024  # bytes that are decompressed at once
 
 
 def decode(body: bytes, encodings: Iterable[str]) -> bytes | None:
-    """The body without its content codings, or None if it is unreadable.
+    """Return the body without its content codings, or None if it is unreadable.
 
     `encodings` are the values of the `Content-Encoding` fields in order. A body is unreadable if a
-    coding is unknown, if the data is damaged or truncated, and if it has more than `LARGEST` bytes then.
+    coding is unknown, if the data is damaged or truncated, or if it has more than `LARGEST` bytes decoded.
     """
     if not body:
-        return body  # of a response to a HEAD request, say
+        return body  # such as that of a response to a HEAD request
     codings = [name.strip().lower() for value in encodings for name in value.split(",")]
     plain: bytes | None = body
     for name in reversed(codings):
@@ -64,51 +64,58 @@ _DECODERS = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli}
 class StreamDecoder:
     """Decompresses a body as it arrives, in pieces of at most `_PIECE` bytes.
 
-    From where it is unreadable (an unknown coding, damaged data), it counts as empty.
+    Where it becomes unreadable (an unknown coding, damaged data), it counts as ended.
     """
 
     def __init__(self, encodings: Iterable[str]) -> None:
         codings = [name.strip().lower() for value in encodings for name in value.split(",")]
         codings = [name for name in codings if name not in ("", "identity")]
         self._plain = not codings
-        self._unfold = _PIECEWISE[codings[0]]() if len(codings) == 1 and codings[0] in _PIECEWISE else None
+        self._decompress = (
+            _STREAM_DECODERS[codings[0]]() if len(codings) == 1 and codings[0] in _STREAM_DECODERS else None
+        )
 
     @property
-    def lost(self) -> bool:
+    def is_unreadable(self) -> bool:
         """Whether the body is unreadable from here on."""
-        return self._unfold is None and not self._plain
+        return self._decompress is None and not self._plain
 
-    def unfold(self, chunk: bytes) -> Iterator[bytes]:
-        """The next chunk of the body, decompressed."""
+    def decode(self, chunk: bytes) -> Iterator[bytes]:
+        """Decompress the next chunk of the body; yield the result in pieces."""
         if self._plain:
             yield chunk
-        elif self._unfold is not None:
+        elif self._decompress is not None:
             try:
-                yield from self._unfold(chunk)
+                yield from self._decompress(chunk)
             except (zlib.error, brotli.error):
-                self._unfold = None
+                self._decompress = None
 
 
-def _inflating() -> Callable[[bytes], Iterator[bytes]]:
+def _zlib_stream() -> Callable[[bytes], Iterator[bytes]]:
     inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)  # the gzip or the zlib format
 
-    def unfold(chunk: bytes) -> Iterator[bytes]:
+    def decompress(chunk: bytes) -> Iterator[bytes]:
         while piece := inflater.decompress(chunk, _PIECE):
             yield piece
             chunk = inflater.unconsumed_tail
 
-    return unfold
+    return decompress
 
 
-def _inflating_brotli() -> Callable[[bytes], Iterator[bytes]]:
+def _brotli_stream() -> Callable[[bytes], Iterator[bytes]]:
     decompressor = brotli.Decompressor()
 
-    def unfold(chunk: bytes) -> Iterator[bytes]:
+    def decompress(chunk: bytes) -> Iterator[bytes]:
         while piece := decompressor.process(chunk, output_buffer_limit=_PIECE):
             yield piece
             chunk = b""
 
-    return unfold
+    return decompress
 
 
-_PIECEWISE = {"gzip": _inflating, "x-gzip": _inflating, "deflate": _inflating, "br": _inflating_brotli}
+_STREAM_DECODERS = {
+    "gzip": _zlib_stream,
+    "x-gzip": _zlib_stream,
+    "deflate": _zlib_stream,
+    "br": _brotli_stream,
+}

@@ -1,4 +1,4 @@
-"""What all handlers share: the rules of access, the size limit, and which requests are under way."""
+"""What all handlers share: access rules, the size limit of bodies, and the requests in flight."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,7 +10,7 @@ from proxycore.http.redaction import Redactor
 
 
 class Cuttable(Protocol):
-    """A handler with a request under way."""
+    """A handler with a request in flight."""
 
     def cut(self) -> None:
         """End the request before its response is complete."""
@@ -18,22 +18,22 @@ class Cuttable(Protocol):
 
 @dataclass(slots=True)
 class InFlight:
-    """The handlers with a request under way, and whether the program drains before it ends."""
+    """The handlers with a request in flight, and whether the program is draining before it ends."""
 
     running: set[Cuttable] = field(default_factory=set)
     draining: bool = False
 
     def drain(self) -> None:
-        """Let requests that are under way go on, and announce that the program is about to end."""
+        """Start draining: requests in flight continue, and every response closes its connection."""
         self.draining = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingContext:
-    """The rules that follow from the settings; a request keeps those that it began under.
+    """The parts made from the settings. A request uses the same ones from beginning to end.
 
     `redactor` knows the upstream keys, and `limiter` counts wrong credentials. `public_url` is the base URL
-    that clients use, None if it is the one that a request names.
+    that clients use; None derives it from each request's Host.
     """
 
     clients: ClientKeys
@@ -43,14 +43,14 @@ class ServingContext:
     redactor: Redactor
     max_body_bytes: int
     public_url: str | None
-    presence: InFlight
+    in_flight: InFlight
 
     @property
     def running(self) -> set[Cuttable]:
-        """The handlers with a request under way, those under former settings included."""
-        return self.presence.running
+        """The handlers with a request in flight, including those that began under former settings."""
+        return self.in_flight.running
 
     @property
     def draining(self) -> bool:
-        """Whether the program drains before it ends."""
-        return self.presence.draining
+        """Whether the program is draining before it ends."""
+        return self.in_flight.draining

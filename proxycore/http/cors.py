@@ -1,4 +1,4 @@
-"""Which browsers' pages may read responses (CORS, https://fetch.spec.whatwg.org). Pure."""
+"""CORS (https://fetch.spec.whatwg.org): which web pages may read responses. Pure."""
 
 from collections.abc import Iterable
 
@@ -38,7 +38,7 @@ class Cors:
         self._origins = frozenset(origins)
 
     def allows(self, origin: str) -> bool:
-        """Whether a page of `origin` may open a WebSocket. Clients other than browsers send none."""
+        """Whether a page of `origin` may open a WebSocket. Without an origin, it is no browser, and may."""
         return not origin or bool({"*", origin} & self._origins)
 
     def fields(self, origin: str | None) -> Fields:
@@ -58,7 +58,7 @@ class Cors:
 
     @staticmethod
     def preflight_fields(headers: HTTPHeaders) -> Fields:
-        """The header fields of a response to a preflight, beside those of `fields`."""
+        """The header fields of a response to a preflight, in addition to `fields`."""
         fields = [("Access-Control-Allow-Methods", _METHODS), ("Access-Control-Max-Age", _PREFLIGHT_AGE)]
         if requested := headers.get("Access-Control-Request-Headers"):
             fields.append(("Access-Control-Allow-Headers", requested))

@@ -1,4 +1,4 @@
-"""Rate limits for failed authentication: the address is answered late, and does not fill the log.
+"""Rate limits for failed authentication: responses are delayed by address, and log entries summarised.
 
 Requests with valid credentials are not limited, so clients that share an attacker's address are not slowed.
 """
@@ -15,22 +15,22 @@ logger = logging.getLogger(__name__)
 LONGEST_DELAY = 10.0
 """Seconds by which the response to a failure is delayed at most."""
 
-_RATE, _BURST = 3.0, 5.0  # failures of an address: answered per second, and at once
-_LINE_RATE, _LINE_BURST = 5.0, 50.0  # lines in the log, for all addresses: per second, and at once
+_RATE, _BURST = 3.0, 5.0  # failures of one address: responses per second, and at once
+_LINE_RATE, _LINE_BURST = 5.0, 50.0  # log entries for all addresses: per second, and at once
 _ADDRESSES = 4096  # addresses that are remembered
-_SUMMARY = 10.0  # seconds between two summaries of what was not logged
+_SUMMARY = 10.0  # seconds between two summaries of failures without an entry of their own
 _NAMED = 5  # addresses that a summary names one by one
 _NETWORK_BITS = 64  # of an IPv6 address that one host may choose (RFC 7934)
 
-Later = Callable[[float, Callable[[], None]], object]
-"""A function that calls another one in so many seconds."""
+Schedule = Callable[[float, Callable[[], None]], object]
+"""Schedules a call: takes the delay in seconds and the callback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """How to respond to a failure: `delay` in seconds, None if the address has too many failures.
 
-    `logged` is whether the failure gets a line of its own in the log; else it is part of a summary.
+    `logged` is whether the failure gets a log entry of its own; else it is part of a summary.
     """
 
     delay: float | None
@@ -64,18 +64,18 @@ class _Bucket:
 
 
 class CredentialLimiter:
-    """Counts failures by address, those of IPv6 by network. `clock` returns seconds since any moment."""
+    """Counts failures by IPv4 address or IPv6 network. `clock` returns seconds, from any starting point."""
 
-    def __init__(self, clock: Callable[[], float], later: Later) -> None:
+    def __init__(self, clock: Callable[[], float], schedule: Schedule) -> None:
         self._clock = clock
-        self._later = later
+        self._schedule = schedule
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()  # the latest last
         self._lines = _Bucket(_LINE_RATE, _LINE_BURST, clock())
         self._unlogged: dict[str, int] = {}
         self._scheduled = False  # whether a summary is scheduled
 
-    def failed(self, address: str) -> Failure:
-        """Count a request of this address whose credential was wrong or missing."""
+    def count_failure(self, address: str) -> Failure:
+        """Count a request with a wrong or missing credential, and return how to respond to it."""
         now, network = self._clock(), _network(address)
         bucket = self._buckets.get(network)
         if bucket is None:
@@ -90,7 +90,7 @@ class CredentialLimiter:
         return Failure(delay, logged)
 
     def summarise(self) -> None:
-        """Log how many failures had no line of their own."""
+        """Log how many failures had no log entry of their own."""
         counts, self._unlogged, self._scheduled = self._unlogged, {}, False
         most = sorted(counts, key=lambda network: counts[network], reverse=True)
         for network in most[:_NAMED]:
@@ -106,11 +106,11 @@ class CredentialLimiter:
         self._unlogged[network] = self._unlogged.get(network, 0) + 1
         if not self._scheduled:
             self._scheduled = True
-            self._later(_SUMMARY, self.summarise)
+            self._schedule(_SUMMARY, self.summarise)
 
 
 def _network(address: str) -> str:
-    """The part of an address that a host can't choose."""
+    """The part of an address that a host can't change: an IPv6 network, or the whole IPv4 address."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Credentials: those that clients send in queries, and the one that is sent upstream. Pure."""
+"""Credentials in queries, and the header field that presents a key to the upstream. Pure."""
 
 import re
 from urllib.parse import unquote
@@ -11,9 +11,9 @@ CREDENTIAL_PARAMETERS = frozenset({"key", "access_token", "oauth_token"})
 """Query parameters that Google's front end accepts as a credential (from its discovery documents)."""
 
 
-def without_credentials(query: str, kept: str = "") -> str:
-    """The query string without its credential parameters except `kept`, every other byte unchanged."""
-    dropped = CREDENTIAL_PARAMETERS - {kept}
+def without_credentials(query: str, except_for: str = "") -> str:
+    """The query string without its credential parameters except `except_for`, every other byte unchanged."""
+    dropped = CREDENTIAL_PARAMETERS - {except_for}
     return "&".join(part for part in query.split("&") if _parameter(part) not in dropped)
 
 
@@ -34,9 +34,9 @@ def _parameter(part: str) -> str:
 
 
 def credential(secret: str, target: str) -> Field:
-    """The header field with the only credential of an upstream request for this target.
+    """The header field that presents a key in an upstream request for this target (path and query).
 
-    Google refuses a request with two.
+    It has to be the request's only credential: Google refuses a request with two.
     """
     if _OPENAI.match(target):
         return ("Authorization", f"Bearer {secret}")

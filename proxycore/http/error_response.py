@@ -1,4 +1,4 @@
-"""Errors in the shape that Google's APIs answer with (AIP-193). Pure."""
+"""Error responses in the shape of Google's APIs (AIP-193). Pure."""
 
 import json
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 - A request is forwarded with the client's end-to-end fields, except its credentials, its cookies, and fields
   that proxies before this one added.
-- A response is forwarded with the upstream's end-to-end fields, except those that speak for its own origin
+- A response is forwarded with the upstream's end-to-end fields, except those that apply to its own origin
   (CORS, `Alt-Svc`), since the client's origin is this proxy.
 """
 
@@ -13,10 +13,10 @@ Field = tuple[str, str]
 """A header field: name and value."""
 
 Fields = list[Field]
-"""Header fields in order, repeated ones repeated."""
+"""Header fields in order; a name may occur more than once."""
 
 GROUP_FIELD = "X-Resource-Group"
-"""The proxy's own field: requests with the same value that create something use the same key."""
+"""The proxy's own field: requests with the same value use the same key as long as it is ready."""
 
 HOP_BY_HOP = frozenset(
     {

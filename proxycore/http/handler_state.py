@@ -1,8 +1,8 @@
-"""The life of a request's handler as a state machine. Pure.
+"""The states of a request's handler, and the transitions between them. Pure.
 
     PENDING      no response yet; any is possible
-    STREAMING    the response's head is settled: it can only be completed or cut
-    LINGERING    the response is whole; the rest of the request's body is read and dropped
+    STREAMING    the response has begun: it can only be completed or cut
+    LINGERING    the response is complete; the rest of the request's body is read and dropped
     UPGRADED     the connection is a WebSocket now
     FINISHED     the response was written, or the WebSocket was closed
     LEFT         the client closed the connection before that
@@ -15,7 +15,7 @@ from enum import Enum
 
 
 class HandlerState(Enum):
-    """Where a handler is. `over` is whether nothing more can happen."""
+    """The state of a handler. `over` is whether it is final."""
 
     over: bool
 
@@ -48,7 +48,7 @@ TRANSITIONS: dict[HandlerState, frozenset[HandlerState]] = {
 
 
 class TransitionError(RuntimeError):
-    """A handler was to enter a state that can't follow its present one: a bug."""
+    """A handler was about to enter a state that can't follow its present one: a bug."""
 
 
 def advance(current: HandlerState, following: HandlerState) -> HandlerState:

@@ -3,19 +3,19 @@
 from tornado.httputil import HTTPServerRequest
 
 LARGEST_HEAD = 64 * 1024
-"""Bytes that the request line and the header fields may have together."""
+"""Bytes of the request line and the header fields together."""
 
 MOST_FIELDS = 100
 """Header fields that a request may have."""
 
 TOO_LARGE = f"The request's line and header fields are larger than {LARGEST_HEAD // 1024} kB."
-"""The message with which a request is refused whose head is larger."""
+"""The error message for a request whose head is larger."""
 
 _LONGEST_TARGET = 16 * 1024  # bytes
 
 
 def fault_of(request: HTTPServerRequest, *, has_too_many_fields: bool = False) -> tuple[int, str] | None:
-    """The status and the message with which a request is refused for its head; None if it is not.
+    """The status and the message with which to refuse a request for its head; None if it is acceptable.
 
     `has_too_many_fields` is whether fields beyond `MOST_FIELDS` were dropped before the head was parsed.
     """

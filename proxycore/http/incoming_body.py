@@ -1,4 +1,4 @@
-"""The body of a request while it arrives: what its head announces, how much has come, whether it stalls."""
+"""The progress of a request's body: what the head announces, whether it has arrived, and its idle timeout."""
 
 from collections.abc import Callable
 from enum import Enum, auto
@@ -8,7 +8,7 @@ from tornado.httputil import HTTPHeaders
 from proxycore.http.idle_timer import IdleTimer
 
 CLIENT_IDLE_TIMEOUT = 75.0
-"""Seconds that a client may take between two pieces of a request, or keep an idle connection."""
+"""Seconds that a client may take between two pieces of a request, or leave a connection idle."""
 
 
 class BodyState(Enum):
@@ -16,13 +16,13 @@ class BodyState(Enum):
 
     EXPECTED = auto()  # none of it yet
     ARRIVING = auto()
-    READ = auto()  # all of it, or nothing more is read
+    READ = auto()  # all of it, or no more of it will be read
 
 
 class IncomingBody:
-    """Tracks the body that follows the head with these fields, which are valid.
+    """Tracks the body of a request with these header fields, whose framing is valid.
 
-    `announced` is whether a body follows at all, and `announced_bytes` its size as far as the head says.
+    `announced` is whether there is a body at all, and `announced_bytes` its Content-Length, 0 without one.
     """
 
     __slots__ = ("_headers", "_state", "_timer", "announced", "announced_bytes")
@@ -34,20 +34,20 @@ class IncomingBody:
         self.announced_bytes = int(headers.get("Content-Length", "0"))
         self.announced = self.announced_bytes > 0 or "Transfer-Encoding" in headers
 
-    def watch(self, busy: Callable[[], bool], too_long: Callable[[float], None]) -> None:
-        """Call `too_long` when nothing arrives for `CLIENT_IDLE_TIMEOUT` seconds in which `busy` is false."""
-        self._timer = IdleTimer(busy, too_long)
+    def watch(self, busy: Callable[[], bool], on_timeout: Callable[[float], None]) -> None:
+        """Call `on_timeout` when no byte arrives for `CLIENT_IDLE_TIMEOUT` seconds while not `busy`."""
+        self._timer = IdleTimer(busy, on_timeout)
         self._timer.start(CLIENT_IDLE_TIMEOUT)
 
-    def arrive(self) -> None:
-        """Note that a piece of the body has arrived."""
+    def mark_arrival(self) -> None:
+        """Record that a piece of the body has arrived."""
         if self._state is BodyState.EXPECTED:
             self._state = BodyState.ARRIVING
         if self._timer:
             self._timer.reset()
 
-    def close(self) -> None:
-        """Note that the body is whole, or that nothing more of it is read."""
+    def mark_read(self) -> None:
+        """Record that the body is complete, or that no more of it will be read."""
         self._state = BodyState.READ
         self.stop_watching()
 
@@ -58,12 +58,12 @@ class IncomingBody:
 
     @property
     def is_read(self) -> bool:
-        """Whether nothing more of the body is read."""
+        """Whether the body is complete, or no more of it will be read."""
         return self._state is BodyState.READ
 
     @property
     def is_coming(self) -> bool:
-        """Whether the client is sending the body, or will without waiting for a `100 Continue`."""
+        """Whether the client is sending the body, or will do so without waiting for a `100 Continue`."""
         if self._state is BodyState.EXPECTED:
             return self.announced and "Expect" not in self._headers
         return self._state is BodyState.ARRIVING

@@ -6,26 +6,26 @@ from collections.abc import Mapping
 from proxycore.http.fields import Fields
 from proxycore.http.secret_index import SecretIndex
 
-_FORMER = 200  # secrets that are still redacted though they are no longer used
+_FORMER = 200  # secrets that are still redacted after they were removed from the settings
 
 
 def with_former(secrets: Mapping[str, str], former: Mapping[str, str]) -> dict[str, str]:
-    """The secrets in use and the latest former ones, which requests under way may still name.
+    """The secrets in use and the latest former ones, which requests in flight may still contain.
 
-    Both map a secret to its name.
+    All three mappings are from a secret to its name.
     """
     unused = [(secret, name) for secret, name in former.items() if secret not in secrets]
     return dict(unused[-_FORMER:]) | dict(secrets)
 
 
-_SHORT = 8  # characters; a shorter secret may well be a part of other words
+_SHORT = 8  # characters; a shorter secret may well occur inside other words
 _WORD = re.compile(r"[A-Z]?[a-z]{1,14}|[A-Z]{1,15}|[0-9]{1,15}")  # likely to occur as itself, too
 # Patterns for what is before and after a short secret that stands alone. Before it may be an escape sequence.
 _ALONE = (
     r"(?:(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4})|(?<![A-Za-z0-9_-])(?<![A-Za-z0-9]\.))",
     r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])",
 )
-_MANY = 16  # secrets found in one text
+_MANY = 16  # secrets in one text: above that, a single pattern is too slow
 
 
 class Redactor:

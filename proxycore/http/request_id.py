@@ -1,13 +1,12 @@
-"""The id of a request: in its line in the log, and in the response's `X-Request-Id`."""
+"""The id of a request, for its log entry and the response's `X-Request-Id`."""
 
 import re
 import secrets
 
 from proxycore.http.redaction import Redactor
 
-_ACCEPTED = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}"
-)  # UUIDs, trace ids, most of what gateways make
+# UUIDs, trace ids, and most ids that gateways generate.
+_ACCEPTED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
 def request_id(offered: str, redactor: Redactor) -> str:

@@ -1,9 +1,9 @@
-"""Finds which of many words occur in a text, in a time that hardly depends on their number. Pure."""
+"""Finds which of many secrets occur in a text, in time that hardly depends on their number. Pure."""
 
 import re
 from collections.abc import Sequence
 
-_FEW = 100  # words; so many are quickly searched for one by one
+_FEW = 100  # words; up to so many are searched for one by one
 _LEAST = 8  # characters; shorter words are not indexed by their end
 
 

@@ -1,4 +1,4 @@
-"""The life of a request's handler: its states, its record, and its line in the log."""
+"""A handler with a state, an access record, and one log entry at its end."""
 
 import asyncio
 import logging
@@ -21,9 +21,9 @@ _ENDINGS = {HandlerState.LEFT: RequestOutcome.LEFT, HandlerState.CUT: RequestOut
 
 
 class TrackedHandler(RequestHandler):
-    """A handler that knows where its request is (`state`), and logs it once when it is over.
+    """A handler that tracks the `state` of its request, and logs the request once when it is over.
 
-    `context` has the rules that the request came under, and `incoming` is the request's body.
+    `context` is the serving context at the request's arrival, and `incoming` the progress of its body.
     """
 
     access_level = logging.INFO
@@ -34,10 +34,10 @@ class TrackedHandler(RequestHandler):
         request: HTTPServerRequest,
         **parts: Any,  # noqa: ANN401 - what the route gives to `initialize`
     ) -> None:
-        # Before Tornado's constructor: the default header fields that it sets need the site and the record.
+        # Before Tornado's constructor, which sets the default header fields: they need context and record.
         context: ServingContext = application.settings["context"]
         offered = request.headers.get("X-Request-Id", "")
-        self.context = context  # which a reload replaces, but not for this request
+        self.context = context  # a reload replaces it for later requests only
         self.record = AccessRecord(request_id(offered, context.redactor), application.settings["clock"]())
         self.incoming = IncomingBody(request.headers)
         self.state = HandlerState.PENDING
@@ -51,16 +51,16 @@ class TrackedHandler(RequestHandler):
 
     @property
     def begun(self) -> bool:
-        """Whether a response was begun; it may be over by now."""
+        """Whether a response was begun; it may be complete by now."""
         return self.record.first_byte is not None
 
     def note_first_byte(self) -> None:
-        """Record the time to the first byte of the response, which is sent now."""
+        """Record the time to first byte: the response is sent now."""
         if self.record.first_byte is None:
             self.record.first_byte = self._loop.time() - self._started
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
-        """Complete the response, and close a connection of HTTP/1.0: that may be the only end there is."""
+        """Complete the response; close an HTTP/1.0 connection, since that may be the only end of the body."""
         written = super().finish(chunk)
         written.add_done_callback(lambda _: self.on_written())
         if self.request.version == "HTTP/1.0":
@@ -75,7 +75,7 @@ class TrackedHandler(RequestHandler):
         self.end_request(HandlerState.FINISHED, self.get_status())
 
     def on_written(self) -> None:
-        """Called when the response is sent."""
+        """Called when the response has been sent."""
         self.context.running.discard(self)
 
     def on_connection_close(self) -> None:
@@ -92,15 +92,15 @@ class TrackedHandler(RequestHandler):
         """Close the client's connection before the response is complete."""
         if self.state.over or self.state is HandlerState.UPGRADED:
             return
-        # In HTTP/1.0 the end of the connection is the end of the response: only a reset says it was cut.
+        # In HTTP/1.0 closing the connection ends the response: only a reset shows that it is incomplete.
         self._connection.abort(reset=self.request.version == "HTTP/1.0")
-        if self.incoming.is_read:  # else Tornado still reads, and finds the connection closed
+        if self.incoming.is_read:  # else Tornado is still reading, and will find the connection closed
             self.detach()
         self.context.running.discard(self)
         self.end_request(HandlerState.CUT, self.get_status())
 
     def end_request(self, state: HandlerState, status: int) -> None:
-        """Enter one of the last states and log the request with this status, unless it is over already."""
+        """Enter a final state and log the request with this status, unless it is over already."""
         if self.state.over:
             return
         self._become(state)

@@ -74,7 +74,7 @@ class RelayHandler(ResponseHandler):
         return self.token is not None
 
     async def _answer(self) -> None:
-        if self.body_whole():
+        if self.finish_body():
             await self.work()
 
     get = head = post = put = patch = delete = options = _answer

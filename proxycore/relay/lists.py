@@ -125,7 +125,7 @@ class ListHandler(RelayHandler):
         self.record.sent_bytes += len(body)
         self.note_first_byte()
         self.write(body)
-        self.end_answer()
+        self.end_response()
 
 
 def _groups(keys: Sequence[Key]) -> list[Sequence[Key]]:

@@ -135,7 +135,7 @@ class RelayAttempt:
         if first and first.error:
             return
         if downstream.end():
-            handler.end_answer()
+            handler.end_response()
         else:
             handler.leave()
 

@@ -5,7 +5,7 @@ from http.client import responses
 from proxycore.gemini.methods import spends
 from proxycore.gemini.paths import canonical
 from proxycore.gemini.token_usage import TokenUsage
-from proxycore.http.address import ADDRESSES, Places
+from proxycore.http.address import ADDRESSES, AddressRewriter
 from proxycore.http.credentials import credential_part
 from proxycore.http.fields import Fields, downstream_fields
 from proxycore.http.handler_state import HandlerState
@@ -55,7 +55,7 @@ class ResponseHandler(BodyHandler):
         self.note_first_byte()
         self.write(body)
         self.flush()
-        self.end_answer()
+        self.end_response()
 
     def count_tokens(self, usage: TokenUsage) -> None:
         """Count the tokens that a response reported."""
@@ -63,22 +63,22 @@ class ResponseHandler(BodyHandler):
         self.pool.meter.used(self.record, usage)
 
     @property
-    def places(self) -> Places:
-        """Where the upstream is, and where this client finds the proxy."""
+    def address_rewriter(self) -> AddressRewriter:
+        """Rewrites addresses of the upstream to those at which this client reaches the proxy."""
         request, upstream = self.request, self.pool.upstream
         public = self.context.public_url or f"{request.protocol}://{request.host}"
-        return Places(upstream.origin, upstream.prefix, public)
+        return AddressRewriter(upstream.origin, upstream.prefix, public)
 
-    def readdressed(self, fields: Fields, key: Key | None) -> Fields:  # noqa: ARG002 - what uploads need
-        """The fields with the upstream's addresses replaced by the proxy's. `key` is the one committed to."""
+    def rewrite_addresses(self, fields: Fields, key: Key | None) -> Fields:  # noqa: ARG002 - for uploads
+        """Replace the upstream's addresses by the proxy's. `key` is the one that the response came from."""
         if not any(name.lower() in ADDRESSES for name, _ in fields):
             return fields
-        return self.places.readdressed(fields, credential_part(self.request.query))
+        return self.address_rewriter.rewrite(fields, credential_part(self.request.query))
 
     def _set_head(self, head: ResponseHead, key: Key | None) -> None:
         self.set_status(head.status, self._phrase(head))
         self.clear_header("Date")
-        fields = self.readdressed(downstream_fields(head.fields), key)
+        fields = self.rewrite_addresses(downstream_fields(head.fields), key)
         self.add_fields(self.context.redactor.fields(fields))
 
     def _phrase(self, head: ResponseHead) -> str:

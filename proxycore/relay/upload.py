@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from proxycore.gemini.paths import VERSION
 from proxycore.gemini.request_scope import RequestScope, scope_of
-from proxycore.gemini.upload_protocol import carries_content, is_leg, readdressed, upload_name
+from proxycore.gemini.upload_protocol import carries_content, is_leg, rewrite_upload_addresses, upload_name
 from proxycore.gemini.verdict import Reaction
 from proxycore.http.base_handler import BaseHandler
 from proxycore.http.fields import Fields
@@ -89,7 +89,7 @@ class UploadHandler(RelayHandler):
         return self._feed.put(chunk)
 
     async def _answer(self) -> None:
-        whole = self.body_whole()
+        whole = self.finish_body()
         if self._feed and self._passing:
             self._feed.end()
             await self._passing
@@ -119,12 +119,12 @@ class UploadHandler(RelayHandler):
             scope = replace(scope, resources=(*scope.resources, self._upload))
         return super().exchange(scope, size=size, once=once or starter is not None, first=first or starter)
 
-    def readdressed(self, fields: Fields, key: Key | None) -> Fields:
+    def rewrite_addresses(self, fields: Fields, key: Key | None) -> Fields:
         """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""
         if key:
-            fields, names = readdressed(fields, self.places)
+            fields, names = rewrite_upload_addresses(fields, self.address_rewriter)
             self.pool.affinity.learn(names, key)
-        return super().readdressed(fields, key)
+        return super().rewrite_addresses(fields, key)
 
     def conclude(self, exchange: Exchange) -> None:
         """Refuse content whose key was refused: the client can send it again, the proxy can't."""

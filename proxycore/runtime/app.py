@@ -102,7 +102,7 @@ class ProxyApplication(Application):
 
     def drain(self) -> None:
         """Prepare to stop: streams continue, but /readyz fails, so that no new requests should come."""
-        self._contexts.presence.drain()
+        self._contexts.in_flight.drain()
         self.updates.end()
 
     async def close(self) -> None:

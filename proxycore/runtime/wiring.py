@@ -101,7 +101,7 @@ class ContextFactory:
     """Makes what requests share under one set of settings. Belongs to the running event loop."""
 
     def __init__(self, clock: Clock) -> None:
-        self.presence = InFlight()
+        self.in_flight = InFlight()
         self.limiter = CredentialLimiter(clock, asyncio.get_running_loop().call_later)
         self._secrets: dict[str, str] = {}
         self._redact: Callable[[str], str] = str
@@ -119,7 +119,7 @@ class ContextFactory:
             redactor=Redactor(settings.key_names),
             max_body_bytes=settings.max_body_bytes,
             public_url=settings.public_url,
-            presence=self.presence,
+            in_flight=self.in_flight,
         )
 
     def redact(self, text: str) -> str:

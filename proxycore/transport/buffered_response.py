@@ -40,7 +40,7 @@ class BufferedResponse:
         encodings = values_of(self.head.fields, "content-encoding")
         if not self.error:
             return decode(self.body, encodings)
-        return b"".join(StreamDecoder(encodings).unfold(self.body))
+        return b"".join(StreamDecoder(encodings).decode(self.body))
 
     def without_secrets(self, redactor: Redactor) -> tuple[ResponseHead, bytes] | None:
         """Head and body with every secret in the body replaced; None when the body can't be searched."""

@@ -145,7 +145,7 @@ def test_however_an_answer_is_cut_and_coded_it_teaches_the_same(
 @pytest.mark.parametrize("coding", ENCODERS)
 def test_a_long_list_teaches_every_name(coding: str) -> None:
     files = [{"name": f"files/{number:04}", "displayName": "x" * 1000} for number in range(2000)]
-    body = ENCODERS[coding](text({"files": files}))  # two megabytes that unfold from little
+    body = ENCODERS[coding](text({"files": files}))  # two megabytes that decompress from little
     scanner = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
     assert scanner is not None
     assert read(scanner, body[:700], body[700:]) == {file["name"] for file in files}

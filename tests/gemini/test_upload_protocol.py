@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from proxycore.gemini.upload_protocol import carries_content, is_leg, readdressed, upload_name
-from proxycore.http.address import Places
+from proxycore.gemini.upload_protocol import carries_content, is_leg, rewrite_upload_addresses, upload_name
+from proxycore.http.address import AddressRewriter
 from proxycore.http.fields import Fields
 
 UPSTREAM, PROXY = "https://generativelanguage.googleapis.com", "http://127.0.0.1:8080"
-PLACES = Places(UPSTREAM, "", PROXY)
+REWRITER = AddressRewriter(UPSTREAM, "", PROXY)
 ID = "upload_id=AbC-1&upload_protocol=resumable"
 
 
@@ -82,7 +82,7 @@ def test_an_upload_is_called_by_its_id(query: str, name: str | None) -> None:
 
 def test_an_upload_is_called_the_same_in_its_address_and_in_its_legs() -> None:
     address = f"{UPSTREAM}/upload/v1/files?upload_id=a%2Bb+c%2f&upload_protocol=resumable"
-    [(_, ours)], names = readdressed([("X-Goog-Upload-URL", address)], PLACES)
+    [(_, ours)], names = rewrite_upload_addresses([("X-Goog-Upload-URL", address)], REWRITER)
     assert names == {upload_name(ours.partition("?")[2])}
 
 
@@ -106,7 +106,7 @@ ADDRESSES = {
 @pytest.mark.parametrize("field", ["X-Goog-Upload-URL", "x-goog-upload-control-url", "LOCATION"])
 @pytest.mark.parametrize(("prefix", "theirs", "ours"), ADDRESSES.values(), ids=ADDRESSES)
 def test_an_uploads_address_leads_to_the_proxy(field: str, prefix: str, theirs: str, ours: str) -> None:
-    fields, names = readdressed([(field, theirs)], Places(UPSTREAM, prefix, PROXY))
+    fields, names = rewrite_upload_addresses([(field, theirs)], AddressRewriter(UPSTREAM, prefix, PROXY))
     assert fields == [(field, ours)]
     assert names == ({"upload/AbC-1"} if ours.startswith(PROXY) else set())
 
@@ -117,7 +117,7 @@ def test_every_upload_in_an_answer_is_told() -> None:
         ("X-Goog-Upload-Control-URL", f"{UPSTREAM}/u?upload_id=1&c"),
         ("Location", f"{UPSTREAM}/u?upload_id=2"),
     ]
-    fields, names = readdressed(answer, PLACES)
+    fields, names = rewrite_upload_addresses(answer, REWRITER)
     assert names == {"upload/1", "upload/2"}
     assert all(value.startswith(f"{PROXY}/u?upload_id=") for _, value in fields)
 
@@ -146,6 +146,6 @@ def test_every_other_field_stays_and_every_key_goes(
     kept = "&".join(["upload_id=1", *(part for part, _ in parts)])
     asked = "&".join(["upload_id=1", *(text for part, keys in parts for text in (part, *keys))])
     answer = [*before, ("X-Goog-Upload-URL", f"{UPSTREAM}/upload/v1/files?{asked}"), *after]
-    fields, names = readdressed(answer, PLACES)
+    fields, names = rewrite_upload_addresses(answer, REWRITER)
     assert fields == [*before, ("X-Goog-Upload-URL", f"{PROXY}/upload/v1/files?{kept}"), *after]
     assert names == {"upload/1"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from proxycore.http.address import Places
+from proxycore.http.address import AddressRewriter
 from tests.support.proxy import KEYS, proxy
 from tests.support.wire import RawUpstream, Seen, answer, ask
 
@@ -41,13 +41,13 @@ STAYS = [
 @pytest.mark.parametrize("field", ["Location", "content-location"])
 @pytest.mark.parametrize(("theirs", "ours"), LEADS_HERE.values(), ids=LEADS_HERE)
 def test_an_address_at_the_upstream_leads_to_the_proxy(field: str, theirs: str, ours: str) -> None:
-    assert Places(GOOGLE, "", HERE).readdressed([(field, theirs)]) == [(field, ours)]
+    assert AddressRewriter(GOOGLE, "", HERE).rewrite([(field, theirs)]) == [(field, ours)]
 
 
 @pytest.mark.parametrize("address", STAYS)
 def test_an_address_elsewhere_stays_as_it_is(address: str) -> None:
     fields = [("Location", address), ("X-Other", f"{GOOGLE}/a")]
-    assert Places(GOOGLE, "", HERE).readdressed(fields, "key=c") == fields
+    assert AddressRewriter(GOOGLE, "", HERE).rewrite(fields, "key=c") == fields
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_an_address_elsewhere_stays_as_it_is(address: str) -> None:
     ],
 )
 def test_the_path_of_the_upstreams_url_is_not_shown(theirs: str, ours: str) -> None:
-    places = Places("http://127.0.0.1:81", "/below", HERE)
-    assert places.readdressed([("Location", theirs)]) == [("Location", ours)]
+    rewriter = AddressRewriter("http://127.0.0.1:81", "/below", HERE)
+    assert rewriter.rewrite([("Location", theirs)]) == [("Location", ours)]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_path_of_the_upstreams_url_is_not_shown(theirs: str, ours: str) -> N
     ],
 )
 def test_who_presents_a_key_in_the_query_comes_back_with_it(theirs: str, ours: str) -> None:
-    assert Places(GOOGLE, "", HERE).readdressed([("Location", theirs)], "key=c") == [("Location", ours)]
+    assert AddressRewriter(GOOGLE, "", HERE).rewrite([("Location", theirs)], "key=c") == [("Location", ours)]
 
 
 NOT_OWNER = "You do not have permission to access the File abc or it may not exist."

@@ -123,7 +123,7 @@ def test_nothing_makes_it_fail(body: bytes, encodings: list[str]) -> None:
 
 def unfolded(chunks: list[bytes], encodings: list[str]) -> list[bytes]:
     unfolding = StreamDecoder(encodings)
-    return [piece for chunk in chunks for piece in unfolding.unfold(chunk)]
+    return [piece for chunk in chunks for piece in unfolding.decode(chunk)]
 
 
 def cut(body: bytes, places: list[int]) -> list[bytes]:

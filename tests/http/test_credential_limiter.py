@@ -27,9 +27,9 @@ class Time:
     def __init__(self) -> None:
         self.now = 100.0
         self.due: list[tuple[float, Callable[[], None]]] = []
-        self.limiter = CredentialLimiter(lambda: self.now, self._later)
+        self.limiter = CredentialLimiter(lambda: self.now, self._schedule)
 
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+    def _schedule(self, seconds: float, call: Callable[[], None]) -> None:
         self.due.append((self.now + seconds, call))
 
     def turn(self, seconds: float) -> None:
@@ -41,7 +41,7 @@ class Time:
 
     def answered(self, address: str, count: int, within: float = 0.0) -> int:
         """How many of so many failures at once are answered as such, in at most `within` seconds."""
-        delays = [self.limiter.failed(address).delay for _ in range(count)]
+        delays = [self.limiter.count_failure(address).delay for _ in range(count)]
         return sum(delay is not None and delay <= within for delay in delays)
 
 
@@ -57,7 +57,7 @@ def summaries(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def test_an_address_may_fail_a_few_times_at_once_and_a_few_times_a_second(time: Time) -> None:
-    delays = [time.limiter.failed("192.0.2.1").delay for _ in range(100)]
+    delays = [time.limiter.count_failure("192.0.2.1").delay for _ in range(100)]
     assert delays[:5] == [0.0] * 5
     assert delays[5:35] == pytest.approx([number / 3 for number in range(1, 31)])
     assert delays[35:] == [None] * 65
@@ -91,7 +91,7 @@ def test_a_flood_from_many_addresses_is_bounded_in_memory_and_in_lines(
 ) -> None:
     logged = 0
     for number in range(20_000):
-        logged += time.limiter.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}").logged
+        logged += time.limiter.count_failure(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}").logged
     assert logged == 50
     assert len(vars(time.limiter)["_buckets"]) == 4096
     assert len(vars(time.limiter)["_unlogged"]) <= 4097
@@ -103,7 +103,7 @@ def test_a_flood_from_many_addresses_is_bounded_in_memory_and_in_lines(
 def test_what_is_not_logged_by_itself_is_summed_up_every_ten_seconds(
     time: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failures = [time.limiter.failed("192.0.2.1") for _ in range(1000)]
+    failures = [time.limiter.count_failure("192.0.2.1") for _ in range(1000)]
     assert sum(failure.logged for failure in failures) == 35
     assert summaries(caplog) == []
     time.turn(9.9)
