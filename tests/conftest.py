@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.support.browser import CHROMIUM
 from tests.support.turned_loop import TurnedLoop
 
 
@@ -17,9 +18,24 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def browsers_loop() -> Iterator[IOLoop]:
+    """The loop that the browser of this process lives on."""
+    yield from CHROMIUM.on_its_loop()
+
+
 @pytest.fixture
 def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
-    """A loop for each test. Those marked `turned` have one whose time does not pass by itself."""
+    """A loop for each test. Those marked `turned` have one whose time does not pass by itself.
+
+    Those marked `visits` have the browser's, one after the other.
+    """
+    if request.node.get_closest_marker("visits"):
+        shared: IOLoop = request.getfixturevalue("browsers_loop")
+        shared.make_current()
+        yield shared
+        shared.clear_current()
+        return
     turned = request.node.get_closest_marker("turned")
     loop = IOLoop(asyncio_loop=TurnedLoop(**turned.kwargs)) if turned else IOLoop()
     loop.make_current()

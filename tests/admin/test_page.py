@@ -34,7 +34,7 @@ from tests.support.status_page import (
 from tests.support.waiting import PATIENCE
 from tests.support.wire import ask
 
-pytestmark = [needs_chromium, pytest.mark.usefixtures("io_loop")]
+pytestmark = [needs_chromium, pytest.mark.visits, pytest.mark.usefixtures("io_loop")]
 
 
 async def test_without_the_admin_key_the_page_shows_that_the_proxy_runs_and_nothing_else() -> None:

@@ -38,7 +38,7 @@ from tests.support.status_page import (
 from tests.support.waiting import PATIENCE
 from tests.support.wire import ask
 
-pytestmark = [needs_chromium, pytest.mark.usefixtures("io_loop")]
+pytestmark = [needs_chromium, pytest.mark.visits, pytest.mark.usefixtures("io_loop")]
 
 
 async def let_it_rest(page: Page) -> None:

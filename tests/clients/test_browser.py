@@ -12,12 +12,18 @@ from tests.support.browser import Visit, context, needs_chromium, visit
 
 pytestmark = [
     needs_chromium,
+    pytest.mark.visits,
     pytest.mark.usefixtures("io_loop", "npm_packages"),
 ]
 
 ESBUILD = JAVASCRIPT / "node_modules" / "esbuild" / "bin" / "esbuild"
 # Without an icon of its own, a browser may ask for one that is not there.
 PAGE = '<!doctype html><title>A page</title><link rel="icon" href="data:,"><script src="page.js"></script>'
+
+
+@pytest.fixture(autouse=True)
+def no_generators() -> None:
+    """Nothing that runs in this process leaves any, and the browser's loop goes on."""
 
 
 @contextlib.asynccontextmanager

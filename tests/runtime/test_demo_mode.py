@@ -58,6 +58,7 @@ def test_with_a_key_of_ones_own_none_is_made(tmp_path: Path) -> None:
 
 
 @needs_chromium
+@pytest.mark.visits
 async def test_the_address_that_is_printed_opens_the_page_and_the_key_does_not_stay_in_it(
     tmp_path: Path,
 ) -> None:

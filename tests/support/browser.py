@@ -2,23 +2,24 @@
 
 import contextlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 from tornado.web import Application, StaticFileHandler
 
 from tests.support.waiting import PATIENCE
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_PATH = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium on PATH; on Debian: apt-get install chromium"
+    _PATH is None, reason="there is no Chromium on PATH; on Debian: apt-get install chromium"
 )
 
 # What of Chromium's own doings asks hosts elsewhere, beyond what Playwright turns off already.
@@ -26,6 +27,36 @@ _ONLY_HERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 expect.set_options(timeout=1000 * PATIENCE)
 
 _FLAGS = ["--disable-gpu", "--disable-quic", "--disable-sync", _ONLY_HERE]
+
+
+class Chromium:
+    """The browser of this process, on a loop of its own that outlives tests: those marked `visits` run on it.
+
+    The first visit starts it.
+    """
+
+    def __init__(self) -> None:
+        self.loop: IOLoop | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self._browser: Browser | None = None
+
+    async def started(self) -> Browser:
+        assert self.loop is IOLoop.current(), "only tests that are marked `visits` can visit pages"
+        if not self._browser:
+            playwright = await self._stack.enter_async_context(async_playwright())
+            launched = await playwright.chromium.launch(executable_path=_PATH, args=_FLAGS)
+            self._browser = await self._stack.enter_async_context(launched)
+        return self._browser
+
+    def on_its_loop(self) -> Iterator[IOLoop]:
+        """What a fixture yields: the loop, which ends with the browser on it."""
+        self.loop = IOLoop(make_current=False)
+        yield self.loop
+        self.loop.run_sync(self._stack.aclose)
+        self.loop.close(all_fds=True)
+
+
+CHROMIUM = Chromium()
 
 
 @dataclass
@@ -49,19 +80,16 @@ class Visit:
 
 @contextlib.asynccontextmanager
 async def visit(url: str, **options: Any) -> AsyncIterator[Visit]:  # noqa: ANN401 - Playwright's own
-    """A page in a browser of its own, which has no history and leaves none.
+    """A page in a browser context of its own, which has no history and leaves none.
 
     `options` are those of Playwright's contexts: viewport, locale, color_scheme, ...
     """
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-        try:
-            here = Visit(await browser.new_page(**options))
-            here.page.set_default_timeout(1000 * PATIENCE)
-            await here.page.goto(url)
-            yield here
-        finally:
-            await browser.close()
+    browser = await CHROMIUM.started()
+    async with await browser.new_context(**options) as own:
+        here = Visit(await own.new_page())
+        here.page.set_default_timeout(1000 * PATIENCE)
+        await here.page.goto(url)
+        yield here
 
 
 @contextlib.asynccontextmanager
