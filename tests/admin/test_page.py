@@ -13,6 +13,7 @@ from playwright.async_api import Locator, expect
 from proxycore.demo import Health, MockServer
 from proxycore.rotation.bench import Bench, BenchPlace
 from tests.support.browser import needs_chromium, visit
+from tests.support.clocks import TurnedClock
 from tests.support.process import program
 from tests.support.proxy import proxy, rests, settings
 from tests.support.status_page import (
@@ -92,10 +93,9 @@ async def test_from_elsewhere_the_page_says_which_key_to_set_where_there_is_none
 
 
 async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> None:
-    async with pool({"off": Health.service_disabled()}, FORBIDDEN_BENCH_SECONDS="5", MAX_WAIT="0") as (
-        here,
-        mock,
-    ):
+    clock = TurnedClock()
+    settings = {"FORBIDDEN_BENCH_SECONDS": "5", "MAX_WAIT": "0"}
+    async with pool({"off": Health.service_disabled()}, clock, **settings) as (here, mock):
         async with entered(here.url) as there:
             page, badge = there.page, row(there.page, "off").locator(".badge")
             await page.evaluate("window.untouched = true")
@@ -105,6 +105,7 @@ async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> N
             await expect(row(page, "off")).to_contain_text("SERVICE_DISABLED · strike 1")
             await check(page)
             mock.keys["AQ.off"] = Health.healthy()
+            clock.turn(5.5)
             await expect(badge).to_have_text("ready")
             await generate(here)
             await expect(page.locator("#tiles")).to_contain_text("50% served")

@@ -18,7 +18,7 @@ from proxycore.rotation.events import Origin, RequestBlamed
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
 from tests.support.browser import needs_chromium, visit
-from tests.support.clocks import CLOCK
+from tests.support.clocks import CLOCK, TurnedClock
 from tests.support.proxy import Proxy, rests
 from tests.support.status_page import (
     ADMIN,
@@ -93,13 +93,12 @@ async def test_focus_goes_to_the_filter_when_what_had_it_is_filtered_away() -> N
 
 
 async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over() -> None:
-    async with pool({"a": Health.healthy(), "b": Health.healthy()}) as (here, _):
+    clock = TurnedClock()
+    async with pool({"a": Health.healthy(), "b": Health.healthy()}, clock) as (here, _):
         a, b = here.app.rotator.keys
 
         def rest(key: Key, seconds: float, model: str) -> None:
-            here.app.rotator.set_bench(
-                key, BenchPlace.MODEL, Bench("quota spent", time.time() + seconds), model
-            )
+            here.app.rotator.set_bench(key, BenchPlace.MODEL, Bench("quota spent", clock() + seconds), model)
 
         rest(a, 600, "model-2")
         rest(b, 300, "model-1")
@@ -109,6 +108,7 @@ async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over()
             await expect(rows.first).to_contain_text("rests for model-1")
             rest(a, 5, "model-1")
             await expect(rows.first).to_contain_text("2 of its models rest")
+            clock.turn(5.5)
             await expect(rows.last).to_contain_text("rests for model-2")
             await expect(rows.first).to_contain_text("rests for model-1")
 

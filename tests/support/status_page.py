@@ -10,6 +10,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from proxycore.admin import event_stream as updates
+from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
 from proxycore.rotation.key import Key
 from tests.support.browser import Visit, visit
@@ -28,7 +29,9 @@ PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch":
 
 
 @contextlib.asynccontextmanager
-async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator[tuple[Proxy, MockServer]]:
+async def pool(
+    healths: Mapping[str, Health], clock: Clock = CLOCK, **variables: str
+) -> AsyncIterator[tuple[Proxy, MockServer]]:
     """A proxy before a mock, with a key of each health under this name.
 
     Its updates come ten times as often as in life.
@@ -37,7 +40,7 @@ async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator
     keys = {f"GOOGLE_API_KEY_{name}": f"AQ.{name}" for name in healths}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(updates, "_EVERY", 0.1)
-        async with proxy(mock.listen(), keys, CLOCK, **(SETTINGS | variables)) as here:
+        async with proxy(mock.listen(), keys, clock, **(SETTINGS | variables)) as here:
             yield here, mock
     await mock.stop()
 
