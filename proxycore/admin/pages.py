@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
-from proxycore.gemini.paths import meant
+from proxycore.gemini.paths import probable_path
 from proxycore.http.base_handler import BaseHandler
 from proxycore.http.handler_state import HandlerState
 from proxycore.rotation.rotator import Rotator
@@ -136,7 +136,7 @@ class NotRelayedHandler(BaseHandler):
         return None
 
     def _refuse(self) -> None:
-        found = meant(self.request.path)
+        found = probable_path(self.request.path)
         hint = f"Did you mean {_shown(found)}?" if found else _RELAYED_PATHS
         self.refuse(404, f"{_shown(self.request.path)} is not relayed. {hint}")
 

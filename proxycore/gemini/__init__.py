@@ -1,9 +1,8 @@
-"""What requests to the Gemini API and its responses mean. Pure: no I/O, no clock, no state of the pool.
+"""The meaning of requests to the Gemini API and of its responses. Pure: no I/O, no clock, no state of keys.
 
-A request names a model and resources (`request_scope`), and is counted against the quotas of a lane
-(`lane`). A response is read once: `errors` has the shapes that Google's errors come in, `sentences` Google's
-own words, and `judge` turns both into a `verdict` about the key. `response_scanner` and `token_usage` read
-what passes through.
+A request names a model and resources (`request_scope`), and counts against the quotas of a lane (`lane`).
+`errors` parses Google's errors, `sentences` their messages, and `judge` derives a `verdict` on the key from
+both. `response_scanner` and `token_usage` read responses while they are streamed.
 """
 
 __all__ = [

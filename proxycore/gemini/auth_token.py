@@ -16,13 +16,13 @@ _PARAMETER = "access_token"
 
 @dataclass(frozen=True, slots=True)
 class AuthToken:
-    """A token. `field` is the header field that it arrived in, None when it arrived in the query."""
+    """A token: its name, and the header field in which it arrived, None if it arrived in the query."""
 
     name: str
     field: Field | None
 
     def query(self, query: str) -> str:
-        """The request's query as it goes upstream: without credentials other than the token."""
+        """The request's query for the upstream: without credentials other than the token."""
         return without_credentials(query, except_for="" if self.field else _PARAMETER)
 
 

@@ -1,8 +1,9 @@
-"""Google's errors, parsed. Pure.
+"""Parses Google's errors. Pure.
 
 Google writes errors as `{"error": {"code", "message", "status", "details"}}` (AIP-193), on the
-OpenAI-compatible path as a one-element array of it. The Interactions API has a word as the code, and neither
-status nor details. Anything else does not come from Google. What an error means is decided in `judge`.
+OpenAI-compatible path as an array with that one element. In the Interactions API, `code` is a string, and
+there is neither status nor details. Anything else does not come from Google. `judge` decides what an error
+means.
 """
 
 import json
@@ -16,7 +17,7 @@ from proxycore.gemini.retry_delay import delay_in
 from proxycore.http.coding import LARGEST
 
 _MOST_OBJECTS = 32  # elements of a list in an error that are read; Google's have a few
-_LONGEST_REASON = 100  # characters; Google's are words
+_LONGEST_REASON = 100  # characters; Google's are short names
 
 _CONSUMER = re.compile(r"(?:projects/|project_number:)([0-9]{4,20})", re.ASCII)
 _PERIOD = re.compile(r"per[ _]?(second|minute|hour|day)", re.IGNORECASE)
@@ -45,8 +46,8 @@ _STATUSES = frozenset(
         "DATA_LOSS",
     }
 )
-# The words of the Interactions API, and the HTTP status that each comes with.
-_WORDS = {
+# The error codes of the Interactions API, and the HTTP status that each comes with.
+_INTERACTIONS_CODES = {
     "invalid_request": 400,
     "failed_precondition": 400,
     "unauthenticated": 401,
@@ -70,7 +71,7 @@ _WORDS = {
     "deadline_exceeded": 504,
     "gateway_timeout": 504,
 }
-_OF_QUOTAS = frozenset({402, 429})  # Google has used either for billing errors
+_QUOTA_STATUSES = frozenset({402, 429})  # Google has used either for billing errors
 
 
 @lru_cache(maxsize=256)  # Google has a few dozen quotas
@@ -110,27 +111,30 @@ class Quota:
 
 @dataclass(slots=True)
 class GoogleError:
-    """An error of Google's. `code` is the HTTP status in it, `told` are the seconds of its `RetryInfo`.
+    """An error of Google's.
 
-    `word` is the Interactions API's code; `bad_request` is whether it names a fault in the request.
+    `code` is the HTTP status in it, `interactions_code` the code in the Interactions API, empty elsewhere.
+    `reasons` are those of its `ErrorInfo`, `quotas` the quotas that it names. `retry_delay` is that of its
+    `RetryInfo`, in seconds. `project` is the number of the key's project, `bad_request` whether it names a
+    fault in the request.
     """
 
     code: int = 0
     message: str = ""
-    word: str = ""
+    interactions_code: str = ""
     reasons: set[str] = field(default_factory=set)
     quotas: list[Quota] = field(default_factory=list)
-    told: float | None = None
+    retry_delay: float | None = None
     project: str = ""
     bad_request: bool = False
 
-    def comes_with(self, status: int) -> bool:
-        """Whether it belongs to a response with this HTTP status: otherwise a proxy changed one of them."""
-        return self.code == status or {self.code, status} <= _OF_QUOTAS
+    def fits(self, status: int) -> bool:
+        """Whether it fits a response with this HTTP status; if not, a proxy changed one of them."""
+        return self.code == status or {self.code, status} <= _QUOTA_STATUSES
 
 
 def read_error(text: bytes | None) -> GoogleError | None:
-    """The error in a decoded body; None when it is not Google's."""
+    """Parse the error in a decoded body; None if it is not Google's."""
     if not text or len(text) > LARGEST:
         return None
     try:
@@ -141,7 +145,7 @@ def read_error(text: bytes | None) -> GoogleError | None:
 
 
 def read_opening(text: bytes) -> GoogleError | None:
-    """The error at the start of a stream, also as the first element of an incomplete array."""
+    """Parse the error at the start of a stream, maybe an incomplete array; None if it is not Google's."""
     try:
         opened = text.decode().strip()
         if opened.startswith("["):
@@ -172,10 +176,10 @@ def _read_document(document: object) -> GoogleError | None:
     return error
 
 
-def _as_interactions(error: GoogleError, word: str, content: dict[str, Any]) -> GoogleError | None:
-    if word not in _WORDS or "type" in content or not isinstance(content.get("message"), str):
+def _as_interactions(error: GoogleError, code: str, content: dict[str, Any]) -> GoogleError | None:
+    if code not in _INTERACTIONS_CODES or "type" in content or not isinstance(content.get("message"), str):
         return None
-    error.word, error.code = word, _WORDS[word]
+    error.interactions_code, error.code = code, _INTERACTIONS_CODES[code]
     return error
 
 
@@ -184,7 +188,7 @@ def _read_detail(error: GoogleError, detail: dict[str, Any]) -> None:
         case "BadRequest":
             error.bad_request = True
         case "RetryInfo":
-            error.told = delay_in(detail.get("retryDelay"))
+            error.retry_delay = delay_in(detail.get("retryDelay"))
         case "QuotaFailure":
             error.quotas += [
                 Quota(_string(v, "quotaId"), _string(v, "quotaValue"), _string(v, "quotaMetric"))

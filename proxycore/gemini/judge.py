@@ -1,7 +1,7 @@
-"""What an upstream response says about the key that was used: all rules for errors are here. Pure.
+"""Judges an upstream response: what it means for the key that was used. All rules for errors are here. Pure.
 
 `judge` returns a verdict: why (`reason`), what is benched and for how long (`rest`, `seconds`, `backoff`),
-and what the request does next (`then`). Its rules, first match wins:
+and what the request does next (`then`). The first rule that matches decides:
 
     2xx, 3xx                                     healthy
     5xx                                          server error: a retry; after 504, a long wait, only one
@@ -15,7 +15,7 @@ and what the request does next (`then`). Its rules, first match wins:
       money, or spending too fast                the billing account is benched
       the tier or age of the project             not entitled: project x lane for a day
       the region                                 no key is blamed: it is the same for all keys
-      API keys as such, or a missing key         perhaps no key would do: the others, once each
+      API keys as such, or a missing key         any key may be refused: the others, once each
     401                                          the key is retired
     402                                          the billing account is benched
     403, 404 about an owned resource             another key may own it
@@ -23,11 +23,11 @@ and what the request does next (`then`). Its rules, first match wins:
     429  quota value 0                           not entitled: project x lane for a day
     429  quotas of tokens only                   project x lane for prompts as large
     429  quota per day                           project x lane until Google's day ends
-    429  any other quota or a retry delay        project x lane as told, at most the quota's window
+    429  any other quota or a retry delay        project x lane until then, at most the quota's window
     429  with no details                         by comparison: project x lane
     other 4xx                                    client error
 
-Text counts only where the whole message is Google's (`sentences`): many messages quote the client.
+A message counts only if all of it is Google's (`sentences`), since many messages quote the client.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,9 +60,9 @@ from proxycore.http.fields import Fields, values_of
 
 _SPENDING_WINDOW = 600.0  # seconds that spending is measured in (ai.google.dev/gemini-api/docs/rate-limits)
 _YOUNG_DAY = 1800.0  # seconds after midnight in which a day's quota may not be reset yet: clocks differ
-_AGAIN_SOON = 30.0  # seconds that a key is benched in that time
+_SHORT_BENCH = 30.0  # seconds that a key is benched during that time
 _LONGEST_WORDS = 300
-_COUNTED = (1.0, 60.0, DAY)  # windows in seconds of the quotas that the proxy counts
+_COUNTED = (1.0, 60.0, DAY)  # seconds: the windows of the quotas that the proxy counts
 
 
 def _denied(reason: str, rest: BenchScope, then: Reaction = Reaction.FAILOVER) -> Verdict:
@@ -110,7 +110,7 @@ _BY_SENTENCE = {
     Kind.MONEY: _MONEY,
     Kind.SPENT_FAST: _SPENT_FAST,
     Kind.TIER: _NOT_ENTITLED,
-    Kind.UNKNOWN_MODEL: replace(_NOT_ENTITLED, unknown=True),
+    Kind.UNKNOWN_MODEL: replace(_NOT_ENTITLED, unknown_model=True),
     Kind.CLOSED_MODEL: CLIENT_ERROR,
     Kind.REGION_BLOCKED: REGION_BLOCKED,
 }
@@ -127,9 +127,9 @@ def judge(
     names_resource: bool = False,
     opening_error: bytes = b"",
 ) -> Verdict:
-    """What a response says about the key that it was requested with.
+    """Return the verdict on the key with which a response was requested.
 
-    `now` is the wall clock, in seconds since the epoch; `names_resource` says whether the request named a
+    `now` is the wall clock, in seconds since the epoch; `names_resource` is whether the request named a
     resource that belongs to one key's project (a file, a cached content, an operation, ...).
     `opening_error` is the text of the error that a 2xx stream began with (`judge_error`).
     """
@@ -143,13 +143,13 @@ def judge(
     if status >= 500 and b"Deadline" not in (text or b""):
         return UPSTREAM_FAILURE
     error = read_error(text)
-    if error is None or not error.comes_with(status):
-        return _foreign(status, text, names_resource)
-    return _judged(status, error, retry_after(headers, now), now, names_resource=names_resource)
+    if error is None or not error.fits(status):
+        return _judge_other_error(status, text, names_resource)
+    return _judge_google_error(status, error, retry_after(headers, now), now, names_resource=names_resource)
 
 
 def judge_error(text: bytes, *, now: float, names_resource: bool = False) -> Verdict | None:
-    """What an error at the start of a 2xx stream says about the key; None when it is not Google's.
+    """Return the verdict on the key by the error at the start of a 2xx stream; None if it is not Google's.
 
     `text` is the data of the first event, or the bare JSON. The error's own code takes the place of the
     status. The other arguments are those of `judge`.
@@ -157,55 +157,62 @@ def judge_error(text: bytes, *, now: float, names_resource: bool = False) -> Ver
     error = read_opening(text)
     if error is None or error.code < 400:
         return None
-    return _judged(error.code, error, None, now, names_resource=names_resource)
+    return _judge_google_error(error.code, error, None, now, names_resource=names_resource)
 
 
 def judge_close(code: int, reason: str, *, now: float) -> Verdict | None:
-    """What a close frame says about the key of a Live session that is being set up; None if nothing.
+    """Return the verdict on the key of a Live session that was refused with a close frame, if there is one.
 
-    `reason` has at most 123 bytes (RFC 6455 §5.5), so that the beginning of a sentence counts too.
+    `code` and `reason` are the frame's. A reason has at most 123 bytes (RFC 6455 §5.5), so the beginning of a
+    sentence is enough.
     """
     words = one_line(reason)
-    said = read_close(words) if code in _CLOSES else None
-    if said is None or said.kind in {Kind.DEADLINE, Kind.CLOSED_MODEL}:
+    sentence = read_close(words) if code in _CLOSES else None
+    if sentence is None or sentence.kind in {Kind.DEADLINE, Kind.CLOSED_MODEL}:
         return None
     # Judged like a response with the status that belongs to the sentence.
-    status = 403 if said.kind in {Kind.OWNER, Kind.FORBIDDEN} else 429
-    refusal = Refusal(status, GoogleError(status, words), said)
-    return _with_words(_by_reason(refusal) or _by_status(refusal, now), words, said.project)
+    status = 403 if sentence.kind in {Kind.OWNER, Kind.FORBIDDEN} else 429
+    refusal = Refusal(status, GoogleError(status, words), sentence)
+    return _with_words(_by_reason(refusal) or _by_status(refusal, now), words, sentence.project)
 
 
-def _foreign(status: int, text: bytes | None, names_resource: bool) -> Verdict:
+def _judge_other_error(status: int, text: bytes | None, names_resource: bool) -> Verdict:
     if status >= 500:
         return UPSTREAM_FAILURE
     if text == b"" and names_resource and status in {403, 404}:
-        return NOT_OWNER  # to a HEAD request, say
+        return NOT_OWNER  # such as the response to a HEAD request
     if status in _NOT_ABOUT_KEYS or (text is not None and text.lstrip()[:1] == b"<"):
         return NOT_GOOGLE
     return CLIENT_ERROR
 
 
-def _judged(
-    status: int, error: GoogleError, after: float | None, now: float, *, names_resource: bool
+def _judge_google_error(
+    status: int, error: GoogleError, delay: float | None, now: float, *, names_resource: bool
 ) -> Verdict:
-    """The verdict on an error in Google's shape; `after` are the seconds of Retry-After."""
+    """The verdict on an error in Google's shape; `delay` is the Retry-After in seconds."""
     words = one_line(error.message)
-    said = read_sentence(words)
+    sentence = read_sentence(words)
     if status >= 500:
         return (
-            DEADLINE_EXCEEDED if status == 504 or (said and said.kind is Kind.DEADLINE) else UPSTREAM_FAILURE
+            DEADLINE_EXCEEDED
+            if status == 504 or (sentence and sentence.kind is Kind.DEADLINE)
+            else UPSTREAM_FAILURE
         )
     if error.bad_request:
         return CLIENT_ERROR
-    refusal = Refusal(status, error, said, after, names_resource)
+    refusal = Refusal(status, error, sentence, delay, names_resource)
     verdict = _by_reason(refusal) or _by_status(refusal, now)
     # A project that the client names (X-Goog-User-Project) is not the key's.
-    named = "" if "USER_PROJECT_DENIED" in error.reasons else error.project or (said.project if said else "")
+    named = (
+        ""
+        if "USER_PROJECT_DENIED" in error.reasons
+        else error.project or (sentence.project if sentence else "")
+    )
     return _with_words(verdict, words, named)
 
 
 def _with_words(verdict: Verdict, words: str, project: str) -> Verdict:
-    """The verdict with Google's message; those that bench nothing stay the constants that they are."""
+    """The verdict with Google's message; a verdict that benches nothing stays the constant that it is."""
     if verdict.rest is BenchScope.NOTHING:
         return verdict
     return replace(verdict, words=words[:_LONGEST_WORDS], project=project)
@@ -223,7 +230,7 @@ def _by_reason(refusal: Refusal) -> Verdict | None:
 
 
 def _by_status(refusal: Refusal, now: float) -> Verdict:
-    if refusal.status == 402 or refusal.error.word == "payment_required":
+    if refusal.status == 402 or refusal.error.interactions_code == "payment_required":
         return _MONEY
     match refusal.status:
         case 429:
@@ -246,10 +253,10 @@ def _forbidden(refusal: Refusal) -> Verdict:
 
 def _quota(refusal: Refusal, now: float) -> Verdict:
     """The verdict on a 429: by its typed quotas, else its sentence's, else the Interactions API's code."""
-    typed, said = refusal.error.quotas, refusal.said.quotas if refusal.said else ()
-    named = list(dict.fromkeys(typed or said))
+    typed, named_in_sentence = refusal.error.quotas, refusal.sentence.quotas if refusal.sentence else ()
+    named = list(dict.fromkeys(typed or named_in_sentence))
     # Where a quota is zero, Google's details omit the value, and only the sentence has it.
-    valued = typed if all(quota.value for quota in typed) and typed else (*typed, *said)
+    valued = typed if all(quota.value for quota in typed) and typed else (*typed, *named_in_sentence)
     if any(quota.is_zero for quota in valued):
         return _NOT_ENTITLED
     if refusal.kind is Kind.STORAGE:
@@ -257,21 +264,25 @@ def _quota(refusal: Refusal, now: float) -> Verdict:
     requests = [quota for quota in named if not quota.of_tokens]
     spent = _TOKENS_SPENT if named and not requests else _SPENT
     counted = requests or named
-    word = refusal.error.word
-    if word == "quota_exceeded" or any(quota.period == DAY for quota in counted):
+    code = refusal.error.interactions_code
+    if code == "quota_exceeded" or any(quota.period == DAY for quota in counted):
         return _until_tomorrow(_DAY_SPENT if spent is _SPENT else spent, counted, now)
-    if not counted and refusal.told is None and word not in {"rate_limit_exceeded", "too_many_requests"}:
+    if (
+        not counted
+        and refusal.retry_delay is None
+        and code not in {"rate_limit_exceeded", "too_many_requests"}
+    ):
         return replace(_VAGUE, seconds=refusal.seconds)
     longest = max((quota.period or DAY for quota in counted), default=DAY)
     if refusal.seconds is not None and refusal.seconds > longest:
-        # A response that is wrong about the time is not trusted about the limits.
+        # If the delay is implausible, the limits are not trusted either.
         return replace(spent, seconds=longest)
     return replace(spent, seconds=refusal.seconds, limits=tuple(_limits(counted)))
 
 
 def _until_tomorrow(verdict: Verdict, quotas: list[Quota], now: float) -> Verdict:
     if since_google_midnight(now) < _YOUNG_DAY:
-        return replace(verdict, seconds=_AGAIN_SOON)
+        return replace(verdict, seconds=_SHORT_BENCH)
     return replace(verdict, seconds=until_google_midnight(now), limits=tuple(_limits(quotas)), day=True)
 
 

@@ -1,8 +1,8 @@
-"""Lanes: what Google counts quotas for within a project. Pure.
+"""Lanes: the units for which Google counts a project's quotas. Pure.
 
     gemini-2.5-flash                      a model
     gemini-2.5-flash:cachedContents       one of its methods that has quotas of its own
-    gemini-2.5-flash+google_search        with a tool: the model's quotas, but refusals of its own
+    gemini-2.5-flash+google_search        a model with a tool: the model's quotas, but own refusals
 
 A lane is a string, so that it can be shown and sent to other processes unchanged.
 """
@@ -22,7 +22,7 @@ _TOOL = re.compile(
 )
 _TOOLS = b'"tools"'
 _SEARCHED = 64 * 1024  # bytes after the member's name
-_REMEMBERED = 1024  # lanes whose parts are remembered: they are asked for several times a request
+_REMEMBERED = 1024  # lanes whose parts are cached: each request needs them several times
 _WORDS = {
     "googlesearch": "google_search",
     "googlesearchretrieval": "google_search",

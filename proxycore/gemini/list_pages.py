@@ -1,7 +1,7 @@
-"""Pages of a list that continues from one key to the next. Pure.
+"""Pages of a list that is merged from the lists of several keys. Pure.
 
-Google's lists come in pages: a response has a `nextPageToken` if there is more, and the next request returns
-it (google.aip.dev/158). The proxy's own token also names the key to continue with.
+Google's lists are paged: a response has a `nextPageToken` if there is more, and the next request sends it
+back (google.aip.dev/158). The proxy's own token also names the key to continue with.
 """
 
 import base64
@@ -17,7 +17,7 @@ from proxycore.gemini.request_scope import COLLECTIONS
 LIST_PATHS = rf"/+{VERSION}/(?:{COLLECTIONS})/?"
 """The paths that list a project's resources, as a regular expression."""
 
-_DEFAULT_SIZE = 50  # items of a page, where the request does not say
+_DEFAULT_SIZE = 50  # items of a page, unless the request names a size
 _TOKEN_NAMES = ("pageToken", "page_token", "page.token")
 _SIZE_NAMES = ("pageSize", "page_size")
 _SIZE = re.compile(r"[1-9][0-9]{0,8}")
@@ -27,8 +27,11 @@ _SNAKE = re.compile(r"(?:interactions|agents|webhooks|triggers|environments|cred
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page begins: the name of a key (empty: the first), and Google's page token for that key."""
+class PageStart:
+    """Where a page begins: the name of a key (empty: the first one), and Google's page token for that key.
+
+    As a string it is the proxy's own page token.
+    """
 
     key: str = ""
     token: str = ""
@@ -38,17 +41,17 @@ class Place:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def place_of(query: str) -> Place | None:
-    """Where the requested page begins; None when its token is not one of the proxy's."""
+def page_start(query: str) -> PageStart | None:
+    """Where the requested page begins; None if its token is not one of the proxy's."""
     values = parse_qs(query)
     token = next((values[name][0] for name in _TOKEN_NAMES if name in values), "")
     if not token:
-        return Place()
+        return PageStart()
     try:
         match json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))):
             case [str(key), str(inner)]:
                 inner.encode()  # raises for lone surrogates
-                return Place(key, inner)
+                return PageStart(key, inner)
     except (ValueError, RecursionError):
         pass
     return None
@@ -66,21 +69,25 @@ def query_at(query: str, token: str) -> str:
 
 @dataclass(slots=True)
 class Page:
-    """A page that is being filled, with the whole response of one key after another."""
+    """A page that is filled with the response of one key after another.
+
+    `size` is the number of items asked for, `count` that of items so far. `next_start` is where the next page
+    begins, None if there is none.
+    """
 
     path: str
     size: int = _DEFAULT_SIZE
     count: int = 0
-    following: Place | None = None
+    next_start: PageStart | None = None
     _bytes: int = 0
     _document: dict[str, Any] = field(default_factory=dict)
 
     def add(self, key: str, document: dict[str, Any], size: int = 0) -> bool:
-        """Add a key's response of `size` bytes. False when the page ends before it, or with it."""
+        """Add a key's response of `size` bytes. Return whether there may be room for another key's."""
         items = [value for value in document.values() if isinstance(value, list)]
         count = sum(map(len, items))
         if count and self.count and (self.count + count > self.size or self._bytes + size > _LARGEST):
-            self.following = Place(key)
+            self.next_start = PageStart(key)
             return False
         for name, value in document.items():
             if isinstance(value, list):
@@ -94,13 +101,13 @@ class Page:
         self.count, self._bytes = self.count + count, self._bytes + size
         token = document.get("nextPageToken") or document.get("next_page_token")
         if token:
-            self.following = Place(key, str(token))
-        return self.following is None
+            self.next_start = PageStart(key, str(token))
+        return self.next_start is None
 
     def body(self) -> bytes:
         """The page as JSON. Raises RecursionError when it is nested too deeply."""
         token = "next_page_token" if _SNAKE.search(self.path) else "nextPageToken"
-        document = self._document | ({token: str(self.following)} if self.following else {})
+        document = self._document | ({token: str(self.next_start)} if self.next_start else {})
         return json.dumps(document, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
 
 

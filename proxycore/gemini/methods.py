@@ -1,4 +1,4 @@
-"""Methods of the Gemini API: which may be repeated, spend a request quota or create nothing. Pure."""
+"""Methods of the Gemini API: which may be repeated, which spend a quota, which create nothing. Pure."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 # Repeating one of these costs tokens, but creates nothing twice. Any other POST may create something.

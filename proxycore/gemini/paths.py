@@ -1,4 +1,4 @@
-"""Request paths: which are relayed, which are aliases, and which one a mistaken path probably meant. Pure."""
+"""Request paths: which are relayed, which are aliases, and which one a wrong path probably meant. Pure."""
 
 import re
 
@@ -49,13 +49,13 @@ _ALIAS = re.compile(r"/openai(?:/v1(?=/|$))?(?=/|$)")
 
 
 def canonical(path: str) -> str:
-    """The path as it goes upstream: one leading slash, and Google's own form of the OpenAI path."""
+    """The path for the upstream: one leading slash, and Google's own form of an OpenAI path."""
     path = "/" + path.lstrip("/")
     return _ALIAS.sub("/v1beta/openai", path, count=1) if _ALIAS.match(path) else path
 
 
-def meant(path: str) -> str | None:
-    """The path that was probably meant by one that is not relayed; None when no rule matches."""
+def probable_path(path: str) -> str | None:
+    """The path that was probably meant by one that is not relayed; None if no rule matches."""
     if not path.startswith("/") or len(path) > _SHORT or "/." in path or "%2" in path:
         return None  # dot segments, plain or escaped, would resolve to another path
     written = "/" + path.lstrip("/")

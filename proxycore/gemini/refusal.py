@@ -1,4 +1,4 @@
-"""An error in Google's shape, as it is judged: with what its message says, and when to retry. Pure."""
+"""The input of a judgement: an error in Google's shape, its parsed message, and when to retry. Pure."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from proxycore.gemini.sentences import Kind, Sentence
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A response with this HTTP status and error; `after` are the seconds of its Retry-After.
+    """A response with this HTTP status and error; `retry_after` is its Retry-After in seconds.
 
     `names_resource` is whether the request named a resource that belongs to one key's project.
     """
 
     status: int
     error: GoogleError
-    said: Sentence | None
-    after: float | None = None
+    sentence: Sentence | None
+    retry_after: float | None = None
     names_resource: bool = False
 
     @property
@@ -26,17 +26,17 @@ class Refusal:
 
     @property
     def kind(self) -> Kind | None:
-        """The subject of its sentence."""
-        return self.said.kind if self.said else None
+        """The subject of its sentence; None if the message is not one of Google's sentences."""
+        return self.sentence.kind if self.sentence else None
 
     @property
-    def told(self) -> float | None:
+    def retry_delay(self) -> float | None:
         """Seconds after which to retry, from the error's details, else from its sentence."""
-        typed, said = self.error.told, self.said.told if self.said else None
-        is_rounded = typed is not None and said is not None and abs(said - typed) < 1
-        return said if typed is None or is_rounded else typed
+        typed, named = self.error.retry_delay, self.sentence.retry_delay if self.sentence else None
+        is_rounded = typed is not None and named is not None and abs(named - typed) < 1
+        return named if typed is None or is_rounded else typed
 
     @property
     def seconds(self) -> float | None:
         """Seconds after which to retry, from the error, else from Retry-After."""
-        return self.after if self.told is None else self.told
+        return self.retry_after if self.retry_delay is None else self.retry_delay

@@ -1,4 +1,4 @@
-"""What a request is about: its model, and the resources in it that belong to one key's project.
+"""The scope of a request: its model, and the resources in it that belong to one key's project.
 
 Google counts quotas per model, so benches are per model too. Files, cached contents, operations and the like
 can only be used with a key of the project that created them, so a request that names one has to use that key.
@@ -8,8 +8,8 @@ stores whose they are.
 A resource's name is its collection and its id, as in `files/abc`. A resource inside another one
 (`fileSearchStores/s/documents/d`) has the name of the outer one.
 
-Long input costs little: a large body is searched in pieces, so that other requests are served in between, and
-at most `MOST_NAMES` names are found.
+A large body is searched in pieces, between which other requests are served, and at most `MOST_NAMES` names
+are found.
 """
 
 import json
@@ -68,17 +68,16 @@ _NAMES_BY_ID = re.compile(r"/(?:interactions|triggers)\b")
 
 @dataclass(frozen=True, slots=True)
 class RequestScope:
-    """What a request is about. `model` is empty when it names none, `lane` is what its quotas are counted for
-    (empty: the model).
+    """What a request is about. `model` is empty if it names none, `lane` if its quotas are the model's.
 
-    `resources` are the names of owned resources. Those in `perhaps` may be Google's own, which anyone can use
-    (an agent), or nobody's: they count only when their owner is known. The requests of one `group` use one
-    key, as long as that is ready.
+    `resources` are the names of owned resources. `possible_resources` may be Google's own, which
+    anyone can use (an agent), or not exist: they count only if their owner is known. The requests of one
+    `group` use one key, as long as that is ready.
     """
 
     model: str
     resources: tuple[str, ...] = ()
-    perhaps: tuple[str, ...] = ()
+    possible_resources: tuple[str, ...] = ()
     group: str = ""
     lane: str = field(default="", compare=False)
 
@@ -107,14 +106,14 @@ def scope_of(path: str, body: Body, query: str = "") -> RequestScope:
 
 
 def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None, RequestScope]:
-    """As `scope_of`, in steps of a few milliseconds. A body of up to `_AT_ONCE` bytes never yields."""
+    """As `scope_of`, yielding every few milliseconds. A body of up to `_AT_ONCE` bytes never yields."""
     if len(body) > _AT_ONCE:
         yield
     model = _model_in_path(path)
     document = {} if model else _parsed(body)
     in_path = resource_in(path)
     found = dict.fromkeys([in_path] if in_path else [])
-    perhaps: dict[str, None] = {}
+    possible_resources: dict[str, None] = {}
     _add(found, _names_in_query(query))
     model = model or _model_in(document)
     for start in range(0, len(body), _PIECE):
@@ -124,12 +123,15 @@ def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None,
             model = _model_in_piece(body, start)
         if len(found) < MOST_NAMES and _ANY_NAME.search(body, start, start + _PIECE + _OVERLAP):
             _add(found, _names_in(body, start))
-            _add(perhaps, (continuation_name(match[1]) for match in _matches(CONTINUATION, body, start)))
+            _add(
+                possible_resources,
+                (continuation_name(match[1]) for match in _matches(CONTINUATION, body, start)),
+            )
     if _NAMES_BY_ID.search(path):
         _add(found, _environments_in(document))
-        _add(perhaps, _agents_in(document))
+        _add(possible_resources, _agents_in(document))
     model = model[:_LONGEST_NAME]
-    return RequestScope(model, tuple(found), tuple(perhaps), lane=lane_of(model, path, body))
+    return RequestScope(model, tuple(found), tuple(possible_resources), lane=lane_of(model, path, body))
 
 
 def session_steps(message: Body) -> Generator[None, None, RequestScope]:
@@ -169,7 +171,7 @@ def _model_in_path(path: str) -> str:
 
 
 def _add(found: dict[str, None], names: Iterable[str]) -> None:
-    """Add names up to `MOST_NAMES` in all, and consume no more of them."""
+    """Add names up to `MOST_NAMES` in total; consume no more than that."""
     for name in names:
         if len(found) >= MOST_NAMES:
             return
@@ -177,7 +179,7 @@ def _add(found: dict[str, None], names: Iterable[str]) -> None:
 
 
 def resource_in(path: str) -> str | None:
-    """The name of the owned resource in a path, None without one."""
+    """The name of the owned resource in a path, None if there is none."""
     match = _RESOURCE.search(unquote(path) if "%" in path else path)
     return match[1] if match else None
 

@@ -1,8 +1,8 @@
-"""The beginning of a 2xx body: an error there is redacted, and everything else is unchanged. Pure.
+"""Redacts an error at the beginning of a 2xx body; every other body is unchanged. Pure.
 
-    undecided    what came so far may be the beginning of an error        held back
-    an error     held back until it is complete, then passed on redacted
-    decided      everything is passed on as it comes
+    undecided    the bytes so far may be the beginning of an error: they are held back
+    an error     it is held back until it is complete, then passed on redacted
+    decided      everything is passed on as it arrives
 
 A stream that fails after its status was sent begins with the error as an event, or as bare JSON. Whether such
 an error leads to another attempt is decided in `first_event`.
@@ -16,16 +16,16 @@ from proxycore.http.fields import Fields, values_of
 from proxycore.http.redaction import Redactor
 
 LONGEST = 64 * 1024
-"""Bytes that are held back at most; Google's errors have a few thousand."""
+"""Bytes that are held back at most; Google's errors have a few kB."""
 
 _READABLE = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br"})
-# What precedes an event's data and does not tell an error: a byte order mark, empty lines, comments, and
+# What precedes an event's data without showing an error: a byte order mark, empty lines, comments, and
 # fields that any event may have (html.spec.whatwg.org, "event stream").
 _LEAD = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]+|(?::|id:|retry:)[^\r\n]*[\r\n]|event:[ \t]*message[ \t]*[\r\n])*"
 )
 _HALF_LEAD = (b":", b"id:", b"retry:")  # the beginning of an incomplete line of it, without white space
-# Nearly all bodies begin so: with JSON whose first member is none that an error has.
+# How nearly all bodies begin: with JSON whose first member is not one of an error.
 _ORDINARY = re.compile(rb'(?:data:)?[ \t\r\n]*\[?[ \t\r\n]*\{[ \t\r\n]*"[^et]')
 # White space, and what joins the lines of an event's data; the last one may be incomplete.
 _SPACE = re.compile(rb"[\r\n]+(?:data:|d(?:a(?:ta?)?)?\Z)|[ \t\r\n]+")
@@ -51,9 +51,9 @@ _DATA = re.compile(rb"(?:^|[\r\n])data:([^\r\n]*)")
 class ResponseOpening:
     """Reads the beginning of a body with these header fields.
 
-    `decided` is whether all that follows is passed on as it comes. `erroneous` is whether the body begins
-    with an error. `changed` is whether that error contained a secret: then what is passed on differs from
-    what came, and has no content coding any more.
+    `decided` is whether the rest is passed on as it arrives. `erroneous` is whether the body begins with an
+    error. `changed` is whether that error contained a secret: then what is passed on differs from what was
+    received, and has no content coding any more.
     """
 
     def __init__(self, redactor: Redactor, fields: Fields) -> None:
@@ -63,32 +63,32 @@ class ResponseOpening:
             for name in value.split(",")
         ]
         self._redactor = redactor
-        self._text = StreamDecoder(codings)
+        self._decoder = StreamDecoder(codings)
         self._coded = not {"", "identity"}.issuperset(codings)
-        self._came = b""  # what is held, as it came
+        self._received = b""  # what is held, as received
         self._plain = b""  # the same, decoded
         self.erroneous = False
         self.changed = False
         self.decided = len(codings) > 1 or not _READABLE.issuperset(codings)
 
     def feed(self, chunk: bytes) -> bytes:
-        """What can be passed on, after the next chunk."""
+        """Add the next chunk; return what can be passed on now."""
         if self.decided:
-            return b"".join(self._text.decode(chunk)) if self.changed else chunk
-        self._came += chunk
-        self._plain += b"".join(self._text.decode(chunk))
-        return self._look() if self._coded else self._pop_lead() + self._look()
+            return b"".join(self._decoder.decode(chunk)) if self.changed else chunk
+        self._received += chunk
+        self._plain += b"".join(self._decoder.decode(chunk))
+        return self._inspect() if self._coded else self._pop_lead() + self._inspect()
 
     def end(self) -> bytes:
-        """What is still held, after the body's end."""
+        """End the body; return what was still held."""
         return b"" if self.decided else self.release()
 
     def release(self) -> bytes:
-        """What is held now, decided without waiting for more of the body."""
+        """Decide without waiting for more of the body; return what was held."""
         return self._decide(len(self._plain) if self.erroneous else 0)
 
     def error(self) -> bytes:
-        """The text of the error at the body's beginning, as far as it has come: JSON, if it is complete."""
+        """The text of the error at the body's beginning, as far as it was received: JSON, once complete."""
         if not self.erroneous:
             return b""
         begin = _after_lead(self._plain)
@@ -101,15 +101,15 @@ class ResponseOpening:
     def _pop_lead(self) -> bytes:
         end = _after_lead(self._plain)
         lead, self._plain = self._plain[:end], self._plain[end:]
-        self._came = self._plain
+        self._received = self._plain
         return lead
 
-    def _look(self) -> bytes:
-        if self._text.is_unreadable or _ORDINARY.match(self._plain):
+    def _inspect(self) -> bytes:
+        if self._decoder.is_unreadable or _ORDINARY.match(self._plain):
             return self._decide(0)
         begin = _after_lead(self._plain)
         seen = _SPACE.sub(b"", self._plain[begin : begin + _DECIDING])
-        full = len(self._came) >= LONGEST or len(self._plain) >= LONGEST
+        full = len(self._received) >= LONGEST or len(self._plain) >= LONGEST
         if _ERROR.match(seen):
             self.erroneous = True
             end = _end_of_error(self._plain)
@@ -119,20 +119,20 @@ class ResponseOpening:
         return self._decide(0)
 
     def _decide(self, end: int) -> bytes:
-        """All that is held, with every secret in the error up to `end` replaced."""
+        """Return what is held, with every secret in the error up to `end` replaced."""
         self.decided = True
         if not end:
-            came = self._came
-            self._came, self._plain, self._text = (
+            received = self._received
+            self._received, self._plain, self._decoder = (
                 b"",
                 b"",
                 StreamDecoder(()),
             )  # freed for the rest of the stream
-            return came
+            return received
         error = self._plain[:end]
         clean = self._redactor.data(error)
         self.changed = clean is not error
-        return clean + self._plain[end:] if self.changed else self._came
+        return clean + self._plain[end:] if self.changed else self._received
 
 
 def _after_lead(plain: bytes) -> int:

@@ -1,8 +1,8 @@
-"""Finds the names of resources in a response as it streams by, so that their owner is known. Pure.
+"""Finds the names of resources in a response while it is streamed, to record their owner. Pure.
 
-Nothing is held back, and only a window of the text is kept, so that a response of any length costs the same
-memory. Only responses that can contain a resource's name are scanned. Those of a generation can contain one
-thing, the token with which it continues.
+Nothing is held back, and only a window of the text is stored, so that a response of any length costs the same
+memory. Only responses that can contain a resource's name are scanned. Those of a generation can contain only
+one, the continuation token.
 """
 
 import re
@@ -34,35 +34,35 @@ _GENERATION = re.compile(r"/models/gemini-(?![123]\b)[^/]*:(?:stream)?[gG]enerat
 _TOKEN, _LONGEST_TOKEN = b'"continuation', 9 * 1024  # bytes
 _WINDOW = 1200  # bytes: more than the longest match
 _MOST_NAMES = 5000  # of one response: Google's longest pages have a thousand items
-_LARGEST = 2 * 1024 * 1024  # bytes that one chunk may decompress to; a larger one is an attack
+_LARGEST = 2 * 1024 * 1024  # bytes that one chunk may decompress to; more is an attack
 
 
 class ResponseScanner:
     """Scans one response, chunk by chunk; `path` is the request's, without query."""
 
     def __init__(self, path: str, fields: Fields) -> None:
-        self._text = StreamDecoder(values_of(fields, "content-encoding"))
+        self._decoder = StreamDecoder(values_of(fields, "content-encoding"))
         called_by_id = _CALLED_BY_ID.match(path)
         self._collection = called_by_id[1] if called_by_id else ""
         self._window = b""
         self._known: set[str] = set()
-        self._over = False
+        self._stopped = False
 
-    def read(self, chunk: bytes) -> set[str]:
-        """The new names in the next chunk of the body; none once there were too many."""
+    def scan(self, chunk: bytes) -> set[str]:
+        """Return the new names in the next chunk of the body; none once there were too many."""
         found: set[str] = set()
         bytes_left = max(_LARGEST, len(chunk))
-        for piece in self._text.decode(chunk) if not self._over else ():
+        for piece in self._decoder.decode(chunk) if not self._stopped else ():
             self._window += piece
             found.update(islice(self._names(), _MOST_NAMES))
             self._window = self._window[-_WINDOW:]
             bytes_left -= len(piece)
             if bytes_left < 0 or len(found) >= _MOST_NAMES:
-                self._over = True
+                self._stopped = True
                 break
         found -= self._known
         self._known |= found
-        self._over |= len(self._known) >= _MOST_NAMES
+        self._stopped |= len(self._known) >= _MOST_NAMES
         return found
 
     def _names(self) -> Iterator[str]:
@@ -73,14 +73,14 @@ class ResponseScanner:
             yield f"{collection}/{match[2].decode(errors='replace')}"
 
 
-class _Continuation(ResponseScanner):
-    """Scans the response of a generation for the one name in it. Most responses are such, so it is fast."""
+class _ContinuationScanner(ResponseScanner):
+    """Scans the response of a generation for continuation tokens. Most responses are such: it is fast."""
 
-    def read(self, chunk: bytes) -> set[str]:
-        """The names of continuation tokens in the next chunk of the body."""
+    def scan(self, chunk: bytes) -> set[str]:
+        """Return the names of the continuation tokens in the next chunk of the body."""
         found: set[str] = set()
         bytes_left = max(_LARGEST, len(chunk))
-        for piece in self._text.decode(chunk) if not self._over else ():
+        for piece in self._decoder.decode(chunk) if not self._stopped else ():
             self._window += piece
             start = self._window.rfind(_TOKEN)
             if start >= 0:
@@ -89,7 +89,7 @@ class _Continuation(ResponseScanner):
             self._window = self._window[start if begun else -len(_TOKEN) :]
             bytes_left -= len(piece)
             if bytes_left < 0:
-                self._over = True
+                self._stopped = True
                 break
         return found
 
@@ -102,4 +102,4 @@ def scanner_for(path: str, fields: Fields) -> ResponseScanner | None:
     kind = value_of(fields, "content-type")
     if not _TEXT.match(kind):
         return None
-    return _Continuation(path, fields) if generation else ResponseScanner(path, fields)
+    return _ContinuationScanner(path, fields) if generation else ResponseScanner(path, fields)

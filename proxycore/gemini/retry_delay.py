@@ -1,4 +1,4 @@
-"""How long an upstream asks its client to wait: Google's durations, and the `Retry-After` field. Pure."""
+"""Parses retry delays: Google's durations, and the `Retry-After` field. Pure."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from proxycore.http.fields import Fields, value_of
 
-_LONGEST = 86400.0  # seconds that any delay is cut to: Google's longest quota window is a day
+_LONGEST = 86400.0  # seconds; longer delays are cut: Google's longest quota window is a day
 _DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{0,20})?(?:ms|s|m|h))+")
 _AMOUNT = re.compile(r"([0-9.]+)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -16,7 +16,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 def delay_in(duration: object) -> float | None:
     """Seconds in a `google.protobuf.Duration`: a string in JSON, an object as some libraries write it.
 
-    None when it is neither.
+    None if it is neither.
     """
     if isinstance(duration, str):
         return seconds_in(duration)
@@ -32,7 +32,7 @@ def delay_in(duration: object) -> float | None:
 
 
 def seconds_in(duration: str) -> float | None:
-    """Seconds in a duration as Google writes it: `41s`, `34.07s`, `500ms`, `1h2m3s`. None when it is none."""
+    """Seconds in a duration as Google writes it: `41s`, `34.07s`, `500ms`, `1h2m3s`. None if it is none."""
     if not _DURATION.fullmatch(duration):
         return None
     return min(sum(float(amount) * _UNITS[unit] for amount, unit in _AMOUNT.findall(duration)), _LONGEST)

@@ -1,8 +1,8 @@
-"""Google's error messages: recognised only where the whole message consists of known sentences. Pure.
+"""Parses Google's error messages, which count only if they consist of known sentences. Pure.
 
 Google repeats in its messages what clients sent: names of fields, files and models, a referrer. So a message
-counts only where all of it is one of these sentences, with the variable parts that Google puts there. Their
-sources are public reports unless noted: the documentation at ai.google.dev, and the issues named in `demo`.
+counts only if all of it matches these sentences, with the variable parts that Google inserts. Their sources
+are public reports unless noted: the documentation at ai.google.dev, and the issues named in `demo`.
 """
 
 import re
@@ -39,7 +39,7 @@ class Kind(Enum):
     DEADLINE = "the upstream gave up after a long wait"
 
 
-# Words that would turn inserted text into a statement of its own.
+# Words that would make inserted text a statement.
 _VERBS = (
     "is|are|was|were|be|been|has|have|had|does|do|did|can|cannot|could|must|may|should|would|will|failed"
     "|exceeds?|exceeded|invalid|unknown|unsupported|found|missing|denied|not|no"
@@ -191,11 +191,11 @@ _LEAST_FIXED = 20  # fixed characters that a truncated sentence must have
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A parsed message: its subject, the quotas, retry delay in seconds and project that it names."""
+    """A parsed message: its subject, and the quotas, retry delay (seconds) and project that it names."""
 
     kind: Kind
     quotas: tuple[Quota, ...] = ()
-    told: float | None = None
+    retry_delay: float | None = None
     project: str = ""
 
 
@@ -208,7 +208,7 @@ def one_line(message: str) -> str:
 
 
 def read_sentence(line: str) -> Sentence | None:
-    """Parse a whole message of one line. None when it is none of Google's sentences."""
+    """Parse a whole message of one line; None if it is not one of Google's sentences."""
     found = _ANY.fullmatch(line) if len(line) <= _LONGEST else None
     if found is None or found.lastgroup is None:
         return None
@@ -216,12 +216,12 @@ def read_sentence(line: str) -> Sentence | None:
     if kind in _COMPLETE and line[found.end(found.lastgroup) :] not in {"", "."}:
         return None
     if kind in {Kind.QUOTA, Kind.STORAGE}:
-        return Sentence(kind, tuple(_quotas(line)), _told(line), _project(line))
-    return Sentence(kind, (), _told(line), _project(line) if "{project}" in template else "")
+        return Sentence(kind, tuple(_quotas(line)), _retry_delay(line), _project(line))
+    return Sentence(kind, (), _retry_delay(line), _project(line) if "{project}" in template else "")
 
 
 def read_close(line: str) -> Sentence | None:
-    """Parse a WebSocket's close reason. A long one is truncated, so that its beginning suffices."""
+    """Parse a WebSocket's close reason. A long one is truncated, so its beginning is enough."""
     found = read_sentence(line)
     if found or len(line.encode()) < _CLOSE_BYTES - 3:  # the last character may not have fitted
         return found
@@ -236,7 +236,7 @@ def _quotas(line: str) -> Iterator[Quota]:
         yield Quota(name, limit or rate or stored or "", metric or quota or "")
 
 
-def _told(line: str) -> float | None:
+def _retry_delay(line: str) -> float | None:
     found = _RETRY_IN.search(line)
     return seconds_in(found[1]) if found else None
 

@@ -1,4 +1,4 @@
-"""How many tokens a response reports as used, read from its last bytes. Pure.
+"""Reads the token usage that a response reports, from its last bytes. Pure.
 
 Google's `usageMetadata` comes last in a response and in every event of a stream, where it counts from the
 beginning (ai.google.dev/api/generate-content#UsageMetadata); OpenAI's `usage` and that of interactions
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 TAIL = 2048
-"""Bytes at a response's end that suffice: the metadata and what follows it."""
+"""Bytes at a response's end that are enough: the metadata, and what follows it."""
 
 _LONGEST = 16 * 1024  # bytes of metadata that are read, of a message of any size
 _COUNT = re.compile(
@@ -29,7 +29,7 @@ class TokenUsage:
 
 
 def usage_in(tail: bytes) -> TokenUsage:
-    """The usage in the last bytes of a response. Of several counts of one name the last one is used."""
+    """Return the usage in the last bytes of a response. Of several counts with one name, the last counts."""
     start = tail.rfind(b'"usage')
     if start < 0:
         return TokenUsage()

@@ -1,7 +1,4 @@
-"""Verdicts: what a response means for its key, what is benched, and what the request does next.
-
-`judge` makes them.
-"""
+"""Verdicts of `judge`: what a response means for its key, what is benched, and what the request does next."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,7 +43,7 @@ class Backoff(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A spent quota of requests: Google's id of it, and its limit within `seconds`. A day is Google's own."""
+    """A spent quota of requests: Google's id, and the limit per `seconds`; a day is Google's day."""
 
     quota: str
     requests: int
@@ -59,8 +56,8 @@ class Verdict:
 
     `reason` is for the log and the status page. `limits` are the spent quotas that can be counted, `project`
     is the Google project that the response names as the key's. `day` is whether the bench ends with Google's
-    day, whatever happens to the wall clock. `words` is Google's own message, one line of at most 300
-    characters, empty without one; `unknown` is whether the model was not found; `deadline` whether the
+    day, even if the wall clock is set. `words` is Google's own message, one line of at most 300 characters,
+    empty without one; `unknown_model` is whether the model was not found; `deadline` whether the
     upstream gave up after a long wait (504).
     """
 
@@ -73,7 +70,7 @@ class Verdict:
     project: str = ""
     day: bool = False
     words: str = field(default="", compare=False)
-    unknown: bool = False
+    unknown_model: bool = False
     deadline: bool = False
 
     @property

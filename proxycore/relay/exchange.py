@@ -68,7 +68,7 @@ class Exchange:
     ) -> None:
         self.scope = scope
         self.lane = scope.lane or scope.model
-        self.owner = pool.affinity.owner(scope) if scope.resources or scope.perhaps else None
+        self.owner = pool.affinity.owner(scope) if scope.resources or scope.possible_resources else None
         self.spends = spends
         self.verdict = HEALTHY
         self.outcome = Outcome()
@@ -237,7 +237,7 @@ class Exchange:
                 call := queues.try_acquire(self.lane, refused, self._only, spends=spends)
             ):
                 return call  # the failure was no key's, so one that was used will do
-            if any(refusal.verdict.unknown for refusal in self._case.unentitled):
+            if any(refusal.verdict.unknown_model for refusal in self._case.unentitled):
                 return None  # keys that rest would hardly know the model, either
             seconds = self._patience()
             call = await queues.wait(self.lane, self._arrival, refused, seconds, self.owner, spends=spends)

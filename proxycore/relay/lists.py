@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxycore.gemini.list_pages import Page, Place, page_for, place_of, query_at
+from proxycore.gemini.list_pages import Page, PageStart, page_for, page_start, query_at
 from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.response_scanner import ResponseScanner, scanner_for
 from proxycore.gemini.verdict import Reaction
@@ -40,14 +40,14 @@ class ListHandler(RelayHandler):
         if self.request.method != "GET" or self.token:
             await super().serve()
             return
-        place, keys = place_of(self.request.query), self.pool.rotator.keys
+        place, keys = page_start(self.request.query), self.pool.rotator.keys
         start = next((n for n, key in enumerate(keys) if place and key.name == place.key), None)
         if place is None or (place.key and start is None):
             self.refuse(400, "The page token is not valid. Begin with the first page.")
         else:
             await self._list(keys[start or 0 :], place)
 
-    async def _list(self, keys: Sequence[Key], place: Place) -> None:
+    async def _list(self, keys: Sequence[Key], place: PageStart) -> None:
         page = page_for(self.path, self.request.query)
         missing: list[str] = []
         token, exchange = place.token, None
@@ -107,7 +107,7 @@ class ListHandler(RelayHandler):
 
     def _learn(self, scanner: ResponseScanner, body: bytes, key: Key) -> Generator[None, None, None]:
         for start in range(0, len(body), _PIECE):
-            self.pool.affinity.learn_mentioned(scanner.read(body[start : start + _PIECE]), key)
+            self.pool.affinity.learn_mentioned(scanner.scan(body[start : start + _PIECE]), key)
             yield
 
     def _send_page(self, page: Page, missing: list[str]) -> None:

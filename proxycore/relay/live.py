@@ -276,7 +276,7 @@ class LiveHandler(LiveClient):
             matches = islice(_NEW_HANDLE.finditer(start), MOST_NAMES)
             yield from (f"handle/{match[1].decode(errors='replace')}" for match in matches)
         if self._scanner and b'"interaction' in start:
-            yield from self._scanner.read(start)
+            yield from self._scanner.scan(start)
 
     def conclude(self, exchange: Exchange) -> None:
         """Respond to the client after an exchange in which no session has begun."""

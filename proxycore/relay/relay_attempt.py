@@ -75,7 +75,7 @@ class RelayAttempt:
         finally:
             attempt.end()
         if first and first.error:
-            return BufferedResponse(head, first.came, first.error)
+            return BufferedResponse(head, first.received, first.error)
         return None
 
     def _opening(self, head: ResponseHead) -> ResponseOpening | None:
@@ -118,7 +118,7 @@ class RelayAttempt:
 
         def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
             if scanner and key:
-                affinity.learn_mentioned(scanner.read(chunk), key)
+                affinity.learn_mentioned(scanner.scan(chunk), key)
             return downstream.send(chunk)
 
         try:

@@ -1,7 +1,7 @@
 """Uploads: content that is streamed to the upstream without being held, and the requests around it.
 
-The start of an upload is relayed like any request. Its legs (the requests to the address that the start
-returned) go to the key that it was started with, whatever that key's health: they cost no quota. Content is
+The start of an upload is relayed like any request. Its follow-up requests, to the address that the start
+returned, use the key that it was started with, whatever that key's health: they cost no quota. Content is
 sent once, with one key.
 """
 
@@ -11,7 +11,12 @@ from dataclasses import replace
 
 from proxycore.gemini.paths import VERSION
 from proxycore.gemini.request_scope import RequestScope, scope_of
-from proxycore.gemini.upload_protocol import carries_content, is_leg, rewrite_upload_addresses, upload_name
+from proxycore.gemini.upload_protocol import (
+    carries_content,
+    is_follow_up,
+    rewrite_upload_addresses,
+    upload_name,
+)
 from proxycore.gemini.verdict import Reaction
 from proxycore.http.base_handler import BaseHandler
 from proxycore.http.fields import Fields
@@ -37,8 +42,8 @@ class UploadHandler(RelayHandler):
         request = self.request
         self.token = None  # tokens allow no uploads (ai.google.dev/gemini-api/docs/ephemeral-tokens)
         self._upload = upload_name(request.query)
-        self._is_leg = is_leg(request.method or "", request.headers, request.query)
-        self._starter = self.pool.affinity.of(self._upload) if self._upload and self._is_leg else None
+        self._is_follow_up = is_follow_up(request.method or "", request.headers, request.query)
+        self._starter = self.pool.affinity.of(self._upload) if self._upload and self._is_follow_up else None
         self._feed: RequestBodyStream | None = None
         self._passing: asyncio.Task[None] | None = None
 
@@ -61,7 +66,7 @@ class UploadHandler(RelayHandler):
 
     async def prepare(self) -> None:
         """Begin to send content as soon as the request's head is there."""
-        if self._upload and self._is_leg and not self._starter:
+        if self._upload and self._is_follow_up and not self._starter:
             await self._await_starter(self._upload)
         if self.state.over:
             return
@@ -115,7 +120,7 @@ class UploadHandler(RelayHandler):
     ) -> Exchange | None:
         """As for any request; a leg of an upload goes to the key that started it, and to no other."""
         starter = self._starter
-        if self._is_leg and self._upload:
+        if self._is_follow_up and self._upload:
             scope = replace(scope, resources=(*scope.resources, self._upload))
         return super().exchange(scope, size=size, once=once or starter is not None, first=first or starter)
 

@@ -105,7 +105,7 @@ class AffinityTable:
         A retired key counts as unknown: its project may have another key. Raises AffinityConflictError when
         the resources belong to different keys.
         """
-        known = {name: self.of(name) for name in (*scope.resources, *scope.perhaps)}
+        known = {name: self.of(name) for name in (*scope.resources, *scope.possible_resources)}
         owners = {name: key for name, key in known.items() if key and not key.retired}
         if len(set(owners.values())) > 1:
             raise AffinityConflictError(owners)

@@ -63,7 +63,7 @@ class Comparison(Calls):
     def seeks_entitled(self, case: Case, lane: str) -> bool:
         """Return whether to try another project, which may be entitled to what those of this case are not."""
         attribution, now = self.attribution, self._clock()
-        unknown = sum(refusal.verdict.unknown for refusal in case.unentitled)
+        unknown = sum(refusal.verdict.unknown_model for refusal in case.unentitled)
         if unknown >= _MANY_UNKNOWN and not attribution.served_within(lane, DAY, now):
             attribution.none_is_entitled(lane, now)
         return attribution.is_entitled(lane, now)

@@ -112,7 +112,7 @@ class _Reply:
     @property
     def is_mistake(self) -> bool:
         """Whether nothing in it is about the key or its project. The request was our own, not a client's."""
-        return (self.verdict is CLIENT_ERROR or self.verdict.unknown) and not is_known(self.error)
+        return (self.verdict is CLIENT_ERROR or self.verdict.unknown_model) and not is_known(self.error)
 
     @property
     def reason(self) -> str:

@@ -110,11 +110,11 @@ def use_and_delete(client: genai.Client, name: str) -> None:
 
 def assert_came_from_the_sdk_by_way_of_the_proxy(mock: MockServer) -> None:
     for call in mock.calls:
-        is_leg = "upload_id" in call.target
-        assert call.key in mock.keys or (is_leg and not call.key)
+        is_follow_up = "upload_id" in call.target
+        assert call.key in mock.keys or (is_follow_up and not call.key)
         assert CLIENT_KEY not in call.target + str(call.headers)
-        assert call.headers["User-Agent"].startswith("python-httpx" if is_leg else "google-genai-sdk/")
-        assert is_leg or call.headers["X-Goog-Api-Client"].startswith("google-genai-sdk/")
+        assert call.headers["User-Agent"].startswith("python-httpx" if is_follow_up else "google-genai-sdk/")
+        assert is_follow_up or call.headers["X-Goog-Api-Client"].startswith("google-genai-sdk/")
 
 
 async def test_a_large_file_is_uploaded_used_and_deleted_even_after_a_restart(

@@ -50,7 +50,7 @@ async def test_an_error_is_found_wherever_it_is_cut(form: str, coding: str) -> N
     for pieces in cut(body):
         watched = Watched(coding)
         watched.take(pieces)
-        assert (watched.passed, watched.commits, watched.first.came) == (b"", [], body)
+        assert (watched.passed, watched.commits, watched.first.received) == (b"", [], body)
         text = watched.first.error.decode().strip().removeprefix("[").strip()  # an array may go on
         assert json.JSONDecoder().raw_decode(text)[0] == OVERLOADED
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.gemini.list_pages import LIST_PATHS, Page, Place, page_for, place_of, query_at
+from proxycore.gemini.list_pages import LIST_PATHS, Page, PageStart, page_for, page_start, query_at
 
 TEXT = st.text(max_size=30)
 
@@ -42,7 +42,7 @@ class Upstream:
 
 def page_at(upstream: Upstream, path: str, query: str) -> Page:
     """One page, put together from as many keys as it takes."""
-    place, page, keys = place_of(query), page_for(path, query), list(upstream.items)
+    place, page, keys = page_start(query), page_for(path, query), list(upstream.items)
     assert place is not None
     token = place.token
     for key in keys[keys.index(place.key) if place.key else 0 :]:
@@ -92,11 +92,11 @@ def test_a_page_takes_in_every_key_that_it_has_room_for(counts: list[int], size:
         fits = not count or not taken or taken + count <= size
         assert page.add(str(number), {"files": [{}] * count}) is fits
         if not fits:
-            assert page.following == Place(str(number))
+            assert page.next_start == PageStart(str(number))
             break
         taken += count
     else:
-        assert page.following is None
+        assert page.next_start is None
     assert page.count == taken == len(json.loads(page.body()).get("files", []))
 
 
@@ -104,7 +104,7 @@ def test_a_page_ends_with_a_key_that_has_more() -> None:
     page = page_for("/v1/batches", "pageSize=10")
     assert page.add("1", {"batches": [{"name": "batches/a"}]})
     assert not page.add("2", {"batches": [{"name": "batches/b"}], "nextPageToken": "more"})
-    assert page.following == Place("2", "more")
+    assert page.next_start == PageStart("2", "more")
 
 
 def test_what_else_a_key_says_is_kept_from_the_first_that_says_it() -> None:
@@ -136,7 +136,7 @@ def test_the_next_page_is_named_as_the_collection_names_it(token: str, path: str
     assert not page.add("1", {"them": [1], token: "möre"})
     body = json.loads(page.body())
     assert body.keys() == {"them", name}
-    assert place_of(f"pageToken={body[name]}") == Place("1", "möre")
+    assert page_start(f"pageToken={body[name]}") == PageStart("1", "möre")
 
 
 def test_a_page_is_written_as_utf_8_and_an_empty_one_as_an_object() -> None:
@@ -150,15 +150,15 @@ def test_a_page_is_written_as_utf_8_and_an_empty_one_as_an_object() -> None:
 
 @given(TEXT, TEXT)
 def test_a_place_survives_its_way_through_a_query(key: str, token: str) -> None:
-    place = Place(key, token)
+    place = PageStart(key, token)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", str(place))
     for name in ("pageToken", "page_token", "page.token", "page%54oken"):
-        assert place_of(f"a=b&{name}={place}&pageSize=3") == place
+        assert page_start(f"a=b&{name}={place}&pageSize=3") == place
 
 
 @pytest.mark.parametrize("query", ["", "pageSize=5", "pageToken=", "pageToken&x=1", "mypageToken=abc"])
 def test_without_a_token_the_list_begins_with_the_first_key(query: str) -> None:
-    assert place_of(query) == Place()
+    assert page_start(query) == PageStart()
 
 
 STRANGE = ["abc", "A", "CgwIk5eJvQYQ", "%FF", "e30", "MQ", "WyJhIl0", "WyJhIiwiYiIsImMiXQ", "bnVsbA", "é"]
@@ -168,14 +168,14 @@ STRANGE.append(base64.urlsafe_b64encode(b"[" * 40_000).decode())
 @pytest.mark.parametrize("token", STRANGE)
 def test_a_token_that_is_not_ours_is_no_place(token: str) -> None:
     # Google's own, say, or ours cut short.
-    assert place_of(f"pageToken={token}") is None
+    assert page_start(f"pageToken={token}") is None
 
 
 @given(st.text() | st.text("WyJhIiwiYiJd[]{}=-_%", max_size=20))
 @settings(max_examples=300, deadline=None)
 def test_no_query_makes_it_fail(text: str) -> None:
     for query in (text, f"pageToken={text}&pageSize={text}"):
-        assert isinstance(place_of(query), Place | None)
+        assert isinstance(page_start(query), PageStart | None)
         assert page_for("/v1/files", query).size > 0
         query_at(query, text)
 

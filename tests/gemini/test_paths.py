@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxycore.gemini.paths import MISTAKEN, RELAYED, canonical, meant
+from proxycore.gemini.paths import MISTAKEN, RELAYED, canonical, probable_path
 from tests.support.proxy import KEYS, proxy
 from tests.support.wire import RawUpstream, Seen, always, answer, ask, connect
 
@@ -82,7 +82,7 @@ UNKNOWN = [
 
 @pytest.mark.parametrize("path", MEANT)
 def test_a_path_that_was_probably_meant_is_found_and_is_one_that_is_served(path: str) -> None:
-    assert meant(path) == MEANT[path]
+    assert probable_path(path) == MEANT[path]
     own = {"/", "/healthz", "/readyz", "/status.json", "/metrics"}
     relayed = re.fullmatch(rf"{RELAYED}|/upload/.*", MEANT[path]) and not re.fullmatch(MISTAKEN, MEANT[path])
     assert MEANT[path] in own or relayed
@@ -90,7 +90,7 @@ def test_a_path_that_was_probably_meant_is_found_and_is_one_that_is_served(path:
 
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_nothing_is_made_up_for_other_paths(path: str) -> None:
-    assert meant(path) is None
+    assert probable_path(path) is None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_no_path_takes_more_than_its_length_to_look_at(hostile: Callable[[int], 
             begun = time.perf_counter()
             for pattern in (MISTAKEN, RELAYED):
                 re.match(f"{pattern}$", path)
-            meant(path)
+            probable_path(path)
             best = min(best, time.perf_counter() - begun)
         return best
 

@@ -188,7 +188,7 @@ NAMES: dict[str, tuple[str, bytes, str]] = {
 @pytest.mark.parametrize(("path", "content", "names"), NAMES.values(), ids=NAMES)
 def test_the_names_of_resources_are_found(path: str, content: bytes, names: str) -> None:
     scope = scope_of(path, content)
-    assert (scope.resources, scope.perhaps) == (tuple(names.split()), ())
+    assert (scope.resources, scope.possible_resources) == (tuple(names.split()), ())
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_the_names_of_resources_are_found_in_queries(query: str, names: tuple[st
 @pytest.mark.parametrize("agent", ["mine", "agents/mine"])
 def test_an_agent_is_perhaps_a_resource(agent: str) -> None:
     scope = scope_of(INTERACTIONS, body(agent=agent, previous_interaction_id="i"))
-    assert (scope.resources, scope.perhaps) == (("interactions/i",), ("agents/mine",))
+    assert (scope.resources, scope.possible_resources) == (("interactions/i",), ("agents/mine",))
     assert not scope_of(INTERACTIONS, body(agent=agent)).names_resource
 
 

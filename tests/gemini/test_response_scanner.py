@@ -42,7 +42,7 @@ def cut(body: bytes, places: list[int]) -> list[bytes]:
 
 
 def read(scanner: ResponseScanner, *chunks: bytes) -> set[str]:
-    return set().union(*map(scanner.read, chunks))
+    return set().union(*map(scanner.scan, chunks))
 
 
 ABC = {"name": "files/abc", "uri": f"{UPSTREAM}/v1beta/files/abc"}
@@ -122,7 +122,7 @@ LESSONS: dict[str, tuple[str, bytes, set[str]]] = {
 def test_an_answer_teaches_the_names_in_it(path: str, body: bytes, names: set[str]) -> None:
     scanner = scanner_for(path, JSON)
     assert scanner is not None
-    assert scanner.read(body) == names
+    assert scanner.scan(body) == names
 
 
 @given(
@@ -261,7 +261,7 @@ def test_a_generation_is_never_read(path: str) -> None:
 def test_a_name_is_learned_as_requests_name_it(collection: str, member: str, before: str, after: str) -> None:
     # Otherwise what was learned would never be found.
     address = f"{before}{collection}/{member}{after}"
-    names = ResponseScanner("/v1/any", JSON).read(text({"uri": address}))
+    names = ResponseScanner("/v1/any", JSON).scan(text({"uri": address}))
     assert (
         names
         == {f"{collection}/{member}"}

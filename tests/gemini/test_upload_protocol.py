@@ -5,7 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from proxycore.gemini.upload_protocol import carries_content, is_leg, rewrite_upload_addresses, upload_name
+from proxycore.gemini.upload_protocol import (
+    carries_content,
+    is_follow_up,
+    rewrite_upload_addresses,
+    upload_name,
+)
 from proxycore.http.address import AddressRewriter
 from proxycore.http.fields import Fields
 
@@ -23,7 +28,7 @@ RAW = HTTPHeaders({"X-Goog-Upload-Protocol": "raw"})
 MULTIPART = HTTPHeaders({"X-Goog-Upload-Protocol": "multipart"})
 NONE = HTTPHeaders()
 
-# Method, header fields, query: whether it carries content, whether it is a leg.
+# Method, header fields, query: whether it carries content, whether it is a follow-up request.
 REQUESTS = {
     "start": ("POST", command("start", **{"X-Goog-Upload-Protocol": "resumable"}), "", False, False),
     "start into an environment": ("PUT", command("start"), "", False, False),
@@ -55,12 +60,14 @@ REQUESTS = {
 }
 
 
-@pytest.mark.parametrize(("method", "headers", "query", "content", "leg"), REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize(
+    ("method", "headers", "query", "content", "follow_up"), REQUESTS.values(), ids=REQUESTS
+)
 def test_a_request_tells_whether_it_carries_content_and_whether_it_goes_on(
-    method: str, headers: HTTPHeaders, query: str, content: bool, leg: bool
+    method: str, headers: HTTPHeaders, query: str, content: bool, follow_up: bool
 ) -> None:
     assert carries_content(method, headers, query) is content
-    assert is_leg(method, headers, query) is leg
+    assert is_follow_up(method, headers, query) is follow_up
 
 
 @pytest.mark.parametrize(

@@ -476,7 +476,7 @@ def test_what_another_project_may_rests_this_one_for_the_model_for_a_day(
 ) -> None:
     verdict = read(status, body, names_resource=names_resource)
     assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.ENTITLED, BenchScope.MODEL, DAY)
-    assert (verdict.reason, verdict.unknown) == ("not entitled", unknown)
+    assert (verdict.reason, verdict.unknown_model) == ("not entitled", unknown)
 
 
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])

@@ -93,7 +93,7 @@ def test_however_an_answer_is_cut_it_teaches_the_token(places: list[int], name: 
     marks = [0, *sorted(min(place, len(body)) for place in places), len(body)]
     found: set[str] = set()
     for start, end in pairwise(marks):
-        found |= scanner.read(body[start:end])
+        found |= scanner.scan(body[start:end])
     assert found == {continuation_name(PLAIN.encode())}
 
 
@@ -126,14 +126,14 @@ def test_what_is_no_token_names_nothing(document: object) -> None:
     body = json.dumps(document).encode()
     scanner = scanner_for(f"{PATH}:generateContent", JSON)
     assert scanner
-    assert scanner.read(body) | scanner.read(b"") == set()
-    assert scope_of(f"{PATH}:generateContent", body).perhaps == ()
+    assert scanner.scan(body) | scanner.scan(b"") == set()
+    assert scope_of(f"{PATH}:generateContent", body).possible_resources == ()
 
 
 def test_an_endless_token_is_not_kept() -> None:
     scanner = scanner_for(f"{PATH}:streamGenerateContent", JSON)
     assert scanner
-    scanner.read(b'data: {"continuationToken": "')
+    scanner.scan(b'data: {"continuationToken": "')
     for _ in range(1000):
-        assert not scanner.read(b"x" * 1000)
+        assert not scanner.scan(b"x" * 1000)
     assert len(scanner._window) < 16 * 1024

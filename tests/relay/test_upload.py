@@ -88,12 +88,12 @@ async def test_the_older_protocols_location_is_readdressed_too() -> None:
     location = answer(200, b"", ("Location", "https://upstream.example/upload/v1beta/files?upload_id=old"))
     async with RawUpstream(always(location)) as upstream, proxy(upstream.url, ONE_KEY | LOCKED) as here:
         start = await ask(here.port, "POST", FILES + "?uploadType=resumable", CLIENT, body=b"{}")
-        leg = await ask(here.port, "PUT", FILES + "?upload_id=old", body=b"content")
+        later = await ask(here.port, "PUT", FILES + "?upload_id=old", body=b"content")
     assert start.one("location") == "http://proxy.example/upload/v1beta/files?upload_id=old"
-    assert leg.status == 200
+    assert later.status == 200
 
 
-# Legs.
+# follow-up requests.
 
 
 async def test_every_leg_goes_to_the_key_that_started_it_and_needs_no_credential() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxycore.gemini.errors import read_error
 from proxycore.gemini.judge import judge
-from proxycore.gemini.list_pages import page_for, place_of, query_at
+from proxycore.gemini.list_pages import page_for, page_start, query_at
 from proxycore.gemini.request_scope import scope_of
 from proxycore.gemini.response_scanner import ResponseScanner
 from proxycore.gemini.token_usage import usage_in
@@ -218,7 +218,7 @@ FIELDS = st.lists(
 def test_any_answer_is_judged(status: int, fields: list[tuple[str, str]], body: bytes, named: bool) -> None:
     judge(status, fields, body, now=1.8e9, names_resource=named)
     if error := read_error(body):
-        assert error.told is None or error.told >= 0
+        assert error.retry_delay is None or error.retry_delay >= 0
 
 
 @given(st.lists(BYTES, max_size=4))
@@ -230,7 +230,7 @@ def test_any_lists_make_a_page(bodies: list[bytes]) -> None:
         if document is not None:
             page.add("1", document)
     assert isinstance(json.loads(page.body()), dict)
-    if page.following and (place := place_of(f"pageToken={page.following}")):
+    if page.next_start and (place := page_start(f"pageToken={page.next_start}")):
         query_at("", place.token)
 
 
@@ -243,7 +243,7 @@ def test_any_page_token_and_any_query_are_read(token: bytes, text: str) -> None:
         f"page.token={text}",
     ):
         page_for("/v1/files", query)
-        if place := place_of(query):
+        if place := page_start(query):
             query_at(query, place.token)
         upload_name(query)
         query_values(query, "key")
@@ -255,5 +255,5 @@ def test_any_page_token_and_any_query_are_read(token: bytes, text: str) -> None:
 def test_any_request_has_a_scope_and_any_response_a_lesson(path: str, body: bytes, query: str) -> None:
     for at in (path, f"/v1/interactions/{path}", f"/v1/models/{path}"):
         str(scope_of(at, body, query))
-        ResponseScanner(at, []).read(body)
+        ResponseScanner(at, []).scan(body)
     usage_in(body)
