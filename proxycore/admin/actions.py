@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from proxycore.gemini.verdict import BenchScope
 from proxycore.relay.pool import Pool
-from proxycore.relay.probe import ask_for_a_model
+from proxycore.relay.probe import probe_key
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
 from proxycore.rotation.key import Key
 from proxycore.transport.messages import UpstreamError
@@ -104,7 +104,7 @@ class Actions:
     async def try_now(self, key: Key) -> ActionResult:
         """Probe the key with a call that costs no quota."""
         try:
-            verdict = await ask_for_a_model(self._pool, key)
+            verdict = await probe_key(self._pool, key)
         except UpstreamError as error:
             self._log("tried by hand", key, result="not known", reason=f"{error} {error.detail}".strip())
             return ActionResult(f"Key {key.name} could not be tried: {error}", key)

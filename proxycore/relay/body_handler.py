@@ -11,7 +11,7 @@ from proxycore.http.base_handler import BaseHandler
 from proxycore.http.handler_state import HandlerState
 from proxycore.relay.pool import Pool
 from proxycore.transport.body_budget import MEGABYTE, SMALL
-from proxycore.transport.disconnect import has_left
+from proxycore.transport.disconnect import has_disconnected
 from proxycore.transport.held_body import HeldBody
 
 _POLL = 0.25  # seconds between two checks whether a client that waits has disconnected
@@ -26,7 +26,7 @@ class BodyHandler(BaseHandler):
         super().initialize()
         self.pool = pool
         self.body = HeldBody(pool.budget.share())
-        self._announced = 0  # bytes of the body, 0 where the head does not say
+        self._announced = 0  # bytes of the body, 0 if the head does not state them
         self._waits_for_room = False
 
     @property
@@ -54,7 +54,7 @@ class BodyHandler(BaseHandler):
         return self.state is not HandlerState.PENDING
 
     def check(self) -> Awaitable[None] | None:
-        """Refuse the request if its head is enough to; return an awaitable if that takes a while."""
+        """Refuse the request if its head requires it; return an awaitable if that is delayed."""
 
     @property
     def stalled(self) -> bool:
@@ -70,12 +70,12 @@ class BodyHandler(BaseHandler):
             return None
         return self._wait_for_room(room) if (room := self.body.add(chunk)) else None
 
-    def on_record_closed(self, outcome: RequestOutcome) -> None:  # noqa: ARG002 - what others need
+    def on_record_closed(self, outcome: RequestOutcome) -> None:  # noqa: ARG002 - for subclasses
         """Drop the body: the request is over."""
         self.body.drop()
 
     def _check_size(self, size: int) -> None:
-        """Refuse the request if no body may have so many bytes."""
+        """Refuse the request if a body of so many bytes exceeds a limit."""
         budget = max(self.pool.budget.limit, SMALL)
         limit, name = min((self.context.max_body_bytes, "MAX_BODY_MB"), (budget, "MAX_HELD_MB"))
         if size > limit:
@@ -88,14 +88,14 @@ class BodyHandler(BaseHandler):
         assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
         stream, deadline = connection.stream, self._loop.time() + seconds
         self._waits_for_room = True
-        while not room.done() and (left := deadline - self._loop.time()) > 0 and not has_left(stream):
+        while not room.done() and (left := deadline - self._loop.time()) > 0 and not has_disconnected(stream):
             await asyncio.wait((room,), timeout=min(left, _POLL))
         self._waits_for_room = False
         if room.done() and room.result():
             return
         self.body.drop()
-        if has_left(stream):
-            stream.close()  # Tornado notices when it reads on, and calls on_connection_close
+        if has_disconnected(stream):
+            stream.close()  # Tornado detects it when it reads on, and calls on_connection_close
         elif not self._over:
             self.set_header("Retry-After", min(max(1, math.ceil(seconds)), _LONGEST_RETRY_AFTER))
             self.refuse(

@@ -1,4 +1,4 @@
-"""The exchange: one request, from one key to the next, until a response is the client's.
+"""The exchange: one request is sent with one key after another, until a response is for the client.
 
     with exchange:
         while call := await exchange.next_call():
@@ -10,8 +10,8 @@
 effect on the keys.
 
 A request that names owned resources goes to their owner, or to all keys once each until one knows them.
-If an owner does not know them, those that are ready are tried all the same, in case that the resource has
-moved. Not about an interaction: its owner may not know it for minutes after it was made.
+If an owner does not know them, the keys that are ready are tried too, in case the resource has moved. Not for
+an interaction: its owner may not know it for minutes after it was created.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from proxycore.gemini.verdict import (
 )
 from proxycore.http.access_record import AccessRecord
 from proxycore.relay.live_close import LiveClose
-from proxycore.relay.outcome import Answer, Outcome
+from proxycore.relay.outcome import AttemptResult, Outcome
 from proxycore.relay.pool import Pool
 from proxycore.relay.retry_policy import GiveUp, NextStep, Proceed, Respond, RetryPolicy, settle
 from proxycore.relay.unavailable import Unavailable, explain
@@ -48,8 +48,8 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """The exchange of one request. Raises OwnersDifferError when no key could serve it.
 
-    `case` describes the request for comparison with others. `first` is the key of the first attempt, whatever
-    its health. `once` allows no second attempt.
+    `case` describes the request for the comparison of refusals. `first` is the key of the first attempt,
+    whatever its health. `once` allows no second attempt.
     """
 
     _arrivals = itertools.count()
@@ -78,41 +78,41 @@ class Exchange:
         self._policy = RetryPolicy(1 if once else pool.max_attempts, repeatable)
         self._step: NextStep = Proceed()
         self._first = first or self._key_of_group()
-        self._only = self.owner  # as long as it may know the resource
-        self._call: Call | None = None  # the attempt under way
+        self._only = self.owner  # None once it turned out not to know the resource
+        self._call: Call | None = None  # the attempt in flight
         self._last_key: Key | None = None  # of the attempt before
         self._arrival = next(self._arrivals)
         self._deadline: float | None = None  # until when it may wait for a key, once it had to
-        self._troubled_at: float | None = None  # when the first server error came
+        self._first_failure_at: float | None = None  # when the first server error came
         pool.retries.earn()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nobody waits for the response to an attempt under way. The call was made, as far as is known."""
+        """Abandon an attempt in flight. Its call counts as made, since the upstream may have received it."""
         if call := self._call:
             self._call = None
             self._pool.meter.attempted(call.key, "abandoned")
             self._pool.rotator.settle(call)
 
     @property
-    def last(self) -> Answer | None:
+    def last(self) -> AttemptResult | None:
         """The last response that was settled."""
         return self.outcome.last
 
     @property
     def fresh(self) -> bool:
-        """Whether an attempt needs a new connection: a kept one may turn out to be closed."""
-        return self._policy.troubles > 0 or not self._policy.repeatable
+        """Whether an attempt needs a new connection: a reused one may turn out to be closed."""
+        return self._policy.server_errors > 0 or not self._policy.repeatable
 
     def prefer(self, key: Key) -> None:
-        """Begin with this key if it could serve the request now, as far as is known."""
+        """Use this key for the first attempt if it is ready for the request."""
         if self._could_serve(key):
             self._first = key
 
     async def next_call(self) -> Call | None:
-        """Wait for the next attempt's key; None when there is no other attempt."""
+        """Wait for a key for the next attempt; None if there is no other attempt."""
         step, rotator = self._step, self._pool.rotator
         if not isinstance(step, Proceed):
             return None
@@ -122,7 +122,7 @@ class Exchange:
         call = rotator.call(first, self.lane, spends=self.spends) if first else await self._acquire()
         if call is None:
             rotator.exhausted(self._case, self.lane)
-            self.outcome.end(self._owner_may_rest)
+            self.outcome.end(self._owner_may_be_untried)
             return None
         if self._last_key and self.last and self._last_key is not call.key:
             self._pool.meter.failed_over(self._last_key)
@@ -133,38 +133,38 @@ class Exchange:
     def commit(self, status: int, verdict: Verdict = HEALTHY, seconds: float | None = None) -> None:
         """Put the attempt's response into effect: it goes to the client, and no other attempt is made.
 
-        `seconds` are those until its head, where they are counted.
+        `seconds` is the time to its head, None if that is not counted.
         """
         if self._call:
             self._close(self._call, verdict, status, seconds if verdict is HEALTHY else None)
 
-    def settle(self, answer: Answer) -> None:
+    def settle(self, result: AttemptResult) -> None:
         """Put the attempt's response, which was not relayed, into effect, and decide what follows."""
         call = self._call
         assert call is not None  # noqa: S101 - there is no response without an attempt
-        self.verdict = verdict = self._judge(answer)
-        self.outcome.note(verdict, answer)
-        sent = not isinstance(answer, UpstreamError) or answer.sent
+        self.verdict = verdict = self._judge(result)
+        self.outcome.note(verdict, result)
+        sent = not isinstance(result, UpstreamError) or result.sent
         if call.spends and not sent:
             self._pool.rotator.uncount(call.key, call.model, call.at)
-        self._close(call, verdict, answer.word if isinstance(answer, UpstreamError) else answer.status)
+        self._close(call, verdict, result.label if isinstance(result, UpstreamError) else result.status)
         self._step = step = self._decide(call.key, verdict, sent=sent)
         if isinstance(step, Respond):
             self.outcome.decided = True
         elif isinstance(step, GiveUp):
-            self.outcome.end(self._owner_may_rest)
-        elif call.key is self._only and verdict is NOT_OWNER and not self._may_be_fresh:
+            self.outcome.end(self._owner_may_be_untried)
+        elif call.key is self._only and verdict is NOT_OWNER and not self._may_be_new:
             self._only = None
 
     def hand_over(self) -> None:
-        """Leave the attempt under way to another exchange of the same request, which counts it."""
+        """Leave the attempt in flight to another exchange of the same request, which counts it."""
         call, self._call = self._call, None
         if call is not None:
             self._pool.rotator.settle(call)
             self._record.attempts -= 1
 
     def explain(self) -> Unavailable:
-        """Explain why no key served the request. When a time is named, the client is expected then."""
+        """Explain why no key served the request. If that names a time, the client is expected back then."""
         avoid = self._policy.refused if self.outcome.disowned else self._unfit()
         return explain(
             self._pool,
@@ -175,10 +175,10 @@ class Exchange:
             words=self.outcome.words,
         )
 
-    def _close(self, call: Call, verdict: Verdict, answer: int | str, seconds: float | None = None) -> None:
-        """Put a response into effect: a status, or the word for what came instead."""
+    def _close(self, call: Call, verdict: Verdict, result: int | str, seconds: float | None = None) -> None:
+        """Put a response into effect. `result` is its status, or the label of the error in its place."""
         self._call = None
-        self._pool.meter.attempted(call.key, answer, seconds)
+        self._pool.meter.attempted(call.key, result, seconds)
         self._pool.rotator.apply(call, verdict, self._case)
         if verdict is HEALTHY and (self.scope.resources or self.scope.group):
             group = [self.scope.group] if self.scope.group else []
@@ -191,25 +191,25 @@ class Exchange:
             useful = pool.rotator.seeks_entitled(self._case, self.lane)
         if verdict.then is Reaction.RETRY:
             now = asyncio.get_running_loop().time()
-            self._troubled_at = now if self._troubled_at is None else self._troubled_at
-            window = self._troubled_at + pool.queues.max_wait - now
+            self._first_failure_at = now if self._first_failure_at is None else self._first_failure_at
+            window = self._first_failure_at + pool.queues.max_wait - now
         step = settle(policy, verdict, useful=useful, window=window, source=pool.source)
         if isinstance(step, Proceed) and step.pause and not pool.retries.spend():
             return Respond()
         return step
 
     @property
-    def _owner_may_rest(self) -> bool:
-        """Whether a key that was not tried could know the resource, once its quota is there again.
+    def _owner_may_be_untried(self) -> bool:
+        """Whether a key that was not tried may own the resource, and will be ready once it has quota again.
 
-        One that is not permitted to do anything is not waited for.
+        A key that is benched as a whole is not waited for.
         """
         now, tried = self._pool.clock(), self._policy.refused
         keys = (self.owner,) if self.owner else self._pool.rotator.keys
         return not self._policy.spent and any(key.usable_at <= now for key in keys if key not in tried)
 
     @property
-    def _may_be_fresh(self) -> bool:
+    def _may_be_new(self) -> bool:
         return any(name.startswith("interactions/") for name in self.scope.resources)
 
     def _key_of_group(self) -> Key | None:
@@ -223,7 +223,7 @@ class Exchange:
         return ready and self.owner in (None, key) and key not in self._unfit()
 
     async def _acquire(self) -> Call | None:
-        """Acquire a key that is ready, or wait for one in order of arrival; None when that takes too long."""
+        """Acquire a key that is ready, or wait for one in order of arrival; None if that takes too long."""
         queues, policy, rotator, spends = self._pool.queues, self._policy, self._pool.rotator, self.spends
         while True:
             advice = rotator.advise(self._case, self.lane)
@@ -236,21 +236,21 @@ class Exchange:
             if self.verdict.then is Reaction.RETRY and (
                 call := queues.try_acquire(self.lane, refused, self._only, spends=spends)
             ):
-                return call  # the failure was no key's, so one that was used will do
+                return call  # no key caused the failure, so one that was used is good enough
             if any(refusal.verdict.unknown_model for refusal in self._case.unentitled):
-                return None  # keys that rest would hardly know the model, either
-            seconds = self._patience()
+                return None  # benched keys are unlikely to know the model, either
+            seconds = self._time_left()
             call = await queues.wait(self.lane, self._arrival, refused, seconds, self.owner, spends=spends)
-            if call or not (self._pardon() or await self._wait_until_fit(unfit)):
+            if call or not (self._allow_again() or await self._wait_until_fit(unfit)):
                 return call
 
-    def _pardon(self) -> bool:
-        """Let keys that refused the request be tried again, once a search is over; return whether any is."""
+    def _allow_again(self) -> bool:
+        """Allow keys that refused the request again, once a search is over; return whether there is any."""
         if not self._case.refusals:
             return False
         return self._policy.pardon(self._pool.rotator.attribution.retryable(self._case, self.lane))
 
-    def _patience(self) -> float:
+    def _time_left(self) -> float:
         """Seconds that the request may still wait for a key."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
@@ -260,7 +260,7 @@ class Exchange:
     async def _wait_until_fit(self, unfit: AbstractSet[Key]) -> bool:
         """Wait until the first of the keys that are unfit for this request is fit, if that is soon enough."""
         until = self._fit_at() if unfit else None
-        if until is None or until - self._pool.clock() > self._patience():
+        if until is None or until - self._pool.clock() > self._time_left():
             return False
         await asyncio.sleep(max(0.0, until - self._pool.clock()))
         return True
@@ -271,28 +271,28 @@ class Exchange:
     def _fit_at(self) -> float | None:
         return self._pool.rotator.fit_at(self.lane, self._case.size, self._case.origin)
 
-    def _judge(self, answer: Answer) -> Verdict:
-        """Judge what a response says about the key. Log it when it is not for the client."""
-        if isinstance(answer, UpstreamError):
-            verdict = TIMED_OUT if answer.silent else UPSTREAM_FAILURE
-            self._log(logging.WARNING, verdict, reason=str(answer), detail=answer.detail or None)
+    def _judge(self, result: AttemptResult) -> Verdict:
+        """Return the verdict on the key. Log a response that is not for the client."""
+        if isinstance(result, UpstreamError):
+            verdict = TIMED_OUT if result.is_timeout else UPSTREAM_FAILURE
+            self._log(logging.WARNING, verdict, reason=str(result), detail=result.detail or None)
             return verdict
-        verdict = self._verdict(answer)
+        verdict = self._verdict(result)
         if verdict.then is not Reaction.RELAY:
-            self._log(logging.INFO, verdict, status=answer.status)
+            self._log(logging.INFO, verdict, status=result.status)
         return verdict
 
-    def _verdict(self, answer: BufferedResponse) -> Verdict:
+    def _verdict(self, result: BufferedResponse) -> Verdict:
         now, scope = self._pool.clock.wall(), self.scope
-        if isinstance(answer, LiveClose):
-            return answer.verdict(now, scope)
+        if isinstance(result, LiveClose):
+            return result.verdict(now, scope)
         return judge(
-            answer.head.status,
-            answer.head.fields,
-            answer.body or b"",
+            result.head.status,
+            result.head.fields,
+            result.body or b"",
             now=now,
             names_resource=scope.names_resource,
-            opening_error=answer.error,
+            opening_error=result.error,
         )
 
     def _log(self, level: int, verdict: Verdict, **fields: object) -> None:

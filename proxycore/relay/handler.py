@@ -1,7 +1,7 @@
-"""The relay of a request whose body is held, so that it can be sent again with another key.
+"""Relays a request whose body is held, so that it can be sent again with another key.
 
     the body arrives, as far as there is room for it
-    the body is whole
+    the body is complete
       an exchange: one attempt after the other      2xx: streamed to the client             [committed]
                                                     a stream of events: once its first is not an error
                                                     else: buffered, judged, and perhaps another attempt
@@ -39,11 +39,11 @@ logger = logging.getLogger(__name__)
 
 # The upstream would resolve them, and so find another path than the one that was examined here.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
-_LONGEST_GROUP = 128  # characters; it is remembered
+_LONGEST_GROUP = 128  # characters, since it is stored
 
 
 class RelayHandler(ResponseHandler):
-    """Relays one request."""
+    """Relays one request, with its body held."""
 
     def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
@@ -55,7 +55,7 @@ class RelayHandler(ResponseHandler):
         self._work: asyncio.Task[object] | None = None  # while the request is being served
 
     def check(self) -> Awaitable[None] | None:
-        """Refuse the request, before its body is read, if its credential is wrong; else count it as open."""
+        """Refuse the request before its body is read if its credential is wrong; else count it as open."""
         clients = self.context.clients
         name = clients.name_of(offered_keys(self.request.headers, self.request.query))
         self.record.client = name or "-"
@@ -70,17 +70,17 @@ class RelayHandler(ResponseHandler):
 
     @property
     def is_capability(self) -> bool:
-        """Whether the request needs no client key: its token allows what it was minted for, and no more."""
+        """Whether the request needs no client key: a token is a credential itself."""
         return self.token is not None
 
-    async def _answer(self) -> None:
+    async def _respond(self) -> None:
         if self.finish_body():
             await self.work()
 
-    get = head = post = put = patch = delete = options = _answer
+    get = head = post = put = patch = delete = options = _respond
 
     async def work(self) -> None:
-        """Serve the request until the client disconnects. Raises nothing but foreign cancellation."""
+        """Serve the request, until the client disconnects. Raises CancelledError if others cancel it."""
         if self.state.over:
             return
         self._work = asyncio.current_task()
@@ -98,7 +98,7 @@ class RelayHandler(ResponseHandler):
             self._work = None
 
     def on_connection_close(self) -> None:
-        """Cancel whatever is being done for a client that has disconnected."""
+        """Cancel the work for a client that has disconnected."""
         super().on_connection_close()
         if self._work:
             self._work.cancel()
@@ -111,13 +111,13 @@ class RelayHandler(ResponseHandler):
             self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
 
     def on_body_timeout(self, seconds: float) -> None:
-        """Ends what is being done for the request, too."""
+        """Refuse the request, and cancel the work for it."""
         super().on_body_timeout(seconds)
         if self._work:
             self._work.cancel()
 
     def cut(self) -> None:
-        """Close the client's connection, never as if the response were whole."""
+        """Close the client's connection and cancel the work for it."""
         super().cut()
         if self._work and self._work is not asyncio.current_task():
             self._work.cancel()
@@ -139,18 +139,18 @@ class RelayHandler(ResponseHandler):
         self.record.model = scope_of(self.path, b"").model
         query = token.query(self.request.query)
         outgoing = replace(self.outgoing(self.body), target=self.path + (f"?{query}" if query else ""))
-        answer = await RelayAttempt(self, outgoing, token.field, minter).run()
-        if isinstance(answer, UpstreamError):
-            self.refuse(500, str(answer), status="UNAVAILABLE")
-        elif answer:
-            self.send_buffered(answer)
+        result = await RelayAttempt(self, outgoing, token.field, minter).run()
+        if isinstance(result, UpstreamError):
+            self.refuse(500, str(result), status="UNAVAILABLE")
+        elif result:
+            self.send_buffered(result)
 
     def exchange(
         self, scope: RequestScope, *, size: int = 0, once: bool = False, first: Key | None = None
     ) -> Exchange | None:
-        """The exchange of a request with this scope; None when it was refused, for no key could serve it.
+        """The exchange of a request with this scope; None if its resources have two owners: it is refused.
 
-        `size` are the bytes of its body, as far as it is held. `once` allows no second attempt; `first` is
+        `size` is that of the held body in bytes. `once` allows no second attempt; `first` is
         the key of the first attempt, whatever its health.
         """
         self.record.model = scope.model
@@ -172,7 +172,7 @@ class RelayHandler(ResponseHandler):
             return None
 
     def outgoing(self, body: HeldBody | RequestBodyStream) -> Outgoing:
-        """The request as it goes upstream."""
+        """The request for the upstream."""
         request = self.request
         query = without_credentials(request.query) if request.query else ""
         target = self.path + (f"?{query}" if query else "")
@@ -184,25 +184,25 @@ class RelayHandler(ResponseHandler):
         with exchange:
             while call := await exchange.next_call():
                 field = credential(call.key.secret, target)
-                answer = await RelayAttempt(self, outgoing, field, call.key, exchange).run()
-                if answer is None:
+                result = await RelayAttempt(self, outgoing, field, call.key, exchange).run()
+                if result is None:
                     return
-                exchange.settle(answer)
+                exchange.settle(result)
         self.conclude(exchange)
 
     def conclude(self, exchange: Exchange) -> None:
-        """Respond to the client after an exchange in which no response was committed to."""
-        answer = exchange.outcome.answer
-        if answer is None:
+        """Respond to the client after an exchange that committed to no response."""
+        result = exchange.outcome.client_response
+        if result is None:
             self.refuse_unavailable(exchange)
-        elif isinstance(answer, UpstreamError):
-            self.refuse(500, str(answer), status="UNAVAILABLE")
+        elif isinstance(result, UpstreamError):
+            self.refuse(500, str(result), status="UNAVAILABLE")
         else:
-            self.record.reason = reason_of(answer, exchange.verdict)
-            self.send_buffered(answer)
+            self.record.reason = reason_of(result, exchange.verdict)
+            self.send_buffered(result)
 
     def refuse_unavailable(self, exchange: Exchange) -> None:
-        """Respond with when a key that could serve the request is ready again, or that none ever is."""
+        """Respond with the time at which a key is ready for the request, or with 401 if none ever will be."""
         self.record.refused = True
         unavailable = exchange.explain()
         if unavailable.seconds is None:

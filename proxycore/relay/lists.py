@@ -1,7 +1,7 @@
-"""Lists of what a project owns, merged over all projects: one key after the other.
+"""Lists of the resources of all projects, merged from the lists of one key after another.
 
-A page has the pages of as many keys as fit; its token names where the next page begins. A key that can't be
-used does not hide the others: the response names it in `X-Incomplete-Keys`.
+A page has the items of as many keys as fit; its token names where the next page begins. If a key can't be
+used, its items are missing, and the response names it in `X-Incomplete-Keys`.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from proxycore.gemini.verdict import Reaction
 from proxycore.http.credentials import credential
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.handler import RelayHandler
-from proxycore.relay.outcome import Answer
+from proxycore.relay.outcome import AttemptResult
 from proxycore.relay.retry_policy import FEW
 from proxycore.rotation.key import Key
 from proxycore.transport.buffered_response import BufferedResponse
@@ -28,7 +28,7 @@ from proxycore.transport.messages import Outgoing, UpstreamError, malformed
 _AT_ONCE = 8  # keys that are fetched together, so that hundreds don't take a minute
 _PAUSE = 0.1  # seconds before a key's page is fetched again, after a server error
 _LARGEST_PAGE = 8 * 1024 * 1024  # bytes of one key's page
-_MOST_VALUES = 200_000  # in one key's page: parsing takes 100 ns for each, and holds up everyone
+_MOST_VALUES = 200_000  # in one key's page: parsing takes 100 ns for each, and blocks the event loop
 _PIECE = 64 * 1024  # bytes that are searched for names in one go
 
 
@@ -36,7 +36,7 @@ class ListHandler(RelayHandler):
     """Relays the methods of a collection; a list of it is merged over all keys."""
 
     async def serve(self) -> None:
-        """Serve a list with all keys, and anything else as any request."""
+        """Serve a list with all keys, and other methods as any request."""
         if self.request.method != "GET" or self.token:
             await super().serve()
             return
@@ -76,7 +76,7 @@ class ListHandler(RelayHandler):
         return await asyncio.gather(*(self._fetch(key, token) for key in keys))
 
     async def _fetch(self, key: Key, token: str) -> Exchange | None:
-        """Fetch one key's page, which is then its exchange's last response; None if the key is benched."""
+        """Fetch one key's page; it is the returned exchange's last response. None if the key is benched."""
         if key.ready_at("") > self.pool.clock():
             return None
         outgoing = self.outgoing(self.body)
@@ -95,7 +95,7 @@ class ListHandler(RelayHandler):
             await asyncio.sleep(_PAUSE)
         return exchange
 
-    async def _response_to(self, outgoing: Outgoing, key: Key, *, fresh: bool) -> Answer:
+    async def _response_to(self, outgoing: Outgoing, key: Key, *, fresh: bool) -> AttemptResult:
         field = credential(key.secret, outgoing.target)
         try:
             page = await fetch_whole(self.pool.upstream, outgoing, field, _LARGEST_PAGE, fresh=fresh)
@@ -142,8 +142,8 @@ def _refusal_in(exchange: Exchange) -> BufferedResponse | None:
     return last if relayed and isinstance(last, BufferedResponse) else None
 
 
-def _page_in(answer: Answer | None) -> bytes:
-    return (answer.body or b"") if isinstance(answer, BufferedResponse) and answer.head.status == 200 else b""
+def _page_in(result: AttemptResult | None) -> bytes:
+    return (result.body or b"") if isinstance(result, BufferedResponse) and result.head.status == 200 else b""
 
 
 def _document_of(body: bytes) -> dict[str, Any] | None:

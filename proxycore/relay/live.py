@@ -2,8 +2,8 @@
 
     1. a session is opened upstream; if the handshake is refused, with another key, as for any request
     2. the client's own handshake is accepted
-    3. the client's first message says what the session is about: a second exchange tries the keys that can
-       serve that, beginning with the one whose session is open
+    3. the client's first message has the session's scope: a second exchange tries the keys that can serve it,
+       beginning with the one whose session is open
          the upstream's first message        the session has begun, and keeps its key to its end
          a close about the key, or none      another key gets all messages that the client has sent so far
     4. messages are relayed both ways, each read once the one before it was sent
@@ -30,8 +30,8 @@ from proxycore.http.fields import upstream_fields
 from proxycore.http.websocket_handshake import handshake_fault, subprotocols_in
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.live_client import LiveClient
-from proxycore.relay.live_close import BROKEN_OFF, LiveClose, closing
-from proxycore.relay.outcome import Answer
+from proxycore.relay.live_close import BROKEN_OFF, LiveClose, live_close
+from proxycore.relay.outcome import AttemptResult
 from proxycore.relay.pool import Pool
 from proxycore.rotation.key import Key
 from proxycore.transport.buffered_response import BufferedResponse
@@ -72,7 +72,7 @@ class LiveHandler(LiveClient):
 
     async def get(self) -> None:
         """Serve the whole session."""
-        await self._answer()
+        await self._respond()
 
     async def serve(self) -> None:
         """Open a session upstream, accept the client's handshake, and relay the session to its end."""
@@ -89,16 +89,16 @@ class LiveHandler(LiveClient):
         """Relay a session with the client's token."""
         minter = self.pool.affinity.of(token.name)
         self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
-        answer = await self._open_with(None)
+        result = await self._open_with(None)
         if self._session:
             self._session.send(self._replay)
-            answer = await self._answer_of(self._session)
-        if isinstance(answer, LiveClose):
-            self.close_as(answer)
-        elif isinstance(answer, UpstreamError):
-            self.refuse(500, str(answer), status="UNAVAILABLE")
-        elif answer:
-            self.send_buffered(answer)
+            result = await self._refusal_by(self._session)
+        if isinstance(result, LiveClose):
+            self.close_as(result)
+        elif isinstance(result, UpstreamError):
+            self.refuse(500, str(result), status="UNAVAILABLE")
+        elif result:
+            self.send_buffered(result)
         elif self._session:
             await self._relay_session(self._session, minter)
 
@@ -116,18 +116,18 @@ class LiveHandler(LiveClient):
             scope = await self._read_scope()
 
     async def _negotiate(self, exchange: Exchange) -> bool:
-        """Try key after key until a session has begun or its subject is known; False if none serves it."""
+        """Try keys until a session has begun or its first message is there; False if none serves it."""
         with exchange:
             while call := await exchange.next_call():
-                answer = await self._attempt(exchange, call.key)
-                if answer is None:
+                result = await self._attempt(exchange, call.key)
+                if result is None:
                     return True
-                exchange.settle(answer)
+                exchange.settle(result)
         return False
 
     @property
     def _last_attempt(self) -> bool:
-        """Whether the session may cost only one other attempt."""
+        """Whether only one more attempt is allowed."""
         return 0 < self.pool.max_attempts <= self.record.attempts + 1
 
     async def _read_scope(self) -> RequestScope:
@@ -138,37 +138,37 @@ class LiveHandler(LiveClient):
         self._scoped = True
         return scope
 
-    async def _attempt(self, exchange: Exchange, key: Key) -> Answer | None:
+    async def _attempt(self, exchange: Exchange, key: Key) -> AttemptResult | None:
         """Begin the session with this key. None if it has begun, or if the client sent its first message."""
         session = self._session
         if session is None or self._session_key is not key:
-            if answer := await self._open_with(key):
-                return answer
+            if result := await self._open_with(key):
+                return result
             session = self._session
         assert session is not None  # noqa: S101 - just opened
         scope, replay = exchange.scope, self._replay
-        news: set[asyncio.Future[Any]]
+        events: set[asyncio.Future[Any]]
         if not self._scoped:
-            news = {replay.begun}
+            events = {replay.begun}
         else:
             session.send(replay)
             # Where the protocol is unknown, the upstream may never send anything.
-            news = set() if scope.model or scope.resources else {replay.filled}
-        await asyncio.wait({*news, session.answer}, return_when=asyncio.FIRST_COMPLETED)
-        if session.answer.done() and (answer := await self._answer_of(session)):
-            return answer
-        if not session.answer.done() and not self._scoped:
+            events = set() if scope.model or scope.resources else {replay.filled}
+        await asyncio.wait({*events, session.first_message}, return_when=asyncio.FIRST_COMPLETED)
+        if session.first_message.done() and (result := await self._refusal_by(session)):
+            return result
+        if not session.first_message.done() and not self._scoped:
             exchange.hand_over()
             return None
         exchange.commit(101)
         self._begin(session)
         return None
 
-    async def _answer_of(self, session: UpstreamSession) -> Answer | None:
+    async def _refusal_by(self, session: UpstreamSession) -> AttemptResult | None:
         """The close frame with which the upstream refused the session; None if it has begun."""
-        if await session.answer is not None:
+        if await session.first_message is not None:
             return None
-        self._drop(1000, "")
+        self._close_session(1000, "")
         closing = self._closing(session.connection)
         if closing.code != BROKEN_OFF:
             self._refusal = closing
@@ -176,7 +176,7 @@ class LiveHandler(LiveClient):
 
     def _closing(self, connection: UpstreamConnection) -> LiveClose:
         code, reason = close_frame_of(connection) or (BROKEN_OFF, "")
-        return closing(code, reason, now=self.pool.clock.wall())
+        return live_close(code, reason, now=self.pool.clock.wall())
 
     def _begin(self, session: UpstreamSession) -> None:
         """Commit to this session: no other one is possible from here on."""
@@ -184,12 +184,12 @@ class LiveHandler(LiveClient):
         self._replay.end()
         self.session_begun = True
 
-    async def _open_with(self, key: Key | None) -> Answer | None:
+    async def _open_with(self, key: Key | None) -> AttemptResult | None:
         """Open a session with a key, or with the client's token (None); return None when it is open.
 
         The first one that is open accepts the client's handshake.
         """
-        self._drop(1000, "")
+        self._close_session(1000, "")
         try:
             connection = await self._connect(key)
         except UpstreamError as error:
@@ -201,12 +201,12 @@ class LiveHandler(LiveClient):
             await self.accept()
         return None
 
-    def drop_upstream(self, code: int | None, reason: str | None) -> None:
+    def close_upstream(self, code: int | None, reason: str | None) -> None:
         """Close the upstream's side with this code and reason, or abort it if there is no code."""
         self._replay.end()
-        self._drop(code, reason)
+        self._close_session(code, reason)
 
-    def _drop(self, code: int | None, reason: str | None) -> None:
+    def _close_session(self, code: int | None, reason: str | None) -> None:
         session, self._session = self._session, None
         if session:
             self.start(session.close(code, reason))
@@ -225,12 +225,12 @@ class LiveHandler(LiveClient):
         elif token and token.field:
             fields.append(token.field)
         offered = subprotocols_in(self.request)
-        if self.accepted:  # then the client knows the choice
+        if self.accepted:  # the client was told which one is selected
             offered = [self.selected_subprotocol] if self.selected_subprotocol else []
         return await open_session(self.pool.upstream, target, fields, offered)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:  # noqa: ARG002 - Tornado's signature
-        """Choose what the upstream chose."""
+        """Select the subprotocol that the upstream selected."""
         return self._session.connection.subprotocol if self._session else None
 
     async def on_message(self, message: Message) -> None:
@@ -249,7 +249,7 @@ class LiveHandler(LiveClient):
         """Relay the upstream's messages to the session's end. Resumption handles in them belong to `key`."""
         self._begin(session)
         try:
-            first = await session.answer
+            first = await session.first_message
             if first is not None:
                 await self._send_down(first, key)
                 async for message in session.connection:

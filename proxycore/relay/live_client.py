@@ -1,7 +1,7 @@
 """The client's side of a Live session: one WebSocket, however many the proxy opens upstream.
 
-Before the handshake was accepted, the session is refused with plain HTTP; after it, with a close frame that
-means the same. The record is closed when the socket is, with status 101 if the session had begun.
+Before the handshake is accepted, the session is refused with plain HTTP, after it with the close code that
+corresponds. The record is closed with the WebSocket, with status 101 if the session had begun.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from proxycore.relay.handler import RelayHandler
 from proxycore.relay.live_close import BROKEN_OFF, LiveClose
 from proxycore.relay.pool import Pool
 from proxycore.transport.buffered_response import BufferedResponse
-from proxycore.transport.disconnect import has_left
+from proxycore.transport.disconnect import has_disconnected
 
 _POLL = 0.025  # seconds between two checks whether a client that has to wait has disconnected
 _LONGEST_REASON = 123  # bytes, in UTF-8 (RFC 6455 §5.5)
@@ -34,7 +34,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         super().initialize(pool)
         self.session_begun = False
         self._opened = self._loop.create_future()  # done when the handshake was accepted
-        self._ending = HandlerState.LEFT, 499  # of a session that had not begun
+        self._ending = HandlerState.LEFT, 499  # the final state if the session does not begin
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -47,7 +47,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         receiving = self.start(WebSocketHandler.get(self))
         await asyncio.wait({receiving, self._opened}, return_when=asyncio.FIRST_COMPLETED)
 
-    def drop_upstream(self, code: int | None, reason: str | None) -> None:
+    def close_upstream(self, code: int | None, reason: str | None) -> None:
         """Close the upstream's side with this code and reason, or abort it if there is no code."""
 
     def check_origin(self, origin: str) -> bool:
@@ -73,11 +73,11 @@ class LiveClient(RelayHandler, WebSocketHandler):
     @property
     def _is_connected(self) -> bool:
         socket = self.ws_connection
-        return socket is not None and socket.stream is not None and not has_left(socket.stream)
+        return socket is not None and socket.stream is not None and not has_disconnected(socket.stream)
 
     def close_as(self, closing: LiveClose) -> None:
         """Close the client's side as the upstream closed its own, with or without a close frame."""
-        self.drop_upstream(1000, "")
+        self.close_upstream(1000, "")
         self._ending = HandlerState.FINISHED, closing.head.status
         if closing.code != BROKEN_OFF:
             if not closing.regular:
@@ -92,7 +92,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
         if not self.accepted:
             super().refuse(code, message, **options)
             return
-        self.drop_upstream(1000, "")
+        self.close_upstream(1000, "")
         self._ending = HandlerState.FINISHED, code
         self.record.reason = self.record.reason or summary_of(message)
         closes = _AGAIN if code in {429, 503} else _FAILED if code >= 500 else _REFUSED
@@ -105,18 +105,20 @@ class LiveClient(RelayHandler, WebSocketHandler):
         else:
             super().refuse_for(seconds, message, details)
 
-    def send_buffered(self, kept: BufferedResponse) -> None:
+    def send_buffered(self, response: BufferedResponse) -> None:
         """Send a response to the handshake, or close with its message if the handshake was accepted."""
         if not self.accepted:
-            super().send_buffered(kept)
+            super().send_buffered(response)
             return
-        self.refuse(kept.head.status, _message_of(kept) or f"The upstream answered {kept.head.status}.")
+        self.refuse(
+            response.head.status, _message_of(response) or f"The upstream answered {response.head.status}."
+        )
 
     def on_close(self) -> None:
         """Called by Tornado when the client's side is closed: close the upstream's side alike."""
         if self.get_status() == 101:
             self.end_request(*((HandlerState.FINISHED, 101) if self.session_begun else self._ending))
-        self.drop_upstream(self.close_code, self.close_reason)
+        self.close_upstream(self.close_code, self.close_reason)
 
     def on_connection_close(self) -> None:
         """The client has disconnected; the session counts as running until the upstream's side is closed."""
@@ -156,9 +158,9 @@ class LiveClient(RelayHandler, WebSocketHandler):
             self.context.running.discard(self)
 
 
-def _message_of(kept: BufferedResponse) -> str:
+def _message_of(response: BufferedResponse) -> str:
     try:
-        message = json.loads(kept.body or b"")["error"]["message"]
+        message = json.loads(response.body or b"")["error"]["message"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
     return message if isinstance(message, str) else ""

@@ -39,8 +39,8 @@ class LiveClose(BufferedResponse):
         return NOT_OWNER if scope.names_resource and _UNKNOWN.search(self.text) else CLIENT_ERROR
 
 
-def closing(code: int, text: str, *, now: float) -> LiveClose:
-    """The closing with this code and reason. `now` is the wall clock, in seconds since the epoch."""
+def live_close(code: int, text: str, *, now: float) -> LiveClose:
+    """The close frame with this code and reason. `now` is the wall clock, in seconds since the epoch."""
     return LiveClose(ResponseHead(_status(code, text, now), "", []), b"", code=code, text=text)
 
 

@@ -1,4 +1,4 @@
-"""Which response a client gets when no key served its request: the upstream's or the proxy's own. Pure.
+"""The response that a client gets if no key served its request: the upstream's or the proxy's own. Pure.
 
 A response about the request itself is for the client, even if a key had a server error later. Where every key
 was refused alike, the upstream's last response is for the client. Where quotas are spent it is the proxy's
@@ -18,7 +18,7 @@ from proxycore.transport.messages import UpstreamError
 # google.rpc.Code, as AIP-193 writes it.
 _STATUS = re.compile(rb'"status"\s*:\s*"([A-Z_]{1,40})"')
 
-Answer = BufferedResponse | UpstreamError
+AttemptResult = BufferedResponse | UpstreamError
 """A response that was buffered instead of streamed, or the error that replaced it."""
 
 _ABOUT_REQUEST = frozenset({Reaction.COMPARE, Reaction.ENTITLED, Reaction.TOKENS})
@@ -30,44 +30,46 @@ _OUR_OWN = ("RetryInfo", "Help")  # details that the proxy's own response has, o
 class Outcome:
     """The responses to one request's attempts.
 
-    `last` is the last of them; `decided` is whether it is for the client. `words` is Google's last reason,
-    and `disowned` the response of a key that does not know the resource.
+    `last` is the last of them; `decided` is whether it is for the client. `words` is Google's last message,
+    and `disowned` the last response of a key that does not own the resource.
     """
 
     def __init__(self) -> None:
-        self.last: Answer | None = None
+        self.last: AttemptResult | None = None
         self.decided = False
         self.words = ""
-        self._about_request: Answer | None = None
-        self._trouble: Answer | None = None  # the last server error
-        self.disowned: Answer | None = None
+        self._about_request: AttemptResult | None = None
+        self._server_error: AttemptResult | None = None  # the last server error
+        self.disowned: AttemptResult | None = None
         self._reasons: set[str] = set()
         self._spent = False
 
-    def note(self, verdict: Verdict, answer: Answer) -> None:
+    def note(self, verdict: Verdict, result: AttemptResult) -> None:
         """Record the response to an attempt, with its verdict."""
-        self.last = answer
+        self.last = result
         self.words = verdict.words or self.words
         self._reasons.add(verdict.reason)
         self._spent |= verdict.then is Reaction.FAILOVER and verdict.rest is BenchScope.MODEL
         if verdict.then in _ABOUT_REQUEST:
-            self._about_request = answer
+            self._about_request = result
         if verdict is NOT_OWNER:
-            self.disowned = answer
+            self.disowned = result
         elif verdict.then is Reaction.RETRY:
-            self._trouble = answer
+            self._server_error = result
 
-    def end(self, owner_may_rest: bool) -> None:
-        """Conclude that there is no other attempt. `owner_may_rest`: a key not tried may own the resource."""
-        if self.disowned and not owner_may_rest:
+    def end(self, owner_may_be_untried: bool) -> None:
+        """Conclude that there is no other attempt. `owner_may_be_untried` is whether a key that was not tried
+        may own the resource.
+        """
+        if self.disowned and not owner_may_be_untried:
             self.last, self.decided = self.disowned, True
 
     @property
-    def answer(self) -> Answer | None:
+    def client_response(self) -> AttemptResult | None:
         """The upstream's response that is for the client; None if the client gets the proxy's own."""
         if self.decided or self.last is None:
             return self.last
-        if found := self._about_request or self._trouble:
+        if found := self._about_request or self._server_error:
             return found
         if self._spent or self.disowned:
             return None
@@ -93,9 +95,9 @@ def _is_fit(detail: object) -> bool:
     return isinstance(detail, dict) and not str(detail.get("@type", "")).endswith(_OUR_OWN)
 
 
-def reason_of(answer: BufferedResponse, verdict: Verdict) -> str:
+def reason_of(result: BufferedResponse, verdict: Verdict) -> str:
     """Why a request was not served, for the log: the verdict, and Google's status word if there is one."""
-    if answer.head.status < 400 and not answer.error:
+    if result.head.status < 400 and not result.error:
         return ""
-    found = _STATUS.search(answer.error or answer.plain or b"")
+    found = _STATUS.search(result.error or result.plain or b"")
     return f"{verdict.reason} ({found[1].decode()})" if found else verdict.reason

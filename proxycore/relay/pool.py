@@ -1,4 +1,4 @@
-"""What every request is served with: the keys, the upstream, and what the requests of one process share."""
+"""The parts that the requests of one process share: the keys, the upstream, budgets and queues."""
 
 import random
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from proxycore.transport.upstream import Upstream
 
 @dataclass(slots=True, kw_only=True)
 class Pool:
-    """The parts that requests share, put together by the program.
+    """The parts that requests share; the program composes them.
 
     `max_attempts` is the limit for one request, 0 for none; `source` draws the pauses between attempts.
     """

@@ -1,4 +1,4 @@
-"""Probes of retired keys: a request for one model's name, which costs no quota.
+"""Probes retired keys with a request for one model's name, which costs no quota.
 
 The first is sent after a minute, later ones after up to a day while the key is refused again and again: no
 client's request is spent on a key that is most likely dead. A key that may list models may still be unable to
@@ -35,9 +35,9 @@ class Probe:
         """Probe until cancelled."""
         while True:
             await asyncio.sleep(random.uniform(0.5, 1.5) * _INTERVAL)  # noqa: S311 - nothing secret
-            await self.look()
+            await self.probe_due()
 
-    async def look(self) -> None:
+    async def probe_due(self) -> None:
         """Probe the keys that are due, one after the other."""
         for key in self._pool.rotator.keys:
             if key.retired and key.retired.benched_until <= self._pool.clock():
@@ -47,7 +47,7 @@ class Probe:
         pool = self._pool
         pool.rotator.put_off_probe(key)  # first of all, so that no other process tries it, too
         try:
-            await ask_for_a_model(pool, key)
+            await probe_key(pool, key)
         except UpstreamError as error:
             logger.warning("key %s could not be tried: %s %s", key.name, error, error.detail)
             return
@@ -55,20 +55,20 @@ class Probe:
             logger.warning("key %s was tried and is still refused; it stays retired", key.name)
 
 
-async def ask_for_a_model(pool: Pool, key: Key) -> Verdict:
+async def probe_key(pool: Pool, key: Key) -> Verdict:
     """Probe a key with a call that costs no quota, put the response into effect, and return its verdict.
 
-    Raises UpstreamError when there was none.
+    Raises UpstreamError if there was no response.
     """
     call = Call(key, "", pool.clock(), spends=False)
     outgoing = Outgoing("GET", _TARGET, [], b"")
     field = credential(key.secret, _TARGET)
     try:
-        answer = await fetch_whole(pool.upstream, outgoing, field, BUFFERED_BYTES)
+        result = await fetch_whole(pool.upstream, outgoing, field, BUFFERED_BYTES)
     except UpstreamError as error:
-        pool.meter.attempted(key, error.word)
+        pool.meter.attempted(key, error.label)
         raise
-    verdict = judge(answer.head.status, answer.head.fields, answer.body or b"", now=pool.clock.wall())
-    pool.meter.attempted(key, answer.head.status)
+    verdict = judge(result.head.status, result.head.fields, result.body or b"", now=pool.clock.wall())
+    pool.meter.attempted(key, result.head.status)
     pool.rotator.apply(call, verdict)
     return verdict

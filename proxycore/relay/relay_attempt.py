@@ -1,8 +1,8 @@
-"""One attempt of a request: it goes upstream, and a 2xx response to the client as it arrives.
+"""One attempt of a request, whose 2xx response is streamed to the client.
 
-A stream of events is held back until its first event is known not to be an error. Anything but 2xx is
-buffered. Once committed to a response, there is no way back: if the upstream breaks off then, the client is
-cut.
+A stream of events is held back until its first event is known not to be an error. Any other response is
+buffered. Once an attempt is committed, it is the last one: if the upstream breaks off, the client's
+connection is cut.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from proxycore.gemini.token_usage import usage_in
 from proxycore.gemini.verdict import HEALTHY, Verdict
 from proxycore.http.fields import Field, values_of
 from proxycore.relay.exchange import Exchange
-from proxycore.relay.outcome import Answer
+from proxycore.relay.outcome import AttemptResult
 from proxycore.relay.response_handler import ResponseHandler
 from proxycore.rotation.key import Key
 from proxycore.transport.attempt import Attempt
@@ -31,8 +31,8 @@ _EVENT_STREAM = re.compile(r"(?i)[ \t]*text/event-stream[ \t]*(?:;|$)")
 class RelayAttempt:
     """An attempt whose response goes to the client of `handler`.
 
-    `key` learns what the response names. Without an `exchange` (the credential is the client's own token) the
-    response's first event is not judged.
+    The resources that the response names are recorded as owned by `key`. Without an `exchange` (the
+    credential is the client's own token) the response's first event is not judged.
     """
 
     __slots__ = ("_attempt", "_began", "_committed", "_exchange", "_handler", "_head", "_key", "_loop")
@@ -55,8 +55,8 @@ class RelayAttempt:
         self._head: ResponseHead
         self._committed = False
 
-    async def run(self) -> Answer | None:
-        """Run the attempt to its end. None: the response went to the client, whole or not."""
+    async def run(self) -> AttemptResult | None:
+        """Run the attempt; return its result, None if the response went to the client, complete or not."""
         attempt = self._attempt
         first: FirstEvent | None = None  # local: as an attribute, it and this would hold each other
         try:
@@ -79,7 +79,7 @@ class RelayAttempt:
         return None
 
     def _opening(self, head: ResponseHead) -> ResponseOpening | None:
-        """What redacts an error at the body's beginning; None where none can stand there."""
+        """The redaction of an error at the body's beginning; None if there can be none."""
         handler = self._handler
         if head.status == 206 or handler.request.method == "HEAD":
             return None

@@ -1,11 +1,11 @@
-"""A request as refusals are compared by: who sent it, which method it calls, and how large it is. Pure."""
+"""Describes a request for the comparison of refusals: client, method, size and origin. Pure."""
 
 from tornado.httputil import HTTPServerRequest
 
 from proxycore.http.access_record import AccessRecord
 from proxycore.rotation.case import Case
 
-_LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters; they are remembered
+_LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters, since they are stored
 
 
 def case_of(request: HTTPServerRequest, path: str, size: int, record: AccessRecord) -> Case:

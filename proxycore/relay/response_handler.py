@@ -1,4 +1,4 @@
-"""A handler's part in a response of the upstream's: its head, a buffered body, and the tokens it took."""
+"""A handler that sends upstream responses: the head, a buffered body, and the count of tokens."""
 
 from http.client import responses
 
@@ -21,7 +21,7 @@ _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
 class ResponseHandler(BodyHandler):
     """Passes responses of the upstream on to the client, without the secrets in them.
 
-    `path` is the request's path as it goes upstream, `spends` whether the request spends a request quota.
+    `path` is the request's path for the upstream, `spends` whether the request spends a request quota.
     """
 
     def initialize(self, pool: Pool) -> None:
@@ -39,16 +39,16 @@ class ResponseHandler(BodyHandler):
         self.note_first_byte()
         self.pool.meter.first_byte(self.record)
 
-    def send_buffered(self, kept: BufferedResponse) -> None:
-        """Send a buffered response as it was, but with the secrets in it replaced."""
-        clean = kept.without_secrets(self.context.redactor)
+    def send_buffered(self, response: BufferedResponse) -> None:
+        """Send a buffered response with the secrets in it replaced."""
+        clean = response.without_secrets(self.context.redactor)
         if clean is None:
-            self.refuse(kept.head.status, "The upstream's error can't be read, so it is not passed on.")
+            self.refuse(response.head.status, "The upstream's error can't be read, so it is not passed on.")
             return
         head, body = clean
         self._set_head(head, None)
-        if kept.error:
-            self.record.code = kept.status
+        if response.error:
+            self.record.code = response.status
         if self.request.method != "HEAD" and head.status not in _BODILESS:
             self.set_header("Content-Length", len(body))
         self.record.sent_bytes += len(body)

@@ -21,7 +21,7 @@ _MOST_TIMEOUTS = 2  # of the upstream's own deadline: each is a long wait
 
 @dataclass(frozen=True, slots=True)
 class Respond:
-    """No other attempt would help: the last response is the client's."""
+    """No other attempt would help: the last response is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class RetryPolicy:
     """The attempts of one request. `max_attempts` 0 sets no limit beyond those of the verdicts.
 
     `used` are the keys that were tried, `refused` those that need not be tried again with this request.
-    `troubles` counts server errors.
+    `server_errors` counts server errors.
     """
 
     max_attempts: int
     repeatable: bool
     attempts: int = 0
-    troubles: int = 0
+    server_errors: int = 0
     used: set[Key] = field(default_factory=set)
     refused: set[Key] = field(default_factory=set)
     _dead: set[Key] = field(default_factory=set)
@@ -83,7 +83,7 @@ class RetryPolicy:
             case Reaction.RELAY:
                 return False
             case Reaction.RETRY:
-                self.troubles += 1
+                self.server_errors += 1
                 self._timeouts += verdict.deadline
                 return (self.repeatable or not sent) and self._timeouts < _MOST_TIMEOUTS
             case Reaction.FAILOVER:
@@ -112,10 +112,10 @@ def settle(
         return GiveUp()
     if verdict.then is not Reaction.RETRY:
         return Proceed()
-    factor, longest = 2 ** (policy.troubles - 1), max(window, SHORTEST_PAUSE)
+    factor, longest = 2 ** (policy.server_errors - 1), max(window, SHORTEST_PAUSE)
     pause = source.uniform(
         min(SHORTEST_PAUSE * factor, _LONGEST_PAUSE), min(_LONGEST_FIRST_PAUSE * factor, _LONGEST_PAUSE)
     )
-    if policy.troubles < FEW:
+    if policy.server_errors < FEW:
         return Proceed(min(pause, longest))
     return Proceed(pause) if pause <= longest else Respond()

@@ -1,4 +1,4 @@
-"""The proxy's own response to a request that no key could serve: what people read, and when to retry."""
+"""Explains why no key could serve a request, and when to retry: the proxy's own response."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def explain(
     """Explain why no key could serve a request with this scope, which belongs to `owner` if that is known.
 
     `avoid` are keys that could not serve it even if they were ready, `fit_at` is when the first of those may,
-    and `words` is what Google last said to the request. When a time is named, the client is expected then.
+    and `words` is what Google last said to the request. If it names a time, the client is expected back then.
     """
     rotator, lane = pool.rotator, scope.lane or scope.model
     turn = rotator.next_turn(lane, avoid, owner)

@@ -29,8 +29,8 @@ from proxycore.transport.request_body import RequestBodyStream
 UPLOAD_PATHS = rf"/+upload/{VERSION}/.*"
 """The paths of uploads, as a regular expression."""
 
-# Seconds that news of an upload may take between processes, and between two polls for it.
-_NEWS_TIMEOUT, _POLL = 0.05, 0.005
+# Seconds that the owner of a new upload may take to reach this process, and between two polls for it.
+_OWNER_TIMEOUT, _POLL = 0.05, 0.005
 
 
 class UploadHandler(RelayHandler):
@@ -43,14 +43,16 @@ class UploadHandler(RelayHandler):
         self.token = None  # tokens allow no uploads (ai.google.dev/gemini-api/docs/ephemeral-tokens)
         self._upload = upload_name(request.query)
         self._is_follow_up = is_follow_up(request.method or "", request.headers, request.query)
-        self._starter = self.pool.affinity.of(self._upload) if self._upload and self._is_follow_up else None
-        self._feed: RequestBodyStream | None = None
-        self._passing: asyncio.Task[None] | None = None
+        self._upload_key = (
+            self.pool.affinity.of(self._upload) if self._upload and self._is_follow_up else None
+        )
+        self._stream: RequestBodyStream | None = None
+        self._relaying: asyncio.Task[None] | None = None
 
     @property
     def is_capability(self) -> bool:
         """Whether the request needs no client key: the address of an upload is a credential itself."""
-        return self._starter is not None
+        return self._upload_key is not None
 
     @property
     def holds_body(self) -> bool:
@@ -62,12 +64,12 @@ class UploadHandler(RelayHandler):
     @property
     def stalled(self) -> bool:
         """Whether the client has to wait until the upstream accepts more."""
-        return self._feed.blocked if self._feed else super().stalled
+        return self._stream.blocked if self._stream else super().stalled
 
     async def prepare(self) -> None:
         """Begin to send content as soon as the request's head is there."""
-        if self._upload and self._is_follow_up and not self._starter:
-            await self._await_starter(self._upload)
+        if self._upload and self._is_follow_up and not self._upload_key:
+            await self._await_upload_key(self._upload)
         if self.state.over:
             return
         if waiting := super().prepare():
@@ -75,54 +77,56 @@ class UploadHandler(RelayHandler):
         if self._over or self.holds_body:
             return
         length = self.request.headers.get("Content-Length")
-        self._feed = RequestBodyStream(int(length) if length else None)
-        self._passing = asyncio.create_task(self.work())
+        self._stream = RequestBodyStream(int(length) if length else None)
+        self._relaying = asyncio.create_task(self.work())
 
-    async def _await_starter(self, upload: str) -> None:
-        """Wait for the news of an upload that another process may have started just now."""
-        pool, patience = self.pool, _NEWS_TIMEOUT
-        while not self._starter and not pool.rotator.alone and patience > 0:
+    async def _await_upload_key(self, upload: str) -> None:
+        """Wait for the owner of an upload that another process may just have started."""
+        pool, patience = self.pool, _OWNER_TIMEOUT
+        while not self._upload_key and not pool.rotator.alone and patience > 0:
             await asyncio.sleep(_POLL)
             patience -= _POLL
-            self._starter = pool.affinity.of(upload)
+            self._upload_key = pool.affinity.of(upload)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Pass content on; the awaitable is done when the upstream can accept more."""
-        if self._feed is None:
+        if self._stream is None:
             return super().data_received(chunk)
         BaseHandler.data_received(self, chunk)
-        return self._feed.put(chunk)
+        return self._stream.put(chunk)
 
-    async def _answer(self) -> None:
+    async def _respond(self) -> None:
         whole = self.finish_body()
-        if self._feed and self._passing:
-            self._feed.end()
-            await self._passing
+        if self._stream and self._relaying:
+            self._stream.end()
+            await self._relaying
         elif whole:
             await self.work()
 
-    get = head = post = put = patch = delete = options = _answer
+    get = head = post = put = patch = delete = options = _respond
 
     async def serve(self) -> None:
         """Serve the request: with one attempt only if it carries content."""
-        feed = self._feed
-        if feed is None:
+        stream = self._stream
+        if stream is None:
             await super().serve()
             return
         try:
             if exchange := self.exchange(scope_of(self.path, b"", self.request.query), once=True):
-                await self.relay(exchange, self.outgoing(feed))
+                await self.relay(exchange, self.outgoing(stream))
         finally:
-            feed.drop()
+            stream.drop()
 
     def exchange(
         self, scope: RequestScope, *, size: int = 0, once: bool = False, first: Key | None = None
     ) -> Exchange | None:
         """As for any request; a leg of an upload goes to the key that started it, and to no other."""
-        starter = self._starter
+        upload_key = self._upload_key
         if self._is_follow_up and self._upload:
             scope = replace(scope, resources=(*scope.resources, self._upload))
-        return super().exchange(scope, size=size, once=once or starter is not None, first=first or starter)
+        return super().exchange(
+            scope, size=size, once=once or upload_key is not None, first=first or upload_key
+        )
 
     def rewrite_addresses(self, fields: Fields, key: Key | None) -> Fields:
         """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""
@@ -132,11 +136,11 @@ class UploadHandler(RelayHandler):
         return super().rewrite_addresses(fields, key)
 
     def conclude(self, exchange: Exchange) -> None:
-        """Refuse content whose key was refused: the client can send it again, the proxy can't."""
-        if self._feed is None or exchange.last is None or exchange.verdict.then is not Reaction.FAILOVER:
+        """Refuse content if its key was refused: the client can send it again, the proxy can't."""
+        if self._stream is None or exchange.last is None or exchange.verdict.then is not Reaction.FAILOVER:
             super().conclude(exchange)
             return
-        what = "start the upload again" if self._starter else "send it again"
+        what = "start the upload again" if self._upload_key else "send it again"
         self.set_header("Retry-After", 1)
         self.refuse(
             429,

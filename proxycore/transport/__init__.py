@@ -1,6 +1,6 @@
-"""Bytes on the wire, at both ends: the client's connections, and the upstream's.
+"""Network I/O at both ends: connections of clients, and connections to the upstream.
 
-The only room that touches sockets, TLS and the libraries of the wire. An `attempt` is one call to the
+The only room that uses sockets, TLS and HTTP libraries. An `attempt` is one call to the
 upstream: it sends the request (`messages`, `request_body`, `held_body`), reads the response's head, and
 relays the body chunk by chunk with backpressure, or buffers it (`fetch`, `buffered_response`). `server` and
 `connection` refuse what is not valid HTTP/1.1 before a handler sees it.

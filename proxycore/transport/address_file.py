@@ -49,7 +49,7 @@ class AddressFile:
 
 
 def served_from(folder: Path) -> Address | None:
-    """The address of the program that runs in this working folder, None without one that is ready.
+    """The address of the program that runs in this working folder, None if none is ready.
 
     Of several programs, the one with the lowest process id: in a container, the container's own.
     """

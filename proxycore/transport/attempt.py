@@ -1,6 +1,6 @@
-"""One attempt: a request sent once with one key, over AsyncHTTPClient on libcurl.
+"""One attempt: a request is sent once with one key, by AsyncHTTPClient on libcurl.
 
-What Tornado's curl client lacks is done on the pycurl handle, which `prepare_curl_callback` hands over:
+What Tornado's curl client lacks is set on the pycurl handle, which `prepare_curl_callback` provides:
 
 - the head arrives in order and before the body (Tornado's own `header_callback` can come after it);
 - an attempt can be ended at any moment, and the upstream sees the connection close at once;
@@ -35,19 +35,19 @@ from proxycore.transport.response_head import MalformedError, ResponseHead, Resp
 from proxycore.transport.upstream import Upstream
 
 _MOST_HELD = 4  # chunks of `READ_SIZE`: libcurl would read a hundred before other transfers get a turn
-_TURN = 512 * 1024  # bytes of one response that are passed on before other transfers get a turn
+_TURN = 512 * 1024  # bytes of one response that are passed on before other transfers continue
 _COPIED = 64 * 1024  # bytes of a body that libcurl gets in one piece; it reads a larger one as it sends
 _EXPECT_BODY = frozenset({"POST", "PUT", "PATCH"})  # sent with Content-Length: 0 when empty (RFC 9110 §8.6)
 
 Sink = Callable[[bytes], "asyncio.Future[None] | None"]
-"""Receives a chunk. It may return a future that is done when it can take the next one."""
+"""Called with each chunk. It may return a future that is done when it can accept the next one."""
 
 
 class Attempt:
     """One attempt: `head`, then `read` or `relay`, and `end` in any case.
 
-    `credential` is the header field that presents the key, None where the request has its own. `fresh` asks
-    for a new connection instead of a kept one.
+    `credential` is the header field that presents the key, None if the request has its own. `fresh` asks
+    for a new connection instead of a reused one.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class Attempt:
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._error: UpstreamError | None = None
         self._sink: Sink | None = None
-        self._held: deque[bytes] = deque()  # chunks that arrived while the sink could not take them
+        self._held: deque[bytes] = deque()  # chunks that arrived while the sink could not accept them
         self._paused = False
         self._in_turn = 0  # bytes passed on since the transfer last paused
-        self._blocked: asyncio.Future[None] | None = None  # done when the sink can take more
+        self._blocked: asyncio.Future[None] | None = None  # done when the sink can accept more
         self._uploaded = 0
         self._idle_timer = IdleTimer(self._is_busy, self._time_out)
         self._end_timer: asyncio.TimerHandle | None = None
 
     async def head(self) -> ResponseHead:
-        """Send the request and wait for the response's head. Raises UpstreamError when none arrives."""
+        """Send the request and wait for the response's head. Raises UpstreamError if none arrives."""
         request = HTTPRequest(
             self._upstream.origin, streaming_callback=self._receive, prepare_curl_callback=self._prepare
         )
@@ -87,7 +87,7 @@ class Attempt:
         return self._head
 
     async def read(self, limit: int) -> bytes | None:
-        """The body; None if it has more than `limit` bytes. Raises UpstreamError when it ends early."""
+        """Read the body; None if it has more than `limit` bytes. Raises UpstreamError if it ends early."""
         body = bytearray()
 
         def collect(chunk: bytes) -> None:
@@ -106,8 +106,8 @@ class Attempt:
     async def relay(self, sink: Sink) -> None:
         """Pass every chunk on to `sink` as it arrives, until the body's end.
 
-        While the sink can't take more, the transfer pauses, and so does the upstream. Raises UpstreamError
-        when the body ends early, once all that had arrived is passed on.
+        While the sink can't accept more, the transfer pauses, and so does the upstream. Raises UpstreamError
+        if the body ends early, after everything that arrived was passed on.
         """
         self._sink = sink
         try:
@@ -134,7 +134,7 @@ class Attempt:
             self._upstream.client.end(self._curl)
 
     def end_in(self, seconds: float) -> None:
-        """End the attempt after so many seconds, unless it ended before. The latest call counts."""
+        """End the attempt in so many seconds, unless it ends before. The latest call counts."""
         if self._end_timer:
             self._end_timer.cancel()
         self._end_timer = self._loop.call_later(seconds, self.end)
@@ -144,7 +144,7 @@ class Attempt:
         self._curl = None
 
     def _write(self, chunk: bytes) -> int:
-        # libcurl keeps a chunk that it is told to pause for, and hands it over again once it is resumed.
+        # libcurl keeps the chunk for which it is paused, and passes it again once it is resumed.
         if self._blocked is not None or len(self._held) >= _MOST_HELD:
             self._paused = True
             return int(pycurl.WRITEFUNC_PAUSE)
@@ -164,7 +164,7 @@ class Attempt:
         if ready is None or ready.done():
             if self._in_turn < _TURN:
                 return
-            ready = self._upstream.rounds.next()
+            ready = self._upstream.rounds.next_turn()
         self._in_turn = 0
         self._blocked = ready
         ready.add_done_callback(self._resume)
@@ -236,7 +236,7 @@ class Attempt:
         if outgoing.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         elif isinstance(body, RequestBodyStream):
-            self._prepare_feed(curl, body)
+            self._prepare_stream(curl, body)
         elif isinstance(body, HeldBody) and len(body) > _COPIED:
             curl.setopt(pycurl.POST, 1)
             curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
@@ -244,19 +244,19 @@ class Attempt:
         elif len(body) or outgoing.method in _EXPECT_BODY:
             curl.setopt(pycurl.POSTFIELDS, bytes(body.data if isinstance(body, HeldBody) else body))
 
-    def _prepare_feed(self, curl: pycurl.Curl, feed: RequestBodyStream) -> None:
+    def _prepare_stream(self, curl: pycurl.Curl, stream: RequestBodyStream) -> None:
         def read(size: int) -> bytes | int:
-            piece = feed.read(size)
+            piece = stream.read(size)
             return int(pycurl.READFUNC_PAUSE) if piece is None else piece
 
         curl.setopt(pycurl.UPLOAD, 1)
-        if feed.length is not None:  # else libcurl sends it chunked
-            curl.setopt(pycurl.INFILESIZE_LARGE, feed.length)
+        if stream.length is not None:  # else libcurl sends it chunked
+            curl.setopt(pycurl.INFILESIZE_LARGE, stream.length)
         curl.setopt(pycurl.READFUNCTION, read)
-        feed.on_readable(self._unpause)
+        stream.on_readable(self._unpause)
 
     def _about_to_send(self, *_: object) -> int:
-        # libcurl by itself repeats a request when a kept connection turns out to be closed. Whether a
+        # libcurl by itself repeats a request when a reused connection turns out to be closed. Whether a
         # request is repeated, and how often, is decided elsewhere.
         if self._sent:
             return int(pycurl.PREREQFUNC_ABORT)

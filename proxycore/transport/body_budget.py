@@ -1,12 +1,12 @@
-"""The memory that all held request bodies may use together. Pure, but for futures.
+"""The memory budget of all held request bodies together. Pure, except for futures.
 
     reserve            there is room                       the share grows at once
                        there is none                       the share waits, in order of arrival
     release            the body is no longer needed        waiting shares are served
 
-Small bodies do not wait behind large ones: they pass the queue, and have some room of their own. A share that
-waits keeps what it has. So when everything that is held belongs to waiting shares, the one that arrived last
-is refused and the others continue: no share waits for ever.
+Small bodies do not wait behind large ones: they have a queue and some room of their own. A waiting share
+keeps the room that it has. So if all room in use belongs to waiting shares, the one that arrived last is
+refused and the others continue: no share waits for ever.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class BodyBudget:
 
     def _grow(self, share: "Share", size: int) -> "asyncio.Future[bool] | None":
         if self._fits(share, size):
-            self._give(share, size)
+            self._grant(share, size)
             return None
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if size > self.limit:
@@ -70,14 +70,14 @@ class BodyBudget:
         first = not self._large or share.arrival <= self._large[0].arrival
         return first and after <= self.limit
 
-    def _give(self, share: "Share", size: int) -> None:
+    def _grant(self, share: "Share", size: int) -> None:
         self._active += share.size == 0 < size
         self.held += size - share.size
         share.size = size
 
     def _release(self, share: "Share") -> None:
         if share.waiter is not None:
-            self._answer(share.waiter, granted=False)
+            self._resolve(share.waiter, granted=False)
         self._active -= share.size > 0
         self.held -= share.size
         share.size = 0
@@ -86,19 +86,19 @@ class BodyBudget:
     def _serve(self) -> None:
         for queue in (self._large, self._small):
             while queue and self._fits(queue[0].share, queue[0].size):
-                self._answer(queue[0], granted=True)
+                self._resolve(queue[0], granted=True)
         if not self._active:
             holding = [waiter for waiter in (*self._large, *self._small) if waiter.share.size]
             if holding:
-                self._answer(max(holding), granted=False)
+                self._resolve(max(holding), granted=False)
 
-    def _answer(self, waiter: "_Waiter", *, granted: bool) -> None:
+    def _resolve(self, waiter: "_Waiter", *, granted: bool) -> None:
         (self._small if waiter.size <= SMALL else self._large).remove(waiter)
         share = waiter.share
         share.waiter = None
         self._active += share.size > 0
         if granted:
-            self._give(share, waiter.size)
+            self._grant(share, waiter.size)
         if not waiter.future.done():
             waiter.future.set_result(granted)
 
@@ -117,13 +117,13 @@ class Share:
     def reserve(self, size: int) -> "asyncio.Future[bool] | None":
         """Grow the share to at least `size` bytes in all. None when there was room at once.
 
-        Else a future: True once there is room; False when there will be none, so that the body has to be
+        Otherwise a future: True once there is room; False if there will be none, so that the body has to be
         refused and its share released.
         """
         return self._budget._grow(self, size) if size > self.size else None
 
     def release(self) -> None:
-        """Give everything back. Does nothing when that has been done."""
+        """Return all of it to the budget. Does nothing the second time."""
         if self.size or self.waiter:
             self._budget._release(self)
 

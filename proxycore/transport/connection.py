@@ -1,4 +1,4 @@
-"""Requests that are not valid HTTP/1.1 get a response that names the fault, where Tornado would name none.
+"""Refuses requests that are not valid HTTP/1.1 with a response that names the fault; Tornado names none.
 
 An invalid head is replaced by a harmless one, whose handler reads the reason in `fault`. Invalid framing of a
 body is reported to the handler that reads it.
@@ -24,7 +24,7 @@ from tornado.iostream import StreamClosedError
 
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # below 2 ** 63, and longer than any body
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]+")  # RFC 3986 §3.2.2, without what could be two hosts
-_KEPT = ("Origin", "X-Request-Id")  # fields of an invalid head that the response depends on
+_PRESERVED = ("Origin", "X-Request-Id")  # fields of an invalid head that the response depends on
 
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
@@ -37,7 +37,7 @@ class Connection(HTTP1Connection):
     has_too_many_fields = False
 
     def abort(self, *, reset: bool) -> None:
-        """Close the connection in the midst of a response; with `reset`, by a TCP reset."""
+        """Close the connection before the response is complete; with `reset`, by a TCP reset."""
         if reset and not self.stream.closed():
             self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.stream.close()
@@ -63,8 +63,8 @@ class Connection(HTTP1Connection):
             )
         self.fault = self.fault or _fault_of_host(start, headers) or _fault_of_framing(headers)
         if self.fault:
-            kept = {name: headers[name] for name in _KEPT if name in headers}
-            headers = HTTPHeaders({"Host": "localhost", "Connection": "close"} | kept)
+            preserved = {name: headers[name] for name in _PRESERVED if name in headers}
+            headers = HTTPHeaders({"Host": "localhost", "Connection": "close"} | preserved)
             line = f"{start.method} {start.path} {start.version}"
         return line, headers
 

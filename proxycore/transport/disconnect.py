@@ -7,12 +7,12 @@ from tornado.iostream import IOStream
 _GONE = (select.POLLRDHUP | select.POLLHUP | select.POLLERR) if hasattr(select, "POLLRDHUP") else 0
 
 
-def has_left(stream: IOStream) -> bool:
-    """Whether the other end has closed the connection; what it sent before may still be unread.
+def has_disconnected(stream: IOStream) -> bool:
+    """Whether the client has closed the connection; what it sent before may still be unread.
 
-    Reading would show it too, but would buffer data that is not wanted yet. Not detected while the client's
-    last bytes still wait for room in the kernel's buffer, nor where the system has no POLLRDHUP (which is
-    Linux's).
+    Reading would show it too, but would buffer data for which there is no room yet. Not detected while the
+    client's last bytes still wait for room in the kernel's buffer, nor on systems without POLLRDHUP, which
+    only Linux has.
     """
     if stream.closed():
         return True

@@ -1,4 +1,4 @@
-"""Fetch a whole response from the upstream, with one key: lists, probes and the key check do."""
+"""Fetches a whole response from the upstream with one key, for lists, probes and the key check."""
 
 from proxycore.http.fields import Field
 from proxycore.transport.attempt import Attempt
@@ -12,8 +12,8 @@ async def fetch_whole(
 ) -> BufferedResponse:
     """Send a request once and return its response, whatever the status.
 
-    `credential` is the header field that presents the key. `limit` is in bytes: the body of a larger
-    response is None. `fresh` asks for a new connection instead of a kept one. Raises UpstreamError when no
+    `credential` is the header field that presents the key. `limit` is in bytes: a larger
+    body is None. `fresh` asks for a new connection instead of a reused one. Raises UpstreamError if no
     whole response arrives.
     """
     attempt = Attempt(upstream, outgoing, credential, fresh=fresh)

@@ -1,4 +1,4 @@
-"""A request's body that is held, so that it can be sent again with another key. Pure, but for futures.
+"""A request's body that is held in memory, so that it can be sent again. Pure, except for futures.
 
 There is one copy of it, from the first byte that the client sends to the last that libcurl reads. Its memory
 counts against the budget of all held bodies (`body_budget`) until it is dropped.
@@ -37,7 +37,7 @@ class HeldBody:
         return self._share.reserve(len(self._data))
 
     def reader(self) -> Callable[[int], bytes]:
-        """A function that reads the next so many bytes, from the body's beginning; empty at its end."""
+        """Return a function that reads up to so many bytes at each call; empty at the body's end."""
         data, position = self._data, 0
         self._unread = len(data)
 

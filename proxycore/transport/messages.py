@@ -1,4 +1,4 @@
-"""A request as it goes upstream, and the error for a response that did not arrive whole."""
+"""A request for the upstream, and the error for a response that did not arrive whole."""
 
 from dataclasses import dataclass
 
@@ -44,20 +44,20 @@ class Outgoing:
 class UpstreamError(Exception):
     """No whole response arrived. The message says what happened and is fit for a client.
 
-    `sent` is whether the upstream may have received the request, `silent` whether it ended in a timeout, and
-    `detail` is the library's own message, for the log.
+    `sent` is whether the upstream may have received the request, `is_timeout` whether it ended in a timeout,
+    and `detail` is the library's own message, for the log.
     """
 
-    def __init__(self, message: str, *, sent: bool, silent: bool = False, detail: str = "") -> None:
+    def __init__(self, message: str, *, sent: bool, is_timeout: bool = False, detail: str = "") -> None:
         super().__init__(message)
         self.sent = sent
-        self.silent = silent
+        self.is_timeout = is_timeout
         self.detail = detail
 
     @property
-    def word(self) -> str:
-        """The metric's label for the attempt, where a response would have its status."""
-        return "silent" if self.silent else "unreachable"
+    def label(self) -> str:
+        """The attempt's metric label, in place of a response's status."""
+        return "silent" if self.is_timeout else "unreachable"
 
 
 def unreachable(reason: str = "", detail: str = "") -> UpstreamError:
@@ -78,7 +78,7 @@ def broken_off(detail: str = "") -> UpstreamError:
 
 def timed_out(seconds: float, *, sent: bool) -> UpstreamError:
     """The error for an upstream that sent nothing for so many seconds."""
-    return UpstreamError(f"The upstream said nothing for {seconds:g} seconds.", sent=sent, silent=True)
+    return UpstreamError(f"The upstream said nothing for {seconds:g} seconds.", sent=sent, is_timeout=True)
 
 
 def from_curl(error: BaseException, *, sent: bool) -> UpstreamError:

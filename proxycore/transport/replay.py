@@ -1,9 +1,9 @@
-"""A client's messages until its Live session has begun, kept so that they can be sent to another key.
+"""Buffers a client's messages until its Live session has begun, so that they can be sent to another key.
 
-    keeping    every message is kept and sent to the upstream session that is being set up
-    over       the session has begun: what was kept is sent to it, and later messages are not kept
+    buffering    every message is stored, and sent to the upstream session that is being set up
+    over         the session has begun: the stored messages are sent to it, and later ones are not stored
 
-While it is full, the client's side waits before it puts in another message: that bounds the memory.
+While it is full, the client's side waits before it adds another message: that bounds the memory.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ Message = str | bytes
 """A WebSocket message: text, or binary data."""
 
 BUFFERED_BYTES = 1024 * 1024
-"""Bytes of messages that are kept before the next one has to wait; one message is kept whatever its size."""
+"""Bytes of messages that are stored before the next one has to wait; one message may have any size."""
 
 
 class Replay:
     """The messages, in order.
 
-    `begun` is done with the first message, `filled` when the limit is reached, `ended` when it is over.
+    `begun` is done with the first message, `filled` once the limit is reached, `ended` once it is over.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Replay:
 
     @property
     def over(self) -> bool:
-        """Whether messages are no longer kept."""
+        """Whether messages are no longer stored."""
         return self.ended.done()
 
     @property
@@ -43,7 +43,7 @@ class Replay:
         return self.filled.done()
 
     def put(self, message: Message) -> None:
-        """Keep one more message."""
+        """Store one more message."""
         self._messages.append(message)
         self._size += len(message)
         if not self.begun.done():
@@ -53,15 +53,15 @@ class Replay:
         self._changed.set()
 
     def end(self) -> None:
-        """Keep no more messages."""
+        """Store no more messages."""
         if not self.ended.done():
             self.ended.set_result(None)
         self._changed.set()
 
     async def send_to(self, connection: ClientConnection) -> None:
-        """Send all messages, and those that follow until it is over.
+        """Send all messages in order, including later ones, until it is over.
 
-        Raises ConnectionClosed when the connection closes.
+        Raises ConnectionClosed if the connection closes.
         """
         sent = 0
         while True:

@@ -1,7 +1,7 @@
-"""A request's body that streams through to the upstream instead of being held. Pure, but for futures.
+"""A request's body that is streamed to the upstream instead of being held. Pure, except for futures.
 
-The client's side puts in one chunk at a time and waits until it is read; libcurl reads when it can send. So a
-slow upstream slows the client down, and one chunk is held at most.
+The client's side puts one chunk at a time and waits until it is read; libcurl reads when it can send. So a
+slow upstream slows the client down, and at most one chunk is in memory.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class RequestBodyStream:
         return self._consumed is not None
 
     async def put(self, chunk: bytes) -> None:
-        """Pass the next chunk on; return when it was read, or when nobody will read it."""
+        """Add the next chunk; return once it was read, or will never be."""
         if self._dropped or not chunk:
             return
         self._chunk = memoryview(chunk)
@@ -43,17 +43,17 @@ class RequestBodyStream:
         self._notify()
 
     def drop(self) -> None:
-        """Discard the current chunk and all that follow: nobody reads any more."""
+        """Discard the current chunk and all later ones: the body will not be read any more."""
         self._dropped = True
         self._readable = None
         self._release()
 
     def on_readable(self, callback: Callable[[], None]) -> None:
-        """Set what is called when there is something to read after `read` returned None."""
+        """Set the callback for data that arrives, or the body's end, after `read` returned None."""
         self._readable = callback
 
     def read(self, size: int) -> bytes | None:
-        """At most `size` bytes, empty at the body's end, None when there is nothing yet."""
+        """Read at most `size` bytes; empty at the body's end, None if there is no data yet."""
         if not self._chunk and not self._ended:
             self.starved = True
             return None

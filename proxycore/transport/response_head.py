@@ -1,4 +1,4 @@
-"""A response's head, parsed from the lines that libcurl passes on, and checked. Pure."""
+"""Parses and validates a response's head, from the lines that libcurl passes. Pure."""
 
 import re
 from collections.abc import Callable

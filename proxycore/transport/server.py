@@ -1,7 +1,7 @@
-"""A server that answers requests whose head is too large to be read.
+"""A server that refuses requests whose head is too large to be read with a response.
 
-What Tornado could still read is refused by the handlers, with `head_limits`. A head that has no end within
-`MOST_READ` bytes makes Tornado close the connection without a word; `LimitedServer` says why before that.
+Handlers refuse the heads that Tornado can read, with `head_limits`. If a head has no end within `MOST_READ`
+bytes, Tornado closes the connection without a response; `LimitedServer` sends one first.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ MOST_READ = 80 * 1024
 """Bytes of a head that are read. Tornado searches all of them at every packet, so they can't be many more."""
 
 _FRAMING = re.compile(rb"(?i)connection|content-length|transfer-encoding|expect|upgrade|[ \t]")
-_LINGER = 2.0  # seconds in which a client that is still sending may read the answer
+_LINGER = 2.0  # seconds that a client that is still sending gets to read the response
 
 
 class LimitedConnection(Connection):
@@ -61,7 +61,7 @@ class LimitedConnection(Connection):
 
 
 class LimitedServer(Server):
-    """An HTTP server that answers 431 to a head that is too large to be read.
+    """An HTTP server that responds 431 to a head that is too large to be read.
 
     `fields` returns that response's header fields; `idle_timeout` is the seconds that a head may take.
     """
@@ -84,7 +84,7 @@ class LimitedServer(Server):
         )
         self._fields = fields
         self._reading: dict[IOStream, LimitedConnection] = {}  # the latest request on each
-        self._ending: set[_Ending] = set()
+        self._closing: set[_LingeringClose] = set()
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Called by Tornado for every accepted connection."""
@@ -96,7 +96,7 @@ class LimitedServer(Server):
                 stream.close_fd()
                 return
             logger.info("refused: a head larger than %d bytes from %s", MOST_READ, address[0])
-            self._ending.add(_Ending(stream.socket, _answer(self._fields()), self._ending.discard))
+            self._closing.add(_LingeringClose(stream.socket, _refusal(self._fields()), self._closing.discard))
             stream.socket = None  # type: ignore[assignment] # as Tornado's own `close_fd` does
 
         stream.close_fd = respond_and_close  # type: ignore[method-assign] # streams are made by Tornado
@@ -119,8 +119,8 @@ class LimitedServer(Server):
 
     async def close_all_connections(self) -> None:
         """Close all connections, including those that are being refused."""
-        for ending in list(self._ending):
-            ending.close()
+        for closing in list(self._closing):
+            closing.close()
         await super().close_all_connections()
 
 
@@ -131,7 +131,7 @@ def _without_framing(head: bytes) -> bytes:
     return b"\n".join([line, *kept, b"Connection: close\r\n\r\n"])
 
 
-def _answer(fields: Fields) -> bytes:
+def _refusal(fields: Fields) -> bytes:
     body = error_body(431, TOO_LARGE)
     lines = [
         *fields,
@@ -144,11 +144,11 @@ def _answer(fields: Fields) -> bytes:
     return f"HTTP/1.1 431 Request Header Fields Too Large\r\n{head}\r\n".encode("latin-1") + body
 
 
-class _Ending:
-    """Sends a response, and closes when the client has or after a moment: an early reset would discard it."""
+class _LingeringClose:
+    """Sends a response, and closes once the client has or after `_LINGER`: a reset would discard it."""
 
     def __init__(
-        self, connection: socket.socket, answer: bytes, closed: "Callable[[_Ending], object]"
+        self, connection: socket.socket, response: bytes, closed: "Callable[[_LingeringClose], object]"
     ) -> None:
         self._connection = connection
         self._closed = closed
@@ -156,7 +156,7 @@ class _Ending:
         self._late = self._loop.call_later(_LINGER, self.close)
         self._loop.add_reader(connection.fileno(), self._drop)
         with contextlib.suppress(OSError):  # the client has disconnected
-            connection.send(answer)
+            connection.send(response)
             connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:

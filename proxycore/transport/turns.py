@@ -20,7 +20,7 @@ class Turns:
         self._lock = asyncio.Lock()  # first come, first served
 
     async def run(self, steps: Generator[None, None, T]) -> T:
-        """What the generator returns. The first step runs at once, so a short computation never waits."""
+        """Run all steps; return what the generator returns. The first step runs at once, without waiting."""
         try:
             next(steps)
             while True:
@@ -40,7 +40,7 @@ class Rounds:
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def next(self) -> "asyncio.Future[None]":
+    def next_turn(self) -> "asyncio.Future[None]":
         """A future that is done when it is the caller's turn."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()

@@ -1,4 +1,4 @@
-"""The upstream: its address, and the connections that are kept to it.
+"""The upstream: its address, and the pool of connections to it.
 
 This, `attempt` and `messages` are the only modules that touch AsyncHTTPClient and pycurl.
 """
@@ -84,7 +84,7 @@ class _Client(CurlAsyncHTTPClient):
     def _finish(
         self, curl: pycurl.Curl, curl_error: int | None = None, curl_message: str | None = None
     ) -> None:
-        # As Tornado's, without the figures about the transfer, which nobody reads here.
+        # As Tornado's, without the transfer's statistics, which are not used here.
         info, attempt = curl.info, curl.attempt
         curl.info = curl.attempt = None  # the handle stays, but the request it served need not
         self._multi.remove_handle(curl)
@@ -105,7 +105,7 @@ class Upstream:
         self.set_route(route)
 
     def set_route(self, route: Route) -> None:
-        """Let the attempts that begin from now on use this route."""
+        """Use this route for all attempts that begin from now on."""
         self.route = route
         self.origin, self.prefix = _split(route.url)
         system = next((path for path in _SYSTEM_CA_FILES if path and Path(path).is_file()), None)
@@ -135,7 +135,7 @@ class Upstream:
 
     @property
     def busy(self) -> int:
-        """How many attempts are under way."""
+        """How many attempts are in flight."""
         return self.client.busy
 
     @property
@@ -145,7 +145,7 @@ class Upstream:
         return len(self._sockets)
 
     def close(self) -> None:
-        """Close all connections. No attempt may be under way."""
+        """Close all connections. No attempt may be in flight."""
         self.client.close()
 
     def _on_socket(self, descriptor: int, _purpose: int) -> int:

@@ -32,17 +32,17 @@ from proxycore.transport.response_head import MalformedError, ResponseHead, chec
 from proxycore.transport.upstream import Upstream
 
 UpstreamConnection = ClientConnection
-"""The connection of a session; one that fails before that is a response instead."""
+"""The connection of an open session."""
 
 UpstreamClosed = ConnectionClosed
-"""Raised by what is sent on a connection, or read from it, once it is closed."""
+"""Raised on sending or receiving, once the connection is closed."""
 
 LARGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, in either direction."""
 
 _KEEPALIVE = 60  # seconds; a session may be idle for long, and NATs drop idle connections
-_AT_ONCE = 16 * 1024  # bytes that may be buffered before the sender has to wait
-_CLOSE_TIMEOUT = 2.0  # seconds that the upstream gets to answer a close
+_AT_ONCE = 16 * 1024  # bytes in the send buffer above which the sender waits
+_CLOSE_TIMEOUT = 2.0  # seconds that the upstream gets to respond to a close
 _NO_CODE = 1005  # of a close frame without a code; never sent (RFC 6455 §7.4.1)
 # Codes that a close frame may have (RFC 6455 §7.4, and the registry that §11.7 began).
 _SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
@@ -64,11 +64,14 @@ class _Connect(connect):
 
 
 class UpstreamSession:
-    """A session that the upstream has opened. Instead of a first message, a close may still refuse it."""
+    """A session that the upstream has opened, but may still refuse with a close frame.
+
+    `first_message` is a task for the upstream's first message; None if it ended the session instead.
+    """
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
-        self.answer = asyncio.create_task(self._receive())
+        self.first_message = asyncio.create_task(self._receive())
         self._sending: asyncio.Task[None] | None = None
 
     async def _receive(self) -> Message | None:
@@ -79,7 +82,7 @@ class UpstreamSession:
             return None
 
     def send(self, replay: Replay) -> None:
-        """Begin to send the client's messages, those that are kept and those that follow."""
+        """Begin to send the client's messages, those that are stored and later ones."""
         self._sending = self._sending or asyncio.create_task(self._send(replay))
 
     async def _send(self, replay: Replay) -> None:
@@ -87,7 +90,7 @@ class UpstreamSession:
             await replay.send_to(self.connection)
 
     async def send_next(self, message: Message) -> None:
-        """Send one more message after all that was kept; do nothing once the session is closed."""
+        """Send one more message after those of the replay; do nothing once the session is closed."""
         if self._sending and not self._sending.done():
             await asyncio.wait({self._sending})
         with contextlib.suppress(ConnectionClosed):
@@ -100,7 +103,7 @@ class UpstreamSession:
 
     async def close(self, code: int | None, reason: str | None) -> None:
         """Close the session with this code and reason; without a code, abort the connection."""
-        self.answer.cancel()
+        self.first_message.cancel()
         if self._sending:
             self._sending.cancel()
         if code is None:
@@ -112,15 +115,15 @@ class UpstreamSession:
 async def open_session(
     upstream: Upstream, target: str, fields: Fields, subprotocols: list[str]
 ) -> ClientConnection | BufferedResponse:
-    """Open a session. Returns the response instead with which the upstream refused the handshake.
+    """Open a session; return its connection, or the response with which the upstream refused the handshake.
 
-    Raises UpstreamError when there was no response.
+    Raises UpstreamError if there was no response.
     """
     route = upstream.route
     secure = upstream.origin.startswith("https:")
-    tls: dict[str, Any] = {"ssl": _trusting(upstream)} if secure else {}
+    tls: dict[str, Any] = {"ssl": _tls_context(upstream)} if secure else {}
     if route.proxy and route.proxy.startswith("https:"):
-        tls["proxy_ssl"] = _trusting(upstream)
+        tls["proxy_ssl"] = _tls_context(upstream)
     try:
         session = await _Connect(
             upstream.origin.replace("http", "ws", 1),
@@ -141,27 +144,27 @@ async def open_session(
         return _refusal(error)
     except TimeoutError:
         raise UpstreamError(
-            "The upstream did not open the session in time.", sent=True, silent=True
+            "The upstream did not open the session in time.", sent=True, is_timeout=True
         ) from None
     except (OSError, InvalidHandshake, InvalidProxy) as error:
-        raise _explained(error) from error
+        raise _to_upstream_error(error) from error
     _keep_alive(session)
     return session
 
 
 def close_frame_of(session: ClientConnection) -> tuple[int, str] | None:
-    """Code and reason with which the upstream closed the session; None when it sent no close frame."""
+    """Code and reason with which the upstream closed the session; None if it sent no close frame."""
     code = session.close_code
     if code == _NO_CODE:
         return 1000, ""
     return (code, session.close_reason or "") if code is not None and code in _SENDABLE else None
 
 
-def _trusting(upstream: Upstream) -> ssl.SSLContext:
+def _tls_context(upstream: Upstream) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=upstream.ca_file)
 
 
-def _explained(error: Exception) -> UpstreamError:
+def _to_upstream_error(error: Exception) -> UpstreamError:
     detail = f"({type(error).__name__}: {error})"
     if isinstance(error, OSError | InvalidProxy | ProxyError):
         return unreachable(detail=detail)
@@ -178,7 +181,7 @@ def _refusal(error: InvalidStatus) -> BufferedResponse:
     except MalformedError as fault:
         raise malformed(str(fault)) from None
     if head.status < 200:
-        raise _explained(error)
+        raise _to_upstream_error(error)
     body = response.body or b""
     return BufferedResponse(head, bytes(body) if len(body) <= BUFFERED_BYTES else None)
 

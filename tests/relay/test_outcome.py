@@ -44,7 +44,7 @@ def outcome(*verdicts: Verdict) -> tuple[Outcome, list[BufferedResponse]]:
 
 
 def test_where_nothing_was_asked_the_answer_is_the_proxys_own() -> None:
-    assert Outcome().answer is None
+    assert Outcome().client_response is None
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_where_nothing_was_asked_the_answer_is_the_proxys_own() -> None:
 )
 def test_when_all_refused_alike_the_last_answer_is_the_clients(verdict: Verdict) -> None:
     found, answers = outcome(verdict, verdict, verdict)
-    assert found.answer is answers[-1]
+    assert found.client_response is answers[-1]
 
 
 def test_where_quotas_are_merely_spent_it_is_the_proxys_own() -> None:
-    assert outcome(SPENT, SPENT)[0].answer is None
-    assert outcome(SPENT, DISABLED)[0].answer is None
+    assert outcome(SPENT, SPENT)[0].client_response is None
+    assert outcome(SPENT, DISABLED)[0].client_response is None
 
 
 @pytest.mark.parametrize("verdict", [VAGUE, CALLER, NOT_ENTITLED, TOO_LARGE], ids=lambda v: v.reason)
@@ -67,11 +67,11 @@ def test_an_answer_about_the_request_is_shown_rather_than_a_server_error_before_
 ) -> None:
     for first, second, shown in ((verdict, trouble, 0), (trouble, verdict, 1)):
         found, answers = outcome(first, second)
-        assert found.answer is answers[shown]
+        assert found.client_response is answers[shown]
 
 
 def test_where_keys_were_refused_for_different_reasons_it_is_the_proxys_own() -> None:
-    assert outcome(DISABLED, DEAD)[0].answer is None
+    assert outcome(DISABLED, DEAD)[0].client_response is None
 
 
 @pytest.mark.parametrize(
@@ -82,30 +82,30 @@ def test_an_answer_about_the_request_is_shown_rather_than_one_about_a_key(
     verdict: Verdict, other: Verdict
 ) -> None:
     found, answers = outcome(verdict, other)
-    assert found.answer is answers[0]
+    assert found.client_response is answers[0]
     found, answers = outcome(other, verdict, other)
-    assert found.answer is answers[1]
+    assert found.client_response is answers[1]
 
 
 def test_that_nobody_knows_a_resource_is_shown_once_no_key_that_rests_may_own_it() -> None:
     found, answers = outcome(NOT_OWNER, SPENT)
-    assert found.answer is None
-    found.end(owner_may_rest=True)
-    assert found.answer is None
-    found.end(owner_may_rest=False)
-    assert found.answer is answers[0]
+    assert found.client_response is None
+    found.end(owner_may_be_untried=True)
+    assert found.client_response is None
+    found.end(owner_may_be_untried=False)
+    assert found.client_response is answers[0]
 
 
 def test_what_was_decided_to_be_the_last_answer_is_the_clients_whatever_came_before() -> None:
     found, answers = outcome(VAGUE, SPENT, DEAD)
     found.decided = True
-    assert found.answer is answers[-1]
+    assert found.client_response is answers[-1]
 
 
 def test_an_upstream_that_could_not_be_reached_is_an_answer_too() -> None:
     found, error = Outcome(), UpstreamError("It could not be reached.", sent=False)
     found.note(UPSTREAM_FAILURE, error)
-    assert found.answer is error
+    assert found.client_response is error
     assert found.details() == []
 
 

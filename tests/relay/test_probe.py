@@ -39,8 +39,8 @@ async def retired(clock: TurnedClock) -> AsyncIterator[tuple[MockServer, Proxy, 
 async def trials(mock: MockServer, here: Proxy) -> list[tuple[str, str]]:
     """What is sent when it looks, twice in a row."""
     mock.calls.clear()
-    await here.app.probe.look()
-    await here.app.probe.look()
+    await here.app.probe.probe_due()
+    await here.app.probe.probe_due()
     return [(call.method, call.target) for call in mock.calls]
 
 
@@ -101,7 +101,7 @@ async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_an
     async with retired(clock) as (mock, here, key):
         await mock.stop()
         clock.turn(60)
-        await here.app.probe.look()
+        await here.app.probe.probe_due()
         assert key.retired
         assert key.retired.benched_until == clock() + 600
     assert "key 1 could not be tried" in caplog.text

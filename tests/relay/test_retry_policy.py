@@ -143,7 +143,7 @@ def test_an_answer_about_the_key_leads_to_every_other_key(verdict: Verdict, may_
 def test_after_googles_trouble_a_request_goes_on_for_as_long_as_it_may_be_repeated() -> None:
     failover = RetryPolicy(0, repeatable=True)
     assert attempts(failover, UPSTREAM_FAILURE, most=30) == 30
-    assert failover.troubles == 30
+    assert failover.server_errors == 30
 
 
 def test_googles_trouble_is_counted_among_other_answers() -> None:
@@ -151,7 +151,7 @@ def test_googles_trouble_is_counted_among_other_answers() -> None:
     key = keys(1)[0]
     verdicts = [UPSTREAM_FAILURE, QUOTA, UPSTREAM_FAILURE, VAGUE, NOT_OWNER, UPSTREAM_FAILURE]
     assert [failover.note(key, verdict, Case()) for verdict in verdicts] == [True] * 6
-    assert (failover.troubles, failover.attempts) == (3, 6)
+    assert (failover.server_errors, failover.attempts) == (3, 6)
 
 
 def test_a_deadline_that_the_upstream_ran_into_is_tried_once_more() -> None:
@@ -259,7 +259,7 @@ def test_a_quota_of_requests_is_spent_by_what_asks_a_model(method: str, path: st
 
 
 def after_troubles(troubles: int, *, most: int = 0) -> RetryPolicy:
-    return RetryPolicy(most, repeatable=True, attempts=troubles, troubles=troubles)
+    return RetryPolicy(most, repeatable=True, attempts=troubles, server_errors=troubles)
 
 
 def decide(

@@ -16,7 +16,7 @@ from proxycore.gemini.methods import repeatable, spends
 from proxycore.http.access_record import AccessRecord
 from proxycore.http.fields import Field
 from proxycore.relay.exchange import Exchange
-from proxycore.relay.outcome import Answer
+from proxycore.relay.outcome import AttemptResult
 from proxycore.relay.pool import Pool
 from proxycore.relay.request_case import case_of
 from proxycore.rotation.key import Key
@@ -185,7 +185,7 @@ class Run:
                 exchange.settle(answer)
         return False
 
-    async def _call(self, outcome: Outcome, exchange: Exchange, key: Key) -> Answer | None:
+    async def _call(self, outcome: Outcome, exchange: Exchange, key: Key) -> AttemptResult | None:
         now = self.now()
         answer = self.google.answer(self.plans[key.name], outcome.request, now)
         asked = Asked(key.name, now, answer)
@@ -249,7 +249,7 @@ def secret_of(plan: KeyPlan) -> str:
 
 def conclude(exchange: Exchange, outcome: Outcome) -> None:
     """What the client is told after a passage in which nothing was committed."""
-    answer = exchange.outcome.answer
+    answer = exchange.outcome.client_response
     if answer is None:
         outcome.told = exchange.explain().seconds
         outcome.own, outcome.status = True, 401 if outcome.told is None else 429

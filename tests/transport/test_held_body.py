@@ -6,7 +6,7 @@ import json
 import pytest
 
 from proxycore.transport.body_budget import SMALL
-from proxycore.transport.disconnect import has_left
+from proxycore.transport.disconnect import has_disconnected
 from tests.http.test_base_handler import status_of
 from tests.support.proxy import proxy
 from tests.support.waiting import until
@@ -233,4 +233,4 @@ def test_a_closed_stream_has_left() -> None:
         def closed(self) -> bool:
             return True
 
-    assert has_left(Closed())  # type: ignore[arg-type]
+    assert has_disconnected(Closed())  # type: ignore[arg-type]

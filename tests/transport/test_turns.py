@@ -74,13 +74,13 @@ async def test_a_fault_in_a_computation_is_its_callers() -> None:
 
 async def test_transfers_go_on_in_order_a_few_at_each_turn() -> None:
     rounds = Rounds()
-    turns = [rounds.next() for _ in range(20)]
+    turns = [rounds.next_turn() for _ in range(20)]
     done = []
     while not all(turn.done() for turn in turns):
         await asyncio.sleep(0)
         done.append([turn.done() for turn in turns].count(True))
     assert done == [8, 16, 20]
     assert all(turn.done() for turn in turns[: done[0]])
-    last = rounds.next()
+    last = rounds.next_turn()
     await asyncio.sleep(0)
     assert last.done()
