@@ -4,10 +4,15 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tornado.ioloop import IOLoop
 
 from tests.support.browser import CHROMIUM
 from tests.support.turned_loop import TurnedLoop
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture
