@@ -1,4 +1,4 @@
-"""What processes and hosts tell each other, so that all of them know what one has learned.
+"""What processes and hosts publish to each other, so that all of them know what one has learned.
 
 The `replicator` turns the rotator's events into `update`s, each of which holds until it expires, and applies
 those of others. The `publisher` sends them: to the `hub` of this host over a Unix socket (`worker_link`),

@@ -17,7 +17,7 @@ from proxycore.stats.figures import FiguresSum
 class Hub:
     """Serves workers that connect through a Unix socket. Belongs to the running event loop.
 
-    `link` makes the link to other hosts for a store, by the settings as they are then; None: there is none.
+    `link` makes the link to other hosts for a store, by the current settings; None if there is none.
     `clock` returns the moment, in seconds.
     """
 
@@ -26,24 +26,24 @@ class Hub:
         self._store = Store(clock)
         self._figures = FiguresSum(clock)
         self._channels: set[Channel] = set()
-        self._answers: set[asyncio.Task[None]] = set()
+        self._replies: set[asyncio.Task[None]] = set()
         self._replicas: RedisLink | None = None
         self._reload = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Connects to other hosts, waits a moment for what they know, and serves workers from then on."""
+        """Connect to other hosts, wait up to half a second for what they know, then serve workers."""
         await self._connect()
         self._reloading = asyncio.create_task(self._connect_at_reloads())
         self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
 
     def reload(self) -> None:
-        """Connects to other hosts anew, by the settings as they are now."""
+        """Connect to other hosts anew, by the current settings."""
         self._reload.set()
 
     async def close(self) -> None:
-        """Ends all connections."""
+        """End all connections."""
         if self._reloading:
             self._reloading.cancel()
             await asyncio.gather(self._reloading, return_exceptions=True)
@@ -80,11 +80,11 @@ class Hub:
             case Report(counts, processes):
                 self._figures.add(channel, counts, processes)
             case Question(number):
-                task = asyncio.create_task(self._answer(channel, number))
-                self._answers.add(task)
-                task.add_done_callback(self._answers.discard)
+                task = asyncio.create_task(self._reply(channel, number))
+                self._replies.add(task)
+                task.add_done_callback(self._replies.discard)
 
-    async def _answer(self, asker: Channel, number: int) -> None:
+    async def _reply(self, asker: Channel, number: int) -> None:
         others = [channel.ask() for channel in self._channels if channel is not asker]
         if others:
             await asyncio.wait(others, timeout=PATIENCE)

@@ -20,12 +20,12 @@ _STRING = {str}
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """The sender has sent all that it knew when the connection began."""
+    """The sender has sent everything that it knew when the connection began."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Asks for a report that answers this number."""
+    """Asks for a report, by a number that the report repeats."""
 
     number: int
 
@@ -34,7 +34,7 @@ class Question:
 class Report:
     """Figures: counts to be added up, and what is in progress in each process, as `Meter.now` has it.
 
-    `answers` is the number of the question that it answers; None: nobody has asked.
+    `answers` is the number of the question that it is the reply to; None: there was no question.
     """
 
     counts: list[Entry]
@@ -46,7 +46,7 @@ Message = Update | Synced | Question | Report
 
 
 def encode(message: Message) -> bytes:
-    """One line of JSON, without its end."""
+    """Return a message as a line of JSON, without a newline."""
     match message:
         case Update():
             return message.encode()
@@ -60,7 +60,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """The message in a line; raises ValueError when there is none in it."""
+    """Return the message in a line. Raises ValueError when it has none."""
     if line.startswith(b"["):
         return Update.decode(line)
     match parse_json(line):

@@ -1,13 +1,13 @@
-"""The link to other hosts: keeps this host's store and those of other replicas alike, through Redis.
+"""The link to other hosts: synchronises this host's store with those of other replicas, through Redis.
 
-Every update is stored there with an expiry, for hosts that start later, and published. Keys of the upstream
-never go there: their fingerprints do, salted with something random that the first replica puts into Redis.
+Every update is stored there with an expiry, for hosts that start later, and published. Upstream keys are
+never sent there, only their fingerprints, with a random salt that the first replica puts into Redis.
 
 No two hosts have the same clock, and any may be wrong. In Redis, and on the way there and back, times are by
 Redis's own clock: each replica knows how far that is ahead of its own.
 
-Nobody waits for Redis. When it is slow or away every host goes on with what it knows, and when it is back
-both sides send each other what they missed.
+No request waits for Redis. While it is slow or unreachable, every host continues with what it knows; once it
+is back, both sides send each other what they missed.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _BATCH = 500
 
 
 class _DataLostError(Exception):
-    """Redis was emptied, so that what is known here has to be written again."""
+    """Redis has lost its data, so that what is known here has to be written again."""
 
 
 class RedisLink:
@@ -63,13 +63,13 @@ class RedisLink:
         self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Keeps the store and Redis alike from now on; waits a moment for what the other hosts know."""
+        """Synchronise from now on; waits up to half a second for what the other hosts know."""
         self._work = asyncio.create_task(self._stay_connected())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._synced.wait(), _PATIENCE)
 
     async def close(self) -> None:
-        """Ends the connection. What Redis has not taken yet is not sent any more."""
+        """End the connection. Updates that are still queued are not sent any more."""
         if self._work:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
@@ -172,7 +172,7 @@ class RedisLink:
                 await pipeline.execute()
 
     async def _watch(self, redis: "Redis") -> None:
-        """Raises when Redis hangs while there is nothing to send, or was emptied; follows its clock."""
+        """Check every second that Redis responds and has its data, else raise; follow its clock."""
         while True:
             await asyncio.sleep(_TIMEOUT)
             if await redis.getex(_SALT, ex=_SALT_LASTS) != self._salt:
@@ -180,7 +180,7 @@ class RedisLink:
             await self._agree_on_time(redis)
 
     def _salt_key(self, update: Update) -> Update | None:
-        """An update as it is in Redis; None if it is about a key that this host does not have."""
+        """Return an update as it is in Redis; None if it is about a key that this host does not have."""
         update = update.moved(self._ahead or 0.0)
         if not update.key:
             return update
@@ -212,4 +212,4 @@ async def _until_one_fails(*works: Coroutine[Any, Any, None]) -> None:
                 task.cancel()
             # Not every cancellation takes effect: redis-py may finish a command in spite of it.
             await asyncio.wait(tasks, timeout=_RETRY_PAUSE)
-        await asyncio.gather(*tasks, return_exceptions=True)  # their ends do not matter
+        await asyncio.gather(*tasks, return_exceptions=True)  # their results do not matter

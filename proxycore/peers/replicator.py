@@ -9,7 +9,7 @@ from typing import Any
 
 from proxycore.clock import Clock
 from proxycore.gemini.verdict import DAY
-from proxycore.peers.update import Update, fingerprint
+from proxycore.peers.update import Update, UpdateKind, fingerprint
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.events import (
@@ -35,17 +35,18 @@ from proxycore.rotation.search import Search
 from proxycore.rotation.wait_queues import WaitQueues
 
 _ALL = "*"  # what an outage or a search is about that is not about one lane
-_REMEMBER_STRIKES = 600.0
-_REMEMBER_SEARCH = 60.0
-_LONGEST = 2 * DAY
+_REMEMBER_STRIKES = 600.0  # seconds after a bench for which its strikes are known
+_REMEMBER_SEARCH = 60.0  # seconds without a change of a search
+_LONGEST = 2 * DAY  # seconds for which any other update holds
 _NONE: tuple[None, list[float]] = (None, [])  # it no longer holds
-_PLACES = {place.value: place for place in BenchPlace}
+_PLACES: dict[str, BenchPlace] = {place.value: place for place in BenchPlace}
 
 
 class Replicator:
-    """Publishes changes with `tell`, and applies updates of peers. `me` is the unique name of this process.
+    """Publishes changes with `publish`, and applies updates of peers.
 
-    `recall` returns all updates that still hold, for keys that are configured later.
+    `snapshot` returns all updates that still hold, for keys that are configured later. `process_id` is unique
+    among the peers.
     """
 
     def __init__(
@@ -54,22 +55,22 @@ class Replicator:
         queues: WaitQueues,
         affinity: AffinityTable,
         *,
-        tell: Callable[[Update], None],
-        recall: Callable[[], Iterable[Update]] = tuple,
+        publish: Callable[[Update], None],
+        snapshot: Callable[[], Iterable[Update]] = tuple,
         clock: Clock,
-        me: str,
+        process_id: str,
     ) -> None:
         self._rotator = rotator
         self._queues = queues
         self._affinity = affinity
-        self._tell = tell
-        self._recall = recall
+        self._publish = publish
+        self._snapshot = snapshot
         self._clock = clock
-        self._me = me
+        self._process_id = process_id
         self._stamp = 0.0  # of the last update
-        self._names: dict[Key, str] = {}
+        self._fingerprints: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
-        self._name_keys(rotator.keys)
+        self._set_fingerprints(rotator.keys)
         rotator.join_peers()
         events = rotator.events
         events.subscribe(KeysReplaced, self._keys_replaced)
@@ -83,8 +84,8 @@ class Replicator:
         events.subscribe(ReturnExpected, self._return_expected)
         events.subscribe(OwnerLearned, self._owner_learned)
 
-    def tell_all(self) -> None:
-        """Publishes what is known already, when this process joins its peers."""
+    def publish_all(self) -> None:
+        """Publish what is known already, when this process joins its peers."""
         for key in self._rotator.keys:
             for place, about, bench in benches_of(key):
                 self._post_bench(key, place, about, bench)
@@ -92,49 +93,55 @@ class Replicator:
                 if limiter.quotas or limiter.today:
                     self._post_quotas(key, lane)
 
-    def _name_keys(self, keys: Iterable[Key]) -> None:
-        """Names the keys that there are now."""
-        self._names = {key: self._names.get(key) or fingerprint(key.secret) for key in keys}
-        self._keys = {name: key for key, name in self._names.items()}
+    def _set_fingerprints(self, keys: Iterable[Key]) -> None:
+        """Set the fingerprints of the keys that are configured now."""
+        self._fingerprints = {key: self._fingerprints.get(key) or fingerprint(key.secret) for key in keys}
+        self._keys = {name: key for key, name in self._fingerprints.items()}
 
-    # Published: what was found here. A key that is not known was removed, and completes its last calls.
+    # Published: what was found here. A key without a fingerprint was removed, and completes its last calls.
 
-    def _is_news(self, event: KeyEvent) -> bool:
-        return event.origin is Origin.HERE and event.key in self._names
+    def _is_ours(self, event: KeyEvent) -> bool:
+        return event.origin is Origin.HERE and event.key in self._fingerprints
 
     def _keys_replaced(self, _: KeysReplaced) -> None:
-        strangers = {key for key in self._rotator.keys if key not in self._names}
-        self._name_keys(self._rotator.keys)
-        self.apply([update for update in self._recall() if self._keys.get(update.key) in strangers])
+        new_keys = {key for key in self._rotator.keys if key not in self._fingerprints}
+        self._set_fingerprints(self._rotator.keys)
+        self.apply([update for update in self._snapshot() if self._keys.get(update.key) in new_keys])
 
     def _bench_changed(self, event: BenchChanged) -> None:
-        if self._is_news(event):
+        if self._is_ours(event):
             self._post_bench(event.key, event.place, event.about, event.bench)
             if event.place is BenchPlace.MODEL:
-                self._share(event.key, event.about)
+                self._publish_calls(event.key, event.about)
 
     def _post_bench(self, key: Key, place: BenchPlace, about: str, bench: Bench | None) -> None:
         until = bench.benched_until if bench else self._clock()
-        self._post(place.value, key, about, bench.to_json() if bench else _NONE, until + _REMEMBER_STRIKES)
+        self._post(
+            UpdateKind(place.value),
+            key,
+            about,
+            bench.to_json() if bench else _NONE,
+            until + _REMEMBER_STRIKES,
+        )
 
     def _quota_learned(self, event: QuotaLearned) -> None:
-        if self._is_news(event):
+        if self._is_ours(event):
             self._post_quotas(event.key, event.lane)
 
     def _post_quotas(self, key: Key, lane: str) -> None:
         quotas = key.project.limiters[lane].quotas_to_json()
-        self._post("quota", key, lane, quotas, self._clock() + _LONGEST)
+        self._post(UpdateKind.QUOTA, key, lane, quotas, self._clock() + _LONGEST)
 
     def _call_counted(self, event: CallCounted) -> None:
-        if self._is_news(event) and not self._share(event.key, event.lane):
+        if self._is_ours(event) and not self._publish_calls(event.key, event.lane):
             self._post_call(event.key, event.lane, event.at, made=True)
 
     def _call_uncounted(self, event: CallUncounted) -> None:
-        if self._is_news(event) and not self._share(event.key, event.lane):
+        if self._is_ours(event) and not self._publish_calls(event.key, event.lane):
             self._post_call(event.key, event.lane, event.at, made=False)
 
-    def _share(self, key: Key, lane: str) -> bool:
-        """Publishes the calls so far, once they are of interest to peers; returns whether it did."""
+    def _publish_calls(self, key: Key, lane: str) -> bool:
+        """Publish the calls so far, once peers have to know them; returns whether it did."""
         limiter = key.project.limiters.get(lane)
         if limiter is None or not limiter.begin_sharing():
             return False
@@ -143,49 +150,57 @@ class Replicator:
         return True
 
     def _post_call(self, key: Key, lane: str, at: float, *, made: bool) -> None:
-        about = f"{lane} {self._me} {at!r}"
-        self._post("call", key, about, (made or None, [at]), at + REMEMBERED)
+        about = f"{lane} {self._process_id} {at!r}"
+        self._post(UpdateKind.CALL, key, about, (made or None, [at]), at + REMEMBERED)
 
     def _project_assigned(self, event: ProjectAssigned) -> None:
-        if self._is_news(event):
-            self._post("project", event.key, "", (event.key.project.name, []), self._clock() + _LONGEST)
+        if self._is_ours(event):
+            self._post(
+                UpdateKind.PROJECT, event.key, "", (event.key.project.name, []), self._clock() + _LONGEST
+            )
 
     def _outage_changed(self, event: OutageChanged) -> None:
         if event.origin is Origin.HERE:
             fact = event.outage.to_json() if event.outage else _NONE
-            self._post("outage", None, _lane_or_all(event.lane), fact, self._clock() + _REMEMBER_STRIKES)
+            self._post(
+                UpdateKind.OUTAGE, None, _lane_or_all(event.lane), fact, self._clock() + _REMEMBER_STRIKES
+            )
 
     def _search_changed(self, event: SearchChanged) -> None:
         if event.origin is Origin.HERE:
-            fact = event.search.to_json(self._names) if event.search else _NONE
+            fact = event.search.to_json(self._fingerprints) if event.search else _NONE
             until = max(fact[1], default=self._clock()) + _REMEMBER_SEARCH
-            self._post("search", None, _lane_or_all(event.lane), fact, until)
+            self._post(UpdateKind.SEARCH, None, _lane_or_all(event.lane), fact, until)
 
     def _return_expected(self, event: ReturnExpected) -> None:
         if event.origin is Origin.HERE:
             about, value = f"{event.lane} {event.at!r}", None if event.gone else True
-            self._post("expect", None, about, (value, [event.at]), event.at + 1.0)
+            self._post(UpdateKind.EXPECT, None, about, (value, [event.at]), event.at + 1.0)
 
     def _owner_learned(self, event: OwnerLearned) -> None:
-        if self._is_news(event):
+        if self._is_ours(event):
             owned = event.ownership
             self._post(
-                "owner", event.key, owned.name, owned.to_json(), min(owned.until, self._clock() + _LONGEST)
+                UpdateKind.OWNER,
+                event.key,
+                owned.name,
+                owned.to_json(),
+                min(owned.until, self._clock() + _LONGEST),
             )
 
     def _post(
-        self, kind: str, key: Key | None, about: str, fact: tuple[Any, Sequence[float]], until: float
+        self, kind: UpdateKind, key: Key | None, about: str, fact: tuple[Any, Sequence[float]], until: float
     ) -> None:
         value, moments = fact
-        name = self._names[key] if key else ""
+        name = self._fingerprints[key] if key else ""
         # Of two updates about the same, the later one holds, even if the clock has not gone on.
         self._stamp = max(self._clock(), math.nextafter(self._stamp, math.inf))
-        self._tell(Update(kind, name, about, value, self._stamp, until, tuple(moments)))
+        self._publish(Update(kind, name, about, value, self._stamp, until, tuple(moments)))
 
     # Applied: what peers found.
 
     def apply(self, updates: Sequence[Update]) -> None:
-        """Applies what peers published. What is malformed is skipped."""
+        """Apply what peers published. Malformed updates are skipped."""
         for update in updates:
             key = self._keys.get(update.key)
             try:
@@ -198,16 +213,16 @@ class Replicator:
 
     def _apply_to_key(self, key: Key, update: Update) -> None:
         match update.kind:
-            case "call":
+            case UpdateKind.CALL:
                 self._apply_call(key, update)
-            case "owner":
-                told = Ownership.from_json(update.about, key, update.value, update.moments)
-                self._affinity.learn_from_peer(told)
-            case "project":
+            case UpdateKind.OWNER:
+                ownership = Ownership.from_json(update.about, key, update.value, update.moments)
+                self._affinity.learn_from_peer(ownership)
+            case UpdateKind.PROJECT:
                 self._rotator.assign(key, str(update.value), Origin.PEER)
-            case "quota":
+            case UpdateKind.QUOTA:
                 self._rotator.learn_quotas(key, update.about, update.value, update.moments)
-                self._share(key, update.about)
+                self._publish_calls(key, update.about)
             case kind if kind not in _PLACES:
                 pass
             case kind if update.value is None:
@@ -215,12 +230,12 @@ class Replicator:
             case kind:
                 bench = Bench.from_json(update.value, update.moments, self._clock)
                 self._rotator.set_bench(key, _PLACES[kind], bench, update.about, Origin.PEER)
-                self._share(key, update.about)
+                self._publish_calls(key, update.about)
 
     def _apply_call(self, key: Key, update: Update) -> None:
         model, (at,) = update.about.rsplit(" ", 2)[0], update.moments
         key.project.limiter(model)
-        self._share(key, model)  # before the first call of a peer is among them
+        self._publish_calls(key, model)  # before the first call of a peer is among them
         if update.value is None:
             self._rotator.uncount(key, model, at, Origin.PEER)
             return
@@ -230,18 +245,18 @@ class Replicator:
             self._queues.refresh(model)
 
     def _apply_to_all(self, update: Update) -> None:
-        if update.kind == "expect":
+        if update.kind == UpdateKind.EXPECT:
             model, (at,) = update.about.rpartition(" ")[0], update.moments
             if update.value is None:
                 self._queues.expected.remove(model, at)
             else:
                 self._queues.expected.add(model, at, Origin.PEER)
-        elif update.kind == "outage":
+        elif update.kind == UpdateKind.OUTAGE:
             lane, outage = _lane_of(update.about), None
             if update.value is not None:
                 outage = Outage.from_json(lane, update.value, update.moments)
             self._rotator.learn_outage(lane, outage)
-        elif update.kind == "search":
+        elif update.kind == UpdateKind.SEARCH:
             self._apply_search(_lane_of(update.about), update)
 
     def _apply_search(self, lane: str | None, update: Update) -> None:

@@ -1,4 +1,4 @@
-"""The store: the newest updates, so that a process that starts begins with what the others know. Pure."""
+"""The store: the newest updates, so that a process that starts knows what the others know. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,13 +7,13 @@ from proxycore.peers.update import Update
 _CAPACITY = 300_000  # updates; one takes about 500 bytes
 
 Subscriber = Callable[[Sequence[Update]], None]
-"""Is called with updates that are new."""
+"""A function that is called with new updates."""
 
 
 class Store:
     """Keeps the newest update of each topic, and passes new ones on to its subscribers.
 
-    `clock` returns the moment, in seconds. An update that says that a fact no longer holds is kept as well:
+    `clock` returns the moment, in seconds. An update that ends a fact is kept as well:
     an older one of the same topic may still arrive.
     """
 
@@ -25,7 +25,7 @@ class Store:
         self._subscribers: list[Subscriber] = []
 
     def publish(self, updates: Iterable[Update], source: Subscriber | None = None) -> None:
-        """Keeps those that are new, and passes them on to all subscribers but the `source`."""
+        """Keep the updates that are new, and pass them on to all subscribers but the `source`."""
         now = self._clock()
         fresh = [update for update in updates if self._keep(update, now)]
         for subscriber in self._subscribers if fresh else ():
@@ -33,16 +33,16 @@ class Store:
                 subscriber(fresh)
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """From now on, passes new updates on to it."""
+        """Pass new updates on to a subscriber from now on."""
         self._subscribers.append(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Passes no more on to it; it need not be subscribed."""
+        """Pass no more updates on to a subscriber; it need not be subscribed."""
         if subscriber in self._subscribers:
             self._subscribers.remove(subscriber)
 
     def snapshot(self) -> list[Update]:
-        """All updates that hold, in the order in which they were found."""
+        """Return all updates that hold, in the order in which they were found."""
         now = self._clock()
         held = [update for update in self._updates.values() if update.until > now]
         return sorted(held, key=lambda update: update.stamp)

@@ -1,4 +1,6 @@
-"""Updates: what processes tell each other. One fact each, when it was found and for how long it holds. Pure.
+"""Updates: the facts that processes publish to each other, and how they are written. Pure.
+
+Each has one fact, when it was found, and for how long it holds.
 
     kind      key    about            value                              moments
     model     which  the lane         a bench: reason, strikes, whether  until, and one of Google's day if
@@ -15,11 +17,11 @@
     search           the lane or *    reason, pause, whether it is an    since when, the next try, and when a
                                       outage, ids of requests, tries     try counts as open for long
                                       of each key; None: it is over
-    expect           model, id        True: a client was told to come    when
-                                      back; None: it came, or did not
+    expect           model, id        True: a client was asked to        when
+                                      retry; None: it has, or has not
 
 A key is identified by its fingerprint, since its name may be given to another key one day. An update replaces
-an older one with the same kind, key and about.
+an older one with the same kind, key and about. Kinds of another version of this program are passed on.
 
 All times are moments of the clock that the processes of a host share, in seconds. Other hosts have another
 clock, so that an update is `moved` when it is sent there: its moments have a field of their own for that.
@@ -30,22 +32,43 @@ import hmac
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 _NEVER = 1e15  # seconds; also keeps out what is no number, and integers that no float can hold
 
 
 def fingerprint(secret: str, salt: bytes = b"") -> str:
-    """What identifies a key among the processes that have it as well, and does not disclose it."""
+    """Return what identifies a key among the processes that have it as well, without disclosing it."""
     return hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def parse_json(line: bytes) -> Any:  # noqa: ANN401 - JSON
-    """The JSON document in a line; raises ValueError when there is none in it."""
+    """Return the JSON document in a line. Raises ValueError when it has none."""
     try:
         return json.loads(line)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+class UpdateKind(StrEnum):
+    """What an update is about. Those of benches are named like their places, see `BenchPlace`."""
+
+    MODEL = "model"
+    CALLER = "caller"
+    ORIGIN = "origin"
+    WHOLE = "whole"
+    RETIRED = "retired"
+    QUOTA = "quota"
+    CALL = "call"
+    PROJECT = "project"
+    OWNER = "owner"
+    OUTAGE = "outage"
+    SEARCH = "search"
+    EXPECT = "expect"
+
+
+_KINDS: dict[str, UpdateKind] = {kind.value: kind for kind in UpdateKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +76,10 @@ class Update:
     """One fact. `stamp` is when it was found and `until` when it may be forgotten, both moments in seconds.
 
     `value` is anything that JSON has; None means that the fact no longer holds. `moments` are its times.
+    `kind` is a plain string if this version of the program does not know it.
     """
 
-    kind: str
+    kind: UpdateKind | str
     key: str
     about: str
     value: Any
@@ -65,12 +89,12 @@ class Update:
 
     @property
     def topic(self) -> tuple[str, str, str]:
-        """What it is about: the newest update of a topic holds."""
+        """Its subject: of the updates of a topic, the newest one holds."""
         # A resource has one owner, whichever key an update names.
-        return (self.kind, "" if self.kind == "owner" else self.key, self.about)
+        return (self.kind, "" if self.kind == UpdateKind.OWNER else self.key, self.about)
 
     def moved(self, seconds: float) -> "Update":
-        """The same for a clock that is ahead of this one by so many seconds."""
+        """Return the same for a clock that is ahead of this one by so many seconds."""
         return replace(
             self,
             stamp=self.stamp + seconds,
@@ -79,22 +103,22 @@ class Update:
         )
 
     def encode(self) -> bytes:
-        """One line of JSON, without its end."""
+        """Return it as a line of JSON, without a newline."""
         fields = [self.kind, self.key, self.about, self.value, [self.stamp, self.until, *self.moments]]
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, line: bytes) -> "Update":
-        """The update in a line; raises ValueError when there is none in it."""
+        """Return the update in a line. Raises ValueError when it has none."""
         match parse_json(line):
             case [str(kind), str(key), str(about), value, [_, _, *_] as times]:
                 stamp, until, *moments = map(_moment, times)
-                return cls(kind, key, about, value, stamp, until, tuple(moments))
+                return cls(_KINDS.get(kind, kind), key, about, value, stamp, until, tuple(moments))
         raise ValueError("not an update")
 
 
 def decode_all(lines: Iterable[bytes]) -> list[Update]:
-    """The updates in lines; lines without one are skipped."""
+    """Return the updates in lines; lines without one are skipped."""
     updates = []
     for line in lines:
         try:

@@ -5,7 +5,7 @@ A peer that reads too slowly is sent no more updates until it has caught up, and
 
 Figures: a worker reports what it has counted since its last report every few seconds, at its end, and when
 the hub asks. When a worker asks the hub for the sums, the hub asks all other workers first. Each question has
-a number: a report that is on its way already may lack what was counted last.
+a number: a report that was already sent may lack what was counted last.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from proxycore.stats.figures import Figures, FiguresError
 from proxycore.stats.meter import Meter
 
 PATIENCE = 1.0
-"""Seconds that a worker may take to answer the hub; the hub may take twice as long to answer a worker."""
+"""Seconds that a worker may take to report to the hub; the hub may take twice as long to reply."""
 
 _LONGEST_LINE = 256 * 1024 * 1024  # bytes
 _LARGEST_BACKLOG = 8 * 1024 * 1024  # bytes that a peer may leave unread before it is sent no more updates
@@ -32,9 +32,10 @@ _CLOSE_TIMEOUT = 5.0  # seconds that a peer may take to read what is left for it
 
 
 class Channel(asyncio.Protocol):
-    """One end of a connection. Keeps the `store` and that of the peer alike.
+    """One end of a connection. Synchronises the `store` with that of the peer.
 
-    `handle` is called with this channel and each message that is no update, `on_lost` when it has ended.
+    `handle` is called with this channel and each message that is no update, `on_lost` when the connection has
+    ended.
     """
 
     def __init__(
@@ -49,21 +50,21 @@ class Channel(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._unfinished: list[bytes] = []  # parts of a line whose end has not come yet
-        self._answers: dict[int, asyncio.Future[Report | None]] = {}  # by the question's number
+        self._reports: dict[int, asyncio.Future[Report | None]] = {}  # by the question's number
         self._questions = 0
         self.is_paused = False  # whether the peer reads too slowly
         self._is_behind = False  # whether it was not sent all updates for that
         self._largest_backlog = _LARGEST_BACKLOG
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio when the connection stands."""
+        """Called by asyncio when the connection is established."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none of asyncio's classes
         self._store.subscribe(self._send_updates)
         self._send_snapshot()
         self.send(Synced())
 
     def data_received(self, data: bytes) -> None:
-        """Called by asyncio with what the peer has sent."""
+        """Called by asyncio with bytes from the peer."""
         whole, newline, rest = data.rpartition(b"\n")
         if not newline:
             self._unfinished.append(data)
@@ -79,7 +80,7 @@ class Channel(asyncio.Protocol):
         self.is_paused = True
 
     def resume_writing(self) -> None:
-        """Called by asyncio when the peer has read nearly all."""
+        """Called by asyncio when the peer has read most of the backlog."""
         self.is_paused = False
         self._largest_backlog = _LARGEST_BACKLOG
         if self._is_behind:
@@ -93,23 +94,23 @@ class Channel(asyncio.Protocol):
         self._on_lost(self)
 
     def send(self, *messages: Message) -> None:
-        """Sends messages; does nothing once the connection has ended."""
+        """Send messages; does nothing once the connection has ended."""
         if self._transport and messages:
             self._transport.write(b"".join([encode(message) + b"\n" for message in messages]))
 
     def ask(self) -> "asyncio.Future[Report | None]":
-        """Asks the peer for its figures; None if the connection ends before it answers."""
-        answer: asyncio.Future[Report | None] = asyncio.get_running_loop().create_future()
+        """Ask the peer for its figures. The result is None if the connection ends before its report."""
+        report: asyncio.Future[Report | None] = asyncio.get_running_loop().create_future()
         if self._transport:
             self._questions += 1
-            self._answers[self._questions] = answer
+            self._reports[self._questions] = report
             self.send(Question(self._questions))
         else:
-            answer.set_result(None)
-        return answer
+            report.set_result(None)
+        return report
 
     async def close(self) -> None:
-        """Sends what is left, and ends the connection."""
+        """Send what is left, and end the connection."""
         if transport := self._transport:
             self._detach()
             transport.close()
@@ -121,10 +122,10 @@ class Channel(asyncio.Protocol):
     def _detach(self) -> None:
         self._transport = None
         self._store.unsubscribe(self._send_updates)
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_result(None)
-        self._answers.clear()
+        for report in self._reports.values():
+            if not report.done():
+                report.set_result(None)
+        self._reports.clear()
 
     def _receive(self, lines: Sequence[bytes]) -> None:
         updates: list[Update] = []
@@ -142,9 +143,9 @@ class Channel(asyncio.Protocol):
         for message in others:
             self._handle(self, message)
             if isinstance(message, Report) and message.answers is not None:
-                answer = self._answers.pop(message.answers, None)
-                if answer and not answer.done():  # nobody may wait for it any more
-                    answer.set_result(message)
+                report = self._reports.pop(message.answers, None)
+                if report and not report.done():  # the hub may have stopped waiting
+                    report.set_result(message)
 
     def _send_updates(self, updates: Sequence[Update]) -> None:
         if self._transport and not self._is_behind:
@@ -153,14 +154,14 @@ class Channel(asyncio.Protocol):
 
     def _send_snapshot(self) -> None:
         self.send(*self._store.snapshot())
-        if self._transport:  # what the peer knows nothing of is no backlog
+        if self._transport:  # the snapshot itself is not the peer's backlog
             self._largest_backlog = _LARGEST_BACKLOG + self._transport.get_write_buffer_size()
 
 
 class WorkerLink:
     """A worker's end of the link, through the hub's socket at `path`.
 
-    Keeps `store` like that of the hub, reports what `meter` counts, and reads the sums over all workers.
+    Synchronises `store` with that of the hub, reports what `meter` counts, and reads the sums.
     """
 
     def __init__(self, path: Path, store: Store, meter: Meter) -> None:
@@ -173,15 +174,15 @@ class WorkerLink:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Connects; waits up to a second for what the hub knows."""
+        """Connect; waits up to a second for what the hub knows."""
         self._tasks = [asyncio.create_task(work) for work in (self._stay_connected(), self._report_often())]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._synced.wait(), PATIENCE)
 
     async def read(self) -> Figures:
-        """The figures of all workers as of now. Raises FiguresError when the hub does not answer in time.
+        """Return the figures of all workers. Raises FiguresError when the hub does not reply in time.
 
-        This worker's alone would look as if all counters had been reset.
+        The figures of this worker alone would look as if all counters had been reset.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * PATIENCE):
@@ -195,7 +196,7 @@ class WorkerLink:
         raise FiguresError("What the other processes have counted can't be had now.")
 
     async def close(self) -> None:
-        """Sends what is left, and ends."""
+        """Send what is left, and end the link."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -125,13 +125,13 @@ class ProxyApplication(Application):
             self.rotator,
             self.queues,
             self.affinity,
-            tell=publisher.publish,
-            recall=publisher.snapshot,
+            publish=publisher.publish,
+            snapshot=publisher.snapshot,
             clock=self._clock,
-            me=secrets.token_hex(4),
+            process_id=secrets.token_hex(4),
         )
         publisher.start(replicator.apply)
-        replicator.tell_all()
+        replicator.publish_all()
 
     async def watch_wall_clock(self) -> None:
         """Compare with the wall clock every second, until it is cancelled."""

@@ -32,7 +32,7 @@ class FiguresSource(Protocol):
         """This process's own meter, which the figures include."""
 
     async def read(self) -> Figures:
-        """All figures as of now. Raises FiguresError when those of other processes can't be read."""
+        """Return all figures as of now. Raises FiguresError when those of other processes can't be read."""
 
 
 class LocalFigures:
@@ -42,7 +42,7 @@ class LocalFigures:
         self.meter = meter
 
     async def read(self) -> Figures:
-        """All figures as of now."""
+        """Return all figures as of now."""
         self.meter.catch_up()
         return Figures(self.meter.counters, [self.meter.now()])
 
@@ -56,15 +56,15 @@ class FiguresSum:
         self._activities: dict[Hashable, Sequence[dict[str, Any]]] = {}
 
     def add(self, process: Hashable, counts: Iterable[Entry], activity: Sequence[dict[str, Any]]) -> None:
-        """Adds a process's counts since its last report; its activity replaces that of its last report."""
+        """Add a process's counts since its last report; its activity replaces that of the last report."""
         self._counters.merge(counts)
         forget_old(self._counters, self._clock())
         self._activities[process] = activity
 
     def remove(self, process: Hashable) -> None:
-        """A process has ended: its activity goes, its counts stay."""
+        """Remove the activity of a process that has ended; its counts stay in the sums."""
         self._activities.pop(process, None)
 
     def read(self) -> Figures:
-        """The sums as of now."""
+        """Return the sums as of now."""
         return Figures(self._counters, [one for activity in self._activities.values() for one in activity])

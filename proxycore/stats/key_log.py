@@ -1,7 +1,7 @@
 """The log of key events: benches, retirements and recoveries, outages, and requests that were at fault.
 
-Each is written once, by the process that found it out. What is routine has the level INFO, what an operator
-should look at sooner or later WARNING, and a key that cannot be used any more ERROR.
+Each is written once, by the process where it was found. Routine events have the level INFO, events that an
+operator should look into WARNING, and a key that cannot be used any more ERROR.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """The meter: the counters of this process, and what is under way in it.
 
-Counters add up over processes (`tally`); what is under way is this process's own (`Meter.now`).
+Counters add up over processes (`counters`); what is under way is this process's own (`Meter.now`).
 
     counter           labels
     requests          outcome, key, model family      first_byte, duration   model family (histograms)
@@ -55,14 +55,14 @@ class _Use:
 
 
 class Meter:
-    """Counts what it is told of. `clock` returns the moment, in seconds."""
+    """Counts requests, attempts and key events of this process. `clock` returns the moment, in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.counters = Counters()
         self.started = clock()
         self._gauges: dict[str, Callable[[], int]] = {}
         self._registered: dict[str, Callable[[], int]] = {}
-        self._counted: dict[str, int] = {}  # how much of those the tally has
+        self._counted: dict[str, int] = {}  # how much of those the counters have
         self._clock = clock
         self._history = History(self.counters, clock)
         self._families = ModelLabels()
@@ -78,8 +78,8 @@ class Meter:
     ) -> None:
         """Read these numbers of other parts as well, from now on.
 
-        `gauges` return what is so at the moment, by their names in `now`; `counters` what was counted since
-        the start, by the counter's name.
+        `gauges` return present values, by their names in `now`; `counters` return totals since the start, by
+        the counter's name.
         """
         self._gauges.update(gauges)
         self._registered.update(counters)
@@ -126,7 +126,7 @@ class Meter:
     def attempted(self, key: Key, answer: int | str, seconds: float | None = None) -> None:
         """Count a call that ended with a status, or with a word for what happened instead.
 
-        `seconds` are those until the head of its response, if it was served.
+        `seconds` is the time until the head of its response, None if it was not served.
         """
         word = answer if isinstance(answer, str) else _word(answer)
         self.counters.add("attempts", key.name, word)
@@ -151,10 +151,10 @@ class Meter:
         self.counters.add("benches", event.key.name, scope, reason)
 
     def judged(self, event: RequestBlamed) -> None:
-        """Note a request that was found to be at fault for its refusals."""
+        """Keep the judgement on a request that was found to be at fault for its refusals."""
         self._judgements.append(event.judgement)
 
-    # For others to read.
+    # Reading.
 
     @property
     def sessions(self) -> int:

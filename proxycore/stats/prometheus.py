@@ -1,7 +1,7 @@
 """The metrics for Prometheus, named as prometheus.io/docs/practices/naming says. Pure.
 
-They are made of the sums over all processes, whichever of them answers. Label values are bounded: a key that
-was removed is `removed`, models are counted by family.
+The values are sums over all processes, whichever of them is scraped. Label values are bounded: a key that was
+removed is `removed`, and models are counted by family.
 """
 
 from collections import defaultdict

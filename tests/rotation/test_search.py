@@ -245,14 +245,14 @@ def test_two_processes_search_as_one() -> None:
     clock = TurnedClock()
     pools = [Pool(12, clock, seed) for seed in (1, 2)]
     told: list[tuple[int, Update]] = []
-    heralds = [
+    replicators = [
         Replicator(
             pool.rotator,
             WaitQueues(pool.rotator, 10.0, LoopScheduler(clock)),
             AffinityTable(clock),
-            tell=lambda update, number=number: told.append((number, update)),  # type: ignore[misc]
+            publish=lambda update, number=number: told.append((number, update)),  # type: ignore[misc]
             clock=clock,
-            me=str(number),
+            process_id=str(number),
         )
         for number, pool in enumerate(pools)
     ]
@@ -260,7 +260,7 @@ def test_two_processes_search_as_one() -> None:
     def deliver() -> None:
         while told:
             number, update = told.pop(0)
-            heralds[1 - number].apply([update])
+            replicators[1 - number].apply([update])
 
     pools[0].begin()
     deliver()

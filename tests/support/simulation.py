@@ -149,14 +149,19 @@ class Simulation:
                 for other in [replicator for n, replicator in enumerate(self._replicators) if n != number]:
                     other.apply(updates)
 
-            def tell(update: Update) -> None:
+            def publish(update: Update) -> None:
                 if not told:
                     asyncio.get_running_loop().call_later(self.lag, flush)
                 told.append(update)
 
             self._replicators.append(
                 Replicator(
-                    rotator, queues, AffinityTable(self._clock), tell=tell, clock=self._clock, me=str(number)
+                    rotator,
+                    queues,
+                    AffinityTable(self._clock),
+                    publish=publish,
+                    clock=self._clock,
+                    process_id=str(number),
                 )
             )
         return rotator, queues
