@@ -200,10 +200,7 @@ class Exchange:
 
     @property
     def _owner_may_be_untried(self) -> bool:
-        """Whether a key that was not tried may own the resource, and will be ready once it has quota again.
-
-        A key that is benched as a whole is not waited for.
-        """
+        """Whether a key that was not tried, and is not benched as a whole, may own the resource."""
         now, tried = self._pool.clock(), self._policy.refused
         keys = (self.owner,) if self.owner else self._pool.rotator.keys
         return not self._policy.spent and any(key.usable_at <= now for key in keys if key not in tried)

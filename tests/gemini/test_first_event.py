@@ -101,7 +101,7 @@ async def test_a_stream_that_goes_on_after_its_error_is_ended_when_it_has_sent_e
 
 
 @pytest.mark.parametrize("error", [{"error": "some word"}, {"error": {"message": "x"}}, {"type": "error"}])
-async def test_an_error_that_is_not_googles_goes_on_and_speaks_for_no_key(error: object) -> None:
+async def test_an_error_that_is_not_googles_goes_on_and_is_about_no_key(error: object) -> None:
     watched = Watched()
     watched.take([event(error) + WHOLE])
     assert (watched.passed, watched.commits) == (event(error) + WHOLE, [(NOT_GOOGLE, b"")])

@@ -85,13 +85,13 @@ def test_a_refusal_that_is_not_googles_blames_no_key(status: int, kind: str, bod
 
 @pytest.mark.parametrize("body", GATEWAYS.values(), ids=GATEWAYS)
 @pytest.mark.parametrize("status", [400, 404, 405, 409, 422])
-def test_another_4xx_that_is_not_googles_is_the_clients_mistake(status: int, body: bytes) -> None:
+def test_another_4xx_that_is_not_googles_is_a_client_error(status: int, body: bytes) -> None:
     if b'"code": 400' not in body:
         assert read(status, body) is CLIENT_ERROR
 
 
 @pytest.mark.parametrize("body", GATEWAYS.values(), ids=GATEWAYS)
-def test_a_5xx_of_any_shape_is_trouble(body: bytes) -> None:
+def test_a_5xx_of_any_shape_is_an_upstream_failure(body: bytes) -> None:
     assert read(502, body) is UPSTREAM_FAILURE
 
 
@@ -101,7 +101,7 @@ def test_a_number_is_a_code_however_it_is_written(code: str) -> None:
     assert read(429, body).reason == "day quota spent"
 
 
-def test_an_answer_that_somebody_gave_another_status_blames_no_key() -> None:
+def test_a_response_that_somebody_gave_another_status_blames_no_key() -> None:
     assert read(401, LEAKED) is NOT_GOOGLE
     assert read(403, KEY_INVALID) is NOT_GOOGLE
     assert read(400, LEAKED) is CLIENT_ERROR
@@ -117,7 +117,7 @@ def test_an_answer_that_somebody_gave_another_status_blames_no_key() -> None:
         retry_info("9s"),
     ],
 )
-def test_what_is_wrong_with_the_request_is_the_clients_mistake(status: int, detail: dict[str, Any]) -> None:
+def test_what_is_wrong_with_the_request_is_a_client_error(status: int, detail: dict[str, Any]) -> None:
     bad = {"@type": f"{TYPE}BadRequest", "fieldViolations": [{"field": "x", "description": "y"}]}
     for details in ([bad, detail], [detail, bad]):
         body = google(status, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT", *details)
@@ -166,7 +166,7 @@ def test_a_word_of_the_interactions_api_decides(word: str, message: str) -> None
 @pytest.mark.parametrize(
     "word", ["invalid_request", "failed_precondition", "not_found", "aborted", "cancelled"]
 )
-def test_any_other_word_is_the_clients_mistake(word: str) -> None:
+def test_any_other_word_is_a_client_error(word: str) -> None:
     status = {"not_found": 404, "aborted": 409, "cancelled": 499}.get(word, 400)
     assert read(status, interactions(word)) is CLIENT_ERROR
 

@@ -52,7 +52,7 @@ def test_the_message_alone_says_that_tokens_are_spent(body: bytes) -> None:
     assert verdict.seconds == pytest.approx(41.065029449)
 
 
-def test_tokens_of_a_day_rest_until_midnight() -> None:
+def test_tokens_of_a_day_are_benched_until_midnight() -> None:
     verdict = read(429, exhausted(TOKENS, quota_failure(TOKENS_PER_DAY, TOKENS_PER_MINUTE)))
     assert (verdict.then, verdict.seconds, verdict.day) == (Reaction.TOKENS, UNTIL_MIDNIGHT, True)
 
@@ -98,7 +98,7 @@ def test_a_told_time_is_at_most_the_quotas_period(quota_id: str, told: str, seco
     assert (verdict.reason, verdict.seconds) == ("quota spent", seconds)
 
 
-def test_an_answer_that_is_wrong_about_the_time_teaches_no_limit() -> None:
+def test_a_response_that_is_wrong_about_the_time_sets_no_limit() -> None:
     minute = quota_failure(PER_MINUTE, value="15")
     assert read(429, exhausted(exceeded(), minute, retry_info("30s"))).limits == (
         Limit(PER_MINUTE, 15, 60.0),
@@ -119,12 +119,12 @@ def test_a_day_that_has_just_begun_is_tried_again_soon(seconds: int, body: bytes
     assert (verdict.seconds, verdict.day, verdict.limits) == (30.0, False, ())
 
 
-def test_a_day_that_is_half_an_hour_old_rests_until_it_ends() -> None:
+def test_a_day_that_is_half_an_hour_old_is_benched_until_it_ends() -> None:
     verdict = read(429, DAY_QUOTA, now=epoch("2027-01-15T08:30:00Z"))
     assert (verdict.seconds, verdict.day) == (84_600.0, True)
 
 
-def test_googles_older_words_for_a_quota_are_known() -> None:
+def test_googles_older_sentences_for_a_quota_are_known() -> None:
     words = (
         "Quota exceeded for quota metric 'Generate Content API requests per {0}' and limit 'GenerateContent"
         " request limit per {0} for a region' of service 'generativelanguage.googleapis.com' for consumer"
@@ -165,7 +165,7 @@ CAP = (
         ((retry_info("2h"),), (), 600.0),
     ],
 )
-def test_spending_too_fast_rests_the_billing_account_for_ten_minutes_at_most(
+def test_spending_too_fast_benches_the_billing_account_for_ten_minutes_at_most(
     details: tuple[dict[str, Any], ...], fields: tuple[tuple[str, str], ...], seconds: float | None
 ) -> None:
     verdict = read(429, exhausted(FAST, *details), *fields)

@@ -149,7 +149,7 @@ def test_a_page_is_written_as_utf_8_and_an_empty_one_as_an_object() -> None:
 
 
 @given(TEXT, TEXT)
-def test_a_place_survives_its_way_through_a_query(key: str, token: str) -> None:
+def test_a_page_start_survives_a_query(key: str, token: str) -> None:
     place = PageStart(key, token)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", str(place))
     for name in ("pageToken", "page_token", "page.token", "page%54oken"):
@@ -166,7 +166,7 @@ STRANGE.append(base64.urlsafe_b64encode(b"[" * 40_000).decode())
 
 
 @pytest.mark.parametrize("token", STRANGE)
-def test_a_token_that_is_not_ours_is_no_place(token: str) -> None:
+def test_a_token_that_is_not_ours_is_no_page_start(token: str) -> None:
     # Google's own, say, or ours cut short.
     assert page_start(f"pageToken={token}") is None
 

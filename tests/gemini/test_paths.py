@@ -194,7 +194,7 @@ async def test_the_short_names_are_relayed_as_googles_path_is(prefix: str) -> No
     "call",
     ["images/generations", "images/edits", "audio/speech", "audio/transcriptions", "embeddings", "responses"],
 )
-async def test_a_call_that_computes_is_tried_again_after_the_upstreams_trouble(call: str) -> None:
+async def test_a_call_that_computes_is_retried_after_a_server_error(call: str) -> None:
     answers = [OVERLOADED, answer(200, b"{}")] * 2
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:

@@ -205,7 +205,7 @@ def test_the_names_of_resources_are_found_in_queries(query: str, names: tuple[st
 
 
 @pytest.mark.parametrize("agent", ["mine", "agents/mine"])
-def test_an_agent_is_perhaps_a_resource(agent: str) -> None:
+def test_an_agent_is_a_possible_resource(agent: str) -> None:
     scope = scope_of(INTERACTIONS, body(agent=agent, previous_interaction_id="i"))
     assert (scope.resources, scope.possible_resources) == (("interactions/i",), ("agents/mine",))
     assert not scope_of(INTERACTIONS, body(agent=agent)).names_resource

@@ -119,7 +119,7 @@ LESSONS: dict[str, tuple[str, bytes, set[str]]] = {
 
 
 @pytest.mark.parametrize(("path", "body", "names"), LESSONS.values(), ids=LESSONS)
-def test_an_answer_teaches_the_names_in_it(path: str, body: bytes, names: set[str]) -> None:
+def test_a_response_yields_the_names_in_it(path: str, body: bytes, names: set[str]) -> None:
     scanner = scanner_for(path, JSON)
     assert scanner is not None
     assert scanner.scan(body) == names
@@ -132,7 +132,7 @@ def test_an_answer_teaches_the_names_in_it(path: str, body: bytes, names: set[st
     st.binary(max_size=3000),
 )
 @settings(max_examples=250, deadline=None)
-def test_however_an_answer_is_cut_and_coded_it_teaches_the_same(
+def test_however_a_response_is_cut_and_coded_it_yields_the_same_names(
     case: str, coding: str, places: list[int], noise: bytes
 ) -> None:
     path, body, names = LESSONS[case]
@@ -143,7 +143,7 @@ def test_however_an_answer_is_cut_and_coded_it_teaches_the_same(
 
 
 @pytest.mark.parametrize("coding", ENCODERS)
-def test_a_long_list_teaches_every_name(coding: str) -> None:
+def test_a_long_list_yields_every_name(coding: str) -> None:
     files = [{"name": f"files/{number:04}", "displayName": "x" * 1000} for number in range(2000)]
     body = ENCODERS[coding](text({"files": files}))  # two megabytes that decompress from little
     scanner = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
@@ -161,7 +161,7 @@ def test_the_longest_name_is_read_byte_by_byte(length: int) -> None:
 
 
 @pytest.mark.parametrize("coding", ENCODERS)
-def test_a_flood_of_names_teaches_a_few_thousand(coding: str) -> None:
+def test_a_flood_of_names_yields_a_few_thousand(coding: str) -> None:
     body = ENCODERS[coding](b"".join(b'"name":"files/%d",' % number for number in range(50_000)))
     scanner = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
     assert scanner is not None
@@ -169,7 +169,7 @@ def test_a_flood_of_names_teaches_a_few_thousand(coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", [coding for coding in ENCODERS if coding != "identity"])
-def test_what_unfolds_to_much_from_little_teaches_nothing_more(coding: str) -> None:
+def test_a_decompression_bomb_yields_no_more_names(coding: str) -> None:
     body = ENCODERS[coding](b" " * 20_000_000 + text(ABC))
     scanner = scanner_for("/v1/files", [*JSON, ("Content-Encoding", coding)])
     assert scanner is not None
@@ -192,7 +192,7 @@ SILENT = {
 
 @pytest.mark.parametrize("document", SILENT.values(), ids=SILENT)
 @pytest.mark.parametrize("path", ["/v1/interactions", "/v1/batches/b"])
-def test_what_a_model_or_a_user_writes_teaches_nothing(path: str, document: object) -> None:
+def test_what_a_model_or_a_user_writes_yields_no_name(path: str, document: object) -> None:
     for body in (text(document), events(document)):
         for chunks in ([body], cut(body, list(range(len(body))))):
             scanner = scanner_for(path, JSON)
@@ -206,7 +206,7 @@ def test_what_a_model_or_a_user_writes_teaches_nothing(path: str, document: obje
     ids=["beheaded gzip", "zeros", "begun object", "torn name"],
 )
 @pytest.mark.parametrize("coding", [*ENCODERS, "zstd"])
-def test_what_cannot_be_read_teaches_nothing_and_does_not_fail(coding: str, body: bytes) -> None:
+def test_what_cannot_be_read_yields_no_name_and_does_not_fail(coding: str, body: bytes) -> None:
     scanner = ResponseScanner("/v1/files", [("Content-Encoding", coding)])
     assert read(scanner, body[:5], body[5:], b"") == set()
 
@@ -228,7 +228,7 @@ def test_only_json_and_events_are_read(kind: str, teaches: bool) -> None:
     assert (scanner_for("/v1/files/abc", [("Date", "x"), ("CONTENT-type", kind)]) is not None) is teaches
 
 
-def test_an_answer_of_no_kind_is_not_read() -> None:
+def test_a_response_of_no_kind_is_not_read() -> None:
     assert scanner_for("/v1/files", [("Content-Length", "2")]) is None
 
 

@@ -105,7 +105,7 @@ EXHAUSTED = (
 @given(st.sampled_from(BAD_REQUESTS), TEXT, st.booleans())
 @example("{} is not supported.", CREDITS, False)
 @settings(max_examples=400, deadline=None)
-def test_a_mistake_stays_a_mistake_whatever_it_repeats(template: str, text: str, named: bool) -> None:
+def test_a_client_error_stays_one_whatever_it_repeats(template: str, text: str, named: bool) -> None:
     verdict = read(400, google(400, template.format(text), "INVALID_ARGUMENT"), names_resource=named)
     assert (verdict.rest, verdict.then) == (BenchScope.NOTHING, Reaction.RELAY)
 
@@ -120,7 +120,7 @@ def test_a_refusal_of_the_caller_never_becomes_one_of_the_key(template: str, tex
 
 @given(st.sampled_from(NOT_FOUND), TEXT, st.booleans())
 @settings(max_examples=400, deadline=None)
-def test_what_is_not_found_never_rests_more_than_the_model_that_was_asked_for(
+def test_what_is_not_found_never_benches_more_than_the_model_that_was_asked_for(
     template: str, text: str, named: bool
 ) -> None:
     verdict = read(404, google(404, template.format(text), "NOT_FOUND"), names_resource=named)

@@ -87,7 +87,7 @@ def test_an_upload_is_called_by_its_id(query: str, name: str | None) -> None:
     assert upload_name(query) == name
 
 
-def test_an_upload_is_called_the_same_in_its_address_and_in_its_legs() -> None:
+def test_an_upload_is_called_the_same_in_its_address_and_in_its_follow_up_requests() -> None:
     address = f"{UPSTREAM}/upload/v1/files?upload_id=a%2Bb+c%2f&upload_protocol=resumable"
     [(_, ours)], names = rewrite_upload_addresses([("X-Goog-Upload-URL", address)], REWRITER)
     assert names == {upload_name(ours.partition("?")[2])}
@@ -118,7 +118,7 @@ def test_an_uploads_address_leads_to_the_proxy(field: str, prefix: str, theirs: 
     assert names == ({"upload/AbC-1"} if ours.startswith(PROXY) else set())
 
 
-def test_every_upload_in_an_answer_is_told() -> None:
+def test_every_upload_in_a_response_is_named() -> None:
     answer = [
         ("X-Goog-Upload-URL", f"{UPSTREAM}/u?upload_id=1"),
         ("X-Goog-Upload-Control-URL", f"{UPSTREAM}/u?upload_id=1&c"),

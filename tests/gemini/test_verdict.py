@@ -246,13 +246,13 @@ def test_success_and_redirection_are_healthy(status: int) -> None:
     assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
 
 
-def test_a_minute_quota_rests_the_key_for_the_model_as_long_as_told() -> None:
+def test_a_minute_quota_benches_the_key_for_the_model_as_long_as_told() -> None:
     verdict = read(429, MINUTE_QUOTA)
     assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.MODEL)
     assert verdict.seconds == pytest.approx(34.074824224)
 
 
-def test_a_day_quota_rests_the_key_for_the_model_until_googles_midnight_whatever_it_is_told() -> None:
+def test_a_day_quota_benches_the_key_for_the_model_until_googles_midnight_whatever_it_is_told() -> None:
     verdict = read(429, DAY_QUOTA)
     assert (verdict.then, verdict.rest, verdict.seconds) == (
         Reaction.FAILOVER,
@@ -263,7 +263,7 @@ def test_a_day_quota_rests_the_key_for_the_model_until_googles_midnight_whatever
 
 @pytest.mark.parametrize("body", [PREPAID, SPENDING_CAP], ids=["prepaid credits", "spending cap"])
 @pytest.mark.parametrize("status", [402, 429])
-def test_money_rests_the_billing_account_as_a_403_does(status: int, body: bytes) -> None:
+def test_money_benches_the_billing_account_as_a_403_does(status: int, body: bytes) -> None:
     verdict = read(status, body.replace(b'"code": 429', f'"code": {status}'.encode()))
     assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.ACCOUNT)
     assert (verdict.seconds, verdict.backoff) == (None, Backoff.FORBIDDEN)
@@ -385,7 +385,7 @@ DENIED = {
 
 @pytest.mark.parametrize(("body", "rest", "reason"), DENIED.values(), ids=DENIED)
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
-def test_a_403_about_a_key_or_its_project_rests_it_and_doubles(
+def test_a_403_about_a_key_or_its_project_benches_it_and_doubles(
     body: bytes, rest: BenchScope, reason: str, names_resource: bool
 ) -> None:
     verdict = read(403, body, names_resource=names_resource)
@@ -455,7 +455,7 @@ def test_a_resource_of_another_project_is_no_blame(status: int, body: bytes) -> 
 
 
 @pytest.mark.parametrize("body", [FOREIGN_FILE, FOREIGN_CACHE], ids=["file", "cached content"])
-def test_googles_words_for_a_resource_are_known_when_the_request_was_not(body: bytes) -> None:
+def test_googles_sentences_for_a_resource_are_known_when_the_request_was_not(body: bytes) -> None:
     assert read(403, body) is NOT_OWNER
 
 
@@ -471,7 +471,7 @@ NOT_ENTITLED = {
 
 @pytest.mark.parametrize(("status", "body", "unknown"), NOT_ENTITLED.values(), ids=NOT_ENTITLED)
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
-def test_what_another_project_may_rests_this_one_for_the_model_for_a_day(
+def test_what_another_project_may_do_benches_this_one_for_the_model_for_a_day(
     status: int, body: bytes, unknown: bool, names_resource: bool
 ) -> None:
     verdict = read(status, body, names_resource=names_resource)
@@ -480,16 +480,16 @@ def test_what_another_project_may_rests_this_one_for_the_model_for_a_day(
 
 
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
-def test_a_model_that_nobody_has_any_more_is_the_clients_mistake(names_resource: bool) -> None:
+def test_a_model_that_nobody_has_any_more_is_a_client_error(names_resource: bool) -> None:
     body = google(404, "models/gemini-1.0-pro is no longer available.", "NOT_FOUND")
     assert read(404, body, names_resource=names_resource) is CLIENT_ERROR
 
 
-def test_a_404_without_a_resource_is_the_clients_mistake() -> None:
+def test_a_404_without_a_resource_is_a_client_error() -> None:
     assert read(404, NO_ENTITY) is CLIENT_ERROR
 
 
-def test_a_place_that_is_not_served_is_the_same_for_all_keys() -> None:
+def test_a_region_that_is_not_served_is_the_same_for_all_keys() -> None:
     verdict = read(400, NO_PLACE)
     assert verdict is REGION_BLOCKED
     assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
@@ -526,7 +526,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("status", "body"), MISTAKES.values(), ids=MISTAKES)
 @pytest.mark.parametrize("names_resource", [False, True], ids=["", "with a resource"])
-def test_any_other_4xx_is_the_clients_mistake(status: int, body: bytes, names_resource: bool) -> None:
+def test_any_other_4xx_is_a_client_error(status: int, body: bytes, names_resource: bool) -> None:
     verdict = read(status, body, names_resource=names_resource)
     assert verdict is CLIENT_ERROR
     assert (verdict.then, verdict.rest) == (Reaction.RELAY, BenchScope.NOTHING)
@@ -550,7 +550,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize(("status", "body"), TROUBLES.values(), ids=TROUBLES)
-def test_a_5xx_is_googles_trouble_and_no_keys(status: int, body: bytes) -> None:
+def test_a_5xx_is_a_server_error_and_no_keys(status: int, body: bytes) -> None:
     verdict = read(status, body)
     assert verdict is UPSTREAM_FAILURE
     assert (verdict.then, verdict.rest) == (Reaction.RETRY, BenchScope.NOTHING)
@@ -565,7 +565,7 @@ TIMEOUTS = {
 
 
 @pytest.mark.parametrize(("status", "body"), TIMEOUTS.values(), ids=TIMEOUTS)
-def test_a_deadline_of_googles_is_trouble_after_a_long_wait(status: int, body: bytes) -> None:
+def test_a_deadline_of_googles_is_an_upstream_failure_after_a_long_wait(status: int, body: bytes) -> None:
     verdict = read(status, body)
     assert verdict is DEADLINE_EXCEEDED
     assert (verdict.then, verdict.rest, verdict.deadline) == (Reaction.RETRY, BenchScope.NOTHING, True)
@@ -661,7 +661,7 @@ def test_a_retry_delay_alone_makes_it_a_quota() -> None:
 @pytest.mark.parametrize(
     ("told", "seconds"), [("34.07s", 34.07), ("536.139ms", 0.536139), ("2h13m42.5s", 8022.5), ("41s", 41.0)]
 )
-def test_the_message_alone_tells_the_time(told: str, seconds: float) -> None:
+def test_the_message_alone_has_the_delay(told: str, seconds: float) -> None:
     verdict = read(429, exhausted(exceeded(retry=told)))
     assert (verdict.then, verdict.rest) == (Reaction.FAILOVER, BenchScope.MODEL)
     assert verdict.seconds == pytest.approx(seconds)
@@ -672,7 +672,7 @@ def test_a_time_that_one_of_the_two_rounds_down_is_the_same_time() -> None:
     assert seconds == pytest.approx(41.065029449)
 
 
-def test_the_details_tell_the_time_before_the_message_does() -> None:
+def test_the_delay_of_the_details_wins_over_the_message() -> None:
     body = exhausted(exceeded(retry="41.065029449s"), quota_failure(PER_MINUTE), retry_info("7s"))
     assert read(429, body).seconds == 7.0
 
@@ -695,7 +695,7 @@ RETRY_AFTER = {
 
 
 @pytest.mark.parametrize(("value", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
-def test_retry_after_tells_the_time_of_a_429_that_has_nothing_else(value: str, seconds: float | None) -> None:
+def test_retry_after_is_the_delay_of_a_429_that_has_nothing_else(value: str, seconds: float | None) -> None:
     verdict = read(429, BARE, ("retry-after", value))
     assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.COMPARE, BenchScope.MODEL, seconds)
 
@@ -719,17 +719,17 @@ def test_all_three_forms_of_a_date_mean_gmt_wherever_the_program_runs(
 @pytest.mark.parametrize(
     ("date", "seconds"), [("Fri, 15 Jan 2027 07:01:00 GMT", 60.0), ("Thu, 01 Jan 1970 00:00:00", 86_400.0)]
 )
-def test_a_date_counts_from_that_of_the_answer_whatever_our_clock_says(date: str, seconds: float) -> None:
+def test_a_date_counts_from_that_of_the_response_whatever_our_clock_says(date: str, seconds: float) -> None:
     fields = [("Retry-After", "Fri, 15 Jan 2027 07:02:00 GMT"), ("Date", date)]
     assert read(429, BARE, *fields).seconds == seconds
 
 
-def test_a_date_counts_from_our_clock_where_the_answer_has_none_that_can_be_read() -> None:
+def test_a_date_counts_from_our_clock_where_the_response_has_none_that_can_be_read() -> None:
     fields = [("Retry-After", "Fri, 15 Jan 2027 09:02:00 GMT"), ("Date", "today")]
     assert read(429, BARE, *fields).seconds == 120.0
 
 
-def test_retry_after_tells_the_time_of_a_quota_without_retry_delay() -> None:
+def test_retry_after_is_the_delay_of_a_quota_without_retry_delay() -> None:
     body = exhausted("Quota exceeded.", quota_failure(PER_MINUTE))
     assert read(429, body, ("Retry-After", "17")).seconds == 17.0
 
@@ -768,7 +768,7 @@ MIDNIGHTS = {
 
 
 @pytest.mark.parametrize(("moment", "seconds"), MIDNIGHTS.values(), ids=MIDNIGHTS)
-def test_a_day_quota_rests_until_midnight_in_los_angeles_through_both_clock_changes(
+def test_a_day_quota_benches_until_midnight_in_los_angeles_through_both_clock_changes(
     moment: str, seconds: float
 ) -> None:
     assert until_google_midnight(epoch(moment)) == seconds
@@ -961,7 +961,7 @@ BODY = st.binary(max_size=60) | (DOCUMENT | VALUE).map(lambda document: json.dum
 @example(429, [("Retry-After", "Fri, 31 Dec 9999 23:59:59 -2359")], b"", False)
 @example(429, [("Retry-After", "Fri, 15 Jan 2027 09:02:00 +9999")], b"", False)
 @settings(max_examples=400, deadline=None)
-def test_no_answer_whatever_is_in_it_makes_judging_fail(
+def test_no_response_whatever_is_in_it_makes_judging_fail(
     status: int,
     fields: Fields,
     body: bytes,
@@ -980,7 +980,7 @@ def test_no_answer_whatever_is_in_it_makes_judging_fail(
 
 @given(st.integers(-10, 399), BODY)
 @settings(max_examples=50, deadline=None)
-def test_nothing_rests_after_an_answer_that_is_no_error(status: int, body: bytes) -> None:
+def test_nothing_is_benched_after_a_response_that_is_no_error(status: int, body: bytes) -> None:
     assert judge(status, [], body, now=NOW).rest is BenchScope.NOTHING
 
 

@@ -113,7 +113,7 @@ def test_a_star_lets_every_page_read(origin: str | None) -> None:
     assert "Vary" not in fields
 
 
-def test_a_listed_origin_is_echoed_and_caches_are_told() -> None:
+def test_a_listed_origin_is_echoed_and_caches_vary() -> None:
     fields = dict(LISTED.fields("https://other.example:8443"))
     assert fields["Access-Control-Allow-Origin"] == "https://other.example:8443"
     assert fields["Vary"] == "Origin"
@@ -133,7 +133,7 @@ def test_a_listed_origin_is_echoed_and_caches_are_told() -> None:
         "https://app.example/",
     ],
 )
-def test_any_other_origin_may_not_read_and_caches_are_told(origin: str | None) -> None:
+def test_any_other_origin_may_not_read_and_caches_vary(origin: str | None) -> None:
     assert LISTED.fields(origin) == [("Vary", "Origin")]
 
 

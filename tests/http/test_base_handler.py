@@ -35,7 +35,7 @@ def status_of(got: Got) -> tuple[int, str]:
         ("authorization", "bearer   the-key-of-alice"),
     ],
 )
-async def test_a_right_client_key_in_a_header_lets_in_and_goes_no_further(offer: tuple[str, str]) -> None:
+async def test_a_right_client_key_in_a_header_is_accepted_and_not_forwarded(offer: tuple[str, str]) -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url, CLIENT_KEY) as here:
         got = await ask(
             here.port, "POST", GENERATE, offer, ("X-Goog-Api-Key", "wrong"), ("Cookie", "a=b"), body=b"{}"
@@ -54,7 +54,7 @@ async def test_a_right_client_key_in_a_header_lets_in_and_goes_no_further(offer:
         ("?key=wrong&k%65y=the-key-of-alice&c", "?c"),
     ],
 )
-async def test_a_right_client_key_in_the_query_lets_in_and_is_taken_out(query: str, left: str) -> None:
+async def test_a_right_client_key_in_the_query_is_accepted_and_removed(query: str, left: str) -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url, CLIENT_KEY) as here:
         assert (await ask(here.port, "POST", GENERATE + query, body=b"{}")).status == 200
     assert upstream.seen[0].target == GENERATE + left
@@ -243,7 +243,7 @@ async def test_a_head_without_end_is_refused_while_it_still_comes() -> None:
     assert len(upstream.seen) == 1
 
 
-async def test_a_chunk_whose_size_has_no_end_gets_no_second_answer() -> None:
+async def test_a_chunk_whose_size_has_no_end_gets_no_second_response() -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
         client.send("POST", GENERATE, ("Transfer-Encoding", "chunked"))
         client.writer.write(b"0" * 1000)
@@ -282,7 +282,7 @@ async def test_what_is_not_http_harms_nobody(garbage: bytes) -> None:
         assert (await ask(here.port, "GET", "/v1/models")).status == 200
 
 
-async def test_half_a_request_and_silence_is_told_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_half_a_request_ends_with_a_timeout_and_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming_body, "CLIENT_IDLE_TIMEOUT", 0.2)
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here, connect(here.port) as client:
         client.send("POST", GENERATE, ("Content-Length", "100"))
@@ -294,7 +294,7 @@ async def test_half_a_request_and_silence_is_told_and_forgotten(monkeypatch: pyt
     assert not upstream.seen
 
 
-async def test_a_client_that_leaves_in_the_midst_of_its_request_is_forgotten(
+async def test_a_client_that_disconnects_inside_its_request_is_forgotten(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
@@ -396,7 +396,7 @@ async def test_the_log_has_one_line_for_every_request_and_no_secret(caplog: pyte
     }
 
 
-async def test_a_fault_of_ours_is_told_without_detail_and_harms_nobody_else(
+async def test_a_fault_of_ours_is_reported_without_detail_and_harms_nobody_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here:

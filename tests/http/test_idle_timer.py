@@ -1,4 +1,4 @@
-"""What ends a transfer: silence, and nothing else."""
+"""Idle timeouts end a transfer, and nothing else does."""
 
 import asyncio
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class Watched:
         return self.busy
 
 
-def test_silence_that_is_too_long_is_told_once_with_its_limit(loop: TurnedLoop) -> None:
+def test_the_callback_gets_the_limit_once_when_the_timeout_is_over(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.start(LIMIT)
     loop.turn(LIMIT - 0.001)
@@ -77,7 +77,7 @@ def test_silence_that_is_too_long_is_told_once_with_its_limit(loop: TurnedLoop) 
     assert watched.said == [LIMIT]
 
 
-def test_a_transfer_that_talks_may_take_as_long_as_it_likes(loop: TurnedLoop) -> None:
+def test_an_active_transfer_may_take_any_time(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.start(LIMIT)
     for _ in range(100):
@@ -87,7 +87,7 @@ def test_a_transfer_that_talks_may_take_as_long_as_it_likes(loop: TurnedLoop) ->
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_silence_counts_from_the_last_sign_of_life(loop: TurnedLoop, share: float) -> None:
+def test_idle_time_counts_from_the_last_reset(loop: TurnedLoop, share: float) -> None:
     watched = Watched()
     watched.silence.start(LIMIT)
     loop.turn(LIMIT * share)
@@ -98,7 +98,7 @@ def test_silence_counts_from_the_last_sign_of_life(loop: TurnedLoop, share: floa
     assert watched.said == [LIMIT]
 
 
-def test_a_thousand_signs_of_life_cost_one_timer(loop: TurnedLoop) -> None:
+def test_a_thousand_resets_cost_one_timer(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.start(LIMIT)
     for _ in range(1000):
@@ -108,7 +108,7 @@ def test_a_thousand_signs_of_life_cost_one_timer(loop: TurnedLoop) -> None:
     assert watched.asked == 0
 
 
-def test_a_reason_to_wait_is_asked_for_and_respected(loop: TurnedLoop) -> None:
+def test_a_busy_transfer_does_not_time_out(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.busy = True
     watched.silence.start(LIMIT)
@@ -119,7 +119,7 @@ def test_a_reason_to_wait_is_asked_for_and_respected(loop: TurnedLoop) -> None:
     assert watched.said == [LIMIT]
 
 
-def test_after_stop_nothing_is_told_or_asked(loop: TurnedLoop) -> None:
+def test_after_stop_no_callback_is_called(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.start(LIMIT)
     watched.silence.stop()
@@ -129,7 +129,7 @@ def test_after_stop_nothing_is_told_or_asked(loop: TurnedLoop) -> None:
     assert (watched.said, watched.asked) == ([], 0)
 
 
-def test_one_that_was_never_watched_is_never_told(loop: TurnedLoop) -> None:
+def test_a_timer_that_was_never_started_never_fires(loop: TurnedLoop) -> None:
     watched = Watched()
     watched.silence.reset()
     watched.silence.stop()
@@ -148,7 +148,7 @@ def test_a_new_limit_takes_the_place_of_the_old_one_and_starts_afresh(loop: Turn
     assert watched.said == [LIMIT]
 
 
-def test_watching_can_begin_again_after_it_was_too_long(loop: TurnedLoop) -> None:
+def test_the_timer_can_be_started_again_after_a_timeout(loop: TurnedLoop) -> None:
     watched = Watched()
     for times in (1, 2):
         watched.silence.start(LIMIT)
@@ -156,7 +156,7 @@ def test_watching_can_begin_again_after_it_was_too_long(loop: TurnedLoop) -> Non
         assert watched.said == [LIMIT] * times
 
 
-def test_watching_anew_leaves_no_other_watch_behind(loop: TurnedLoop) -> None:
+def test_starting_again_leaves_no_second_timer(loop: TurnedLoop) -> None:
     watched = Watched()
     for _ in range(3):
         watched.silence.start(LIMIT)
@@ -164,7 +164,7 @@ def test_watching_anew_leaves_no_other_watch_behind(loop: TurnedLoop) -> None:
     assert watched.said == [LIMIT]
 
 
-def test_whoever_is_told_may_stop_the_watch(loop: TurnedLoop) -> None:
+def test_the_callback_may_stop_the_timer(loop: TurnedLoop) -> None:
     told: list[float] = []
 
     def stop(limit: float) -> None:

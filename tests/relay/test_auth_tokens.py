@@ -105,7 +105,7 @@ async def test_it_opens_no_upload() -> None:
     assert (got.status, upstream.seen) == (401, [])
 
 
-async def test_an_upstream_that_is_not_there_is_said_so() -> None:
+async def test_an_upstream_that_is_not_there_is_reported() -> None:
     async with proxy("http://127.0.0.1:9", KEYS | LOCKED) as here:
         got = await ask(here.port, "GET", PLAIN, ("x-goog-api-key", TOKEN))
     assert (got.status, b"could not be reached" in got.body) == (500, True)

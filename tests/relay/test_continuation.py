@@ -86,7 +86,7 @@ async def test_a_token_that_is_not_known_goes_to_any_key_and_is_looked_for_with_
 @given(
     st.lists(st.integers(0, 1500), max_size=8), st.sampled_from(["continuationToken", "continuation_token"])
 )
-def test_however_an_answer_is_cut_it_teaches_the_token(places: list[int], name: str) -> None:
+def test_however_a_response_is_cut_it_yields_the_token(places: list[int], name: str) -> None:
     body = body_of(PLAIN, name)
     scanner = scanner_for(f"{PATH}:generateContent", JSON)
     assert scanner

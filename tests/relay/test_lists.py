@@ -108,7 +108,7 @@ async def test_a_keys_name_may_be_in_any_alphabet() -> None:
     )
 
 
-async def test_when_no_key_can_be_asked_the_answer_is_as_for_any_request() -> None:
+async def test_when_no_key_can_be_asked_the_response_is_as_for_any_request() -> None:
     async with pool(2) as (mock, here):
         mock.keys = dict.fromkeys(mock.keys, Health.service_disabled())
         refused = await ask(here.port, "GET", "/v1beta/files")

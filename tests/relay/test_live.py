@@ -239,7 +239,7 @@ async def pool(healths: Mapping[str, Health], **variables: str) -> AsyncIterator
         await mock.stop()
 
 
-async def test_a_refused_handshake_goes_on_with_another_key_unseen() -> None:
+async def test_a_refused_handshake_fails_over_to_another_key_unseen() -> None:
     healths = {"A": Health.suspended(), "B": Health.service_disabled(), "C": Health.invalid(), "D": Health()}
     async with pool(healths) as (mock, here):
         while sum(bool(key.retired or key.whole) for key in here.app.rotator.keys) < 3:
@@ -274,7 +274,7 @@ async def test_when_every_key_rests_the_handshake_says_when_to_come_again() -> N
         assert (response.status_code, response.headers["Retry-After"] > "0") == (429, True)
 
 
-async def test_an_upstream_that_is_not_there_is_said_so() -> None:
+async def test_an_upstream_that_is_not_there_is_reported() -> None:
     async with proxy("http://127.0.0.1:9") as here:
         response = await refused(here, LIVE)
     assert (response.status_code, b"could not be reached" in (response.body or b"")) == (500, True)

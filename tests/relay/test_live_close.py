@@ -79,7 +79,7 @@ def test_a_close_says_what_its_sentence_does(
     assert reason.startswith(verdict.words)
 
 
-def test_a_close_about_the_place_or_another_projects_resource_blames_nobody() -> None:
+def test_a_close_about_the_region_or_another_projects_resource_blames_nobody() -> None:
     assert closed("User location is not supported for the API use.", 1007) is REGION_BLOCKED
     assert closed("CachedContent not found (or permission denied)") is NOT_OWNER
 

@@ -288,7 +288,7 @@ async def test_a_client_is_not_read_on_while_much_is_kept_for_it() -> None:
 
 @pytest.mark.parametrize("leaves", ["closes", "goes away"])
 @pytest.mark.parametrize("phase", ["before it says anything", "before it begins", "after a refusal"])
-async def test_a_client_that_leaves_ends_the_upstreams_side_at_once(phase: str, leaves: str) -> None:
+async def test_a_client_that_disconnects_ends_the_upstreams_side_at_once(phase: str, leaves: str) -> None:
     other = closes(*EXPIRED) if phase == "after a refusal" else stays_silent
     part = Upstream(key1=other, key2=other, key3=stays_silent)
     async with pool(part) as here, session(here) as client:
@@ -327,7 +327,7 @@ async def test_a_slow_upstream_has_all_the_time_that_it_takes() -> None:
 
 
 @pytest.mark.turned
-async def test_keys_that_refuse_before_the_client_has_said_anything_are_passed_by() -> None:
+async def test_keys_that_refuse_before_the_client_has_said_anything_are_skipped() -> None:
     async def script(connection: ServerConnection) -> None:
         assert connection.request
         name = connection.request.headers["x-goog-api-key"][-1]
@@ -367,7 +367,7 @@ def spend(here: Proxy, *names: str, seconds: float = 34.0) -> None:
             rotator.apply(rotator.call(key, "gemini-2.5-flash-live-preview", spends=True), spent)
 
 
-async def test_a_key_whose_quota_for_the_model_is_known_to_be_spent_is_gone_by() -> None:
+async def test_a_key_whose_quota_for_the_model_is_known_to_be_spent_is_skipped() -> None:
     part = Upstream()
     async with pool(part) as here:
         spend(here, "1", "2")
@@ -393,7 +393,7 @@ async def test_no_more_attempts_are_made_than_a_request_may_cost() -> None:
     assert len(part.begun) == 2
 
 
-async def test_with_every_key_at_rest_a_session_is_closed_with_what_to_do() -> None:
+async def test_with_every_key_benched_a_session_is_closed_with_what_to_do() -> None:
     part = Upstream()
     async with pool(part, MAX_WAIT="0") as here:
         spend(here, "1", "2", "3")
@@ -437,7 +437,7 @@ async def test_a_handshake_that_another_key_is_refused_later_changes_nothing_of_
             assert await closed(client) == EXPIRED
 
 
-async def test_a_handshake_that_is_refused_when_the_client_has_an_answer_closes_its_session() -> None:
+async def test_a_handshake_that_is_refused_when_the_client_has_a_response_closes_its_session() -> None:
     part = Upstream()
     resumed = {"setup": SETUP["setup"] | {"sessionResumption": {"handle": "h-3"}}}
     refusing: list[str] = []
@@ -458,7 +458,7 @@ async def test_a_handshake_that_is_refused_when_the_client_has_an_answer_closes_
         assert {outcome for outcome, *_ in counters(here, "requests")} == {"client_error"}
 
 
-async def test_an_upstream_that_is_gone_when_another_key_is_tried_is_said_so() -> None:
+async def test_an_upstream_that_is_gone_when_another_key_is_tried_is_reported() -> None:
     part = Upstream()
     resumed = {"setup": SETUP["setup"] | {"sessionResumption": {"handle": "h-4"}}}
     async with upstream(part) as url, proxy(url, KEYS) as here:

@@ -73,7 +73,7 @@ async def refused(data: bytes) -> Got:
 
 
 @pytest.mark.parametrize("data", REFUSALS.values(), ids=REFUSALS)
-async def test_a_malformed_answer_to_a_handshake_is_told_as_such(data: bytes) -> None:
+async def test_a_malformed_response_to_a_handshake_is_told_as_such(data: bytes) -> None:
     got = await refused(data)
     error = json.loads(got.body)["error"]
     assert (got.status, error["status"]) == (500, "UNAVAILABLE")
@@ -83,7 +83,7 @@ async def test_a_malformed_answer_to_a_handshake_is_told_as_such(data: bytes) ->
 @pytest.mark.parametrize(
     "data", [b"", b"HTTP/1.1 400 X\r\nContent-Length: 3\r\n\r"], ids=["nothing", "half a head"]
 )
-async def test_an_answer_to_a_handshake_that_breaks_off_is_told_as_such(data: bytes) -> None:
+async def test_a_response_to_a_handshake_that_breaks_off_is_told_as_such(data: bytes) -> None:
     message = json.loads((await refused(data)).body)["error"]["message"]
     assert message == "The upstream broke off before its answer was whole."
 

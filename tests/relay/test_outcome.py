@@ -43,14 +43,14 @@ def outcome(*verdicts: Verdict) -> tuple[Outcome, list[BufferedResponse]]:
     return found, answers
 
 
-def test_where_nothing_was_asked_the_answer_is_the_proxys_own() -> None:
+def test_where_nothing_was_asked_the_response_is_the_proxys_own() -> None:
     assert Outcome().client_response is None
 
 
 @pytest.mark.parametrize(
     "verdict", [DISABLED, DEAD, VAGUE, CALLER, NOT_ENTITLED, TOO_LARGE, UPSTREAM_FAILURE]
 )
-def test_when_all_refused_alike_the_last_answer_is_the_clients(verdict: Verdict) -> None:
+def test_when_all_refused_alike_the_last_response_is_the_clients(verdict: Verdict) -> None:
     found, answers = outcome(verdict, verdict, verdict)
     assert found.client_response is answers[-1]
 
@@ -62,7 +62,7 @@ def test_where_quotas_are_merely_spent_it_is_the_proxys_own() -> None:
 
 @pytest.mark.parametrize("verdict", [VAGUE, CALLER, NOT_ENTITLED, TOO_LARGE], ids=lambda v: v.reason)
 @pytest.mark.parametrize("trouble", [UPSTREAM_FAILURE, DEADLINE_EXCEEDED], ids=lambda v: v.reason)
-def test_an_answer_about_the_request_is_shown_rather_than_a_server_error_before_or_after_it(
+def test_a_response_about_the_request_is_shown_rather_than_a_server_error_before_or_after_it(
     verdict: Verdict, trouble: Verdict
 ) -> None:
     for first, second, shown in ((verdict, trouble, 0), (trouble, verdict, 1)):
@@ -78,7 +78,7 @@ def test_where_keys_were_refused_for_different_reasons_it_is_the_proxys_own() ->
     "verdict", [VAGUE, CALLER, TOO_LARGE, UPSTREAM_FAILURE, DEADLINE_EXCEEDED], ids=lambda v: v.reason
 )
 @pytest.mark.parametrize("other", [SPENT, DISABLED, DEAD, KEYS_NOT_ACCEPTED], ids=lambda v: v.reason)
-def test_an_answer_about_the_request_is_shown_rather_than_one_about_a_key(
+def test_a_response_about_the_request_is_shown_rather_than_one_about_a_key(
     verdict: Verdict, other: Verdict
 ) -> None:
     found, answers = outcome(verdict, other)
@@ -87,7 +87,7 @@ def test_an_answer_about_the_request_is_shown_rather_than_one_about_a_key(
     assert found.client_response is answers[1]
 
 
-def test_that_nobody_knows_a_resource_is_shown_once_no_key_that_rests_may_own_it() -> None:
+def test_that_nobody_knows_a_resource_is_shown_once_no_benched_key_may_own_it() -> None:
     found, answers = outcome(NOT_OWNER, SPENT)
     assert found.client_response is None
     found.end(owner_may_be_untried=True)
@@ -96,13 +96,13 @@ def test_that_nobody_knows_a_resource_is_shown_once_no_key_that_rests_may_own_it
     assert found.client_response is answers[0]
 
 
-def test_what_was_decided_to_be_the_last_answer_is_the_clients_whatever_came_before() -> None:
+def test_what_was_decided_to_be_the_last_response_is_the_clients_whatever_came_before() -> None:
     found, answers = outcome(VAGUE, SPENT, DEAD)
     found.decided = True
     assert found.client_response is answers[-1]
 
 
-def test_an_upstream_that_could_not_be_reached_is_an_answer_too() -> None:
+def test_an_upstream_that_could_not_be_reached_is_a_result_too() -> None:
     found, error = Outcome(), UpstreamError("It could not be reached.", sent=False)
     found.note(UPSTREAM_FAILURE, error)
     assert found.client_response is error

@@ -187,7 +187,7 @@ async def test_the_key_that_minted_a_token_is_known() -> None:
 # Owners that rest, that differ, that are unknown to everyone.
 
 
-async def test_an_owner_that_rests_is_waited_for_or_told_with_its_time() -> None:
+async def test_a_benched_owner_is_waited_for_or_its_time_is_named() -> None:
     clock = TurnedClock()
     async with pool(clock=clock, MAX_WAIT="0") as (mock, here):
         name = await upload(here)
@@ -242,7 +242,7 @@ async def test_what_is_made_in_one_group_is_made_with_one_key_while_it_is_ready(
         assert mock.calls[-1].key == mock.calls[-2].key
 
 
-async def test_what_was_deleted_is_gone_and_says_so_even_while_another_key_rests() -> None:
+async def test_what_was_deleted_is_gone_and_says_so_even_while_another_key_is_benched() -> None:
     async with pool(3) as (mock, here):
         name = await upload(here)
         owner = here.app.affinity.of(name)
@@ -265,7 +265,7 @@ async def test_what_is_deleted_inside_a_resource_does_not_change_its_owner() -> 
         assert len(keys_of(mock, store)) == 1
 
 
-async def test_what_nobody_knows_is_asked_of_everyone_once_and_the_upstreams_answer_is_passed_on() -> None:
+async def test_what_nobody_knows_is_asked_of_everyone_once_and_the_upstreams_response_is_passed_on() -> None:
     async with pool() as (mock, here):
         got = await ask(here.port, "GET", "/v1beta/files/nobodys")
         assert (got.status, "nobodys" in got.body.decode()) == (403, True)
@@ -280,7 +280,7 @@ async def test_a_key_that_may_do_nothing_is_not_waited_for_when_nobody_else_know
             assert (await ask(here.port, "GET", f"/v1beta/files/nobodys{number}")).status == 403
 
 
-async def test_a_stranger_never_answers_for_an_owner_that_rests() -> None:
+async def test_another_key_never_responds_for_a_benched_owner() -> None:
     clock = TurnedClock()
     mock = MockServer({f"AQ.secret-key-{number}": Health.healthy() for number in range(2)})
     keys = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(mock.keys)}
@@ -301,7 +301,7 @@ async def test_a_stranger_never_answers_for_an_owner_that_rests() -> None:
     await mock.stop()
 
 
-async def test_the_resources_of_a_retired_owner_are_looked_for_among_the_others() -> None:
+async def test_the_resources_of_a_retired_owner_are_searched_among_the_others() -> None:
     async with pool(2) as (mock, here):
         name = await upload(here)
         owner = here.app.affinity.of(name)
@@ -316,7 +316,7 @@ async def test_the_resources_of_a_retired_owner_are_looked_for_among_the_others(
         assert owner.secret not in {call.key for call in mock.calls}
 
 
-async def test_fifty_files_are_asked_about_at_once_and_only_their_owners_answer() -> None:
+async def test_fifty_files_are_asked_about_at_once_and_only_their_owners_respond() -> None:
     async with pool() as (mock, here):
         names = [await upload(here) for _ in range(50)]
         secrets = list(mock.keys)

@@ -83,7 +83,7 @@ async def test_a_path_in_the_upstream_url_goes_before_every_target() -> None:
     assert upstream.seen[0].target == "/gateway/v1/models?x=1"
 
 
-async def test_head_answers_keep_their_length_and_have_no_body() -> None:
+async def test_head_responses_keep_their_length_and_have_no_body() -> None:
     async with RawUpstream(always(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n")) as upstream:
         async with proxy(upstream.url) as here, connect(here.port) as client:
             for _ in range(2):
@@ -94,7 +94,7 @@ async def test_head_answers_keep_their_length_and_have_no_body() -> None:
 
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 0\r\n"], ids=["no length", "length 0"])
 @pytest.mark.parametrize("status", [204, 205, 304])
-async def test_answers_without_a_body_leave_the_connection_usable(status: int, length: bytes) -> None:
+async def test_responses_without_a_body_leave_the_connection_usable(status: int, length: bytes) -> None:
     length = length or (b"Content-Length: 0\r\n" if status == 205 else b"")
     async with RawUpstream(always(b"HTTP/1.1 %d Q\r\nX-A: b\r\n%s\r\n" % (status, length))) as upstream:
         async with proxy(upstream.url) as here, connect(here.port) as client:
@@ -104,7 +104,7 @@ async def test_answers_without_a_body_leave_the_connection_usable(status: int, l
                 assert (got.status, got.one("x-a")) == (status, "b")
 
 
-async def test_interim_answers_and_trailers_are_not_mistaken_for_the_answer() -> None:
+async def test_interim_responses_and_trailers_are_not_mistaken_for_the_response() -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")
         writer.write(CHUNKED + chunk(b"data") + b"0\r\nX-Trailer: t\r\n\r\n")
@@ -114,7 +114,7 @@ async def test_interim_answers_and_trailers_are_not_mistaken_for_the_answer() ->
     assert (got.status, got.body, got.all("link"), got.all("x-trailer")) == (200, b"data", [], [])
 
 
-async def test_compressed_answers_stay_compressed() -> None:
+async def test_compressed_responses_stay_compressed() -> None:
     body = gzip.compress(b"{}" * 100)
     sent = answer(200, body, ("Content-Encoding", "gzip"))
     async with RawUpstream(always(sent)) as upstream, proxy(upstream.url) as here:
@@ -157,7 +157,7 @@ async def test_an_upstream_that_breaks_off_cuts_the_client() -> None:
     assert len(upstream.seen) == 1
 
 
-async def test_an_answer_shorter_than_its_length_cuts_the_client() -> None:
+async def test_a_response_shorter_than_its_length_cuts_the_client() -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
         await writer.drain()
@@ -188,7 +188,7 @@ async def test_a_client_of_http_1_0_sees_a_cut_as_a_reset() -> None:
     assert not got.whole
 
 
-async def test_connections_to_the_upstream_are_kept() -> None:
+async def test_connections_to_the_upstream_are_reused() -> None:
     async with RawUpstream(always(answer(200, b"{}"))) as upstream, proxy(upstream.url) as here:
         for _ in range(10):
             await ask(here.port, "POST", GENERATE, body=b"{}")
@@ -224,7 +224,7 @@ class Departures:
 
 @pytest.mark.turned
 @pytest.mark.parametrize("phase", ["thinking", "streaming", "stalled", "in_an_error"])
-async def test_a_client_that_leaves_ends_the_upstream_request_at_once(
+async def test_a_client_that_disconnects_ends_the_upstream_request_at_once(
     phase: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -241,7 +241,7 @@ async def test_a_client_that_leaves_ends_the_upstream_request_at_once(
     assert line.fields["status"] == 499  # type: ignore[attr-defined]
 
 
-async def test_a_stream_that_is_cut_is_deaf_to_what_still_comes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stream_that_is_cut_ignores_what_still_arrives(caplog: pytest.LogCaptureFixture) -> None:
     async with RawUpstream(Departures.streaming) as upstream, proxy(upstream.url) as here:
         async with connect(here.port) as client:
             client.send("POST", STREAM, body=b"{}")
@@ -276,7 +276,7 @@ async def test_a_request_is_forgotten_when_it_is_answered(status: int) -> None:
             gc.enable()
 
 
-async def test_nothing_is_left_of_a_thousand_departures() -> None:
+async def test_nothing_is_left_of_a_thousand_disconnects() -> None:
     async with RawUpstream(Departures.streaming) as upstream, proxy(upstream.url) as here:
         before = len(asyncio.all_tasks())
         for _ in range(20):
@@ -294,7 +294,7 @@ async def test_nothing_is_left_of_a_thousand_departures() -> None:
         assert not here.app.upstream.client._fds
 
 
-async def test_a_client_that_leaves_while_the_connection_is_opened_leaves_nothing_behind() -> None:
+async def test_a_client_that_disconnects_while_the_connection_is_opened_leaves_nothing_behind() -> None:
     # A listener that accepts nothing, with its queue full: the kernel lets further connections hang.
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -367,7 +367,7 @@ async def test_no_timer_ends_a_stream_that_goes_on(monkeypatch: pytest.MonkeyPat
     assert (got.whole, got.body) == (True, b"x" * 15)
 
 
-async def test_silence_inside_an_answer_cuts_the_client() -> None:
+async def test_an_idle_timeout_inside_a_response_cuts_the_client() -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + chunk(b"x"))
         await asyncio.sleep(60)
@@ -378,7 +378,7 @@ async def test_silence_inside_an_answer_cuts_the_client() -> None:
         await until(lambda: upstream.seen[0].closed is not None)
 
 
-async def test_silence_before_the_answer_is_told_and_not_tried_again() -> None:
+async def test_a_timeout_before_the_response_is_reported_and_not_retried() -> None:
     async with (
         RawUpstream(Departures.thinking) as upstream,
         proxy(upstream.url, FIRST_BYTE_TIMEOUT="0.2") as here,

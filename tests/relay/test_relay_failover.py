@@ -117,7 +117,7 @@ async def test_the_body_is_the_same_with_every_key() -> None:
     assert {seen.body for seen in upstream.seen} == {body}
 
 
-async def test_a_quota_rests_the_key_for_its_model_only() -> None:
+async def test_a_quota_benches_the_key_for_its_model_only() -> None:
     async with (
         RawUpstream(in_turn(spent("60s"), OK)) as upstream,
         proxy(upstream.url, keys(1), MAX_WAIT="0") as here,
@@ -141,7 +141,7 @@ async def test_the_same_model_is_meant_on_the_openai_path() -> None:
     assert not any(seen.all("x-goog-api-key") for seen in upstream.seen)
 
 
-async def test_a_key_whose_project_is_disabled_rests_for_all_models() -> None:
+async def test_a_key_whose_project_is_disabled_is_benched_for_all_models() -> None:
     async with RawUpstream(always(DISABLED)) as upstream, proxy(upstream.url, keys(1)) as here:
         first = await generate(here.port)
         assert (first.status, first.body) == (403, DISABLED.partition(b"\r\n\r\n")[2])
@@ -153,7 +153,7 @@ async def test_a_key_whose_project_is_disabled_rests_for_all_models() -> None:
     assert len(upstream.seen) == 1
 
 
-async def test_a_caller_whom_every_key_refuses_sees_that_and_no_key_rests() -> None:
+async def test_a_caller_whom_every_key_refuses_sees_that_and_no_key_is_benched() -> None:
     async with RawUpstream(always(FORBIDDEN)) as upstream, proxy(upstream.url, keys(1)) as here:
         upstream.script = always(OK)
         assert (await generate(here.port)).status == 200
@@ -168,7 +168,7 @@ async def test_a_caller_whom_every_key_refuses_sees_that_and_no_key_rests() -> N
 
 
 @pytest.mark.turned
-async def test_when_all_keys_rest_longer_than_max_wait_the_client_is_told_at_once_when_to_come_back() -> None:
+async def test_when_all_keys_are_benched_longer_than_max_wait_the_client_is_told_when_to_retry() -> None:
     clock = loops_clock()
     async with RawUpstream(always(spent("41s"))) as upstream, proxy(upstream.url, keys(3), clock) as here:
         began = clock()
@@ -201,7 +201,7 @@ async def test_a_request_waits_for_the_first_key_to_come_back() -> None:
 
 
 @pytest.mark.turned
-async def test_those_who_wait_are_served_in_order_of_arrival_and_do_not_stampede() -> None:
+async def test_those_who_wait_are_served_in_order_of_arrival_one_at_a_time() -> None:
     served: list[bytes] = []
     clock = loops_clock()
     spent_until = clock() + 1.0
@@ -229,7 +229,7 @@ async def test_those_who_wait_are_served_in_order_of_arrival_and_do_not_stampede
 
 
 @pytest.mark.turned
-async def test_a_client_that_leaves_while_it_waits_gives_up_its_place() -> None:
+async def test_a_client_that_disconnects_while_it_waits_leaves_the_queue() -> None:
     clock = loops_clock()
     async with RawUpstream(in_turn(spent("1s"), OK)) as upstream, proxy(upstream.url, keys(1), clock) as here:
         async with connect(here.port) as leaver:
@@ -274,7 +274,7 @@ async def test_refusals_without_a_reason_go_through_all_keys_one_at_a_time_and_a
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_without_time_to_wait_googles_trouble_is_tried_three_times_and_passed_on(status: int) -> None:
+async def test_without_time_to_wait_a_server_error_is_tried_three_times_and_passed_on(status: int) -> None:
     async with RawUpstream(always(error(status, "Internal error encountered."))) as upstream:
         async with proxy(upstream.url, keys(10), MAX_WAIT="0") as here:
             got = await generate(here.port)
@@ -285,7 +285,7 @@ async def test_without_time_to_wait_googles_trouble_is_tried_three_times_and_pas
 
 @pytest.mark.turned
 @pytest.mark.parametrize("script", [always(error(503)), drop], ids=["503", "reset"])
-async def test_trouble_is_tried_again_within_max_wait_after_pauses_that_grow(script: Script) -> None:
+async def test_server_errors_are_retried_again_within_max_wait_after_pauses_that_grow(script: Script) -> None:
     clock, sent = loops_clock(), []
 
     async def noted(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -304,7 +304,7 @@ async def test_trouble_is_tried_again_within_max_wait_after_pauses_that_grow(scr
 
 
 @pytest.mark.turned
-async def test_trouble_of_every_call_costs_no_more_than_the_retry_budget() -> None:
+async def test_server_errors_of_every_call_cost_no_more_than_the_retry_budget() -> None:
     async with RawUpstream(always(error(503))) as upstream:
         async with proxy(upstream.url, keys(5), TurnedClock(), MAX_WAIT="0") as here:
             for _ in range(200):
@@ -312,7 +312,7 @@ async def test_trouble_of_every_call_costs_no_more_than_the_retry_budget() -> No
     assert len(upstream.seen) == 200 + 50 + 199 // 5  # 50 are saved up, and each later request earns a fifth
 
 
-async def test_googles_trouble_costs_no_key_its_place() -> None:
+async def test_a_server_error_costs_no_key_its_rank() -> None:
     async with RawUpstream(in_turn(error(503), OK)) as upstream, proxy(upstream.url, keys(1)) as here:
         for _ in range(3):
             assert (await generate(here.port)).status == 200
@@ -330,7 +330,7 @@ async def test_googles_trouble_costs_no_key_its_place() -> None:
         "/v1beta/fileSearchStores",
     ],
 )
-async def test_what_creates_something_is_not_repeated_after_trouble(target: str) -> None:
+async def test_what_creates_something_is_not_repeated_after_a_server_error(target: str) -> None:
     async with RawUpstream(always(error(503))) as upstream, proxy(upstream.url, keys(5)) as here:
         assert (await generate(here.port, target)).status == 503
         upstream.script = drop
@@ -345,7 +345,7 @@ async def test_what_creates_something_does_go_on_with_another_key() -> None:
                 assert (await generate(here.port, "/v1beta/cachedContents")).status == 200
 
 
-async def test_without_time_to_wait_a_connection_that_breaks_before_the_answer_is_tried_three_times() -> None:
+async def test_without_time_to_wait_a_connection_that_breaks_early_is_tried_three_times() -> None:
     async with RawUpstream(drop) as upstream, proxy(upstream.url, keys(5), MAX_WAIT="0") as here:
         got = await generate(here.port)
         assert (got.status, told(got)["status"]) == (500, "UNAVAILABLE")
@@ -354,7 +354,7 @@ async def test_without_time_to_wait_a_connection_that_breaks_before_the_answer_i
     assert len(upstream.seen) == 3
 
 
-async def test_a_kept_connection_that_was_closed_meanwhile_costs_no_more_attempts() -> None:
+async def test_a_reused_connection_that_was_closed_meanwhile_costs_no_more_attempts() -> None:
     async with RawUpstream(always(OK)) as upstream, proxy(upstream.url, keys(5), MAX_WAIT="0") as here:
         assert (await generate(here.port)).status == 200
         upstream.script = drop
@@ -362,7 +362,7 @@ async def test_a_kept_connection_that_was_closed_meanwhile_costs_no_more_attempt
     assert len(upstream.seen) == 1 + 3
 
 
-async def test_an_upstream_that_is_not_there_is_said_so() -> None:
+async def test_an_upstream_that_is_not_there_is_reported() -> None:
     async with RawUpstream(always(OK)) as upstream:
         url = upstream.url
     async with proxy(url, keys(5)) as here:
@@ -371,7 +371,7 @@ async def test_an_upstream_that_is_not_there_is_said_so() -> None:
     assert "could not be reached: nothing answers at its address" in told(got)["message"]
 
 
-async def test_an_answer_that_is_not_http_is_the_upstreams_trouble() -> None:
+async def test_a_response_that_is_not_http_is_an_upstream_failure() -> None:
     async with (
         RawUpstream(always(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")) as upstream,
         proxy(upstream.url, keys(5)) as here,
@@ -381,7 +381,7 @@ async def test_an_answer_that_is_not_http_is_the_upstreams_trouble() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 416, 418, 499])
-async def test_the_clients_mistake_is_passed_on_as_it_was(status: int) -> None:
+async def test_a_client_error_is_passed_on_as_it_was(status: int) -> None:
     body = b'{\n  "error": {"message": "Invalid JSON payload received."}}'
     sent = answer(
         status, body, ("Content-Type", "text/event-stream"), ("X-A", "1"), ("X-A", "2"), reason="Oh Dear"
@@ -435,7 +435,7 @@ async def test_max_attempts_is_the_most_that_a_request_costs() -> None:
     assert len(upstream.seen) == 2
 
 
-async def test_without_any_key_the_answer_is_401() -> None:
+async def test_without_any_key_the_response_is_401() -> None:
     async with proxy("http://127.0.0.1:9", {}) as here:
         got = await generate(here.port)
         assert (got.status, told(got)["status"]) == (401, "UNAUTHENTICATED")

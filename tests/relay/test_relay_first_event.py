@@ -103,7 +103,7 @@ async def test_a_connection_whose_stream_was_refused_by_its_error_is_kept() -> N
 
 
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b""], ids=["an event", "without its end"])
-async def test_the_clients_own_mistake_goes_on_at_once_and_so_does_the_stream(end: bytes) -> None:
+async def test_a_client_error_goes_on_at_once_and_so_does_the_stream(end: bytes) -> None:
     go_on = asyncio.Event()
     mistake = event(CLIENT_ERROR).rstrip() + end
 
@@ -225,7 +225,7 @@ async def test_one_that_may_have_made_something_is_not_sent_again() -> None:
         assert (got.status, b"UNAVAILABLE" in got.body, len(upstream.seen)) == (500, True, 1)
 
 
-async def test_silence_before_the_first_event_is_told_and_not_tried_again() -> None:
+async def test_a_timeout_before_the_first_event_is_reported_and_not_retried() -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + chunk(b": wait\n\n"))
         await asyncio.sleep(60)
@@ -238,7 +238,7 @@ async def test_silence_before_the_first_event_is_told_and_not_tried_again() -> N
 
 @pytest.mark.turned
 @pytest.mark.parametrize("started", [b": wait\n\n", b'data: {"error', event(OVERLOADED)])
-async def test_a_client_that_leaves_before_the_first_event_ends_the_upstream_request(
+async def test_a_client_that_disconnects_before_the_first_event_ends_the_upstream_request(
     started: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

@@ -127,7 +127,7 @@ def test_any_other_method_may_not_be_repeated(method: str) -> None:
 @pytest.mark.parametrize(
     "verdict", [HEALTHY, CLIENT_ERROR, REGION_BLOCKED, NOT_GOOGLE, TIMED_OUT], ids=lambda v: v.reason
 )
-def test_an_answer_about_the_request_is_the_last(verdict: Verdict) -> None:
+def test_a_response_about_the_request_is_the_last(verdict: Verdict) -> None:
     assert attempts(RetryPolicy(0, repeatable=True), verdict) == 1
 
 
@@ -136,17 +136,17 @@ ABOUT_KEYS = [QUOTA, DEAD, VAGUE, CALLER, NOT_ENTITLED, NOT_OWNER, KEYS_NOT_ACCE
 
 @pytest.mark.parametrize("verdict", ABOUT_KEYS, ids=lambda v: v.reason)
 @pytest.mark.parametrize("may_repeat", [True, False], ids=["repeatable", "creates"])
-def test_an_answer_about_the_key_leads_to_every_other_key(verdict: Verdict, may_repeat: bool) -> None:
+def test_a_response_about_the_key_leads_to_every_other_key(verdict: Verdict, may_repeat: bool) -> None:
     assert attempts(RetryPolicy(0, may_repeat), verdict, most=30) == 30
 
 
-def test_after_googles_trouble_a_request_goes_on_for_as_long_as_it_may_be_repeated() -> None:
+def test_after_a_server_error_a_request_goes_on_for_as_long_as_it_may_be_repeated() -> None:
     failover = RetryPolicy(0, repeatable=True)
     assert attempts(failover, UPSTREAM_FAILURE, most=30) == 30
     assert failover.server_errors == 30
 
 
-def test_googles_trouble_is_counted_among_other_answers() -> None:
+def test_a_server_error_is_counted_among_other_responses() -> None:
     failover = RetryPolicy(0, repeatable=True)
     key = keys(1)[0]
     verdicts = [UPSTREAM_FAILURE, QUOTA, UPSTREAM_FAILURE, VAGUE, NOT_OWNER, UPSTREAM_FAILURE]
@@ -160,7 +160,7 @@ def test_a_deadline_that_the_upstream_ran_into_is_tried_once_more() -> None:
 
 
 @pytest.mark.parametrize("verdict", [UPSTREAM_FAILURE, DEADLINE_EXCEEDED], ids=lambda v: v.reason)
-def test_after_trouble_what_creates_something_is_not_sent_again(verdict: Verdict) -> None:
+def test_after_a_server_error_what_creates_something_is_not_sent_again(verdict: Verdict) -> None:
     assert attempts(RetryPolicy(0, repeatable=False), verdict) == 1
 
 

@@ -84,7 +84,7 @@ async def test_the_public_address_wins_and_the_upstreams_own_path_is_not_shown()
     ]
 
 
-async def test_the_older_protocols_location_is_readdressed_too() -> None:
+async def test_the_older_protocols_location_is_rewritten_too() -> None:
     location = answer(200, b"", ("Location", "https://upstream.example/upload/v1beta/files?upload_id=old"))
     async with RawUpstream(always(location)) as upstream, proxy(upstream.url, ONE_KEY | LOCKED) as here:
         start = await ask(here.port, "POST", FILES + "?uploadType=resumable", CLIENT, body=b"{}")
@@ -96,7 +96,7 @@ async def test_the_older_protocols_location_is_readdressed_too() -> None:
 # follow-up requests.
 
 
-async def test_every_leg_goes_to_the_key_that_started_it_and_needs_no_credential() -> None:
+async def test_every_follow_up_request_goes_to_the_key_that_started_it_and_needs_no_credential() -> None:
     chunk = b"x" * 8388608
     async with mocked() as (mock, here):
         for _ in range(8):
@@ -204,7 +204,7 @@ async def test_content_goes_to_one_key_only_and_a_refusal_says_what_to_do() -> N
         assert sum(key.whole is not None for key in here.app.rotator.keys) == 1
 
 
-async def test_an_upstream_that_breaks_off_inside_an_upload_is_said_so() -> None:
+async def test_an_upstream_that_breaks_off_inside_an_upload_is_reported() -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
@@ -316,7 +316,7 @@ async def test_an_upstream_that_does_not_read_stalls_the_client() -> None:
         assert client.writer.transport.get_write_buffer_size() > 0
 
 
-async def test_a_client_that_leaves_inside_its_content_ends_the_upload_at_once() -> None:
+async def test_a_client_that_disconnects_inside_its_content_ends_the_upload_at_once() -> None:
     closed = asyncio.Event()
 
     async def receive(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -364,7 +364,7 @@ async def test_content_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.turned
-async def test_an_upstream_that_takes_its_time_is_no_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upstream_that_takes_its_time_is_no_idle_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming_body, "CLIENT_IDLE_TIMEOUT", 0.2)
     size = 32 * 1024 * 1024
 

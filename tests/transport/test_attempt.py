@@ -57,7 +57,7 @@ async def test_an_upstream_of_a_trusted_authority_is_relayed(authority: trustme.
     assert (got.status, got.whole, len(got.body)) == (200, True, 500_000)
 
 
-async def test_tls_connections_are_kept(authority: trustme.CA, tmp_path: Path) -> None:
+async def test_tls_connections_are_reused(authority: trustme.CA, tmp_path: Path) -> None:
     async with TlsUpstream(OK, authority.issue_cert("127.0.0.1")) as upstream:
         async with proxy(upstream.url, KEYS | {"UPSTREAM_CA_FILE": str(tmp_path / "ca.pem")}) as here:
             for _ in range(5):
@@ -138,7 +138,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def test_an_outbound_proxy_is_used_and_its_own_head_is_not_the_answer() -> None:
+async def test_an_outbound_proxy_is_used_and_its_own_head_is_not_the_response() -> None:
     asked: list[bytes] = []
     async with RawUpstream(OK) as upstream, outbound(asked, b"user:pass") as port:
         got = await through(upstream.url, UPSTREAM_PROXY=f"http://user:pass@127.0.0.1:{port}")

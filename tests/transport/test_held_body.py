@@ -122,7 +122,7 @@ async def test_two_half_sent_bodies_in_chunks_do_not_block_each_other() -> None:
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["with a length", "in chunks"])
-async def test_a_client_that_leaves_while_it_waits_is_noticed(
+async def test_a_client_that_disconnects_while_it_waits_is_noticed(
     announced: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -157,7 +157,7 @@ async def test_the_program_ends_while_clients_wait() -> None:
     assert all(isinstance(outcome, OSError | EOFError) for outcome in outcomes)
 
 
-async def test_a_body_is_let_go_as_soon_as_the_answer_streams() -> None:
+async def test_a_body_is_let_go_as_soon_as_the_response_streams() -> None:
     more = asyncio.Event()
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
@@ -175,7 +175,7 @@ async def test_a_body_is_let_go_as_soon_as_the_answer_streams() -> None:
 
 
 @pytest.mark.turned
-async def test_an_upstream_that_answers_before_it_has_the_body_still_gets_all_of_it() -> None:
+async def test_an_upstream_that_responds_before_it_has_the_body_still_gets_all_of_it() -> None:
     sizes: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -172,7 +172,7 @@ async def _answering_early(here: Proxy, go_on: asyncio.Event) -> bytes:
         return first + await everything(client)
 
 
-async def test_a_client_that_falls_silent_in_its_content_gets_no_second_answer(
+async def test_a_client_that_goes_idle_in_its_content_gets_no_second_response(
     monkeypatch: pytest.MonkeyPatch, calm: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(incoming_body, "CLIENT_IDLE_TIMEOUT", 0.2)
@@ -196,7 +196,7 @@ async def test_a_client_that_falls_silent_in_its_content_gets_no_second_answer(
     assert "Traceback" not in calm.text
 
 
-async def test_a_bad_chunk_after_a_refusal_gets_no_second_answer() -> None:
+async def test_a_bad_chunk_after_a_refusal_gets_no_second_response() -> None:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(200, b"{}"))
 

@@ -80,7 +80,7 @@ def test_a_line_without_a_name_is_no_field(line: bytes) -> None:
     assert heads(b"HTTP/1.1 200 OK", line, b"A: b", b"")[0].fields == [("A", "b")]
 
 
-def test_interim_answers_are_not_the_answer() -> None:
+def test_interim_responses_are_not_the_response() -> None:
     interim = (b"HTTP/1.1 100 Continue", b"", b"HTTP/1.1 103 Early Hints", b"Link: </x>", b"")
     assert heads(*interim) == []
     assert heads(*interim, b"HTTP/1.1 200 OK", b"A: b", b"") == [ResponseHead(200, "OK", [("A", "b")])]
@@ -169,6 +169,6 @@ def test_no_lines_make_it_fail(lines: list[bytes]) -> None:
         assert all(head.status >= 200 for head in heads(*lines))
 
 
-def test_what_no_answer_may_carry_is_replaced_or_dropped() -> None:
+def test_what_no_response_may_carry_is_replaced_or_dropped() -> None:
     lines = (b"HTTP/1.1 200 OK", b"A: one\x00two\x1b", b"B\x01: c", b"D(: e", b"F: g", b"  h\x0bi", b"")
     assert heads(*lines)[0].fields == [("A", "one two"), ("B", "c"), ("F", "g h i")]
