@@ -52,8 +52,8 @@ class Clock:
         """What the wall clock shows at a moment, in seconds since the epoch, unless it is set before that."""
         return moment + self._ahead
 
-    def look(self) -> float:
-        """Compares with the wall clock; returns by how many seconds it was set since the last look.
+    def compare(self) -> float:
+        """Compare with the wall clock; returns by how many seconds it was set since the last comparison.
 
         Zero if it was not. From then on `to_wall` goes by the wall clock as it was set.
         """

@@ -19,14 +19,14 @@ BY_HAND = "by hand"
 """The reason of a bench made by hand."""
 
 
-_RELEASABLE = {  # how a bench without a name is shown, and where those of a kind are
+_RELEASABLE = {  # what a client may name: how an empty name is shown, and the places of the benches
     "model": (NO_MODEL, (BenchPlace.MODEL, BenchPlace.CALLER)),
     "origin": (NO_ORIGIN, (BenchPlace.ORIGIN,)),
 }
 
 
 class ActionError(Exception):
-    """An action is not possible; the message says why, and `status` is the HTTP status for it."""
+    """An action is not possible; the message is the reason, and `status` the HTTP status of the response."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class Actions:
         self._pool = pool
 
     async def perform(self, action: object) -> ActionResult:
-        """Apply the action that a JSON object names to its key; raise ControlError if it is not valid."""
+        """Apply the action that a JSON object names to its key; raise ActionError if it is not valid."""
         if not isinstance(action, dict):
             raise ActionError("Send a JSON object with an action and a key.")
         keys = [key for key in self._pool.rotator.keys if key.name == action.get("key")]

@@ -30,7 +30,7 @@ class EventStream:
         self._updated = asyncio.Event()  # set, and replaced by another one, at each update
 
     async def watch(self) -> AsyncGenerator[bytes, None]:
-        """The events, until `end`. A slow watcher gets fewer of them, but always the latest status."""
+        """Yield the events, until `end`. A slow watcher gets fewer of them, but always the latest status."""
         self._watchers += 1
         if self._task is None:
             self._task = asyncio.create_task(self._run())
@@ -90,7 +90,7 @@ class EventStream:
 
 
 def changes(former: Json, current: Json) -> Json | None:
-    """What changed in the status; None if the set or the order of the keys did: then all is sent."""
+    """Return the members that changed; None if the set or order of the keys did: then all is sent."""
     if [key["name"] for key in former["keys"]] != [key["name"] for key in current["keys"]]:
         return None
     changed = {name: value for name, value in current.items() if value != former[name]}

@@ -29,24 +29,24 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminParts:
-    """The parts behind the admin's handlers."""
+    """The parts that the admin's handlers use; `snapshot` and `metrics` return present values."""
 
-    current: Callable[[], Awaitable[Json]]
+    snapshot: Callable[[], Awaitable[Json]]
     metrics: Callable[[], Awaitable[Metrics]]
-    updates: EventStream
-    control: Actions
+    events: EventStream
+    actions: Actions
 
 
 class AdminHandler(StatusHandler):
     """A handler that needs the admin key."""
 
-    def initialize(self, desk: AdminParts) -> None:
+    def initialize(self, parts: AdminParts) -> None:
         """Called by Tornado with the parts behind the handler."""
         super().initialize()
-        self._desk = desk
+        self._parts = parts
 
     def write_error(self, status_code: int, **error: Any) -> None:  # noqa: ANN401 - Tornado's signature
-        """As for all handlers; 503 with a reason if another process does not respond."""
+        """Write an error as all handlers do; 503 with a reason if another process does not respond."""
         fault = error.get("exc_info", (None, None))[1]
         if isinstance(fault, FiguresError):
             self.refuse(503, str(fault))
@@ -54,7 +54,7 @@ class AdminHandler(StatusHandler):
             super().write_error(status_code, **error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - Tornado's signature
-        """As for all handlers; processes that do not respond are no internal error."""
+        """Log an exception as all handlers do; a process that does not respond is no internal error."""
         if not isinstance(value, FiguresError):
             super().log_exception(typ, value, tb)
 
@@ -71,16 +71,16 @@ class SnapshotHandler(AdminHandler):
 
     allowed = "GET, HEAD, POST"
 
-    def initialize(self, desk: AdminParts) -> None:
+    def initialize(self, parts: AdminParts) -> None:
         """Called by Tornado with the parts behind the handler."""
-        super().initialize(desk)
+        super().initialize(parts)
         self._body = b""
 
     async def get(self) -> None:
-        """The status as JSON, or (`Accept: text/event-stream`) as a stream of events."""
+        """Respond with the status as JSON, or (`Accept: text/event-stream`) with a stream of events."""
         wants_stream = "text/event-stream" in self.request.headers.get("Accept", "")
         if not wants_stream or self.request.method == "HEAD":
-            self._reply_json(await self._desk.current())
+            self._reply_json(await self._parts.snapshot())
         elif self.finish_body():
             await self._stream()
 
@@ -95,7 +95,7 @@ class SnapshotHandler(AdminHandler):
             self
         )  # it ends only when the client leaves, so a drain does not wait for it
         with contextlib.suppress(StreamClosedError):
-            async with contextlib.aclosing(self._desk.updates.watch()) as events:
+            async with contextlib.aclosing(self._parts.events.watch()) as events:
                 async for event in events:
                     self.write(event)
                     await self.flush()
@@ -112,13 +112,13 @@ class SnapshotHandler(AdminHandler):
         if not self.finish_body():
             return
         try:
-            done = await self._desk.control.perform(self._action())
+            done = await self._parts.actions.perform(self._action())
         except ActionError as error:
             self.refuse(error.status, str(error))
             return
         shown = None
         with contextlib.suppress(FiguresError):  # the action was applied all the same
-            keys = (await self._desk.current())["keys"]
+            keys = (await self._parts.snapshot())["keys"]
             shown = next((key for key in keys if key["name"] == done.key.name), None)
         self._reply_json({"message": done.message, "accepted": done.accepted, "key": shown})
 
@@ -141,9 +141,9 @@ class MetricsHandler(AdminHandler):
     """`/metrics`, for Prometheus."""
 
     async def get(self) -> None:
-        """All metrics, in the format that the request accepts."""
+        """Respond with all metrics, in the format that the request accepts."""
         encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
-        metrics = await self._desk.metrics()
+        metrics = await self._parts.metrics()
         self.reply(encode(metrics).decode().rstrip("\n"), content_type=content_type)
 
     head = get

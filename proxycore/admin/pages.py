@@ -39,7 +39,7 @@ class StatusHandler(BaseHandler):
 
     @property
     def is_admin(self) -> bool:
-        """Whether the request has the admin's rights."""
+        """Whether the client may do what the admin may."""
         request = self.request
         return self.context.admin.admits(request.headers, request.query, request.remote_ip or "")
 
@@ -61,7 +61,7 @@ class StatusHandler(BaseHandler):
 
 
 def page_files() -> dict[str, str]:
-    """The files of the status page, by their names."""
+    """Return the files of the status page, by their names."""
     return {path.name: path.read_text(encoding="utf-8") for path in _PAGE.iterdir() if path.suffix in _TYPES}
 
 
@@ -105,7 +105,7 @@ class ReadyHandler(StatusHandler):
     """`/readyz`: 200 while at least one key can be used and the program does not drain, else 503."""
 
     def initialize(self, rotator: Rotator) -> None:
-        """Called by Tornado with what knows the keys."""
+        """Called by Tornado with the rotator."""
         super().initialize()
         self._rotator = rotator
 

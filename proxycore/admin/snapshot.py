@@ -30,7 +30,7 @@ _MOST_MODELS = 10_000  # of all keys together: each takes 6 µs, and clients can
 
 
 def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]) -> Json:
-    """The whole status. `redact` replaces secrets in names that clients and the upstream chose."""
+    """Return the whole status. `redact` replaces secrets in names that clients and the upstream chose."""
     counters, processes, now = figures.counters, figures.processes, clock()
     return {
         "time": clock.to_wall(now),
@@ -171,7 +171,7 @@ def _clients(figures: Figures, clock: Clock) -> list[Json]:
 
 def _judgements(processes: list[Json], clock: Clock, redact: Callable[[str], str]) -> list[Json]:
     """The latest judgements of all processes, the newest last."""
-    judgements = [Judgement(**told) for one in processes for told in one["judgements"]]
+    judgements = [Judgement(**members) for one in processes for members in one["judgements"]]
     latest = sorted(judgements, key=lambda judgement: judgement.at)[-MOST_JUDGEMENTS:]
     return [_cleaned(judgement.snapshot(clock), redact) for judgement in latest]
 

@@ -32,3 +32,7 @@ class Pool:
     max_attempts: int
     clock: Clock
     source: random.Random
+
+    def set_max_attempts(self, limit: int) -> None:
+        """Set the limit for requests that arrive from now on."""
+        self.max_attempts = limit

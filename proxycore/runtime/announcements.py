@@ -1,4 +1,4 @@
-"""What a process logs for people when it is ready, reloads and stops, and what is odd about its settings."""
+"""The log lines of a process when it is ready, reloads and stops, and warnings about its settings."""
 
 import logging
 
@@ -13,7 +13,7 @@ SECOND_SIGNAL = "a second signal (Ctrl-C) cuts at once"
 
 
 def announce_ready(settings: Settings, port: int) -> None:
-    """Log the address, how many keys there are, and who may use them; before that what is odd."""
+    """Log the address, how many keys there are, and who may use them, after the warnings."""
     _warn(settings)
     host = reachable_host(settings.host)
     logger.info(
@@ -29,7 +29,7 @@ def announce_ready(settings: Settings, port: int) -> None:
 
 
 def announce_reload(former: Settings, settings: Settings) -> None:
-    """Log that these settings apply now, what is odd about them, and which changes have to wait."""
+    """Log that these settings apply now, their warnings, and which changes need a restart."""
     _warn(settings)
     for name in ("host", "port"):
         if getattr(former, name) != getattr(settings, name):
@@ -50,7 +50,7 @@ def announce_rejected(error: SettingsError) -> None:
 def announce_stop(running: int, seconds: float, *, hint: bool) -> None:
     """Log for how many requests the process waits, and for how long at most.
 
-    `hint` is whether to tell how to hurry.
+    `hint` is whether to add how to stop at once.
     """
     if not running:
         logger.info("stopping: no request is running")

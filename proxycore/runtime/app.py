@@ -1,4 +1,4 @@
-"""The program: the routes, and what can be done with it as a whole."""
+"""The application of one process: all its parts, and how it reloads, drains and closes."""
 
 import asyncio
 import logging
@@ -39,8 +39,8 @@ _CLOSE_STEP, _CLOSE_STEPS = 0.01, 100  # seconds; a second in all for handlers t
 class ProxyApplication(Application):
     """A Tornado application with all its parts. Belongs to the running event loop.
 
-    `source` chooses keys and draws pauses. `figures` has those of all processes that serve, with this one's
-    own meter; without it, this process serves alone.
+    `source` is the random source for the choice of keys and for pauses. `figures` has the figures of all
+    processes that serve, with this one's own meter; without it, this process serves alone.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class ProxyApplication(Application):
         self.updates = EventStream(self._snapshot)
         self._clock = clock
         self._contexts = ContextFactory(clock)
-        desk = AdminParts(
-            current=self._snapshot,
+        parts = AdminParts(
+            snapshot=self._snapshot,
             metrics=self._metrics,
-            updates=self.updates,
-            control=Actions(pool),
+            events=self.updates,
+            actions=Actions(pool),
         )
         super().__init__(
-            routes(pool, desk),
+            routes(pool, parts),
             default_handler_class=NotRelayedHandler,
             log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well
             context=self._contexts.context(settings),
@@ -75,7 +75,7 @@ class ProxyApplication(Application):
 
     @property
     def context(self) -> ServingContext:
-        """What requests that come now share."""
+        """What requests that arrive now share."""
         context: ServingContext = self.settings["context"]
         return context
 
@@ -86,7 +86,7 @@ class ProxyApplication(Application):
         return super().find_handler(request, **kwargs)
 
     def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
-        """An HTTP server for the routes; HTTPS with `tls`."""
+        """Return an HTTP server for the routes; HTTPS with `tls`."""
         return LimitedServer(
             self,
             fields=lambda: self.context.cors.fields(None),
@@ -140,8 +140,8 @@ class ProxyApplication(Application):
             await asyncio.sleep(_CLOCK_INTERVAL)
 
     def check_wall_clock(self) -> None:
-        """If the wall clock was set, apply that to what ends at Google's midnight."""
-        if step := self._clock.look():
+        """If the wall clock was set, recompute what ends at Google's midnight."""
+        if step := self._clock.compare():
             logger.info(
                 "the system's clock was set %s by %.1f s; benches last as long as before, except those until"
                 " Google's midnight, which end by the new time",
@@ -167,9 +167,9 @@ def make_app(
     publisher: Publisher | None = None,
     figures: FiguresSource | None = None,
 ) -> ProxyApplication:
-    """The program under these settings. Belongs to the running event loop.
+    """Return an application with these settings. Belongs to the running event loop.
 
-    With a publisher it shares what it knows of the keys with other processes.
+    With a publisher it shares what it knows about the keys with other processes.
     """
     source = random.Random()  # noqa: S311 - a key is chosen, not made
     app = ProxyApplication(settings, clock or Clock(), source, figures)

@@ -15,7 +15,7 @@ _LEAST_PART = 8  # characters of a part that may be meant as a separate key
 
 
 def read_google_keys(reader: EnvReader) -> Keyring:
-    """The Gemini API keys from variables and KEYS_FILE."""
+    """Return the Gemini API keys from variables and KEYS_FILE."""
     keyring = Keyring()
     for variable, suffix, value in reader.named("GOOGLE_API_KEY"):
         keyring.add_variable(variable, suffix, value)
@@ -26,7 +26,7 @@ def read_google_keys(reader: EnvReader) -> Keyring:
 
 
 def read_client_keys(reader: EnvReader) -> dict[str, str]:
-    """The client keys by their names. A variable is one key, since a comma may be part of a secret."""
+    """Return the client keys by their names. A variable is one key, since a secret may have commas."""
     keys: dict[str, str] = {}
     for variable, name, secret in reader.named("OUTPUT_API_KEY"):
         if not secret:
@@ -54,7 +54,7 @@ def read_client_keys(reader: EnvReader) -> dict[str, str]:
 
 
 def read_admin_key(reader: EnvReader) -> str | None:
-    """The admin key; None if it is not set."""
+    """Return the admin key; None if it is not set."""
     secret, variable = reader.text("ADMIN_API_KEY"), reader.label("ADMIN_API_KEY")
     if secret and is_placeholder(secret):
         reader.mistakes.append(f"{variable}: still a placeholder; choose a long random secret")
@@ -63,21 +63,21 @@ def read_admin_key(reader: EnvReader) -> str | None:
     return secret or None
 
 
-def compare(
+def warn_of_secrets(
     reader: EnvReader, google: Iterable[KeySpec], clients: Mapping[str, str], admin: str | None
 ) -> None:
     """Warn of secrets that can be guessed, and of secrets that are used twice."""
-    affinity = {key.secret: f"Gemini API key {key.name}" for key in google}
+    used_by = {key.secret: f"Gemini API key {key.name}" for key in google}
     for name, secret in clients.items():
         variable = reader.label("OUTPUT_API_KEY" if name == "default" else f"OUTPUT_API_KEY_{name}")
-        if secret in affinity:
-            reader.warnings.append(f"{variable}: the same as {affinity[secret]}; choose another secret")
-        affinity.setdefault(secret, f"client key {name}")
+        if secret in used_by:
+            reader.warnings.append(f"{variable}: the same as {used_by[secret]}; choose another secret")
+        used_by.setdefault(secret, f"client key {name}")
         _warn_if_weak(reader, variable, secret)
     if admin:
         variable = reader.label("ADMIN_API_KEY")
-        if admin in affinity:
-            reader.warnings.append(f"{variable}: the same as {affinity[admin]}; choose another secret")
+        if admin in used_by:
+            reader.warnings.append(f"{variable}: the same as {used_by[admin]}; choose another secret")
         _warn_if_weak(reader, variable, admin)
 
 

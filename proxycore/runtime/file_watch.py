@@ -23,8 +23,8 @@ class FileWatch:
         """Whether any file has changed since it was acknowledged."""
         return self._seen != self._acknowledged
 
-    def look(self) -> None:
-        """Poll the files."""
+    def poll(self) -> None:
+        """Read the states of the files."""
         self._see({path: signature_of(path) for path in self._seen})
 
     def follow(self, read: Mapping[Path, Signature]) -> bool:
@@ -38,7 +38,7 @@ class FileWatch:
         self._acknowledged = self._seen
 
     def unsettled(self, seconds: Callable[[Path], float]) -> Path | None:
-        """A file that has changed within its `seconds`; None if none has."""
+        """Return a file that has changed within its `seconds`; None if none has."""
         now = self._clock()
         return next((path for path, since in self._since.items() if now - since < seconds(path)), None)
 

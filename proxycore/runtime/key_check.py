@@ -1,4 +1,4 @@
-"""Checks keys: with each it lists the models, and then counts tokens.
+"""Checks keys: lists the models with each, and then counts tokens.
 
 `:countTokens` is a method of the same service as `:generateContent` (Google's errors name it
 `GenerativeService`, while lists are of another service), so it is refused to keys that may only list models.
@@ -91,7 +91,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
+class _Response:
     """A judged response. `document` is None if the body is no JSON object."""
 
     status: int
@@ -101,7 +101,7 @@ class _Reply:
 
     @property
     def is_about_the_model(self) -> bool:
-        """Whether the response may be another one for another model."""
+        """Whether another model may get another response."""
         return self.is_mistake or self.verdict.then is Reaction.RETRY or self.verdict.rest is BenchScope.MODEL
 
     @property
@@ -111,12 +111,12 @@ class _Reply:
 
     @property
     def is_mistake(self) -> bool:
-        """Whether nothing in it is about the key or its project. The request was our own, not a client's."""
+        """Whether it is about the check's own request, and not about the key or its project."""
         return (self.verdict is CLIENT_ERROR or self.verdict.unknown_model) and not is_known(self.error)
 
     @property
     def reason(self) -> str:
-        """The reason, in a few words."""
+        """Why the key was refused, in a few words."""
         return self.error.message[:_LONGEST_REASON] if self.verdict is CLIENT_ERROR else self.verdict.reason
 
     def finding(self, name: str, reason: str) -> Finding:
@@ -140,9 +140,9 @@ class _Reply:
 class _RefusedError(Exception):
     """The list of models was refused."""
 
-    def __init__(self, reply: _Reply) -> None:
-        super().__init__(reply.verdict.reason)
-        self.reply = reply
+    def __init__(self, response: _Response) -> None:
+        super().__init__(response.verdict.reason)
+        self.response = response
 
 
 class KeyCheck:
@@ -197,9 +197,9 @@ class KeyCheck:
             models = await self._models(secret)
             finding = await self._count(name, secret, _generating(models) or [_USUAL_MODEL])
         except _RefusedError as refused:
-            reply = refused.reply
+            response = refused.response
             no_list = "the list of models is not to be had there"
-            return reply.finding(name, no_list if reply.is_mistake else reply.reason)
+            return response.finding(name, no_list if response.is_mistake else response.reason)
         except UpstreamError as error:
             reason = _TOOK.sub("", f"{error} {error.detail}".strip())
             return Finding(name, State.UNKNOWN, reason, advice=UNREACHABLE)
@@ -210,12 +210,12 @@ class KeyCheck:
         models: list[dict[str, Any]] = []
         target = _LIST
         for _ in range(_MOST_PAGES):
-            reply = await self._ask(secret, Outgoing("GET", target, [], b""))
-            page = reply.document or {}
+            response = await self._ask(secret, Outgoing("GET", target, [], b""))
+            page = response.document or {}
             listed = page.get("models", [])
-            if reply.verdict is not HEALTHY or not isinstance(listed, list):
+            if response.verdict is not HEALTHY or not isinstance(listed, list):
                 raise _RefusedError(
-                    reply if reply.verdict is not HEALTHY else replace(reply, verdict=NOT_GOOGLE)
+                    response if response.verdict is not HEALTHY else replace(response, verdict=NOT_GOOGLE)
                 )
             models += [model for model in listed if isinstance(model, dict)]
             if not (token := page.get("nextPageToken")):
@@ -225,38 +225,41 @@ class KeyCheck:
 
     async def _count(self, name: str, secret: str, models: list[str]) -> Finding:
         """The result of counting tokens, with the first model that does not fail itself."""
-        replies = []
+        responses = []
         for model in models[:_MOST_MODELS]:
             target = _COUNT.format(model=model)
             fields = [("Content-Type", "application/json")]
-            reply = await self._ask(secret, Outgoing("POST", target, fields, _PROMPT))
-            if reply.verdict is HEALTHY:
+            response = await self._ask(secret, Outgoing("POST", target, fields, _PROMPT))
+            if response.verdict is HEALTHY:
                 return Finding(name, State.WORKS)
-            replies.append(reply)
-            if not reply.is_about_the_model:
+            responses.append(response)
+            if not response.is_about_the_model:
                 break
-        reply = next((reply for reply in replies if not reply.is_mistake), replies[0])
-        if reply.is_mistake or reply.is_unknown_method:
-            reason = f"accepted; whether it may generate is not known (status {reply.status})"
+        response = next((response for response in responses if not response.is_mistake), responses[0])
+        if response.is_mistake or response.is_unknown_method:
+            reason = f"accepted; whether it may generate is not known (status {response.status})"
             return Finding(name, State.WORKS, reason)
         has_reason = (
-            reply.verdict.rest not in {BenchScope.NOTHING, BenchScope.MODEL} or reply.verdict is CLIENT_ERROR
+            response.verdict.rest not in {BenchScope.NOTHING, BenchScope.MODEL}
+            or response.verdict is CLIENT_ERROR
         )
-        return reply.finding(name, f"{'may list models, but not generate: ' * has_reason}{reply.reason}")
+        return response.finding(
+            name, f"{'may list models, but not generate: ' * has_reason}{response.reason}"
+        )
 
-    async def _ask(self, secret: str, outgoing: Outgoing) -> _Reply:
+    async def _ask(self, secret: str, outgoing: Outgoing) -> _Response:
         field = credential(secret, outgoing.target)
         return _judged(await fetch_whole(self._upstream, outgoing, field, BUFFERED_BYTES))
 
 
-def _judged(answer: BufferedResponse) -> _Reply:
-    status = answer.head.status
-    verdict = judge(status, answer.head.fields, answer.body or b"", now=time())
-    body = answer.plain or b""
+def _judged(buffered: BufferedResponse) -> _Response:
+    status = buffered.head.status
+    verdict = judge(status, buffered.head.fields, buffered.body or b"", now=time())
+    body = buffered.plain or b""
     document = _document(body)
     if verdict is HEALTHY and (status >= 300 or document is None):
         verdict = NOT_GOOGLE
-    return _Reply(status, verdict, document, read_error(body) or GoogleError())
+    return _Response(status, verdict, document, read_error(body) or GoogleError())
 
 
 def _document(body: bytes) -> dict[str, Any] | None:

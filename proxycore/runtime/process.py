@@ -1,7 +1,8 @@
 """A process that serves, from its first bind to its last connection.
 
-run       read the settings, bind, serve; reload when settings change; stop at a signal
-serve     accept connections until the first signal; then drain, cut what is left, and close
+`run` is a single process: it reads the settings, binds, serves, reloads when settings change, and stops at a
+signal. `Process` serves, as that or as a worker: it accepts connections until the first signal, then drains,
+cuts what is left, and closes.
 """
 
 import asyncio
@@ -32,10 +33,10 @@ from proxycore.transport.listener import Listener, ListenError
 logger = logging.getLogger(__name__)
 
 WATCH = 0.5
-"""Seconds between two looks at the files that settings come from."""
+"""Seconds between two polls of the files that settings come from."""
 
 _FEW_FILES = 4096  # a stream takes two open files, one at each end
-_DRAIN_STEP = 0.02  # seconds between two looks at what is still running
+_DRAIN_STEP = 0.02  # seconds between two checks of what is still running
 
 
 class Stop:
@@ -69,9 +70,9 @@ async def run(
     adapt: Callable[[Settings], Settings] = lambda settings: settings,
     when_ready: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """A single process: serves until a signal, then drains. `when_ready` is called with the port.
+    """Serve in a single process until a signal, then drain. `when_ready` is called with the port.
 
-    `adapt` makes the settings that apply from those that are read.
+    `adapt` turns the settings that are read into those that apply.
 
     Raises SettingsError when the address can't be listened on.
     """
@@ -81,17 +82,17 @@ async def run(
     settings = adapt(source.settings)
     configure_log(settings)
     listener, clock = listen(settings), Clock()
-    process, sharing = Process(settings, listener, clock), _Sharing(clock)
-    await sharing.reload(process)
+    process, replica_link = Process(settings, listener, clock), _ReplicaLink(clock)
+    await replica_link.reload(process)
 
     def ready() -> None:
         announce_ready(settings, listener.port)
         when_ready(listener.port)
 
-    reloading = asyncio.create_task(_reload_on_change(process, sharing, source, adapt, hang_up))
+    reloading = asyncio.create_task(_reload_on_change(process, replica_link, source, adapt, hang_up))
     await process.serve(stop, ready)
     reloading.cancel()
-    await sharing.end()
+    await replica_link.end()
 
 
 def listen(settings: Settings) -> Listener:
@@ -105,7 +106,7 @@ def listen(settings: Settings) -> Listener:
 class Process:
     """A process that serves on a listener.
 
-    One of several that serve has a publisher, and reads the figures of all.
+    A worker, one of several, has a `publisher`, and reads the `figures` of all.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Process:
 
 async def _reload_on_change(
     process: Process,
-    sharing: "_Sharing",
+    replica_link: "_ReplicaLink",
     source: SettingsSource,
     adapt: Callable[[Settings], Settings],
     hang_up: asyncio.Event,
@@ -178,17 +179,17 @@ async def _reload_on_change(
         if hang_up.is_set():
             hang_up.clear()
             source.request()
-        if settings := look(source):
+        if settings := poll_settings(source):
             former = process.settings
             process.reload(adapt(settings))
             announce_reload(former, process.settings)
-            await sharing.reload(process)
+            await replica_link.reload(process)
 
 
-def look(source: SettingsSource) -> Settings | None:
-    """The settings, when they were read again and can be used; logs it when they can't."""
+def poll_settings(source: SettingsSource) -> Settings | None:
+    """Return new settings if they were read again and can be used, else None; logs why they can't."""
     try:
-        return source.look()
+        return source.poll()
     except SettingsError as error:
         announce_rejected(error)
         return None
@@ -200,7 +201,7 @@ def configure_log(settings: Settings) -> None:
     log.configure(settings.log_level, settings.log_format, Redactor(secrets))
 
 
-class _Sharing:
+class _ReplicaLink:
     """The link of a single process to other hosts, as long as REDIS_URL is set."""
 
     def __init__(self, clock: Clock) -> None:

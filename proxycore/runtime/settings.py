@@ -12,7 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import KeySpec
-from proxycore.runtime.credential_settings import compare, read_admin_key, read_client_keys, read_google_keys
+from proxycore.runtime.credential_settings import (
+    read_admin_key,
+    read_client_keys,
+    read_google_keys,
+    warn_of_secrets,
+)
 from proxycore.runtime.env_file import EnvText, parse_env
 from proxycore.runtime.env_reader import EnvReader, is_placeholder
 from proxycore.runtime.memory import usable_memory
@@ -37,7 +42,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be set. Times are seconds; `README.md` has the table."""
+    """All settings. Times are seconds; `README.md` has the table."""
 
     keys: tuple[KeySpec, ...] = ()  # for the Gemini API
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
@@ -96,7 +101,7 @@ class Settings:
 
 
 def read_env_file(path: Path, files: TextFiles) -> EnvText:
-    """The variables of `.env`; none if there is no such file.
+    """Return the variables of `.env`; none if there is no such file.
 
     Raises SettingsError when the file can't be used, StillChangingError while it is being written.
     """
@@ -117,19 +122,19 @@ def read_env_file(path: Path, files: TextFiles) -> EnvText:
 
 
 def merged(in_env_file: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """All variables: from `overrides` (flags), the environment, and `.env`, in this order."""
+    """Return all variables: from `overrides` (flags), the environment, and `.env`, in this order."""
     # Empty variables override nothing, but are kept: an empty key gets a warning.
     empty = {name: value for name, value in os.environ.items() if not without_comment(value)}
     return empty | dict(in_env_file) | _filled(os.environ) | _filled(overrides)
 
 
 def read(folder: Path, overrides: Mapping[str, str]) -> dict[str, str]:
-    """All variables, those of `.env` in `folder` included; raises SettingsError when it can't be used."""
+    """Return all variables, with those of `.env` in `folder`. Raises SettingsError if that can't be used."""
     return merged(read_env_file(folder / ".env", TextFiles()).values, overrides)
 
 
 def without_keys(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables that apply to `--demo`: no Gemini keys, nothing about the upstream or other processes."""
+    """Return the variables for `--demo`: without Gemini keys, the upstream, and other processes."""
     return {
         name: value
         for name, value in variables.items()
@@ -150,7 +155,7 @@ def parse(
     keyring = read_google_keys(reader)
     client_keys = read_client_keys(reader)
     admin_key = read_admin_key(reader)
-    compare(reader, keyring.specs, client_keys, admin_key)
+    warn_of_secrets(reader, keyring.specs, client_keys, admin_key)
     settings = Settings(
         keys=keyring.specs,
         client_keys=client_keys,

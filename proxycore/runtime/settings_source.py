@@ -54,16 +54,16 @@ class SettingsSource:
         self._is_logged = False  # that the files are still changing
 
     def request(self) -> None:
-        """Read the settings again at the next `look`, changed or not, once the files have settled."""
+        """Read the settings again at the next `poll`, changed or not, once the files have settled."""
         self._is_requested = True
         self._is_logged = False
 
-    def look(self) -> Settings | None:
-        """New settings, or None if they were not read again. To be called often.
+    def poll(self) -> Settings | None:
+        """Return new settings, or None if they were not read again. To be called often.
 
         Raises SettingsError when they can't be used: once for every change, and for every request.
         """
-        self._watch.look()
+        self._watch.poll()
         if not (self._is_requested or (self._watch.is_changed and self.settings.watch_env_file)):
             self._changing_since, self._is_logged = None, False
             return None

@@ -189,7 +189,7 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGTERM)
 
     def _reload(self) -> None:
-        if settings := process.look(self._source):
+        if settings := process.poll_settings(self._source):
             self._former = self._former or self._settings
             self._settings = settings
             process.configure_log(settings)

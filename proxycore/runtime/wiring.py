@@ -1,4 +1,4 @@
-"""How the program's parts are made from settings, connected, and given new settings at a reload."""
+"""Makes the program's parts from settings, connects them, and gives them new settings at a reload."""
 
 import asyncio
 import random
@@ -49,7 +49,7 @@ _REDACTED = 10_000  # texts for which the result of redaction is remembered
 
 
 def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Random) -> Pool:
-    """The parts that requests share, connected to each other. `source` chooses keys and draws pauses."""
+    """Return the parts that requests share, connected. `source` is their random source."""
     rotator = Rotator(
         keys_of(settings.keys),
         _backoffs(settings),
@@ -94,7 +94,7 @@ def reload_pool(pool: Pool, settings: Settings) -> None:
     pool.upstream.set_route(route_of(settings))
     pool.queues.set_max_wait(settings.max_wait)
     pool.budget.resize(_budget(settings))
-    pool.max_attempts = settings.max_attempts
+    pool.set_max_attempts(settings.max_attempts)
 
 
 class ContextFactory:
@@ -107,9 +107,9 @@ class ContextFactory:
         self._redact: Callable[[str], str] = str
 
     def context(self, settings: Settings) -> ServingContext:
-        """What requests share from now on."""
+        """Return what requests share from now on."""
         self._secrets = with_former(settings.secrets, self._secrets)
-        # Names of models and reasons come again and again.
+        # The same names of models and reasons are redacted many times.
         self._redact = lru_cache(_REDACTED)(Redactor(self._secrets).text)
         return ServingContext(
             clients=ClientKeys(settings.client_keys),
@@ -123,13 +123,13 @@ class ContextFactory:
         )
 
     def redact(self, text: str) -> str:
-        """The text without any secret of the latest settings or of former ones."""
+        """Return the text without any secret of the latest settings or of former ones."""
         return self._redact(text)
 
 
-def routes(pool: Pool, desk: AdminParts) -> list[Any]:
-    """Which handler serves which paths; the first match counts."""
-    relay, admin = {"pool": pool}, {"desk": desk}
+def routes(pool: Pool, parts: AdminParts) -> list[Any]:
+    """Return which handler serves which paths; the first match counts."""
+    relay, admin = {"pool": pool}, {"parts": parts}
     return [
         (MISTAKEN, NotRelayedHandler),
         (LIVE_PATHS, LiveHandler, relay),
@@ -145,7 +145,7 @@ def routes(pool: Pool, desk: AdminParts) -> list[Any]:
 
 
 def route_of(settings: Settings) -> Route:
-    """How to reach the upstream."""
+    """Return how to reach the upstream."""
     return Route(
         url=settings.upstream_url,
         ca_file=settings.upstream_ca_file,

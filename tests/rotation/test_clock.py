@@ -54,7 +54,7 @@ class Here:
     def __init__(self, wall: float = NOON, now: float = 1_000_000.0) -> None:
         self.clock = TurnedClock(now)
         self.clock.set_wall(wall - now)
-        self.clock.look()
+        self.clock.compare()
         backoffs = {backoff: ExponentialBackoff(10.0, 600.0) for backoff in Backoff}
         source = random.Random(1)  # noqa: S311 - nothing secret
         self.key = Key("1", "secret")
@@ -65,7 +65,7 @@ class Here:
 
     def set_wall(self, seconds: float) -> None:
         self.clock.set_wall(seconds)
-        if self.clock.look():
+        if self.clock.compare():
             self.rotator.update_day_ends()
 
     @property
@@ -86,8 +86,8 @@ def test_moments_do_not_notice_that_the_wall_clock_is_set_and_people_do(seconds:
     clock.turn(5)
     clock.set_wall(seconds)
     assert clock() - moment == 5
-    assert clock.look() == pytest.approx(seconds)
-    assert clock.look() == 0
+    assert clock.compare() == pytest.approx(seconds)
+    assert clock.compare() == 0
     assert (clock.wall(), clock.to_wall(moment)) == (NOON + 5 + seconds, NOON + seconds)
 
 
@@ -95,16 +95,16 @@ def test_what_is_slewed_a_little_leaves_the_times_that_people_are_shown_until_it
     clock = TurnedClock(NOON)
     for _ in range(2):
         clock.set_wall(-0.1)
-        assert (clock.look(), clock.to_wall(NOON)) == (0, NOON)
+        assert (clock.compare(), clock.to_wall(NOON)) == (0, NOON)
     clock.set_wall(-0.1)
-    assert clock.look() == pytest.approx(-0.3)
+    assert clock.compare() == pytest.approx(-0.3)
     assert clock.to_wall(NOON) == pytest.approx(NOON - 0.3)
 
 
 def test_a_look_that_was_interrupted_between_the_two_clocks_sees_no_setting() -> None:
     here = iter([0.0, 0.0, 1.0])  # at the start, before it looks at the wall clock, and after that
     clock = Clock(lambda: next(here), lambda: 1000.0)
-    assert clock.look() == 0
+    assert clock.compare() == 0
 
 
 def test_the_real_clock_starts_at_the_wall_clock_and_advances() -> None:
@@ -191,7 +191,7 @@ def test_minutes_are_neither_mixed_nor_lost_when_the_wall_clock_is_set_back() ->
             history.request()
         clock.turn(60)
     clock.set_wall(-HOUR - 17)
-    clock.look()
+    clock.compare()
     history.request()
     minutes = last_hour(counters, clock)
     assert [minute["requests"] for minute in minutes[-4:]] == [1, 2, 3, 1]

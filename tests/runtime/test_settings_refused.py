@@ -143,7 +143,7 @@ def test_keys_elsewhere_do_not_make_a_lost_file_good(monkeypatch: pytest.MonkeyP
     watched.file.unlink()
     assert ".env: is gone" in watched.refused()
     watched.file.write_text("MAX_WAIT=4\n")
-    settings = watched.look(SETTLED)
+    settings = watched.poll(SETTLED)
     assert settings
     assert settings.max_wait == 4
 

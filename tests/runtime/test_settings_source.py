@@ -30,34 +30,34 @@ def watched(tmp_path: Path) -> Watched:
 
 
 def test_a_file_that_rests_is_not_read_again(watched: Watched) -> None:
-    assert [watched.look(10) for _ in range(3)] == [None] * 3
+    assert [watched.poll(10) for _ in range(3)] == [None] * 3
 
 
 def test_a_change_counts_once_it_has_settled(watched: Watched) -> None:
     watched.file.write_text(OTHER)
-    assert watched.look(SETTLED - 0.1) is None
+    assert watched.poll(SETTLED - 0.1) is None
     watched.file.write_text(OTHER + "PORT=1111\n")
-    assert watched.look(SETTLED - 0.1) is None
+    assert watched.poll(SETTLED - 0.1) is None
     assert watched.taken() == {"1": "AIza-b"}
-    assert watched.look(SETTLED) is None
+    assert watched.poll(SETTLED) is None
 
 
 def test_a_file_whose_last_line_has_no_end_has_to_rest_longer(watched: Watched) -> None:
     watched.file.write_text(OTHER.rstrip("\n"))
-    assert watched.look(SETTLED_UNFINISHED - 0.1) is None
+    assert watched.poll(SETTLED_UNFINISHED - 0.1) is None
     assert watched.taken() == {"1": "AIza-b"}
 
 
 def test_a_line_that_is_cut_off_is_not_told_before_it_has_rested_longer(watched: Watched) -> None:
     watched.file.write_text('GOOGLE_API_KEY_1="AIza')
-    assert watched.look(SETTLED_UNFINISHED - 0.1) is None
+    assert watched.poll(SETTLED_UNFINISHED - 0.1) is None
     assert ".env, line 1" in watched.refused()
 
 
 def test_a_request_reads_at_once_what_has_settled(watched: Watched) -> None:
     watched.source.request()
-    assert watched.source.look()
-    assert watched.source.look() is None
+    assert watched.source.poll()
+    assert watched.source.poll() is None
 
 
 def test_a_request_waits_for_a_change_to_settle_and_many_are_one(
@@ -66,19 +66,19 @@ def test_a_request_waits_for_a_change_to_settle_and_many_are_one(
     caplog.set_level("INFO")
     watched.file.write_text(OTHER)
     watched.source.request()
-    assert watched.look(SETTLED / 2) is None
+    assert watched.poll(SETTLED / 2) is None
     watched.source.request()
     assert watched.taken() == {"1": "AIza-b"}
-    assert watched.look(SETTLED) is None
+    assert watched.poll(SETTLED) is None
     assert "once .env has settled" in caplog.text
 
 
 def test_watching_is_turned_off_in_the_file(tmp_path: Path) -> None:
     watched = Watched(tmp_path, GOOD + "WATCH_ENV_FILE=off\n")
     watched.file.write_text(OTHER)
-    assert watched.look(10) is None
+    assert watched.poll(10) is None
     watched.source.request()
-    settings = watched.source.look()
+    settings = watched.source.poll()
     assert settings
     assert settings.google_keys == {"1": "AIza-b"}
 
@@ -91,7 +91,7 @@ def test_a_file_that_is_open_for_writing_is_not_read(
         stream.write(OTHER[:40])
         stream.flush()
         for _ in range(100):
-            assert watched.look(SETTLED_UNFINISHED) is None
+            assert watched.poll(SETTLED_UNFINISHED) is None
         assert len(caplog.records) == 1
         assert "still being written" in caplog.text
         stream.write(OTHER[40:])
@@ -102,7 +102,7 @@ def test_a_writer_that_opens_the_file_while_it_is_looked_at_does_no_harm(watched
     # The kernel sends a signal to who has a lease; none is held longer than it takes to ask.
     for number in range(200):
         watched.source.request()
-        watched.look()
+        watched.poll()
         with watched.file.open("a") as stream:
             stream.write(f"# {number}\n")
     assert watched.taken() == {"1": "AIza-a"}
@@ -113,21 +113,21 @@ def test_a_file_that_comes_later_is_taken_and_stays(tmp_path: Path) -> None:
     source = SettingsSource(tmp_path, {}, clock=clock)
     assert source.settings.google_keys == {}
     (tmp_path / ".env").write_text(GOOD)
-    assert source.look() is None
+    assert source.poll() is None
     clock.now += SETTLED
-    settings = source.look()
+    settings = source.poll()
     assert settings
     assert settings.google_keys == {"1": "AIza-a"}
     (tmp_path / ".env").unlink()
-    assert source.look() is None
+    assert source.poll() is None
     clock.now += SETTLED
     with pytest.raises(SettingsError, match="is gone"):
-        source.look()
+        source.poll()
 
 
 def test_a_single_key_may_go_and_the_client_key_may_change(watched: Watched) -> None:
     watched.file.write_text("GOOGLE_API_KEY_2=AIza-c\nOUTPUT_API_KEY_phone=another-client-secret\n")
-    settings = watched.look(SETTLED)
+    settings = watched.poll(SETTLED)
     assert settings
     assert settings.client_keys == {"phone": "another-client-secret"}
     # Answers that are under way may still name the former ones.
@@ -145,7 +145,7 @@ def test_files_that_are_named_follow_the_same_rules(tmp_path: Path) -> None:
     with keys.open("a") as stream:
         stream.write("AIza-k3")
         stream.flush()
-        assert watched.look(10 * SETTLED_UNFINISHED) is None
+        assert watched.poll(10 * SETTLED_UNFINISHED) is None
         stream.write(" k3\n")
     assert set(watched.taken()) == {"k1", "k2", "k3"}
     keys.unlink()
@@ -166,7 +166,7 @@ def test_a_file_that_is_named_anew_has_to_settle_too(tmp_path: Path, watched: Wa
     keys = tmp_path / "keys"
     keys.write_text("AIza-k1 k1\n")
     watched.file.write_text(f"{GOOD}KEYS_FILE={keys}\n")
-    assert watched.look(SETTLED) is None
+    assert watched.poll(SETTLED) is None
     assert set(watched.taken()) == {"1", "k1"}
     keys.write_text("AIza-k2 k2\n")
     assert set(watched.taken()) == {"1", "k2"}
@@ -185,9 +185,9 @@ def test_a_file_that_a_link_leads_to_may_be_swapped(tmp_path: Path) -> None:
     source = SettingsSource(run, {}, clock=clock)
     (run / "new").symlink_to(tmp_path / "v2")
     (run / "new").replace(run / "data")
-    assert source.look() is None
+    assert source.poll() is None
     clock.now += SETTLED
-    settings = source.look()
+    settings = source.poll()
     assert settings
     assert settings.google_keys == {"1": "AIza-b"}
 

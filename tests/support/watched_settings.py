@@ -30,22 +30,22 @@ class Watched:
         self.clock = TurnedClock()
         self.source = SettingsSource(folder, {}, clock=self.clock)
 
-    def look(self, seconds: float = 0.0) -> Settings | None:
+    def poll(self, seconds: float = 0.0) -> Settings | None:
         """What is found after so many seconds; the files are looked at before as well."""
-        self.source.look()
+        self.source.poll()
         self.clock.now += seconds
-        return self.source.look()
+        return self.source.poll()
 
     def taken(self) -> dict[str, str]:
         """The keys that are read, once everything has settled."""
-        settings = self.look(SETTLED)
+        settings = self.poll(SETTLED)
         assert settings
         return dict(settings.google_keys)
 
     def refused(self) -> str:
         """What is told once everything has settled, and told only once."""
         with pytest.raises(SettingsError) as caught:
-            self.look(SETTLED_UNFINISHED)
+            self.poll(SETTLED_UNFINISHED)
         for _ in range(5):
-            assert self.look(SETTLED_UNFINISHED) is None
+            assert self.poll(SETTLED_UNFINISHED) is None
         return str(caught.value)
