@@ -6,7 +6,7 @@ import { say } from "./words.js";
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 600, HEIGHT = 120;
 
-/** Draws it into a figure. */
+/** Draws the chart into a figure. */
 export function draw(figure, history) {
   const shown = JSON.stringify([history, say("hour")]);
   if (figure.dataset.shown === shown) return;
@@ -37,7 +37,7 @@ function column(minute, x, step, most) {
   return group;
 }
 
-/** The stretches of the line that have no gap: minutes without an answer have no time to a first byte. */
+/** The parts of the line without a gap: minutes without a response have no time to first byte. */
 function lines(history, step, slowest) {
   const stretches = [[]];
   history.forEach((minute, at) => {

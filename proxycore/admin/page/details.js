@@ -119,7 +119,7 @@ class Model {
   }
 }
 
-/** What is left of a quota. */
+/** How much is left of a quota. */
 class Bar {
   constructor(name) {
     this.meter = make("meter");

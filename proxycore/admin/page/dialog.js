@@ -1,4 +1,4 @@
-/** The dialog that asks back before something is done to a key, and says what came of it. */
+/** The dialog that confirms an action on a key, and shows its result. */
 
 import { put } from "./format.js";
 import { outcome, say } from "./words.js";
@@ -9,7 +9,7 @@ const TEXTS = {
   release: ["releaseTitle", "releaseText", "release"],
 };
 
-/** Asks, and has it done by `act`. */
+/** Asks for confirmation, and passes the action to `act`. */
 export class Ask {
   constructor(act) {
     this.act = act;
@@ -58,7 +58,7 @@ export class Ask {
       const answer = await this.act(order);
       if (answer) this.say(outcome(order, answer), answer.accepted === false ? "bad" : "good");
     } catch (error) {
-      // fetch() throws a TypeError when it reaches nobody, with a text that differs from browser to browser.
+      // fetch() throws a TypeError when there is no connection, with a text that depends on the browser.
       this.say(say("failedAction", { reason: error instanceof TypeError ? say("lostShort") : error.message }), "bad");
     }
   }

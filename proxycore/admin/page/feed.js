@@ -1,10 +1,10 @@
-/** The feed: what the server knows, as it changes, for whoever has the admin key. */
+/** The feed: the status as server-sent events, for a page with the admin key. */
 
 const PATIENCE = 5000; // milliseconds without an event, after which the connection counts as lost
 const FIRST_PAUSE = 1000, LONGEST_PAUSE = 10000; // milliseconds between two tries
 const STORED = "adminKey";
 
-/** Follows the server. `told` gets the document, `lost` and `refused` are called when that is what happens. */
+/** Follows the server. `told` is called with the document, `lost` and `refused` when the connection is. */
 export class Feed {
   constructor({ told, lost, refused }) {
     Object.assign(this, { told, lost, refused, document: null });
@@ -12,14 +12,14 @@ export class Feed {
     this.turn = 0; // which try it is: what belongs to a former one is of no interest
   }
 
-  /** Begins to follow, with this key. */
+  /** Begins to follow the server, with this key. */
   start(key = this.key) {
     this.key = key;
     this.pause = FIRST_PAUSE;
     this.follow(++this.turn);
   }
 
-  /** Follows no more, and forgets the key. */
+  /** Stops following, and forgets the key. */
   stop() {
     this.turn += 1;
     this.abort?.abort();
@@ -28,7 +28,7 @@ export class Feed {
     sessionStorage.removeItem(STORED);
   }
 
-  /** Asks for an action; returns the answer, null if the key is refused, or throws an error that says why not. */
+  /** Sends an action; returns the response, null if the key is refused, or throws an error with the reason. */
   async act(order) {
     const headers = { ...this.headers(), "Content-Type": "application/json" };
     const answer = await fetch("status.json", { method: "POST", headers, body: JSON.stringify(order) });
@@ -59,7 +59,7 @@ export class Feed {
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       if (this.key) sessionStorage.setItem(STORED, this.key);
       await this.read(answer.body.getReader(), turn);
-    } catch { /* whatever it was, it is tried again */ }
+    } catch { /* any failure: it is tried again */ }
     if (turn !== this.turn) return;
     this.lost();
     setTimeout(() => turn === this.turn && this.follow(turn), this.pause);
@@ -89,7 +89,7 @@ export class Feed {
   }
 }
 
-/** The document with a change in it: members are replaced, but of the keys only those that are told. */
+/** The document with a change in it: members are replaced, but of the keys only those in the change. */
 function merged(before, change) {
   const changed = new Map((change.keys ?? []).map((key) => [key.name, key]));
   return { ...before, ...change, keys: before.keys.map((key) => changed.get(key.name) ?? key) };

@@ -4,7 +4,7 @@ import { say, spoken } from "./words.js";
 
 let ahead = 0; // seconds that the server's clock is ahead of the browser's
 
-/** The server's clock says this, seconds since the epoch. */
+/** Sets the server's clock, in seconds since the epoch. */
 export function setClock(seconds) { ahead = seconds - Date.now() / 1000; }
 
 /** Seconds since the epoch by the server's clock. */

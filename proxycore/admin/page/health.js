@@ -1,4 +1,4 @@
-/** A key's health at this moment: a bench that is over does not count, whatever was last heard. */
+/** A key's health at this moment: a bench that is over does not count, even if the server has not updated it yet. */
 
 import { now } from "./format.js";
 import { reason, say } from "./words.js";
@@ -12,19 +12,19 @@ export function stateOf(key) {
   return key.state === "benched" && runs(key.bench) ? "benched" : "ready";
 }
 
-/** What it rests for, models and origins of pages, the first to end first: pairs of name and bench. */
+/** Benches for single models and origins of pages, the first to end first: pairs of name and bench. */
 export const restingModels = (key) =>
   [...Object.entries(key.models).map(([model, known]) => [model, known.bench]), ...Object.entries(key.origins)]
     .filter(([, bench]) => runs(bench)).sort((one, other) => one[1].until - other[1].until);
 
-/** What holds it back first of all: its own bench, else that of the model which ends first, else null. */
+/** The bench to show first: its own, else that of a model which ends first, else null. */
 export function holds(key) {
   if (stateOf(key) !== "ready") return { bench: key.bench, model: null };
   const [first] = restingModels(key);
   return first ? { model: first[0], bench: first[1] } : null;
 }
 
-/** Whether a filter of the page lets it through. */
+/** Whether it matches a filter of the page. */
 export function passes(key, filter) {
   const state = stateOf(key);
   if (filter === "ready") return state === "ready";
@@ -42,5 +42,5 @@ export function matches(key, words) {
   return words.every((word) => text.includes(word));
 }
 
-/** Why a key rests, and after how many strikes in a row. */
+/** Why a key is benched, and after how many strikes in a row. */
 export const because = (bench) => `${reason(bench.reason)} · ${say("strikes", { count: bench.strikes })}`;

@@ -50,14 +50,14 @@ export class Keys {
     if (!changed || changed.length) this.arrange();
   }
 
-  /** A second has passed. */
+  /** Updates what counts down, once a second. */
   tick() {
     let over = false;
     for (const row of this.rows.values()) over = row.tick() || over;
     if (over) this.arrange();
   }
 
-  /** Says everything again, in another language. */
+  /** Renders everything again, in another language. */
   again() {
     this.head();
     for (const row of this.rows.values()) row.again();
@@ -92,7 +92,7 @@ export class Keys {
     this.arrange();
   }
 
-  /** Puts the rows that are looked for into their order, and moves none that is in its place. */
+  /** Puts the rows that match into their order, and moves none that is in its place. */
   arrange() {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const shown = this.keys.filter((key) => passes(key, this.filter.value) && matches(key, words));
@@ -177,7 +177,7 @@ class Row {
     this.show(this.key);
   }
 
-  /** Counts down; returns whether something is over. */
+  /** Updates what counts down; returns whether a bench is over. */
   tick() {
     const before = this.held;
     put(this.cells[11], ago(this.key.last_used));

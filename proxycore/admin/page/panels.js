@@ -5,7 +5,7 @@ import { say, thought, whyOf } from "./words.js";
 
 const DECISIONS = 5; // that are shown
 
-/** The figures of now and since the start. */
+/** The present figures, and the totals since the start. */
 export function tiles(list, status) {
   const totals = status.totals, answered = totals.served;
   const tile = (name, value, more = "") => [name, value, more];
@@ -30,7 +30,7 @@ export function tiles(list, status) {
   });
 }
 
-/** What is thought to be happening to many keys alike. */
+/** The outages that are suspected. */
 export function outages(place, status) {
   const shown = status.outages.map((outage) => {
     const next = outage.next_trial && outage.next_trial > now() ? ` · ${say("nextTrial", { time: clock(outage.next_trial - now()) })}` : "";
@@ -43,7 +43,7 @@ export function outages(place, status) {
   });
 }
 
-/** Requests that were found to be at fault for what keys refused, the newest first; nothing if there are none. */
+/** Requests that were found to be at fault for their refusals, the newest first; empty if there are none. */
 export function judgements(section, status) {
   const rows = status.judgements.slice(-DECISIONS).reverse().map((one) => [
     moment(one.time), one.model, [whyOf(one), one.model],
@@ -65,7 +65,7 @@ export function streams(table, status) {
     rows.length < total ? say("shown", { shown: number(rows.length), total: number(total) }) : total ? number(total) : "");
 }
 
-/** Who asks. */
+/** The clients. */
 export function clients(table, status) {
   const rows = status.clients.map((client) => [
     [nameOf(client.name), `${say("lastSeen")} ${ago(client.last_seen)}`],

@@ -1,4 +1,4 @@
-/** The status page: log in, follow the server, show what it tells. */
+/** The status page: log in, follow the server, show its status. */
 
 import { draw } from "./chart.js";
 import { Ask } from "./dialog.js";
@@ -17,7 +17,7 @@ const keys = new Keys((...asked) => ask.open(...asked));
 const NEWS = 5000; // milliseconds for which it is said that the connection was found again
 let isLost = false, wasEntered = false, foundAt = -NEWS;
 
-/** The server told something: all of it, or what has changed. */
+/** Shows the status, or what has changed in it. */
 function told(status, change) {
   setClock(status.time);
   if (here("board").hidden) enter();
@@ -30,7 +30,7 @@ function told(status, change) {
   panels(status);
 }
 
-/** Says something that holds for a while, and is said again in another language. */
+/** Shows a message that stays, and is translated when the language changes. */
 function show(id, text) {
   here(id).dataset.say = text;
   put(here(id), say(text));

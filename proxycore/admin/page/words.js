@@ -1,4 +1,4 @@
-/** What the page says, in English and Chinese. Texts of the server's own are English; known ones are translated. */
+/** The texts of the page, in English and Chinese. The server's texts are English; known ones are translated. */
 
 const ENGLISH = {
   language: "Language", leave: "Log out", runs: "The proxy runs.", unreachable: "The proxy does not answer; trying again.",
@@ -94,10 +94,10 @@ const REASONS = {
 
 let language = remembered();
 
-/** The language that is spoken: `en` or `zh`. */
+/** The language of the page: `en` or `zh`. */
 export const spoken = () => language;
 
-/** Speaks this language from now on, and remembers it. */
+/** Uses this language from now on, and remembers it. */
 export function speak(code) {
   language = code;
   try { localStorage.setItem("language", code); } catch { /* a browser may forbid it: then it is not remembered */ }
@@ -109,10 +109,10 @@ export function say(name, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, value) => values[value] ?? "");
 }
 
-/** A reason as the server says it, in the language that is spoken. */
+/** The server's reason of a bench, in the page's language. */
 export const reason = (text) => (language === "zh" && REASONS[text]) || text;
 
-/** What is thought to be happening to many keys alike; the server's own words are English. */
+/** The explanation of an outage, in the page's language; the server's text is English. */
 export function thought(outage) {
   if (language !== "zh") return outage.thought;
   const where = outage.model ? `（${outage.model}）` : "";
@@ -121,7 +121,7 @@ export function thought(outage) {
   return `疑似上游故障${where}：所有项目都以同样的方式被拒绝（${reason(outage.reason)}），没有一个成功；不因此冷却任何密钥，每次只用一个请求试探`;
 }
 
-/** Why a request was found to be at fault, and no key; the server's own words are English. */
+/** Why a request was found to be at fault, in the page's language; the server's text is English. */
 export function whyOf(judgement) {
   const told = / refused by (\d+) projects?(?: while (\d+) others? served)?$/.exec(judgement.why);
   if (language !== "zh" || !told) return `${judgement.why} (${reason(judgement.reason)})`;
@@ -129,7 +129,7 @@ export function whyOf(judgement) {
   return `未冷却任何密钥：同一请求被 ${told[1]} 个项目拒绝${others}（${reason(judgement.reason)}）`;
 }
 
-/** What came of an action; the server's own words are English. */
+/** The result of an action, in the page's language; the server's text is English. */
 export function outcome(order, answer) {
   if (language !== "zh") return answer.message;
   const who = `密钥 ${order.key}`, why = answer.key?.bench ? `：${reason(answer.key.bench.reason)}` : "";
