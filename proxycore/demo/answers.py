@@ -53,7 +53,7 @@ class _OpenAi(Handler):
 
     async def question(self, method: str) -> tuple[str, Json]:
         """Return the model and the body, once they may be answered."""
-        self.credential()  # is missed before a body is
+        self.credential()  # Google checks it before the body
         body = models.parse(self.call.body)
         model = str(body.get("model")).removeprefix("models/")
         self.streams = bool(body.get("stream"))

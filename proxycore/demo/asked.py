@@ -1,4 +1,4 @@
-"""A request as the rules about a key see it."""
+"""A request as the health of its key judges it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN_QUOTAS = BATCHES | {CACHING}  # methods that a model's quotas do not count
 
 
 class Stage(Enum):
-    """How far a request is when it is judged. A Live session is judged twice."""
+    """When a request is judged: a Live session is judged twice."""
 
     REQUEST = "request"
     HANDSHAKE = "Live handshake"
@@ -26,7 +26,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a key's health depends on in one request.
+    """The properties of one request that a key's health depends on.
 
     ``model`` is empty for a request that asks no model anything, such as the list of models. That costs no
     quota and no money, and neither does one that ``is_free``. ``now`` is in seconds since the epoch, ``size``
@@ -42,7 +42,7 @@ class Asked:
     size: int = 0
     tools: frozenset[str] = frozenset()
     headers: HTTPHeaders = field(default_factory=HTTPHeaders)
-    address: str = ""  # whose connection it came on
+    address: str = ""  # of the client
     stage: Stage = Stage.REQUEST
 
     @property
@@ -52,7 +52,7 @@ class Asked:
 
     @property
     def referrer(self) -> str:
-        """The page that asks, by Referer or else by Origin; empty when neither says."""
+        """The page that sent it, by Referer or else by Origin; empty if it has neither."""
         origin = self.headers.get("Origin", "")
         return self.headers.get("Referer") or (f"{origin}/" if origin else "")
 

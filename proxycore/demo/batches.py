@@ -1,4 +1,4 @@
-"""Batches of the mock's projects: many requests that are answered later, here at the second look."""
+"""Batches of the mock's projects: many requests in one, which succeed at the second poll."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANY = {"contents": [{"parts": [{"text": "a line of the file"}]}]}  # the file's
 
 
 class _Batch(Handler):
-    """A batch's beginning."""
+    """Create a batch."""
 
     async def post(self, version: str, model: str, method: str) -> None:
         await self.admit(model, method)
@@ -75,7 +75,7 @@ def _inlined(asked: Json, response: Json) -> Json:
 
 
 class _Batches(Collection):
-    """The batches there are; a look at one brings it to its end."""
+    """List batches, and read one: the first read completes it."""
 
     async def get(self, _version: str, name: str = "") -> None:
         await self.admit()
@@ -88,7 +88,7 @@ class _Batches(Collection):
 
 
 class _Cancel(Handler):
-    """A batch's end before its time."""
+    """Cancel a batch."""
 
     async def post(self, _version: str, name: str) -> None:
         await self.admit()

@@ -1,4 +1,4 @@
-"""What is uploaded: counted and hashed as it arrives, never kept in memory."""
+"""Uploaded content: counted and hashed as it arrives, never kept in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Content:
         self.mime_type = mime_type
         self.size = 0
         self.lines = 0
-        self.in_line = False  # after the last byte
+        self.in_line = False  # whether the last byte was no newline
         self.hash = hashlib.sha256()
 
     def copy(self) -> Content:
@@ -41,7 +41,7 @@ class Content:
         self.hash.update(data)
 
     def file(self, made: float) -> Owned:
-        """Make the file that this is the content of."""
+        """Make the file with this content."""
         about = self.about.get("file") or self.about
         mime_type = about.get("mimeType") or about.get("mime_type") or self.mime_type
         name = stores.file_name(about.get("name")) or f"files/{identifier()}"

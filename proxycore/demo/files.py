@@ -11,14 +11,14 @@ from proxycore.demo.refusal import Refusal, RefusedError
 from proxycore.demo.store import Owned
 
 _PIECE = 65_536  # bytes
-_PERIOD = 251  # bytes: a prime, so that a piece out of its place is seen
+_PERIOD = 251  # bytes: a prime, so that a piece at a wrong offset is detected
 _PATTERN = bytes(range(_PERIOD)) * (_PIECE // _PERIOD + 2)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _UNSATISFIABLE = Refusal(416, "The requested range cannot be satisfied.")
 
 
 class Collection(Handler):
-    """The resources of one kind that a project owns: their list, each of them, and its end."""
+    """The resources of one kind that a project owns: list, read, delete."""
 
     kind = ""
     page_size = 50  # unless the query says otherwise
@@ -49,7 +49,7 @@ class Download(Handler):
     """The content of a file, or a range of it, generated as it is sent."""
 
     async def get(self, _version: str, name: str) -> None:
-        """Send what is asked for, as fast as the other side reads."""
+        """Send the content or the range, as fast as the client reads."""
         await self.admit()
         file = self.owned(name)
         if file.document["source"] == "UPLOADED":

@@ -1,4 +1,4 @@
-"""What the handlers of all requests have in common: credentials, errors, and how answers are framed.
+"""The base of all handlers: credentials, errors, and the framing of responses.
 
 Headers are those of recorded traffic (googleapis/js-genai, test/system/recordings).
 """
@@ -40,7 +40,7 @@ _HEADERS = (
 
 @stream_request_body  # Google goes by no content type, whereas Tornado would take forms apart
 class Handler(RequestHandler):
-    """What the whole surface has in common; by itself, the answer to a path that does not exist."""
+    """The base of all handlers; by itself, it responds to a path that does not exist."""
 
     openai = False
     interactions = False
@@ -72,14 +72,14 @@ class Handler(RequestHandler):
         self.call.body += chunk
 
     def on_connection_close(self) -> None:
-        """Note that the other side has disconnected."""
+        """Record that the client has disconnected."""
         super().on_connection_close()
         self.call.cut = True
         self.call.ended = self.mock.clock()
         self.gone.set()
 
     def on_finish(self) -> None:
-        """Note that the answer was written."""
+        """Record that the response was written."""
         if self.call.ended is None:
             self.call.status = self.get_status()
             self.call.ended = self.mock.clock()
@@ -106,7 +106,7 @@ class Handler(RequestHandler):
         return keys[0]
 
     def asked(self, model: str = "", method: str = "", *, is_free: bool = False) -> Asked:
-        """Return what this request asks, as the health of its key depends on it."""
+        """Return the properties of this request that the health of its key depends on."""
         request, body = self.request, self.call.body
         return Asked(
             self.call.key,

@@ -1,4 +1,4 @@
-"""The states that a key of the mock can be in, and how they are put together.
+"""The states that a key of the mock can be in, and how they are combined.
 
 Google's errors for each are in `denials`, `quotas`, `tiers` and `server_errors`.
 """
@@ -20,7 +20,7 @@ from proxycore.demo.server_errors import Gateway
 Rule = Callable[[Asked], Refusal | None]
 Condition = Callable[[Asked], bool]
 
-_LIVE_MODEL = "gemini-2.5-flash-live-preview"  # what a session is taken to be for before its setup
+_LIVE_MODEL = "gemini-2.5-flash-live-preview"  # the model of a session before its setup
 
 
 def _always(refusal: Refusal, when: Condition | None = None) -> staticmethod[[], Health]:
@@ -36,7 +36,7 @@ class Health:
     """The state of a key: decides for each request whether Google refuses it, and how.
 
     ``Health()`` is a healthy key. ``models`` gives single models a health of their own. A ``rule`` takes what
-    is asked; the `refusal` method of another health is one, so healths can be put together. With ``is_quota``
+    is asked; the `refusal` method of another health is one, so healths can be combined. With ``is_quota``
     the rule is about a quota or money, so that requests which cost neither are served.
 
     A Live session is judged twice: at its handshake, where it asks no model anything yet, and at its setup
@@ -58,7 +58,7 @@ class Health:
             return None
         return self._rule(asked)
 
-    # How healths are put together
+    # Combinations
 
     @classmethod
     def healthy(cls) -> Health:

@@ -18,7 +18,7 @@ _FROM_BODY = ("model", "agent", "input", "previous_interaction_id")
 
 
 class _Interaction(Handler):
-    """One interaction: looks at it, and its end."""
+    """One interaction: read and delete."""
 
     interactions = True
 
@@ -55,10 +55,10 @@ class _Interaction(Handler):
 
 
 class _Interactions(_Interaction):
-    """The beginning of one."""
+    """Create an interaction."""
 
     async def post(self, version: str) -> None:
-        self.credential()  # is missed before a body is
+        self.credential()  # Google checks it before the body
         body = models.parse(self.call.body)
         model = str(body.get("model") or "").removeprefix("models/")
         self.streams = bool(body.get("stream"))

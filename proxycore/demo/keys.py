@@ -9,14 +9,14 @@ from proxycore.demo.health import Health
 def demo_keys() -> dict[str, tuple[str, Health]]:
     """Return keys to try the proxy with, by names that describe them: the secret and the health of each."""
     overloaded = Health.in_turn(*[Health.healthy()] * 3, Health.overloaded(), repeat=True)
-    # Only a stream can fail once its status is told; what is not streamed is served.
+    # Only a stream can fail after its status was sent; other requests are served.
     broken = Health.in_turn(Health.healthy(), Health.in_stream(Health.model_overloaded()), repeat=True)
     healths = {
         "HEALTHY_1": Health.healthy(),
         "HEALTHY_2": Health.healthy(),
         "THREE_PER_MINUTE": Health.quota(3),
         "PRO_SPENT_TODAY": Health(models={"gemini-2.5-pro": Health.day_spent()}),
-        "SOMETIMES_OVERLOADED": Health.only(_thinks, overloaded),
+        "SOMETIMES_OVERLOADED": Health.only(_generates, overloaded),
         "FREE_TIER_NO_SEARCH": Health.no_search(),
         "ERROR_IN_STREAM": Health.only(_streams, broken),
         "PROJECT_DENIED": Health.denied(),
@@ -27,10 +27,10 @@ def demo_keys() -> dict[str, tuple[str, Health]]:
 
 
 def _streams(asked: Asked) -> bool:
-    """Tell whether an answer is to be streamed natively."""
+    """Return whether the response is streamed natively."""
     return asked.method == "streamGenerateContent"
 
 
-def _thinks(asked: Asked) -> bool:
-    """Tell whether a model is to generate: other requests that create something are not retried."""
+def _generates(asked: Asked) -> bool:
+    """Return whether a model is to generate: other requests that create something are not retried."""
     return asked.method in {"generateContent", "streamGenerateContent"}

@@ -62,7 +62,7 @@ class Live(Handler, WebSocketHandler):
         await super().get(*args)
 
     def open(self, *args: str) -> None:
-        """Note that the session has begun."""
+        """Record that the session has begun."""
         self.version = args[0]
         self.socket = self.ws_connection
         self.call.status = 101
@@ -74,16 +74,16 @@ class Live(Handler, WebSocketHandler):
             self.socket.on_connection_close()
 
     def on_finish(self) -> None:
-        """Note that the answer was written, unless it is what a session begins with."""
+        """Record that the response was written, unless it begins a session."""
         if self.get_status() != 101:
             super().on_finish()
 
     def on_connection_close(self) -> None:
-        """Note the end of the connection."""
+        """Record the end of the connection."""
         WebSocketHandler.on_connection_close(self)  # for which the end of a connection is no cut request
 
     def on_close(self) -> None:
-        """Note what the other side closed with."""
+        """Record the client's close code and reason."""
         self.call.close_code, self.call.close_reason = self.close_code, self.close_reason
         self.call.cut = self.close_code is None
         self.call.ended = self.mock.clock()

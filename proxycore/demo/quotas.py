@@ -114,7 +114,7 @@ SPENDING_TOO_FAST = Refusal(  # since 2026-06-23: ten minutes, all projects of t
 
 
 def of_the_model(asked: Asked) -> bool:
-    """Tell whether a request counts in its model's quotas; caching and batches have quotas of their own."""
+    """Return whether a request counts in its model's quotas; caching and batches have quotas of their own."""
     return asked.method not in OWN_QUOTAS
 
 
@@ -126,12 +126,12 @@ def _digits(number: float) -> str:
 class Wording:
     """How the refusal of a spent quota is worded.
 
-    ``told`` is the delay in seconds that it names, if not the true one; ``in_object`` writes it as seconds
+    ``delay`` is the delay in seconds that it names, if not the true one; ``in_object`` writes it as seconds
     and nanos, and ``without_delay`` leaves it out. ``known_as`` is the model that the refusal names, and
     ``tier`` the end of the quotaId.
     """
 
-    told: float | None = None
+    delay: float | None = None
     in_object: bool = False
     without_delay: bool = False
     known_as: str = "$model"
@@ -139,7 +139,7 @@ class Wording:
 
     def refusal(self, limit: int, seconds: float, quota: tuple[str, str]) -> Refusal:
         """Return the 429 of a quota that is free again in so many seconds."""
-        seconds = seconds if self.told is None else self.told
+        seconds = seconds if self.delay is None else self.delay
         # Google's messages go over to milliseconds below one second; retryDelay never does.
         wait = f"{_digits(seconds)}s" if seconds >= 1 else f"{_digits(seconds * 1000)}ms"
         delay: str | Json | None = None if self.without_delay else f"{_digits(seconds)}s"

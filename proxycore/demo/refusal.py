@@ -1,4 +1,4 @@
-"""An error that Google answers with: how it reads, and those that have nothing to do with a key's health.
+"""An error response of Google's, and the errors that do not depend on a key's health.
 
 The bodies are Google's own as public reports show them, each named here as owner/repository#issue.
 """
@@ -38,7 +38,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error that Google answers with.
+    """An error response of Google's.
 
     Texts may hold ``$key``, ``$project``, ``$model``, ``$method``, ``$version``, ``$referrer``, ``$address``
     and, in details, ``$message``: `about` puts them in. ``status`` is needed only where the code does not
@@ -100,7 +100,7 @@ def project(key: str) -> str:
 
 
 def because(reason: str, **metadata: str) -> tuple[Json, Json]:
-    """Return the two details with the reason why a key is refused."""
+    """Return the two details with the reason for a refusal."""
     about = {"reason": reason, "domain": "googleapis.com", "metadata": {"service": SERVICE, **metadata}}
     return (
         {"@type": f"{TYPE}ErrorInfo", **about},
@@ -131,7 +131,7 @@ class RefusedError(HTTPError):
         self.refusal = refusal
 
 
-# What is wrong with the credentials themselves, whatever the key (NousResearch/hermes-agent#62259 and #7893).
+# Errors about the credentials themselves, for any key (NousResearch/hermes-agent#62259 and #7893).
 UNREGISTERED = Refusal(
     403,
     "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or"
@@ -152,7 +152,7 @@ UNSUPPORTED_TOKEN = Refusal(
     interactions=UNAUTHENTICATED,
 )
 
-# What is wrong with what a request names, for any key but the one whose project it belongs to.
+# Errors about a resource that the request names, for any key but its owner.
 INVALID_ARGUMENT = Refusal(400, "Request contains an invalid argument.")
 NOT_FOUND = Refusal(404, "Requested entity was not found.")
 FORBIDDEN = Refusal(403, "The caller does not have permission")  # google-gemini/gemini-cli#14519

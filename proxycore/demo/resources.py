@@ -19,7 +19,7 @@ class _Caches(Collection):
     kind = "cachedContents"
 
     async def post(self, version: str) -> None:
-        self.credential()  # is missed before a body is
+        self.credential()  # Google checks it before the body
         model = str(models.parse(self.call.body).get("model")).removeprefix("models/")
         await self.admit(model, CACHING)
         body = self.document()
@@ -32,7 +32,7 @@ class _Caches(Collection):
 
 
 class _Cache(Collection):
-    """One of these, which can be kept for longer."""
+    """One cached content, whose lifetime can be extended."""
 
     async def patch(self, _version: str, name: str) -> None:
         await self.admit()

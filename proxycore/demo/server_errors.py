@@ -1,4 +1,4 @@
-"""Errors that blame no key: Google's own, and those of gateways and firewalls in between."""
+"""Errors that are no key's fault: Google's own, and those of gateways and firewalls on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the mock's handlers read and change: keys, resources, calls, and how answers are given."""
+"""The state that the mock's handlers share: keys, resources, calls, and the options for responses."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Call:
     model: str = ""
     status: int = 0  # 0 until there is an answer
     ended: float | None = None  # None while it is open
-    cut: bool = False  # the other side went away before the end
-    close_code: int | None = None  # what the other side closed a WebSocket with
+    cut: bool = False  # the client disconnected before the end
+    close_code: int | None = None  # of the client's close frame
     close_reason: str | None = None
 
 

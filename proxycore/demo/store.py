@@ -1,4 +1,4 @@
-"""What projects own at Google: resources that nobody but the project that made them can see."""
+"""The resources that projects own at Google, which are visible only to the project that made them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FILE = re.compile(r"(?:https?://[^/]+/v1\w*/)?(files/[^/:?]+)")
 
 @dataclass
 class Owned:
-    """One resource: the document that describes it, and what cannot be seen in that."""
+    """One resource: the document that describes it, and its hidden state."""
 
     document: Json
     made: float = 0.0  # seconds since the epoch
-    next: Json | None = None  # what the document becomes once it has been looked at
-    content: bytes | None = None  # of a file that has any but a pattern
+    next: Json | None = None  # the document after the next read
+    content: bytes | None = None  # of a file; None: a generated pattern
     lines: int = 0  # in the content that was uploaded
 
     @property

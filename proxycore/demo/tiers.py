@@ -1,4 +1,4 @@
-"""Refusals of what a project's tier does not include, whereas another project may have it.
+"""Refusals of what a project's tier does not include, though another project's may.
 
 The sentences are those that public reports quote, without details; each is named here as
 owner/repository#issue where it is known.
@@ -44,30 +44,30 @@ NO_CACHING = Refusal(
 
 
 def asks_a_model(asked: Asked) -> bool:
-    """Tell whether a request is for a model, even if it costs nothing."""
+    """Return whether a request is for a model, even if it costs nothing."""
     return bool(asked.model)
 
 
 def searches(asked: Asked) -> bool:
-    """Tell whether a request offers a tool that searches."""
+    """Return whether a request offers a tool that searches."""
     return bool(asked.tools & GROUNDING)
 
 
 def batches(asked: Asked) -> bool:
-    """Tell whether a request begins a batch."""
+    """Return whether a request begins a batch."""
     return asked.method in BATCHES
 
 
 def caches(asked: Asked) -> bool:
-    """Tell whether a request caches content."""
+    """Return whether a request caches content."""
     return asked.method == CACHING
 
 
 def draws(asked: Asked) -> bool:
-    """Tell whether a request asks for an image of an Imagen model."""
+    """Return whether a request asks for an image of an Imagen model."""
     return asked.method == "predict" and asked.model.startswith("imagen-")
 
 
 def films(asked: Asked) -> bool:
-    """Tell whether a request asks for a video."""
+    """Return whether a request asks for a video."""
     return asked.method == "predictLongRunning"

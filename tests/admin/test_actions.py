@@ -181,7 +181,7 @@ async def test_a_trial_ends_a_forbidden_keys_bench_but_not_a_rest_by_hand() -> N
         assert (told["accepted"], told["key"]["state"]) == (True, "benched")
 
 
-async def test_a_trial_that_tells_nothing_blames_nobody() -> None:
+async def test_an_inconclusive_probe_blames_no_key() -> None:
     async with proxy("http://127.0.0.1:9", KEYS) as here:
         told = await done(here, action="try", key="one")
         assert (told["accepted"], told["key"]["state"]) == (None, "ready")
@@ -201,7 +201,7 @@ async def test_a_trial_that_tells_nothing_blames_nobody() -> None:
         ({"action": "release", "key": "one", "model": 3}, 400),
     ],
 )
-async def test_what_makes_no_sense_is_told(asked: dict[str, object], status: int) -> None:
+async def test_invalid_actions_are_refused(asked: dict[str, object], status: int) -> None:
     async with proxy("http://127.0.0.1:9", KEYS) as here:
         got = await act(here, **asked)
         assert got.status == status

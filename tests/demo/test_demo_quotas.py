@@ -55,10 +55,10 @@ async def test_a_prompt_larger_than_the_quota_is_refused_though_nothing_was_used
 
 
 async def test_a_delay_can_be_wrong_or_in_another_form(here: Here) -> None:
-    hour = await here.error(Health.quota(0, wording=Wording(told=3600.0)))
+    hour = await here.error(Health.quota(0, wording=Wording(delay=3600.0)))
     assert details(hour)["RetryInfo"]["retryDelay"] == "3600s"
     assert "PerMinute" in details(hour)["QuotaFailure"]["violations"][0]["quotaId"]
-    parts = await here.error(Health.quota(0, wording=Wording(told=34.5, in_object=True)))
+    parts = await here.error(Health.quota(0, wording=Wording(delay=34.5, in_object=True)))
     assert details(parts)["RetryInfo"]["retryDelay"] == {"seconds": 34, "nanos": 500_000_000}
     none = await here.error(Health.quota(0, wording=Wording(without_delay=True)))
     assert list(details(none)) == ["Help", "QuotaFailure"]

@@ -159,7 +159,7 @@ async def test_a_worker_that_hangs_holds_up_the_sum_for_a_second_only() -> None:
                 await writer.wait_closed()
 
 
-async def test_an_answer_that_is_under_way_already_is_not_taken_for_the_answer_to_a_later_question() -> None:
+async def test_a_report_that_is_under_way_already_is_not_taken_for_the_reply_to_a_later_question() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hub"
         async with running_hub(path):

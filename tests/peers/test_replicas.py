@@ -175,7 +175,7 @@ async def test_no_key_is_in_redis_not_even_its_plain_fingerprint_and_everything_
             assert len(names) == 2  # the update and the salt
 
 
-async def test_a_redis_that_is_away_at_the_start_is_told_once_and_joined_when_it_comes(
+async def test_a_redis_that_is_away_at_the_start_is_logged_once_and_joined_later(
     redis: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "proxycore")
@@ -195,7 +195,7 @@ async def test_a_redis_that_is_away_at_the_start_is_told_once_and_joined_when_it
 
 
 @pytest.mark.parametrize("how", ["killed", "hung"])
-async def test_a_redis_that_goes_and_comes_back_is_told_once_each_and_all_agree_again(
+async def test_a_redis_that_goes_and_comes_back_is_logged_once_each_and_all_agree_again(
     redis: RedisServer, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     caplog.set_level(logging.INFO, "proxycore")
@@ -238,7 +238,7 @@ async def test_messages_that_make_no_sense_do_no_harm(redis: RedisServer) -> Non
         await until(lambda: knows(other, TWO))
 
 
-async def test_a_wrong_password_is_told_and_not_shown(
+async def test_a_wrong_password_is_logged_and_not_shown(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"redis://:hidden-password@127.0.0.1:{redis.port}"

@@ -197,7 +197,7 @@ async def test_calls_of_one_are_counted_by_the_other_once_a_quota_is_known() -> 
         assert sum(call.status == 429 for call in mock.calls) <= 2  # alone, each would be refused six
 
 
-async def test_calls_from_before_a_quota_was_known_are_told_when_it_is() -> None:
+async def test_calls_from_before_a_quota_was_known_are_published_when_it_is() -> None:
     clock = TurnedClock()
     mock = MockServer({"AQ.key": Health.quota(6, window=30.0)}, clock=clock)
     async with workers(mock, Store(clock), clock=clock, MAX_WAIT="0") as (one, other):
@@ -381,7 +381,7 @@ def news(number: int) -> Update:
     return Update("owner", "0", f"files/{number}", True, float(number), 1e12)
 
 
-async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: Path) -> None:
+async def test_processes_of_a_host_get_updates_of_each_other_and_not_their_own(tmp_path: Path) -> None:
     path = tmp_path / "board"
     async with running_hub(path), Host(path) as one, Host(path) as other:
         told = [news(number) for number in range(1, 2001)]
@@ -394,7 +394,7 @@ async def test_processes_of_a_host_hear_each_other_and_not_themselves(tmp_path: 
             assert late.heard == told
 
 
-async def test_what_is_told_last_is_heard_all_the_same(tmp_path: Path) -> None:
+async def test_what_is_published_last_arrives_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "board"
     async with running_hub(path), Host(path) as other:
         async with Host(path) as one:

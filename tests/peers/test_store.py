@@ -78,7 +78,7 @@ def test_what_has_expired_is_forgotten() -> None:
     assert store.snapshot() == []
 
 
-def test_what_holds_is_told_in_the_order_in_which_it_was_found() -> None:
+def test_the_snapshot_is_in_the_order_in_which_updates_were_found() -> None:
     store = Store(TurnedClock())
     store.publish([update("a", stamp=3.0), update("b", stamp=1.0), update("c", stamp=2.0)])
     assert [known.about for known in store.snapshot()] == ["b", "c", "a"]

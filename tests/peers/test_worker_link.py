@@ -151,7 +151,7 @@ async def test_a_newcomer_gets_a_snapshot_that_is_larger_than_what_may_be_left_u
         await until(lambda: len(other.snapshot()) == 2001)
 
 
-async def test_a_question_on_a_connection_that_ends_has_no_answer() -> None:
+async def test_a_question_on_a_connection_that_ends_has_no_report() -> None:
     async with channels(Store(CLOCK), Store(CLOCK), []) as (one, two):
         asked = one.ask()
         await two.close()

@@ -46,9 +46,7 @@ def test_what_was_learned_last_counts(affinity: AffinityTable, ours: Key, theirs
     assert (affinity.of(FILE), affinity.of(CACHE), len(affinity)) == (theirs, ours, 2)
 
 
-def test_what_is_only_heard_of_does_not_change_a_known_owner(
-    affinity: AffinityTable, ours: Key, theirs: Key
-) -> None:
+def test_a_mention_does_not_change_a_known_owner(affinity: AffinityTable, ours: Key, theirs: Key) -> None:
     affinity.learn([FILE], ours)
     affinity.learn_mentioned([FILE, CACHE], theirs)
     assert (affinity.of(FILE), affinity.of(CACHE)) == (ours, theirs)
@@ -212,7 +210,7 @@ def test_a_retired_owner_counts_as_unknown_until_it_is_back(affinity: AffinityTa
     assert affinity.owner(RequestScope("", (FILE,))) is ours
 
 
-def test_an_owner_that_rests_is_still_the_owner(affinity: AffinityTable, ours: Key) -> None:
+def test_a_benched_owner_is_still_the_owner(affinity: AffinityTable, ours: Key) -> None:
     affinity.learn([FILE], ours)
     ours.whole = Bench("refused", 1e12)
     ours.project.limiter("m").bench = Bench("quota spent", 1e12)

@@ -214,7 +214,7 @@ def test_when_all_keys_refuse_and_serve_nothing_no_key_is_benched() -> None:
     assert [here.rest(0), here.rest(1)] == [0.0, 0.0]
 
 
-def test_a_project_that_is_not_entitled_rests_a_day_once_another_is() -> None:
+def test_a_project_that_is_not_entitled_is_benched_for_a_day_once_another_is() -> None:
     here, case = Pool(4), Case()
     here.say(0, NOT_ENTITLED, case)
     assert here.rest(0) == 0.0

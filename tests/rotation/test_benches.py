@@ -54,7 +54,7 @@ def test_a_refusal_of_tokens_says_nothing_of_smaller_prompts_nor_of_other_models
     assert here.rotator.pick(FLASH, {here.keys[1]}) is here.keys[0]
 
 
-def test_it_is_over_when_it_was_told_to_be() -> None:
+def test_it_ends_after_the_retry_delay() -> None:
     here = Pool(2)
     here.say(0, TOO_LARGE, Case(size=1000))
     assert here.rotator.fit_at(FLASH, 1000, "") == here.clock() + 30.0
@@ -95,7 +95,7 @@ def refuse_page(here: Pool, number: int, served_by: int, origin: str = PAGE) -> 
     here.say(served_by, HEALTHY, case)
 
 
-def test_a_key_for_other_pages_rests_for_this_origin_only() -> None:
+def test_a_key_for_other_pages_is_benched_for_this_origin_only() -> None:
     here = Pool(2)
     refuse_page(here, 0, 1)
     assert here.unfit(1, origin=PAGE) == here.unfit(1, PRO, PAGE) == {"0"}

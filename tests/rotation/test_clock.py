@@ -117,7 +117,7 @@ def test_the_real_clock_starts_at_the_wall_clock_and_advances() -> None:
 
 
 @pytest.mark.parametrize("seconds", SETTINGS.values(), ids=SETTINGS)
-def test_a_bench_lasts_as_long_as_it_was_told_however_the_wall_clock_is_set(seconds: float) -> None:
+def test_a_bench_keeps_its_length_however_the_wall_clock_is_set(seconds: float) -> None:
     here = Here()
     here.refuse(minute_quota(40))
     here.set_wall(seconds)

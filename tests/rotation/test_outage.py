@@ -82,7 +82,7 @@ def test_nothing_is_held_back_for_it() -> None:
 @pytest.mark.parametrize(
     "verdict", [HEALTHY, CLIENT_ERROR, SPENT, DISABLED], ids=lambda verdict: verdict.reason
 )
-def test_an_answer_of_another_kind_ends_it(verdict: Verdict) -> None:
+def test_a_response_of_another_kind_ends_it(verdict: Verdict) -> None:
     here = Here()
     here.fail()
     here.clock.turn(1.0)
@@ -91,7 +91,7 @@ def test_an_answer_of_another_kind_ends_it(verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize("verdict", [UPSTREAM_FAILURE, NOT_GOOGLE], ids=lambda verdict: verdict.reason)
-def test_an_answer_that_says_nothing_does_not_end_it(verdict: Verdict) -> None:
+def test_an_inconclusive_response_does_not_end_it(verdict: Verdict) -> None:
     here = Here()
     here.fail()
     here.clock.turn(1.0)
@@ -99,7 +99,7 @@ def test_an_answer_that_says_nothing_does_not_end_it(verdict: Verdict) -> None:
     assert here.rotator.outages.of(FLASH)
 
 
-def test_an_answer_to_a_call_from_before_does_not_end_it() -> None:
+def test_a_response_to_an_earlier_call_does_not_end_it() -> None:
     here = Here()
     call = here.rotator.call(here.rotator.keys[9], FLASH, spends=True)
     here.clock.turn(1.0)

@@ -95,7 +95,7 @@ def test_times_without_fractions_teach_the_window_step_by_step(
     assert refused <= 0.05 * served
 
 
-def test_an_upstream_that_always_tells_the_same_time_refuses_little() -> None:
+def test_an_upstream_with_a_constant_retry_delay_refuses_little() -> None:
     served, refused = greedy(sliding(5, 60.0), 200 * 60.0, lambda _: 60.0)
     assert served >= 0.85 * 5 * 200
     assert refused <= 0.05 * served
@@ -177,7 +177,7 @@ def test_a_narrowed_quota_is_widened_step_by_step_and_later_after_every_refusal(
     assert quota.widen_at - 1210.0 == 2 * patience
 
 
-def test_a_call_that_was_not_heard_of_yet_narrows_nothing() -> None:
+def test_a_call_of_a_peer_that_is_not_known_yet_narrows_nothing() -> None:
     quota = Quota.of(MINUTE, 0.0)
     quota.window = 60.0
     quota.refused(5, [1000.0, 1001.0, 1002.0, 1003.0], 20.0, 1010.0, 1)

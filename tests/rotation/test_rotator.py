@@ -159,7 +159,9 @@ def test_a_key_is_ready_again_when_its_bench_has_passed_and_not_before(clock: Tu
 @pytest.mark.parametrize(
     ("told", "bench"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (34.07, 34.07), (90_000, 90_000)]
 )
-def test_a_bench_lasts_as_told_but_at_least_a_second(clock: TurnedClock, told: float, bench: float) -> None:
+def test_a_bench_lasts_for_the_retry_delay_but_at_least_a_second(
+    clock: TurnedClock, told: float, bench: float
+) -> None:
     here = rotator(clock)
     here.answer(here.keys[0], FLASH, quota(told))
     assert rest_of(here.keys[0], FLASH, clock) == pytest.approx(bench)
@@ -207,7 +209,7 @@ def test_jitter_there_is_so_that_keys_do_not_come_back_in_step(clock: TurnedCloc
     ],
     ids=["quota", "forbidden"],
 )
-def test_a_bench_without_a_told_time_doubles_with_every_strike_up_to_the_longest(
+def test_a_bench_without_a_retry_delay_doubles_with_every_strike_up_to_the_longest(
     clock: TurnedClock, verdict: Verdict, rests: list[float]
 ) -> None:
     here = rotator(clock)
@@ -250,7 +252,7 @@ def test_refusals_at_once_do_not_move_a_bench_by_their_jitter(clock: TurnedClock
     assert key.ready_at(FLASH) == until
 
 
-def test_a_longer_time_that_is_told_extends_a_bench_and_a_shorter_one_does_not_shorten_it(
+def test_a_longer_retry_delay_extends_a_bench_and_a_shorter_one_does_not_shorten_it(
     clock: TurnedClock,
 ) -> None:
     here = rotator(clock)
@@ -324,7 +326,7 @@ def test_strikes_on_one_model_say_nothing_about_another(clock: TurnedClock) -> N
     assert fresh.strikes == 1
 
 
-def test_a_key_rests_until_the_last_of_its_benches_has_passed(clock: TurnedClock) -> None:
+def test_a_key_is_benched_until_the_last_of_its_benches_has_ended(clock: TurnedClock) -> None:
     here = rotator(clock)
     key = here.keys[0]
     here.answer(key, FLASH, quota(1000))
@@ -403,7 +405,7 @@ def retire(here: Answered, key: Key, clock: TurnedClock) -> None:
     assert key.retired
 
 
-def test_a_key_that_is_called_dead_once_rests_two_seconds(clock: TurnedClock) -> None:
+def test_a_key_that_is_called_dead_once_is_benched_for_two_seconds(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     dead, living = here.keys
     fresh = here.answer(dead, FLASH, DEAD)
@@ -417,7 +419,7 @@ def test_a_key_that_is_called_dead_once_rests_two_seconds(clock: TurnedClock) ->
     assert {here.pick(FLASH) for _ in range(50)} == {living, dead}
 
 
-def test_a_key_that_is_called_dead_again_and_again_rests_longer_every_time(clock: TurnedClock) -> None:
+def test_a_key_that_is_called_dead_repeatedly_is_benched_longer_every_time(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     dead = here.keys[0]
     for strikes, rest in enumerate([2, 10, 60, 600, 3600, DAY, DAY], 1):
@@ -432,7 +434,7 @@ def test_a_key_that_is_called_dead_again_and_again_rests_longer_every_time(clock
         clock.turn(rest)
 
 
-def test_calls_that_find_a_key_dead_while_it_rests_find_nothing_new(clock: TurnedClock) -> None:
+def test_calls_that_find_a_key_dead_while_it_is_benched_change_nothing(clock: TurnedClock) -> None:
     here = rotator(clock, 2)
     dead = here.keys[0]
     calls = [here.call(dead, model, spends=True) for model in (FLASH, PRO, FLASH)]
@@ -566,7 +568,7 @@ def test_without_keys_nothing_is_usable_and_all_is_dead(clock: TurnedClock) -> N
     assert (here.usable, here.dead, here.ready_at(FLASH)) == (False, True, None)
 
 
-def test_a_key_that_rests_is_not_dead(clock: TurnedClock) -> None:
+def test_a_benched_key_is_not_dead(clock: TurnedClock) -> None:
     here = rotator(clock)
     here.answer(here.keys[0], FLASH, FORBIDDEN)
     assert (here.usable, here.dead) == (False, False)
@@ -574,7 +576,7 @@ def test_a_key_that_rests_is_not_dead(clock: TurnedClock) -> None:
     assert (here.usable, here.dead) == (True, False)
 
 
-def test_a_key_that_rests_for_one_model_is_usable(clock: TurnedClock) -> None:
+def test_a_key_that_is_benched_for_one_model_is_usable(clock: TurnedClock) -> None:
     here = rotator(clock)
     here.answer(here.keys[0], FLASH, quota(60))
     assert (here.usable, here.dead) == (True, False)

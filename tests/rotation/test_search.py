@@ -80,7 +80,7 @@ def pauses(tries: list[tuple[float, Key]], since: float) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(moments)]
 
 
-def test_three_projects_that_refuse_with_none_that_served_begin_a_search_and_no_key_rests_longer() -> None:
+def test_three_projects_that_refuse_with_none_that_served_begin_a_search_and_bench_no_key_longer() -> None:
     here = Pool(8)
     search = here.begin()
     assert len(search.tried) == 3
@@ -176,7 +176,7 @@ def test_a_call_from_before_it_that_is_served_makes_its_project_the_next_at_once
 
 
 @pytest.mark.parametrize("verdict", [UPSTREAM_FAILURE, NOT_GOOGLE], ids=lambda verdict: verdict.reason)
-def test_an_answer_that_says_nothing_does_not_end_it(verdict: Verdict) -> None:
+def test_an_inconclusive_response_does_not_end_it(verdict: Verdict) -> None:
     here = Pool(5)
     search = here.begin()
     here.clock.turn(0.06)

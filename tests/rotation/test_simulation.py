@@ -30,7 +30,7 @@ def test_at_95_percent_nearly_all_are_served_with_hardly_a_call_refused(window: 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_at_130_percent_the_quota_is_used_up_in_order_and_who_is_told_to_come_back_is_served(
+def test_at_130_percent_the_quota_is_used_up_in_order_and_clients_that_retry_as_asked_are_served(
     seed: int,
 ) -> None:
     figures = Simulation(EQUAL, 1.3, measured=20, seed=seed).run()
@@ -56,7 +56,7 @@ def test_keys_of_one_project_share_its_quota() -> None:
 
 
 @pytest.mark.parametrize("load", [0.95, 1.3])
-def test_workers_who_tell_each_other_do_nearly_as_well_as_one(load: float) -> None:
+def test_workers_that_publish_to_each_other_do_nearly_as_well_as_one(load: float) -> None:
     one = [Simulation(EQUAL, load, measured=15, seed=seed).run() for seed in SEEDS[:1]]
     four = [Simulation(EQUAL, load, measured=15, seed=seed, workers=4).run() for seed in SEEDS[:1]]
     assert sum(run.served for run in four) >= 0.98 * sum(run.served for run in one)

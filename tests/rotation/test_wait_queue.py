@@ -133,7 +133,7 @@ async def test_a_key_that_is_ready_serves_whoever_comes_to_wait_at_once() -> Non
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
-async def test_who_may_not_wait_is_told_at_once(seconds: float) -> None:
+async def test_a_request_that_may_not_wait_is_refused_at_once(seconds: float) -> None:
     here = Here()
     here.bench(SOON)
     here.join(1, seconds=seconds)
@@ -231,7 +231,7 @@ async def test_a_key_that_the_first_cannot_use_serves_the_next() -> None:
     assert here.nothing_left()
 
 
-async def test_a_newcomer_has_the_key_that_nobody_in_the_line_can_use() -> None:
+async def test_a_newcomer_has_the_key_that_no_waiter_can_use() -> None:
     here = Here(2)
     ready, resting = here.keys
     here.bench(SOON, resting)
@@ -292,7 +292,7 @@ async def test_a_key_that_is_refused_again_costs_one_call() -> None:
     assert here.nothing_left()
 
 
-async def test_an_answer_that_takes_long_holds_the_others_up_for_the_head_start_only() -> None:
+async def test_a_slow_response_delays_the_others_for_the_head_start_only() -> None:
     here = Here()
     here.bench(SOON)
     here.join(1)
@@ -326,7 +326,7 @@ async def test_as_many_keys_as_wait_serve_all_in_one_go() -> None:
     assert here.nothing_left()
 
 
-async def test_an_answer_on_another_model_changes_nothing() -> None:
+async def test_a_response_on_another_model_changes_nothing() -> None:
     here = Here(2)
     here.bench(4 * SOON)
     here.join(1)
@@ -355,7 +355,7 @@ async def test_a_bench_that_grows_while_one_waits_is_waited_for() -> None:
 # Leaving.
 
 
-async def test_patience_that_ends_is_told_and_the_place_is_given_up() -> None:
+async def test_a_waiter_whose_patience_ends_is_refused_and_gives_up_its_place() -> None:
     here = Here()
     here.bench(SOON)
     here.join(1)

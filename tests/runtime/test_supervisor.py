@@ -243,7 +243,7 @@ def test_mistakes_are_told_before_anything_is_started(tmp_path: Path) -> None:
         assert "Traceback" not in started.log
 
 
-def test_as_pid_1_signals_are_heard_and_orphans_are_buried(tmp_path: Path) -> None:
+def test_as_pid_1_signals_are_handled_and_orphans_are_reaped(tmp_path: Path) -> None:
     prefix = ("unshare", "--fork", "--pid", "--kill-child")
     if os.geteuid() or os.system("unshare --fork --pid true 2> /dev/null"):  # noqa: S605 - a fixed command
         pytest.skip("a PID namespace needs root")

@@ -77,7 +77,7 @@ def checked(text: bytes) -> tuple[int, bytes]:
 
 
 @needs("promtool")
-async def test_promtool_has_nothing_to_say_of_the_metrics(
+async def test_promtool_has_no_complaint_about_the_metrics(
     mock: tuple[MockServer, dict[str, str]], tmp_path: Path
 ) -> None:
     with program(folder=tmp_path, environment=mock[1]) as running:

@@ -1,4 +1,4 @@
-"""Clients of a pool: those who come back when they are told to, and those who are beside something else."""
+"""Clients for the cases: some retry after `Retry-After`, others run in the background."""
 
 import asyncio
 from collections.abc import Iterable

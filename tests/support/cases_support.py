@@ -1,4 +1,4 @@
-"""What the cases are told with: a pool of keys behind the proxy, and what it shows.
+"""The set-up of the cases: a pool of mock keys behind the proxy, and readers of its status.
 
 A case runs on a turned loop in this process. With CASES_OUTSIDE set, the same case runs against
 `python server.py` in real time, as `python -m tests.bench.cases` does.

@@ -1,4 +1,4 @@
-"""The mock of the Gemini API with two keys, and a client that says what it wants in JSON."""
+"""The mock of the Gemini API with two keys and a turned clock, and an HTTP client of it."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ HELLO = {"contents": [{"parts": [{"text": "hi"}]}]}
 
 @dataclass
 class Served:
-    """A mock under test."""
+    """A mock that runs, and its URL."""
 
     mock: MockServer
     url: str
@@ -59,7 +59,7 @@ class Here(Served):
         return await self.ask("POST", f"/v1beta/models/{model}:generateContent", HELLO, *fields)
 
     async def error(self, health: Health, target: str = GENERATE, body: object = HELLO) -> Any:  # noqa: ANN401
-        """Give the key a health, and return the error that a request gets then."""
+        """Give the key a health, and return the error in the response to a request."""
         self.mock.keys[MINE] = health
         got = await self.ask("POST", target, body)
         found = json.loads(got.body)["error"]
@@ -74,13 +74,13 @@ class Here(Served):
 
 
 def details(error: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """The details of an error by their types, which are unlike."""
+    """Return the details of an error by their types."""
     found = error.get("details", [])
     return {detail["@type"].removeprefix("type.googleapis.com/google.rpc."): detail for detail in found}
 
 
 def started(io_loop: IOLoop) -> Iterator[Here]:
-    """What a fixture yields: a mock that is stopped at the end."""
+    """Yield a mock and its client for a fixture; stop it at the end."""
     clock = TurnedClock()
     mock = MockServer({MINE: Health.healthy(), OTHER: Health.healthy()}, clock=clock)
     yield Here(mock, mock.listen(), clock)

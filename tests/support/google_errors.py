@@ -1,4 +1,4 @@
-"""Google's answers, as people have met them: status, header fields and body, as they come over the wire."""
+"""Google's error responses from public reports: status, header fields and body as on the wire."""
 
 import json
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""A model of Google behind a mixture of keys: how it answers, and the truth about who would be served.
+"""A model of Google for mixtures of keys: its responses, and the truth about which key would be served.
 
 What is wrong is a `Trouble`: of a key, of a project, or of everything. Times are seconds since the beginning.
 """

@@ -84,7 +84,7 @@ class Watcher:
     def asks(self, outcome: Outcome, asked: Asked) -> None:
         """A call is made."""
 
-    def hears(self, outcome: Outcome, asked: Asked) -> None:
+    def observe(self, outcome: Outcome, asked: Asked) -> None:
         """The answer to a call is there, and is about to be judged."""
 
     def ends(self, outcome: Outcome) -> None:
@@ -192,7 +192,7 @@ class Run:
         outcome.calls.append(asked)
         self._watcher.asks(outcome, asked)
         await asyncio.sleep(answer.seconds)
-        self._watcher.hears(outcome, asked)
+        self._watcher.observe(outcome, asked)
         status, fields, body = answer.response
         if status == 0:
             return UpstreamError("The upstream broke off before its answer was whole.", sent=True)

@@ -1,4 +1,4 @@
-"""Takes away from a mixture what a failure does not need, so that little is left to understand."""
+"""Shrinks a failing mixture: removes everything that the failure does not need."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Writes down what happens in a run of a mixture, on its own time line, and what the oracle says of it."""
+"""Traces a run of a mixture on its own time line, with the findings of the oracle."""
 
 import logging
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ class Trace(Watcher):
         self._write(outcome.request.number, f"{nth}: asks key {asked.key}")
         self._look()
 
-    def hears(self, outcome: Outcome, asked: Asked) -> None:
+    def observe(self, outcome: Outcome, asked: Asked) -> None:
         answer = asked.answer
         why = f" {answer.why.name}" if answer.why else ""
         status = answer.response.status or "reset"

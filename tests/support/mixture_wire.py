@@ -1,4 +1,4 @@
-"""The requests of mixtures as they come over the wire, and what the program reads in them."""
+"""The requests of mixtures as bytes on the wire, and what the program parses from them."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""How streams begin: with an error, in all its forms, or otherwise."""
+"""The first bytes of streams: errors in all their forms, and content."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""The manners in which people and programs write a file anew, and strangers who call meanwhile.
+"""Ways in which people and programs rewrite a file, and clients that send requests meanwhile.
 
 Each manner yields where others may look at a file that is not finished.
 """

@@ -1,4 +1,4 @@
-"""An upstream whose answer to each call a test decides by a function, and Google's errors in short.
+"""An upstream whose response to each call is decided by a test's function, and Google's errors in short.
 
 `error(429, "RESOURCE_EXHAUSTED", Q, HELP, retry("34s"))` is such an answer, with the body that Google sends.
 """
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass
 class Call:
-    """A request as it came to the upstream: with which key (by its name), and when (by the loop's clock)."""
+    """A request at the upstream: its key (by name), and its time (by the loop's clock)."""
 
     key: str
     method: str

@@ -1,4 +1,4 @@
-"""An event loop whose time does not pass by itself: when nothing happens, it is the next timer's time."""
+"""An event loop whose time does not pass by itself: when it is idle, time jumps to the next timer."""
 
 import asyncio
 import selectors

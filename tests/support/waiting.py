@@ -1,4 +1,4 @@
-"""Waiting for what a test brings about, with a limit that a busy machine does not reach."""
+"""Waits for a condition, with a limit that a busy machine does not reach."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tests.support.turned_loop import TurnedLoop
 
 PATIENCE = 60.0
-"""Seconds that a test waits for what has to come: the machine may be busy with other things."""
+"""Seconds that a test waits at most: the machine may be busy with other things."""
 
 
 async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:

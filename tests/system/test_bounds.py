@@ -1,4 +1,4 @@
-"""What one client or a strange upstream sends costs little, and others are served meanwhile."""
+"""Extreme input of one client or an odd upstream costs little, and others are served meanwhile."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Honest answers: what Google said when all were refused alike, else ours with Google's reason in it."""
+"""Final responses: Google's own when all keys were refused alike, else the proxy's with Google's reason."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A good key that is refused by mistake comes back in seconds; a dead one is soon hardly asked any more."""
+"""A good key that is refused by mistake is used again in seconds; a dead one is soon probed only rarely."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""What one project may and another may not: it is found who may, and who may not is not asked again."""
+"""Tiers: a project that is entitled is found, and those that are not are not tried again."""
 
 import pytest
 

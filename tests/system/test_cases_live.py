@@ -1,4 +1,4 @@
-"""Live sessions that are refused after the handshake: nothing was said yet, so another key is tried."""
+"""Live sessions that are refused after the handshake, before any message: another key is tried."""
 
 import asyncio
 import contextlib

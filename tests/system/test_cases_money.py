@@ -1,4 +1,4 @@
-"""Money is a billing account's: one refusal rests all its keys. And the Interactions API's own words."""
+"""Billing: one refusal benches all keys of an account. And the errors of the Interactions API."""
 
 import asyncio
 from datetime import datetime

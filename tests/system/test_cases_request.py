@@ -1,4 +1,4 @@
-"""Refusals that the request is to blame for: nobody else notices, and its client is told what Google said."""
+"""Refusals that are the request's fault: no other client is affected, and its client gets Google's error."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What is shown of requests that name no model, and that it can be released as it is shown."""
+"""How benches of requests that name no model are shown, and that they can be released by that name."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Nothing is believed for longer than it can be true: told times, days, tokens, a page's origin."""
+"""Benches end when their reason ends: retry delays, days, tokens, a page's origin."""
 
 import asyncio
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Google's trouble: other keys first, within a budget for the whole pool, and nothing is created twice."""
+"""Server errors: retried on other keys, within a retry budget for the pool, and nothing is created twice."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Whatever a client or the upstream writes: an answer comes of it, and never a fault of ours."""
+"""Odd input of clients and the upstream: there is always a response, and never an internal error."""
 
 import asyncio
 import base64
