@@ -41,7 +41,10 @@ class TrackedHandler(RequestHandler):
         self.record = AccessRecord(request_id(offered, context.redactor), application.settings["clock"]())
         self.incoming = IncomingBody(request.headers)
         self.state = HandlerState.PENDING
-        self._connection = cast("ClientConnection", request.connection)
+        self._connection = connection = cast("ClientConnection", request.connection)
+        if connection.query:
+            request.query = connection.query
+            request.uri = f"{request.uri}?{connection.query}"
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         super().__init__(application, request, **parts)
@@ -66,6 +69,9 @@ class TrackedHandler(RequestHandler):
         if self.request.version == "HTTP/1.0":
             written.add_done_callback(lambda _: self._connection.close())
         return written
+
+    def _log(self) -> None:
+        """Nothing where Tornado would log the request: `end_request` does, for those that broke as well."""
 
     def compute_etag(self) -> None:
         """No ETag: a response that is relayed has its own."""

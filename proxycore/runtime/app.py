@@ -8,7 +8,6 @@ import ssl
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
 from proxycore.admin.actions import Actions
@@ -27,7 +26,7 @@ from proxycore.runtime.wiring import ContextFactory, make_pool, reload_pool, rou
 from proxycore.stats.figures import FiguresSource, LocalFigures
 from proxycore.stats.meter import Meter
 from proxycore.stats.prometheus import Metrics
-from proxycore.transport.server import LimitedConnection, LimitedServer
+from proxycore.transport.server import LimitedServer
 from proxycore.transport.websocket import LARGEST_MESSAGE
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,6 @@ class ProxyApplication(Application):
         super().__init__(
             routes(pool, parts),
             default_handler_class=NotRelayedHandler,
-            log_function=lambda _: None,  # the handlers write their own line, for requests that broke as well
             context=self._contexts.context(settings),
             clock=clock,
             websocket_max_message_size=LARGEST_MESSAGE,
@@ -78,12 +76,6 @@ class ProxyApplication(Application):
         """What requests that arrive now share."""
         context: ServingContext = self.settings["context"]
         return context
-
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - Tornado's
-        """Called by Tornado for every request."""
-        if isinstance(request.connection, LimitedConnection):
-            request.connection.restore(request)
-        return super().find_handler(request, **kwargs)
 
     def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
         """Return an HTTP server for the routes; HTTPS with `tls`."""

@@ -35,6 +35,7 @@ class Connection(HTTP1Connection):
 
     fault = ""
     has_too_many_fields = False
+    query = ""
 
     def abort(self, *, reset: bool) -> None:
         """Close the connection before the response is complete; with `reset`, by a TCP reset."""

@@ -36,7 +36,6 @@ class LimitedConnection(Connection):
     """One request on a client's connection. A head that will be refused is not parsed in full."""
 
     has_head = False
-    query = ""
 
     def _parse_headers(self, data: bytes) -> tuple[str, httputil.HTTPHeaders]:
         self.has_head = True
@@ -48,16 +47,10 @@ class LimitedConnection(Connection):
         start = httputil.parse_request_start_line(line)
         path, _, query = start.path.partition("?")
         if path and query:
-            # Tornado would parse and copy its parameters, which nothing here needs.
+            # Tornado would parse and copy its parameters, which nothing here needs. The handler puts it back.
             self.query = query
             line = f"{start.method} {path} {start.version}"
         return line, headers
-
-    def restore(self, request: httputil.HTTPServerRequest) -> None:
-        """Put the query back into the request."""
-        if self.query:
-            request.query = self.query
-            request.uri = f"{request.uri}?{self.query}"
 
 
 class LimitedServer(Server):
