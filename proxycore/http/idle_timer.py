@@ -5,30 +5,30 @@ from collections.abc import Callable
 
 
 class IdleTimer:
-    """Calls `on_timeout` with the limit when `reset` was not called for that many seconds.
+    """Calls `on_timeout` with the limit when the transfer was not active for that many seconds.
 
-    It calls `busy` first; if that returns True, the transfer counts as active. There is one timer for the
-    whole transfer: `reset` only records the time, which the timer compares when it fires. So a chunk costs an
-    assignment, not a timer.
+    It calls `last_active` first, which returns when the transfer was active last, in the loop's time. The
+    timer starts at once, and there is one for the whole transfer: activity does not touch it, its owner only
+    records the time. So a chunk costs an assignment, not a timer or a call. `limit` is in seconds.
     """
 
-    def __init__(self, busy: Callable[[], bool], on_timeout: Callable[[float], None]) -> None:
-        self._callbacks: tuple[Callable[[], bool], Callable[[float], None]] | None = (busy, on_timeout)
+    def __init__(
+        self, limit: float, last_active: Callable[[], float], on_timeout: Callable[[float], None]
+    ) -> None:
+        self._callbacks: tuple[Callable[[], float], Callable[[float], None]] | None = (
+            last_active,
+            on_timeout,
+        )
         self._loop = asyncio.get_running_loop()
-        self._limit = 0.0
-        self._latest = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.restart(limit)
 
-    def start(self, limit: float) -> None:
-        """Start the timer with a limit in seconds, which replaces any former one."""
+    def restart(self, limit: float) -> None:
+        """Let the idle time count from now, with a limit in seconds."""
         self._cancel()
-        self._limit = limit
-        self.reset()
+        self.limit = limit
+        self._started = self._loop.time()
         self._timer = self._loop.call_later(limit, self._check)
-
-    def reset(self) -> None:
-        """Record activity: the idle time counts from now."""
-        self._latest = self._loop.time()
 
     def stop(self) -> None:
         """Stop for good, and drop the callbacks, whose owners refer to this timer: no cycle remains."""
@@ -43,11 +43,9 @@ class IdleTimer:
     def _check(self) -> None:
         if self._callbacks is None:
             return
-        busy, on_timeout = self._callbacks
-        if busy():
-            self.reset()
-        idle = self._loop.time() - self._latest
-        if idle >= self._limit:
-            on_timeout(self._limit)
+        last_active, on_timeout = self._callbacks
+        idle = self._loop.time() - max(self._started, last_active())
+        if idle >= self.limit:
+            on_timeout(self.limit)
         else:
-            self._timer = self._loop.call_later(self._limit - idle, self._check)
+            self._timer = self._loop.call_later(self.limit - idle, self._check)

@@ -1,5 +1,6 @@
 """The progress of a request's body: what the head announces, whether it has arrived, and its idle timeout."""
 
+import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -25,26 +26,28 @@ class IncomingBody:
     `announced` is whether there is a body at all, and `announced_bytes` its Content-Length, 0 without one.
     """
 
-    __slots__ = ("_headers", "_state", "_timer", "announced", "announced_bytes")
+    __slots__ = ("_arrived_at", "_headers", "_loop", "_state", "_timer", "announced", "announced_bytes")
 
     def __init__(self, headers: HTTPHeaders) -> None:
         self._headers = headers
         self._state = BodyState.EXPECTED
         self._timer: IdleTimer | None = None
+        self._loop = asyncio.get_running_loop()
+        self._arrived_at = 0.0  # when a piece arrived last
         self.announced_bytes = int(headers.get("Content-Length", "0"))
         self.announced = self.announced_bytes > 0 or "Transfer-Encoding" in headers
 
     def watch(self, busy: Callable[[], bool], on_timeout: Callable[[float], None]) -> None:
         """Call `on_timeout` when no byte arrives for `CLIENT_IDLE_TIMEOUT` seconds while not `busy`."""
-        self._timer = IdleTimer(busy, on_timeout)
-        self._timer.start(CLIENT_IDLE_TIMEOUT)
+        self._timer = IdleTimer(
+            CLIENT_IDLE_TIMEOUT, lambda: self._loop.time() if busy() else self._arrived_at, on_timeout
+        )
 
     def mark_arrival(self) -> None:
         """Record that a piece of the body has arrived."""
         if self._state is BodyState.EXPECTED:
             self._state = BodyState.ARRIVING
-        if self._timer:
-            self._timer.reset()
+        self._arrived_at = self._loop.time()
 
     def mark_read(self) -> None:
         """Record that the body is complete, or that no more of it will be read."""

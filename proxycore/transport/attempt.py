@@ -70,7 +70,8 @@ class Attempt:
         self._in_turn = 0  # bytes passed on since the transfer last paused
         self._blocked: asyncio.Future[None] | None = None  # done when the sink can accept more
         self._uploaded = 0
-        self._idle_timer = IdleTimer(self._is_busy, self._time_out)
+        self._active_at = 0.0  # when the upstream sent something last
+        self._idle_timer: IdleTimer  # once the request is sent
         self._end_timer: asyncio.TimerHandle | None = None
 
     async def head(self) -> ResponseHead:
@@ -78,12 +79,12 @@ class Attempt:
         request = HTTPRequest(
             self._upstream.origin, streaming_callback=self._receive, prepare_curl_callback=self._prepare
         )
-        self._idle_timer.start(self._upstream.route.first_byte_timeout)
+        limit = self._upstream.route.first_byte_timeout
+        self._idle_timer = IdleTimer(limit, self._last_active, self._time_out)
         self._upstream.client.fetch(request, raise_error=False).add_done_callback(self._on_finished)
         await self._head_arrived
         if self._head is None:
             raise self._pop_error() or broken_off()
-        self._idle_timer.start(self._upstream.route.idle_timeout)
         return self._head
 
     async def read(self, limit: int) -> bytes | None:
@@ -127,10 +128,10 @@ class Attempt:
 
         Not to be called from a sink, which libcurl calls: use `end_in`.
         """
-        self._idle_timer.stop()
         if self._end_timer:
             self._end_timer.cancel()
-        if self._curl is not None:
+        if self._curl is not None:  # else the transfer is over, or has not begun
+            self._idle_timer.stop()
             self._upstream.client.end(self._curl)
 
     def end_in(self, seconds: float) -> None:
@@ -152,7 +153,7 @@ class Attempt:
         return len(chunk)
 
     def _receive(self, chunk: bytes) -> None:
-        self._idle_timer.reset()
+        self._active_at = self._loop.time()
         if self._sink is None:
             self._held.append(chunk)
         else:
@@ -182,7 +183,7 @@ class Attempt:
     def _unpause(self) -> None:
         self._paused = False
         if self._curl is not None:
-            self._idle_timer.reset()
+            self._active_at = self._loop.time()
             # A transfer that failed while it was paused raises here, and fails again when it finishes.
             with contextlib.suppress(pycurl.error):
                 self._curl.pause(pycurl.PAUSE_CONT)
@@ -205,14 +206,15 @@ class Attempt:
         self._error = timed_out(seconds, sent=self._sent)
         self.end()
 
-    def _is_busy(self) -> bool:
+    def _last_active(self) -> float:
         # The upstream is not idle by its own fault while it is paused, while it waits for the client's body,
         # or while the request is still being sent to it.
         body = self._outgoing.body
         starved = isinstance(body, RequestBodyStream) and body.starved
         uploaded = self._curl.getinfo(pycurl.SIZE_UPLOAD_T) if self._curl is not None else 0
         progress, self._uploaded = uploaded != self._uploaded, uploaded
-        return progress or starved or self._paused or self._blocked is not None
+        busy = progress or starved or self._paused or self._blocked is not None
+        return self._loop.time() if busy else self._active_at
 
     def _prepare(self, curl: pycurl.Curl) -> None:
         curl.attempt = self
@@ -276,6 +278,9 @@ class Attempt:
         if not self._sent:
             return  # an outbound proxy's response to CONNECT
         self._head = head
-        self._idle_timer.reset()
+        self._active_at = self._loop.time()
+        limit = self._upstream.route.idle_timeout
+        if limit != self._idle_timer.limit:
+            self._idle_timer.restart(limit)
         if not self._head_arrived.done():
             self._head_arrived.set_result(None)
