@@ -139,7 +139,8 @@ def judge(
         return HEALTHY
     if status == 504:
         return DEADLINE_EXCEEDED
-    text = decode(body, values_of(headers, "content-encoding"))
+    encodings = values_of(headers, "content-encoding")
+    text = decode(body, encodings) if encodings else body
     if status >= 500 and b"Deadline" not in (text or b""):
         return UPSTREAM_FAILURE
     error = read_error(text)

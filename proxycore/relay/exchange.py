@@ -142,12 +142,13 @@ class Exchange:
         """Put the attempt's response, which was not relayed, into effect, and decide what follows."""
         call = self._call
         assert call is not None  # noqa: S101 - there is no response without an attempt
-        self.verdict = verdict = self._judge(result)
+        status = result.label if isinstance(result, UpstreamError) else result.status
+        self.verdict = verdict = self._judge(result, status)
         self.outcome.note(verdict, result)
         sent = not isinstance(result, UpstreamError) or result.sent
         if call.spends and not sent:
             self._pool.rotator.uncount(call.key, call.model, call.at)
-        self._close(call, verdict, result.label if isinstance(result, UpstreamError) else result.status)
+        self._close(call, verdict, status)
         self._step = step = self._decide(call.key, verdict, sent=sent)
         if isinstance(step, Respond):
             self.outcome.decided = True
@@ -268,7 +269,7 @@ class Exchange:
     def _fit_at(self) -> float | None:
         return self._pool.rotator.fit_at(self.lane, self._case.size, self._case.origin)
 
-    def _judge(self, result: AttemptResult) -> Verdict:
+    def _judge(self, result: AttemptResult, status: int | str) -> Verdict:
         """Return the verdict on the key. Log a response that is not for the client."""
         if isinstance(result, UpstreamError):
             verdict = TIMED_OUT if result.is_timeout else UPSTREAM_FAILURE
@@ -276,7 +277,7 @@ class Exchange:
             return verdict
         verdict = self._verdict(result)
         if verdict.then is not Reaction.RELAY:
-            self._log(logging.INFO, verdict, status=result.status)
+            self._log(logging.INFO, verdict, status=status)
         return verdict
 
     def _verdict(self, result: BufferedResponse) -> Verdict:
@@ -288,7 +289,7 @@ class Exchange:
             result.head.fields,
             result.body or b"",
             now=now,
-            names_resource=scope.names_resource,
+            names_resource=bool(scope.resources),
             opening_error=result.error,
         )
 
