@@ -34,7 +34,9 @@ MOST_NAMES = 256
 
 _COLON = rb"\s{0,16}:\s{0,16}"  # bounded: every match has to fit into `_OVERLAP`
 _MODEL_IN_BODY = re.compile(rb'"(?:model|agent)"%b"([^"\\]{1,256})"' % _COLON)
-_AT_ONCE = 32 * 1024  # bytes of a body that are searched without yielding
+SEARCHED_AT_ONCE = 32 * 1024
+"""Bytes of a body that are searched without yielding."""
+
 _PARSED_WHOLE = 256 * 1024  # bytes; parsing takes up to 35 ms for each megabyte
 _PIECE = 64 * 1024  # bytes that are searched in one step: 6 ms at most
 _OVERLAP = 9 * 1024  # bytes: more than the longest match
@@ -106,8 +108,8 @@ def scope_of(path: str, body: Body, query: str = "") -> RequestScope:
 
 
 def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None, RequestScope]:
-    """As `scope_of`, yielding every few milliseconds. A body of up to `_AT_ONCE` bytes never yields."""
-    if len(body) > _AT_ONCE:
+    """As `scope_of`, yielding every few milliseconds; never for up to `SEARCHED_AT_ONCE` bytes."""
+    if len(body) > SEARCHED_AT_ONCE:
         yield
     model = _model_in_path(path)
     document = {} if model else _parsed(body)

@@ -10,15 +10,16 @@ an error leads to another attempt is decided in `first_event`.
 
 import json
 import re
+from collections.abc import Iterable
 
 from proxycore.http.coding import StreamDecoder
-from proxycore.http.fields import Fields, values_of
 from proxycore.http.redaction import Redactor
 
 LONGEST = 64 * 1024
 """Bytes that are held back at most; Google's errors have a few kB."""
 
-_READABLE = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br"})
+_PLAIN = frozenset({"", "identity"})
+_READABLE = _PLAIN | {"gzip", "x-gzip", "deflate", "br"}
 # What precedes an event's data without showing an error: a byte order mark, empty lines, comments, and
 # fields that any event may have (html.spec.whatwg.org, "event stream").
 _LEAD = re.compile(
@@ -49,22 +50,17 @@ _DATA = re.compile(rb"(?:^|[\r\n])data:([^\r\n]*)")
 
 
 class ResponseOpening:
-    """Reads the beginning of a body with these header fields.
+    """Reads the beginning of a body with these values of `Content-Encoding`.
 
     `decided` is whether the rest is passed on as it arrives. `erroneous` is whether the body begins with an
     error. `changed` is whether that error contained a secret: then what is passed on differs from what was
     received, and has no content coding any more.
     """
 
-    def __init__(self, redactor: Redactor, fields: Fields) -> None:
-        codings = [
-            name.strip().lower()
-            for value in values_of(fields, "content-encoding")
-            for name in value.split(",")
-        ]
+    def __init__(self, redactor: Redactor, encodings: Iterable[str]) -> None:
+        codings = [name.strip().lower() for value in encodings for name in value.split(",")]
         self._redactor = redactor
-        self._decoder = StreamDecoder(codings)
-        self._coded = not {"", "identity"}.issuperset(codings)
+        self._decoder = None if _PLAIN.issuperset(codings) else StreamDecoder(codings)
         self._received = b""  # what is held, as received
         self._plain = b""  # the same, decoded
         self.erroneous = False
@@ -74,10 +70,10 @@ class ResponseOpening:
     def feed(self, chunk: bytes) -> bytes:
         """Add the next chunk; return what can be passed on now."""
         if self.decided:
-            return b"".join(self._decoder.decode(chunk)) if self.changed else chunk
+            return self._decoded(chunk) if self.changed else chunk
         self._received += chunk
-        self._plain += b"".join(self._decoder.decode(chunk))
-        return self._inspect() if self._coded else self._pop_lead() + self._inspect()
+        self._plain += self._decoded(chunk)
+        return self._inspect() if self._decoder else self._pop_lead() + self._inspect()
 
     def end(self) -> bytes:
         """End the body; return what was still held."""
@@ -98,6 +94,9 @@ class ResponseOpening:
             return b"\n".join(_DATA.findall(text))
         return text[text.find(b"{") :]
 
+    def _decoded(self, chunk: bytes) -> bytes:
+        return b"".join(self._decoder.decode(chunk)) if self._decoder else chunk
+
     def _pop_lead(self) -> bytes:
         end = _after_lead(self._plain)
         lead, self._plain = self._plain[:end], self._plain[end:]
@@ -105,7 +104,7 @@ class ResponseOpening:
         return lead
 
     def _inspect(self) -> bytes:
-        if self._decoder.is_unreadable or _ORDINARY.match(self._plain):
+        if (self._decoder and self._decoder.is_unreadable) or _ORDINARY.match(self._plain):
             return self._decide(0)
         begin = _after_lead(self._plain)
         seen = _SPACE.sub(b"", self._plain[begin : begin + _DECIDING])
@@ -123,11 +122,7 @@ class ResponseOpening:
         self.decided = True
         if not end:
             received = self._received
-            self._received, self._plain, self._decoder = (
-                b"",
-                b"",
-                StreamDecoder(()),
-            )  # freed for the rest of the stream
+            self._received, self._plain, self._decoder = b"", b"", None  # freed for the rest of the stream
             return received
         error = self._plain[:end]
         clean = self._redactor.data(error)

@@ -9,15 +9,11 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from proxycore.gemini.methods import computes
+from proxycore.gemini.methods import CONTINUED, may_name
 from proxycore.gemini.request_scope import COLLECTIONS, CONTINUATION, continuation_name
 from proxycore.http.coding import StreamDecoder
 from proxycore.http.fields import Fields, value_of, values_of
 
-# Calls that create or return a resource.
-_ABOUT_RESOURCES = re.compile(
-    rf"(?:/(?:{COLLECTIONS})(?:[/:]|$))|:(?:batchGenerateContent|asyncBatchEmbedContent|predictLongRunning)$"
-)
 _TEXT = re.compile(r"(?i)\s*(?:application/json|text/event-stream)\b")
 _CALLED_BY_ID = re.compile(
     r".*/(interactions|agents|webhooks|triggers|environments|credentials|voices|decisions)(?:[/:]|$)"
@@ -29,8 +25,6 @@ _NAME = re.compile(
 )
 _ID = re.compile(rb'"(id|interaction_id|environment_id)"\s{0,8}:\s{0,8}"([^"/\\\s]{1,512})"')
 _COLLECTION_OF = {b"interaction_id": "interactions", b"environment_id": "environments"}
-# Generations that may end with a continuation token: models before version 4 have none.
-_GENERATION = re.compile(r"/models/gemini-(?![123]\b)[^/]*:(?:stream)?[gG]enerateContent$")
 _TOKEN, _LONGEST_TOKEN = b'"continuation', 9 * 1024  # bytes
 _WINDOW = 1200  # bytes: more than the longest match
 _MOST_NAMES = 5000  # of one response: Google's longest pages have a thousand items
@@ -96,10 +90,6 @@ class _ContinuationScanner(ResponseScanner):
 
 def scanner_for(path: str, fields: Fields) -> ResponseScanner | None:
     """The scanner for a 2xx response with these header fields, None when it can't contain a name."""
-    generation = _GENERATION.search(path)
-    if not generation and (not _ABOUT_RESOURCES.search(path) or computes(path)):
+    if not may_name(path) or not _TEXT.match(value_of(fields, "content-type")):
         return None
-    kind = value_of(fields, "content-type")
-    if not _TEXT.match(kind):
-        return None
-    return _ContinuationScanner(path, fields) if generation else ResponseScanner(path, fields)
+    return _ContinuationScanner(path, fields) if CONTINUED.search(path) else ResponseScanner(path, fields)

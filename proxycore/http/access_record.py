@@ -45,11 +45,6 @@ class AccessRecord:
     counted_received: int = 0  # the part of `received_bytes` that is in the metrics already
     counted_sent: int = 0  # the part of `sent_bytes`
 
-    def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
-        """Add the tokens that a response reports."""
-        self.input_tokens += input_tokens
-        self.output_tokens += output_tokens
-
     def outcome(self, status: int) -> RequestOutcome:
         """The outcome of a request whose response was written with this status."""
         if self.refused:

@@ -38,6 +38,10 @@ class ClientKeys:
                     name = known
         return name
 
+    def client_of(self, headers: HTTPHeaders, query: str) -> str | None:
+        """The name of a client key that a request with these fields and this query presents, or None."""
+        return self.name_of(offered_keys(headers, query))
+
 
 def offered_keys(headers: HTTPHeaders, query: str) -> list[str]:
     """The credentials of a request: `x-goog-api-key`, `?key=`, `Authorization: Bearer`, in this order.
@@ -73,7 +77,7 @@ class Admin:
 
     def admits(self, headers: HTTPHeaders, query: str, address: str) -> bool:
         """Whether a request from this address is admitted; a forwarded one never counts as local."""
-        if self._keys.name_of(offered_keys(headers, query)) is not None:
+        if self._keys.client_of(headers, query) is not None:
             return True
         forwarded = "Forwarded" in headers or "X-Forwarded-For" in headers
         is_local = not forwarded and _is_loopback(address) and _is_local_page(headers)

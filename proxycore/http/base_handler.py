@@ -10,7 +10,7 @@ from tornado.web import stream_request_body
 
 from proxycore.http.credential_limiter import LONGEST_DELAY
 from proxycore.http.error_response import error_body, retry_info, summary_of
-from proxycore.http.fields import Fields
+from proxycore.http.fields import Fields, downstream_fields
 from proxycore.http.handler_state import HandlerState
 from proxycore.http.head_limits import fault_of
 from proxycore.http.tracked_handler import TrackedHandler
@@ -37,14 +37,18 @@ class BaseHandler(TrackedHandler):
         for name, value in fields:
             self._headers.add(name, value)  # checks them once; `add_header` would check twice
 
-    @property
-    def content_length(self) -> str | None:
-        """The response's `Content-Length`, None if it has none."""
-        return self._headers.get("Content-Length")
+    def set_head(self, status: int, reason: str, fields: Fields) -> None:
+        """Set a response's head from one of the upstream's, without secrets and what is not forwarded."""
+        self.set_status(status, reason)
+        self.clear_header("Date")  # Tornado's own: the upstream's takes its place
+        self.add_fields(self.context.redactor.fields(downstream_fields(fields)))
 
-    def has_field(self, names: Iterable[str]) -> bool:
-        """Whether the response has a field of one of these names."""
-        return any(name in self._headers for name in names)
+    def begin_stream(self, status: int, reason: str, fields: Fields) -> None:
+        """Commit to a response with this head of the upstream's, and stream it: no other is possible."""
+        self.set_head(status, reason, fields)
+        self._become(HandlerState.STREAMING)
+        self.record.kind = "stream"
+        self.note_first_byte()
 
     def remove_fields(self, names: Iterable[str]) -> None:
         """Remove the response's fields of these names."""

@@ -25,7 +25,7 @@ class BodyHandler(BaseHandler):
         """Called by Tornado for every request."""
         super().initialize()
         self.pool = pool
-        self.body = HeldBody(pool.budget.share())
+        self.body = HeldBody(pool.budget)
         self._announced = 0  # bytes of the body, 0 if the head does not state them
         self._waits_for_room = False
 
@@ -65,7 +65,7 @@ class BodyHandler(BaseHandler):
         """Hold the next chunk of the body; the awaitable is done when there is room for more."""
         super().data_received(chunk)
         if not self._announced and not self._over:  # else the size has been checked
-            self._check_size(len(self.body) + len(chunk))
+            self._check_size(len(self.body.data) + len(chunk))
         if self._over:
             return None
         return self._wait_for_room(room) if (room := self.body.add(chunk)) else None

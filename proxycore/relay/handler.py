@@ -17,10 +17,8 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from proxycore.gemini.auth_token import AuthToken, token_of
-from proxycore.gemini.methods import repeatable
-from proxycore.gemini.request_scope import RequestScope, scope_of, scope_steps
+from proxycore.gemini.request_scope import SEARCHED_AT_ONCE, RequestScope, scope_of, scope_steps
 from proxycore.http.access_record import RequestOutcome
-from proxycore.http.auth import offered_keys
 from proxycore.http.credentials import credential, without_credentials
 from proxycore.http.fields import GROUP_FIELD, upstream_fields
 from proxycore.relay.exchange import Exchange
@@ -57,7 +55,7 @@ class RelayHandler(ResponseHandler):
     def check(self) -> Awaitable[None] | None:
         """Refuse the request before its body is read if its credential is wrong; else count it as open."""
         clients = self.context.clients
-        name = clients.name_of(offered_keys(self.request.headers, self.request.query))
+        name = clients.client_of(self.request.headers, self.request.query)
         self.record.client = name or "-"
         if name is None and clients.required and not self.is_capability:
             return self.refuse_credential(
@@ -127,8 +125,11 @@ class RelayHandler(ResponseHandler):
         if self.token:
             await self.serve_token(self.token)
             return
-        body = self.body.data
-        scope = await self.pool.turns.run(scope_steps(self.path, body, self.request.query))
+        body, query = self.body.data, self.request.query
+        if len(body) <= SEARCHED_AT_ONCE:
+            scope = scope_of(self.path, body, query)
+        else:
+            scope = await self.pool.turns.run(scope_steps(self.path, body, query))
         if exchange := self.exchange(scope, size=len(body)):
             await self.relay(exchange, self.outgoing(self.body))
 
@@ -138,7 +139,7 @@ class RelayHandler(ResponseHandler):
         self.record.key, self.record.attempts = (minter.name if minter else "token"), 1
         self.record.model = scope_of(self.path, b"").model
         query = token.query(self.request.query)
-        outgoing = replace(self.outgoing(self.body), target=self.path + (f"?{query}" if query else ""))
+        outgoing = self.outgoing(self.body)._replace(target=self.path + (f"?{query}" if query else ""))
         result = await RelayAttempt(self, outgoing, token.field, minter).run()
         if isinstance(result, UpstreamError):
             self.refuse(500, str(result), status="UNAVAILABLE")
@@ -161,8 +162,8 @@ class RelayHandler(ResponseHandler):
                 self.pool,
                 scope,
                 self.record,
-                repeatable=repeatable(self.request.method or "", self.path),
-                spends=self.spends,
+                repeatable=self.call.repeatable,
+                spends=self.call.spends,
                 once=once,
                 case=case_of(self.request, self.path, size, self.record),
                 first=first,

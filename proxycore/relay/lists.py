@@ -8,7 +8,6 @@ import asyncio
 import json
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from proxycore.gemini.list_pages import Page, PageStart, page_for, page_start, query_at
@@ -82,7 +81,7 @@ class ListHandler(RelayHandler):
         outgoing = self.outgoing(self.body)
         query = query_at(outgoing.target.partition("?")[2], token)
         fields = [field for field in outgoing.fields if field[0].lower() != "accept-encoding"]
-        outgoing = replace(outgoing, target=self.path + (f"?{query}" if query else ""), fields=fields)
+        outgoing = outgoing._replace(target=self.path + (f"?{query}" if query else ""), fields=fields)
         for _ in range(FEW):
             exchange = Exchange(
                 self.pool, RequestScope(""), self.record, repeatable=True, spends=False, once=True, first=key

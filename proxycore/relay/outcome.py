@@ -11,7 +11,6 @@ from typing import Any
 
 from proxycore.gemini.verdict import NOT_OWNER, BenchScope, Reaction, Verdict
 from proxycore.http.coding import decode
-from proxycore.http.fields import values_of
 from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import UpstreamError
 
@@ -79,7 +78,7 @@ class Outcome:
         """The error details of the last response, without those that the proxy's own has. Not redacted."""
         if not isinstance(self.last, BufferedResponse):
             return []
-        plain = decode(self.last.body or b"", values_of(self.last.head.fields, "content-encoding"))
+        plain = decode(self.last.body or b"", self.last.head.values.get("content-encoding", []))
         try:
             document = json.loads(plain or b"")
         except (ValueError, RecursionError):

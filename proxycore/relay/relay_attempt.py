@@ -14,7 +14,7 @@ from proxycore.gemini.response_opening import ResponseOpening
 from proxycore.gemini.response_scanner import scanner_for
 from proxycore.gemini.token_usage import usage_in
 from proxycore.gemini.verdict import HEALTHY, Verdict
-from proxycore.http.fields import Field, values_of
+from proxycore.http.fields import Field
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.outcome import AttemptResult
 from proxycore.relay.response_handler import ResponseHandler
@@ -68,7 +68,7 @@ class RelayAttempt:
                 first = FirstEvent(opening, self._judge, self._commit, attempt.end_in)
             else:
                 self._commit(HEALTHY)
-            await self._relay(head, ResponseWriter(self._handler, first or opening), first)
+            await self._relay(head, ResponseWriter(self._handler, head, first or opening), first)
         except UpstreamError as error:
             if first is None or not first.error:
                 return error.with_traceback(None)  # which would hold all of this
@@ -83,12 +83,12 @@ class RelayAttempt:
         handler = self._handler
         if head.status == 206 or handler.request.method == "HEAD":
             return None
-        return ResponseOpening(handler.context.redactor, head.fields)
+        return ResponseOpening(handler.context.redactor, head.values.get("content-encoding", ()))
 
     def _is_stream(self, head: ResponseHead) -> bool:
         """Whether a 2xx response is a stream of events, or of the elements of an array."""
-        kinds = values_of(head.fields, "content-type")
-        return self._handler.path.endswith(":streamGenerateContent") or any(map(_EVENT_STREAM.match, kinds))
+        kinds = head.values.get("content-type", ())
+        return self._handler.call.streams or any(map(_EVENT_STREAM.match, kinds))
 
     def _judge(self, error: bytes) -> Verdict | None:
         """Judge what the error that opens a stream says about the key.
@@ -97,7 +97,7 @@ class RelayAttempt:
         and the client may have written it.
         """
         handler, exchange = self._handler, self._exchange
-        if not handler.spends or exchange is None:
+        if not handler.call.spends or exchange is None:
             return None
         names_resource = exchange.scope.names_resource
         return judge_error(error, now=handler.pool.clock.wall(), names_resource=names_resource)
@@ -114,7 +114,7 @@ class RelayAttempt:
     async def _relay(self, head: ResponseHead, downstream: ResponseWriter, first: FirstEvent | None) -> None:
         """Relay a 2xx response. Raises UpstreamError if it breaks off before it is committed to."""
         handler, key, affinity = self._handler, self._key, self._handler.pool.affinity
-        scanner = scanner_for(handler.path, head.fields) if key else None
+        scanner = scanner_for(handler.path, head.fields) if key and handler.call.may_name else None
 
         def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
             if scanner and key:
@@ -141,9 +141,9 @@ class RelayAttempt:
 
     def _count_tokens(self, head: ResponseHead, tail: bytes) -> None:
         handler = self._handler
-        if not handler.spends:
+        if not handler.call.spends:
             return
-        if any(name.lower() == "content-encoding" and value != "identity" for name, value in head.fields):
+        if any(value != "identity" for value in head.values.get("content-encoding", ())):
             handler.pool.meter.unread()
         else:
             handler.count_tokens(usage_in(tail))

@@ -2,13 +2,11 @@
 
 from http.client import responses
 
-from proxycore.gemini.methods import spends
-from proxycore.gemini.paths import canonical
+from proxycore.gemini.methods import call_of
 from proxycore.gemini.token_usage import TokenUsage
 from proxycore.http.address import ADDRESSES, AddressRewriter
 from proxycore.http.credentials import credential_part
-from proxycore.http.fields import Fields, downstream_fields
-from proxycore.http.handler_state import HandlerState
+from proxycore.http.fields import Fields
 from proxycore.relay.body_handler import BodyHandler
 from proxycore.relay.pool import Pool
 from proxycore.rotation.key import Key
@@ -21,22 +19,19 @@ _BODILESS = frozenset({204, 304})  # RFC 9110 §6.4.1
 class ResponseHandler(BodyHandler):
     """Passes responses of the upstream on to the client, without the secrets in them.
 
-    `path` is the request's path for the upstream, `spends` whether the request spends a request quota.
+    `call` is what the request calls, and `path` its path for the upstream.
     """
 
     def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)
-        self.path = canonical(self.request.path)
-        self.spends = spends(self.request.method or "", self.path)
+        self.call = call_of(self.request.method or "", self.request.path)
+        self.path = self.call.path
 
     def begin_response(self, head: ResponseHead, key: Key | None) -> None:
         """Commit to a response with this head, got with `key`: no other one is possible from here on."""
-        self._set_head(head, key)
-        self._become(HandlerState.STREAMING)
+        self.begin_stream(head.status, self._phrase(head), self.rewrite_addresses(head.fields, key))
         self.body.drop_when_read()
-        self.record.kind = "stream"
-        self.note_first_byte()
         self.pool.meter.first_byte(self.record)
 
     def send_buffered(self, response: BufferedResponse) -> None:
@@ -46,7 +41,7 @@ class ResponseHandler(BodyHandler):
             self.refuse(response.head.status, "The upstream's error can't be read, so it is not passed on.")
             return
         head, body = clean
-        self._set_head(head, None)
+        self.set_head(head.status, self._phrase(head), self.rewrite_addresses(head.fields, None))
         if response.error:
             self.record.code = response.status
         if self.request.method != "HEAD" and head.status not in _BODILESS:
@@ -59,8 +54,10 @@ class ResponseHandler(BodyHandler):
 
     def count_tokens(self, usage: TokenUsage) -> None:
         """Count the tokens that a response reported."""
-        self.record.add_tokens(usage.input, usage.output)
-        self.pool.meter.used(self.record, usage)
+        record = self.record
+        record.input_tokens += usage.input
+        record.output_tokens += usage.output
+        self.pool.meter.used(record, usage)
 
     @property
     def address_rewriter(self) -> AddressRewriter:
@@ -74,12 +71,6 @@ class ResponseHandler(BodyHandler):
         if not any(name.lower() in ADDRESSES for name, _ in fields):
             return fields
         return self.address_rewriter.rewrite(fields, credential_part(self.request.query))
-
-    def _set_head(self, head: ResponseHead, key: Key | None) -> None:
-        self.set_status(head.status, self._phrase(head))
-        self.clear_header("Date")
-        fields = self.rewrite_addresses(downstream_fields(head.fields), key)
-        self.add_fields(self.context.redactor.fields(fields))
 
     def _phrase(self, head: ResponseHead) -> str:
         """The upstream's reason phrase, or the standard one where it can't be passed on."""

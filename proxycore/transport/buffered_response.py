@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from proxycore.gemini.errors import read_opening
 from proxycore.http.coding import LARGEST, StreamDecoder, decode
-from proxycore.http.fields import values_of, without
+from proxycore.http.fields import without
 from proxycore.http.redaction import Redactor
 from proxycore.transport.response_head import ResponseHead
 
@@ -37,7 +37,7 @@ class BufferedResponse:
         """The body without its content codings; None when it can't be decoded. A stream may be incomplete."""
         if self.body is None:
             return None
-        encodings = values_of(self.head.fields, "content-encoding")
+        encodings = self.head.values.get("content-encoding", [])
         if not self.error:
             return decode(self.body, encodings)
         return b"".join(StreamDecoder(encodings).decode(self.body))

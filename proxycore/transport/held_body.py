@@ -7,25 +7,20 @@ counts against the budget of all held bodies (`body_budget`) until it is dropped
 import asyncio
 from collections.abc import Callable
 
-from proxycore.transport.body_budget import Share
+from proxycore.transport.body_budget import BodyBudget
 
 
 class HeldBody:
-    """A body, as far as it has arrived."""
+    """A body, as far as it has arrived: `data`, which is not to be changed by others."""
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
-        self._data = bytearray()
+    def __init__(self, budget: BodyBudget) -> None:
+        self.data = bytearray()
+        self._share = budget.share()
         self._unread = 0  # bytes that the current attempt has not read yet
         self._is_last = False  # whether the current attempt is the last one
 
     def __len__(self) -> int:
-        return len(self._data)
-
-    @property
-    def data(self) -> bytearray:
-        """The bytes that have arrived. Not to be changed."""
-        return self._data
+        return len(self.data)
 
     def expect(self, size: int) -> "asyncio.Future[bool] | None":
         """Reserve room for a body of so many bytes; returns a future as `add` does."""
@@ -33,12 +28,12 @@ class HeldBody:
 
     def add(self, chunk: bytes) -> "asyncio.Future[bool] | None":
         """Append the next chunk. Returns a future when the budget has no room yet (`Share.reserve`)."""
-        self._data += chunk
-        return self._share.reserve(len(self._data))
+        self.data += chunk
+        return self._share.reserve(len(self.data))
 
     def reader(self) -> Callable[[int], bytes]:
         """Return a function that reads up to so many bytes at each call; empty at the body's end."""
-        data, position = self._data, 0
+        data, position = self.data, 0
         self._unread = len(data)
 
         def read(size: int) -> bytes:
@@ -62,5 +57,5 @@ class HeldBody:
 
     def drop(self) -> None:
         """Free the body's memory."""
-        self._data = bytearray()
+        self.data = bytearray()
         self._share.release()

@@ -1,6 +1,6 @@
 """A request for the upstream, and the error for a response that did not arrive whole."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pycurl
 from tornado.curl_httpclient import CurlError
@@ -28,8 +28,7 @@ _MALFORMED = {
 _NOT_ADDED = ("User-Agent", "Accept", "Content-Type", "Expect")
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A request for the upstream, without the key's credential.
 
     `target` is path and query, byte for byte. `body` is held in memory or streamed.

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from proxycore.http.fields import Fields, values_of
+from proxycore.http.fields import Fields
 
 # A name is a token (RFC 9110 §5.1). A proxy removes spaces before the colon (RFC 9112 §5.1). Only spaces
 # and tabs are space (RFC 9110 §5.6.3): Latin-1 has more, but they are the ends of UTF-8 characters.
@@ -23,11 +23,17 @@ class MalformedError(Exception):
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A response's status line and header fields."""
+    """A response's status line and header fields; `values` has the fields' values by name, in lower case."""
 
     status: int
     reason: str
     fields: Fields
+    values: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values = self.values
+        for name, value in self.fields:
+            values.setdefault(name.lower(), []).append(value)
 
 
 class ResponseHeadReader:
@@ -75,7 +81,7 @@ def _parsed(text: str) -> ResponseHead | None:
 
 def check_framing(head: ResponseHead) -> None:
     """Raise MalformedError if it is ambiguous where the body ends (RFC 9112 §6.3)."""
-    lengths, codings = values_of(head.fields, "content-length"), values_of(head.fields, "transfer-encoding")
+    lengths, codings = head.values.get("content-length", []), head.values.get("transfer-encoding", [])
     if len(lengths) > 1:
         raise MalformedError("it has more than one Content-Length")
     if lengths and codings:

@@ -9,27 +9,36 @@ from proxycore.gemini.response_opening import ResponseOpening
 from proxycore.gemini.token_usage import TAIL
 from proxycore.http.base_handler import BaseHandler
 from proxycore.transport.buffered_response import DESCRIBES_BODY
+from proxycore.transport.response_head import ResponseHead
 
 
 class ResponseWriter:
     """Sends chunks to the client as they arrive from the upstream.
 
-    The handler's status and header fields are set already, or a `FirstEvent` sets them before it passes
-    anything on. The first chunk mostly arrives together with the head, so both are written together; if it
+    The handler's head is set from `head` already, or a `FirstEvent` sets it before it passes anything on. The
+    first chunk mostly arrives together with the head, so both are written together; if it
     does not, the head is written alone, at the event loop's next turn. A head that states the body's length
     or coding waits for the first chunk, since redaction may still change both (`opening`). `tail` is the last
     bytes sent so far.
     """
 
-    def __init__(self, handler: BaseHandler, opening: ResponseOpening | FirstEvent | None = None) -> None:
+    def __init__(
+        self,
+        handler: BaseHandler,
+        head: ResponseHead,
+        opening: ResponseOpening | FirstEvent | None = None,
+    ) -> None:
         connection = handler.request.connection
         assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
         self._handler = handler
         self._connection = connection
+        self._lengths = head.values.get("content-length", [])
         self._head_sent = False
         self._opening = opening  # until nothing can change any more
         self.tail = b""
-        if not isinstance(opening, FirstEvent) and (opening is None or not handler.has_field(DESCRIBES_BODY)):
+        if not isinstance(opening, FirstEvent) and (
+            opening is None or DESCRIBES_BODY.isdisjoint(head.values)
+        ):
             asyncio.get_running_loop().call_soon(self._send_head)
 
     def send(self, chunk: bytes) -> "asyncio.Future[None] | None":
@@ -62,6 +71,7 @@ class ResponseWriter:
     def _check_changed(self, opening: ResponseOpening | FirstEvent) -> None:
         if opening.changed and not self._head_sent:
             self._handler.remove_fields(DESCRIBES_BODY)
+            self._lengths = []
 
     def _send_head(self) -> None:
         if not self._head_sent:
@@ -76,7 +86,7 @@ class ResponseWriter:
             return self._connection.write(chunk)
         self._head_sent = True
         self._handler.write(chunk)
-        if chunk and self._handler.content_length == str(len(chunk)):
+        if chunk and self._lengths == [str(len(chunk))]:
             return None  # the whole response, which is written in one piece when it is finished
         self._connection.stream.set_nodelay(True)
         return self._handler.flush()

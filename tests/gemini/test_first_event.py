@@ -24,9 +24,8 @@ class Watched:
         self.passed = b""
         self.commits: list[tuple[Verdict, bytes]] = []
         self.ended = asyncio.Event()
-        fields = [("Content-Encoding", coding)] if coding else []
         self.first = FirstEvent(
-            ResponseOpening(Redactor({"upstream-secret": "1"}), fields),
+            ResponseOpening(Redactor({"upstream-secret": "1"}), [coding] if coding else []),
             partial(judge_error, now=0.0),
             lambda verdict: self.commits.append((verdict, self.passed)),
             lambda seconds: None if seconds else self.ended.set(),

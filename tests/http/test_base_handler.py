@@ -401,7 +401,7 @@ async def test_a_fault_of_ours_is_reported_without_detail_and_harms_nobody_else(
 ) -> None:
     async with RawUpstream(OK) as upstream, proxy(upstream.url) as here:
         with monkeypatch.context() as patch:
-            patch.setattr("proxycore.relay.handler.scope_steps", lambda *_: 1 / 0)
+            patch.setattr("proxycore.relay.handler.scope_of", lambda *_: 1 / 0)
             got = await ask(here.port, "POST", GENERATE, body=b"{}")
         assert status_of(got) == (500, "INTERNAL")
         assert b"division" not in got.body

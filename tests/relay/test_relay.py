@@ -15,6 +15,7 @@ from proxycore.relay.handler import RelayHandler
 from proxycore.runtime import app
 from proxycore.transport.attempt import Attempt
 from proxycore.transport.messages import Outgoing
+from proxycore.transport.response_head import ResponseHead
 from proxycore.transport.response_writer import ResponseWriter
 from tests.support.proxy import KEYS, proxy
 from tests.support.waiting import at_once, quiet, until
@@ -250,7 +251,7 @@ async def test_a_stream_that_is_cut_ignores_what_still_arrives(caplog: pytest.Lo
             assert isinstance(running, RelayHandler)
             running.cut()
             # More of the answer can come before the attempt hears of it.
-            assert ResponseWriter(running).send(b"more") is None
+            assert ResponseWriter(running, ResponseHead(200, "OK", [])).send(b"more") is None
         await until(lambda: not here.app.upstream.busy)
     assert "Traceback" not in caplog.text
 
