@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class Exchange:
-    """The exchange of one request. Raises OwnersDifferError when no key could serve it.
+    """The exchange of one request. Raises AffinityConflictError when no key could serve it.
 
     `case` describes the request for the comparison of refusals. `first` is the key of the first attempt,
     whatever its health. `once` allows no second attempt.

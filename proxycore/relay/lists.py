@@ -15,6 +15,7 @@ from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.response_scanner import ResponseScanner, scanner_for
 from proxycore.gemini.verdict import Reaction
 from proxycore.http.credentials import credential
+from proxycore.http.fields import without
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.handler import RelayHandler
 from proxycore.relay.outcome import AttemptResult
@@ -24,6 +25,7 @@ from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.fetch import fetch_whole
 from proxycore.transport.messages import Outgoing, UpstreamError, malformed
 
+_NOT_ASKED = frozenset({"accept-encoding"})  # pages are read here
 _AT_ONCE = 8  # keys that are fetched together, so that hundreds don't take a minute
 _PAUSE = 0.1  # seconds before a key's page is fetched again, after a server error
 _LARGEST_PAGE = 8 * 1024 * 1024  # bytes of one key's page
@@ -80,7 +82,7 @@ class ListHandler(RelayHandler):
             return None
         outgoing = self.outgoing(self.body)
         query = query_at(outgoing.target.partition("?")[2], token)
-        fields = [field for field in outgoing.fields if field[0].lower() != "accept-encoding"]
+        fields = without(outgoing.fields, _NOT_ASKED)
         outgoing = outgoing._replace(target=self.path + (f"?{query}" if query else ""), fields=fields)
         for _ in range(FEW):
             exchange = Exchange(

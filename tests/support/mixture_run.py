@@ -248,7 +248,7 @@ def secret_of(plan: KeyPlan) -> str:
 
 
 def conclude(exchange: Exchange, outcome: Outcome) -> None:
-    """What the client is told after a passage in which nothing was committed."""
+    """What the client is told after an exchange in which nothing was committed."""
     answer = exchange.outcome.client_response
     if answer is None:
         outcome.told = exchange.explain().seconds
