@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.simulation import Simulation
 
+pytestmark = pytest.mark.no_cover  # it would take three times as long, for lines that other tests run as well
 EQUAL = [15] * 10
 UNEQUAL = [5, 8, 11, 14, 18, 23, 29, 37, 47, 60]
 SEEDS = [1, 2]

@@ -28,8 +28,9 @@ from tests.support.wire import HOME, Client, Got, connect
 OUTSIDE = bool(os.environ.get("CASES_OUTSIDE"))
 FLASH, PRO, LITE = "gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-flash-lite"
 
-CASES = [pytest.mark.usefixtures("io_loop")]
-"""The marks of a module of cases. What is sent over loopback is there at once, or within the grace."""
+CASES = [pytest.mark.usefixtures("io_loop"), pytest.mark.no_cover]
+"""The marks of a module of cases. Coverage is not measured: it would take three times as long, for lines that
+the rooms' own tests run. What is sent over loopback is there at once, or within the grace."""
 CASES += (
     [pytest.mark.timeout(seconds=600)]
     if OUTSIDE

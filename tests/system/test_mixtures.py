@@ -15,6 +15,7 @@ from tests.support.mixture_shrink import shrunk
 from tests.support.mixture_trace import Trace, logged_to
 from tests.support.mixtures import MODELS, Client, Mixture, mixture
 
+pytestmark = pytest.mark.no_cover  # it would take three times as long, for lines that other tests run as well
 HEALTHY = Mixture(
     seed=1,
     seconds=20.0,
