@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
+from tests.support.wire import Upstream, chunk, read_request
 from tests.support.wire import answer as whole
-from tests.support.wire import chunk, read_request
 
 Fields = tuple[tuple[str, str], ...]
 JSON: Fields = (("Content-Type", "application/json; charset=UTF-8"),)
@@ -96,26 +96,15 @@ def healthy(call: Call) -> Answer:
     return Answer(body=spoken("hello"))
 
 
-class Scripted:
+class Scripted(Upstream):
     """The upstream. `script` may be replaced at any moment; `calls` are all that came, in their order."""
 
     def __init__(self, names: Mapping[str, str], script: Script = lambda _: None) -> None:
+        super().__init__()
         self.names = names  # of keys, by their secrets
         self.script = script
         self.calls: list[Call] = []
         self.strangers: list[str] = []  # credentials that are no key's
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=2**20)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def of(self, *keys: str) -> list[Call]:
         """The calls with these keys."""
@@ -129,21 +118,7 @@ class Scripted:
         """The keys that were asked, each once, in the order in which they first were."""
         return list(dict.fromkeys(call.key for call in self.calls))
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                while not writer.is_closing():
-                    await self._serve(reader, writer)
-        except asyncio.CancelledError:
-            pass  # the test is over
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen = await read_request(reader)
         name = self.names.get(seen.key, "")
         if not name:

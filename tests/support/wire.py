@@ -37,12 +37,10 @@ class Seen:
 Script = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
 
 
-class RawUpstream:
-    """Serves every request with `script(seen, writer)`, which writes bytes; keeps what it saw."""
+class Upstream:
+    """A server on a free port of this host; `_request` serves one request of a connection after another."""
 
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.seen: list[Seen] = []
+    def __init__(self) -> None:
         self.connections = 0
         self.tls: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
@@ -82,6 +80,18 @@ class RawUpstream:
         finally:
             self._tasks.discard(task)
             writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class RawUpstream(Upstream):
+    """Serves every request with `script(seen, writer)`, which writes bytes; keeps what it saw."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__()
+        self.script = script
+        self.seen: list[Seen] = []
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen = await read_request(reader)
