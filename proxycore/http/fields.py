@@ -93,11 +93,6 @@ def value_of(fields: Iterable[Field], name: str) -> str:
     return next((value for known, value in fields if known.lower() == name), "")
 
 
-def has_any(fields: Iterable[Field], names: Set[str]) -> bool:
-    """Whether one of the fields has one of these names, which are in lower case."""
-    return any(name.lower() in names for name, _ in fields)
-
-
 def without(fields: Iterable[Field], names: Set[str]) -> Fields:
     """The fields that have none of these names, which are in lower case."""
     return [(name, value) for name, value in fields if name.lower() not in names]

@@ -30,7 +30,7 @@ class ResponseHandler(BodyHandler):
 
     def begin_response(self, head: ResponseHead, key: Key | None) -> None:
         """Commit to a response with this head, got with `key`: no other one is possible from here on."""
-        self.begin_stream(head.status, self._phrase(head), self.rewrite_addresses(head.fields, key))
+        self.begin_stream(head.status, self._phrase(head), self.rewrite_addresses(head, key))
         self.body.drop_when_read()
         self.pool.meter.first_byte(self.record)
 
@@ -41,7 +41,7 @@ class ResponseHandler(BodyHandler):
             self.refuse(response.head.status, "The upstream's error can't be read, so it is not passed on.")
             return
         head, body = clean
-        self.set_head(head.status, self._phrase(head), self.rewrite_addresses(head.fields, None))
+        self.set_head(head.status, self._phrase(head), self.rewrite_addresses(head, None))
         if response.error:
             self.record.code = response.status
         if self.request.method != "HEAD" and head.status not in _BODILESS:
@@ -66,11 +66,14 @@ class ResponseHandler(BodyHandler):
         public = self.context.public_url or f"{request.protocol}://{request.host}"
         return AddressRewriter(upstream.origin, upstream.prefix, public)
 
-    def rewrite_addresses(self, fields: Fields, key: Key | None) -> Fields:  # noqa: ARG002 - for uploads
-        """Replace the upstream's addresses by the proxy's. `key` is the one that the response came from."""
-        if not any(name.lower() in ADDRESSES for name, _ in fields):
-            return fields
-        return self.address_rewriter.rewrite(fields, credential_part(self.request.query))
+    def rewrite_addresses(self, head: ResponseHead, key: Key | None) -> Fields:  # noqa: ARG002 - for uploads
+        """The head's fields, with the upstream's addresses replaced by the proxy's.
+
+        `key` is the one that the response came from.
+        """
+        if ADDRESSES.isdisjoint(head.values):
+            return head.fields
+        return self.address_rewriter.rewrite(head.fields, credential_part(self.request.query))
 
     def _phrase(self, head: ResponseHead) -> str:
         """The upstream's reason phrase, or the standard one where it can't be passed on."""

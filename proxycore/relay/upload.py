@@ -25,6 +25,7 @@ from proxycore.relay.handler import RelayHandler
 from proxycore.relay.pool import Pool
 from proxycore.rotation.key import Key
 from proxycore.transport.request_body import RequestBodyStream
+from proxycore.transport.response_head import ResponseHead
 
 UPLOAD_PATHS = rf"/+upload/{VERSION}/.*"
 """The paths of uploads, as a regular expression."""
@@ -128,12 +129,13 @@ class UploadHandler(RelayHandler):
             scope, size=size, once=once or upload_key is not None, first=first or upload_key
         )
 
-    def rewrite_addresses(self, fields: Fields, key: Key | None) -> Fields:
+    def rewrite_addresses(self, head: ResponseHead, key: Key | None) -> Fields:
         """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""
         if key:
-            fields, names = rewrite_upload_addresses(fields, self.address_rewriter)
+            fields, names = rewrite_upload_addresses(head.fields, self.address_rewriter)
             self.pool.affinity.learn(names, key)
-        return super().rewrite_addresses(fields, key)
+            head = replace(head, fields=fields)
+        return super().rewrite_addresses(head, key)
 
     def conclude(self, exchange: Exchange) -> None:
         """Refuse content if its key was refused: the client can send it again, the proxy can't."""
