@@ -1,7 +1,8 @@
-"""Debian's servers around the proxy (nginx, Caddy, Prometheus), each for as long as it is needed."""
+"""Debian's servers around the proxy (nginx, Caddy, Prometheus), and the tools that check files of docs/."""
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+VARIABLES = frozenset(
+    re.findall(r"^#?([A-Z][A-Z_0-9]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
+)
+"""The settings that `.env.example` shows."""
+
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian has nginx, and users do not look
 
 
@@ -27,6 +34,13 @@ def document(name: str, replaced: Mapping[str, str]) -> str:
         assert old in text, f"{old} is not in {name}"
         text = text.replace(old, new)
     return text
+
+
+def run(*command: str | Path, folder: Path = ROOT) -> str:
+    """Runs a tool that must succeed; returns what it prints."""
+    told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout + told.stderr
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,21 +16,11 @@ import yaml
 from proxycore.runtime.settings import Settings
 from tests.support.process import ROOT, program
 from tests.support.proxy import KEYS
-from tests.support.servers import DOCS, document, needs
+from tests.support.servers import DOCS, VARIABLES, document, needs, run
 
 DRAIN = Settings.drain_timeout
 PORT = Settings.port
-VARIABLES = set(
-    re.findall(r"^#?([A-Z][A-Z_0-9]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
-)
 DASHBOARD = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))
-
-
-def run(*command: str | Path, folder: Path = ROOT) -> str:
-    """Runs a tool that must be content; returns what it says."""
-    told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout + told.stderr
 
 
 # Prometheus and Grafana.
@@ -137,62 +126,6 @@ def test_the_composed_prometheus_finds_its_files_the_proxy_and_the_key(compose: 
     assert compose["secrets"][secret] == {"environment": "ADMIN_API_KEY"}
     ((host, port),) = [target.split(":") for target in job["static_configs"][0]["targets"]]
     assert (host in compose["services"], int(port)) == (True, PORT)
-
-
-# Kubernetes.
-
-
-@pytest.fixture
-def objects() -> dict[tuple[str, str], Any]:
-    """The manifests, by kind and name."""
-    text = (DOCS / "kubernetes.yaml").read_text(encoding="utf-8")
-    found = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text)}
-    assert len(found) == text.count("\nkind: ")
-    versions = {kind: one["apiVersion"] for (kind, _), one in found.items()}
-    assert versions == {"Secret": "v1", "Deployment": "apps/v1", "Service": "v1"}
-    return found
-
-
-def test_the_pods_have_settings_that_exist_and_time_to_end(objects: dict[tuple[str, str], Any]) -> None:
-    pod = objects["Deployment", "gemini-key-proxy"]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    ((reference,),) = [source.values() for source in container["envFrom"]]
-    given = {*objects["Secret", reference["name"]]["stringData"], *(one["name"] for one in container["env"])}
-    assert given <= VARIABLES
-    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > DRAIN + pause
-    user = re.search(r"^USER (\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert user
-    assert pod["securityContext"]["runAsUser"] == int(user[1])
-    assert container["securityContext"]["readOnlyRootFilesystem"]
-
-
-def test_probes_and_scrapes_ask_for_pages_that_there_are(objects: dict[tuple[str, str], Any]) -> None:
-    template = objects["Deployment", "gemini-key-proxy"]["spec"]["template"]
-    (container,) = template["spec"]["containers"]
-    asked = [container[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")]
-    assert asked == [{"path": path, "port": "http"} for path in ("/healthz", "/readyz")]
-    assert container["ports"] == [{"name": "http", "containerPort": PORT}]
-    notes = template["metadata"]["annotations"]
-    assert (notes["prometheus.io/port"], notes["prometheus.io/path"]) == (str(PORT), "/metrics")
-
-
-def test_services_find_their_pods_and_the_program_its_redis(objects: dict[tuple[str, str], Any]) -> None:
-    pods = {name: one["spec"]["template"] for (kind, name), one in objects.items() if kind == "Deployment"}
-    for (kind, name), one in objects.items():
-        if kind == "Deployment":
-            assert one["spec"]["selector"]["matchLabels"] == pods[name]["metadata"]["labels"]
-        if kind == "Service":
-            pod = pods[one["spec"]["selector"]["app"]]
-            ports = [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
-            assert [port["targetPort"] for port in one["spec"]["ports"]] == ports
-    (container,) = pods["gemini-key-proxy"]["spec"]["containers"]
-    (url,) = [one["value"] for one in container["env"] if one["name"] == "REDIS_URL"]
-    assert ("Service", url.split("/")[-1].split(":")[0]) in objects
-    # The commented way of prometheus.yml.
-    service = re.search(r"names: \[(.+)\]", (DOCS / "prometheus.yml").read_text())
-    assert service
-    assert ("Service", service[1]) in objects
 
 
 # systemd, and what it and containers take away.
