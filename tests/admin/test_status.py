@@ -18,7 +18,7 @@ from proxycore.stats.figures import Figures
 from proxycore.stats.meter import Meter
 from tests.support.cases_support import pool, target
 from tests.support.clocks import CLOCK, TurnedClock
-from tests.support.process import ROOT
+from tests.support.documents import API, blocks
 from tests.support.proxy import KEYS, Proxy, proxy
 from tests.support.scripted import BARE, CALLER, Answer, Call, error
 from tests.support.waiting import until
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
 GENERATE = f"/v1beta/models/{MODEL}:generateContent"
 BODY = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -133,9 +132,8 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
     assert shown["day"]["models"][MODEL]["today"]["left"] == 0
     assert shown["fine"]["models"] == {} or shown["fine"]["models"][MODEL]["quotas"] == {}
     assert "AQ." not in json.dumps(content)
-    example = re.search(r"^```json\n(\{\n.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert example
-    assert shape(json.loads(example[1])["models"]["gemini-2.0-flash"]) == shape(two)
+    (example,) = (block.code for block in blocks(API) if block.language == "json")
+    assert shape(json.loads(example)["models"]["gemini-2.0-flash"]) == shape(two)
 
 
 async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:

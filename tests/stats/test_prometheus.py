@@ -16,6 +16,7 @@ from tornado.ioloop import IOLoop
 
 from proxycore.demo import Health, MockServer
 from tests.bench.machine import free_port
+from tests.support.documents import API, text_of
 from tests.support.process import Program, program
 from tests.support.proxy import proxy
 from tests.support.servers import DOCS, document, needs, server
@@ -61,11 +62,8 @@ async def test_docs_ask_for_metrics_that_there_are(mock: tuple[MockServer, dict[
         assert asked
         assert asked - there == set()
     told = {name.removesuffix("_bucket") for name in there if not name.endswith(("_sum", "_count"))}
-    for readme in ("README.md", "README.zh-CN.md"):
-        rows = re.findall(
-            r"^\| `(gemini_proxy_\w+)", (DOCS.parent / readme).read_text(encoding="utf-8"), re.MULTILINE
-        )
-        assert (sorted(rows), len(rows)) == (sorted(told), len(told))
+    rows = re.findall(r"^\| `(gemini_proxy_\w+)", text_of(API), re.MULTILINE)
+    assert (sorted(rows), len(rows)) == (sorted(told), len(told))
 
 
 def checked(text: bytes) -> tuple[int, bytes]:

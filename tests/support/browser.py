@@ -29,6 +29,12 @@ expect.set_options(timeout=1000 * PATIENCE)
 _FLAGS = ["--disable-gpu", "--disable-quic", "--disable-sync", _ONLY_HERE]
 
 
+def chromium_path() -> str:
+    """Where the system's Chromium is."""
+    assert _PATH, "there is no Chromium on PATH"
+    return _PATH
+
+
 class Chromium:
     """The browser of this process, on a loop of its own that outlives tests: those marked `visits` run on it.
 

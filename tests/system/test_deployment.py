@@ -186,20 +186,3 @@ def test_workers_without_any_place_for_their_sockets_are_told_what_to_set() -> N
     assert "WORKERS: " in running.log
     assert "TMPDIR" in running.log
     assert "Traceback" not in running.log
-
-
-# The READMEs.
-
-
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_what_the_readme_points_to_exists(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if ":" not in link]
-    assert [link for link in links if not (ROOT / link).exists()] == []
-    # Each language has its own pictures, and its own version of a document.
-    linked = {link.replace(".zh-CN.md", ".md") for link in links if link.startswith("docs/")}
-    assert linked >= {
-        f"docs/{path.name}"
-        for path in DOCS.iterdir()
-        if path.suffix != ".png" and not path.name.endswith(".zh-CN.md")
-    }

@@ -1,4 +1,4 @@
-"""The container image: built from the Dockerfile and run with the README's commands, by a real engine."""
+"""The container image: built from the Dockerfile and run with the documents' commands, by a real engine."""
 
 import asyncio
 import os
@@ -16,10 +16,10 @@ import pytest
 from proxycore import __version__
 from tests.support import containers
 from tests.support.containers import Container, Engine
+from tests.support.documents import OPERATIONS, README, blocks, commands, text_of
 from tests.support.process import ROOT
 from tests.support.wire import CHUNKED, RawUpstream, Seen, chunk, connect
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 IMAGE = "gemini-key-proxy"
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
 UPSTREAM_KEY = "the-first-upstream-key"
@@ -31,12 +31,11 @@ needs_engine = pytest.mark.skipif(
 )
 
 
-def readme_commands() -> tuple[list[str], list[str]]:
-    """The arguments of `docker build` and `docker run`."""
-    found = re.search(r"^```sh\n(docker build [^\n]+)\n(docker run [^\n]+)\n```$", README, re.MULTILINE)
-    assert found
-    build, run = map(shlex.split, found.groups())
-    return build[2:], run[2:]
+def arguments_of(command: str, *, demo: bool = False) -> list[str]:
+    """The arguments of `docker build` or `docker run` in the documents, which all say the same."""
+    shown = {line for line in commands() if line.startswith(command)}
+    (line,) = (one for one in shown if one.endswith("--demo") == demo)
+    return shlex.split(line.removeprefix(command))
 
 
 def private_copy(folder: Path) -> Path:
@@ -64,7 +63,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine that has built the image."""
     with containers.engine() as made:
         made.provide_base()
-        made.build(*readme_commands()[0], folder=private_copy(tmp_path_factory.mktemp("image")))
+        made.build(*arguments_of("docker build"), folder=private_copy(tmp_path_factory.mktemp("image")))
         yield made
 
 
@@ -103,7 +102,7 @@ def test_nothing_goes_into_it_but_the_program(
 @needs_engine
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("source", "workers"), [("environment", 1), ("mounted file", 2)])
-async def test_it_runs_as_the_readme_says_and_a_stream_survives_its_stop(
+async def test_it_runs_as_documented_and_a_stream_survives_its_stop(
     source: str, workers: int, engine: Engine, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     stopping = asyncio.Event()
@@ -115,7 +114,7 @@ async def test_it_runs_as_the_readme_says_and_a_stream_survives_its_stop(
 
     async with RawUpstream(slow) as upstream:
         write_settings(tmp_path, UPSTREAM_URL=upstream.url, WORKERS=str(workers))
-        arguments = from_file(tmp_path) if source == "mounted file" else readme_commands()[1]
+        arguments = from_file(tmp_path) if source == "mounted file" else arguments_of("docker run")
         with engine.run(*arguments, folder=tmp_path) as container:
             port = await asyncio.to_thread(lambda: container.port)
             check_confinement(container)
@@ -143,8 +142,25 @@ def test_flags_go_to_the_program_and_anything_else_is_a_command(
     command: str, engine: Engine, tmp_path: Path
 ) -> None:
     write_settings(tmp_path)
-    with engine.run(*readme_commands()[1], *command.split(), folder=tmp_path) as container:
+    with engine.run(*arguments_of("docker run"), *command.split(), folder=tmp_path) as container:
         container.wait_for("The mock Gemini API has 10 keys")
+
+
+@needs_engine
+def test_the_demo_runs_as_the_readme_says_and_streams(engine: Engine, tmp_path: Path) -> None:
+    arguments = ["-d", *arguments_of("docker run", demo=True)]
+    arguments.remove("--rm")  # the log is read after its end
+    (request,) = (block for block in blocks(README) if block.code.startswith("curl "))
+    with engine.run(*arguments, folder=tmp_path) as container:
+        told = subprocess.run(
+            ["sh", "-c", request.code.replace("8000", str(container.port))],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    assert request.output
+    assert told.stdout.startswith(request.output.partition("...")[0])
 
 
 def write_settings(folder: Path, **variables: str) -> None:
@@ -156,10 +172,10 @@ def write_settings(folder: Path, **variables: str) -> None:
 
 
 def from_file(folder: Path) -> list[str]:
-    """The arguments of `docker run` with `.env` mounted, as the README says, instead of read by Docker."""
-    mount = re.search(r'`(-v "\$PWD/\.env:[^`]+)`', README)
+    """The arguments of `docker run` with `.env` mounted, as documented, instead of read by Docker."""
+    mount = re.search(r'`(-v "\$PWD/\.env:[^`]+)`', text_of(OPERATIONS))
     assert mount
-    arguments = readme_commands()[1]
+    arguments = arguments_of("docker run")
     place = arguments.index("--env-file")
     return arguments[:place] + shlex.split(mount[1].replace("$PWD", str(folder))) + arguments[place + 2 :]
 

@@ -1,4 +1,4 @@
-"""The READMEs' snippets, as they stand but for the port: each says what the README says that it says."""
+"""The documents' snippets, unmodified but for the port: each prints what the document shows below it."""
 
 import contextlib
 import os
@@ -11,21 +11,28 @@ from pathlib import Path
 import pytest
 
 from tests.clients.common import JAVASCRIPT, NODE
+from tests.support.documents import ENGLISH, Block, blocks
 from tests.support.process import ROOT, TLS, Program, certify, program
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Code, and what it prints below it.
-_PAIR = re.compile(
-    r"^```(python|js|sh)\n((?:(?!^```).)*)^```\n+```\n((?:(?!^```).)*)^```$", re.MULTILINE | re.DOTALL
-)
-_SETTINGS = re.compile(r"^```json\n(.*)\n```$", re.MULTILINE)
+_LANGUAGES = {"python", "js", "sh"}
 _SERVER = ("python3 -m venv",)  # it does not end, and tests/system/test_end_to_end.py starts it
-SNIPPETS = [(*pair,) for pair in _PAIR.findall(README) if not pair[1].startswith(_SERVER)]
+# The guides' commands convert files of other programs, which tests/system/test_guides.py provides.
+_DOCUMENTS = [one for one in ENGLISH if one.name != "guides.md"]
+_BLOCKS = [block for document in _DOCUMENTS for block in blocks(document)]
+SNIPPETS = list(
+    dict.fromkeys(
+        block
+        for block in _BLOCKS
+        if block.language in _LANGUAGES and block.output is not None and not block.code.startswith(_SERVER)
+    )
+)
+(_CLI_SETTINGS,) = {block.code for block in _BLOCKS if block.language == "json" and "security" in block.code}
 
 
 def test_there_are_snippets() -> None:
-    assert {language for language, _, _ in SNIPPETS} == {"python", "js", "sh"}
-    assert len(SNIPPETS) >= 14
+    assert len(SNIPPETS) >= 18
+    shown = [block for block in _BLOCKS if block.language in {"python", "js"}]
+    assert [block.code for block in shown if block.output is None] == []
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +64,10 @@ def stack() -> Iterator[contextlib.ExitStack]:
 
 
 @pytest.mark.parametrize(
-    ("language", "code", "output"), SNIPPETS, ids=[re.sub(r"\W+", " ", code)[:60] for _, code, _ in SNIPPETS]
+    "snippet", SNIPPETS, ids=[re.sub(r"\W+", " ", snippet.code)[:60] for snippet in SNIPPETS]
 )
-def test_a_snippet_prints_what_the_readme_shows(  # noqa: PLR0917 - pytest passes them by name
-    language: str,
-    code: str,
-    output: str,
+def test_a_snippet_prints_what_the_document_shows(  # noqa: PLR0917 - pytest passes them by name
+    snippet: Block,
     demo: Program,
     secure_demo: Program,
     certificate: Path,
@@ -71,6 +76,7 @@ def test_a_snippet_prints_what_the_readme_shows(  # noqa: PLR0917 - pytest passe
     tmp_path: Path,
     stack: contextlib.ExitStack,
 ) -> None:
+    code, output, language = snippet.code, snippet.output or "", snippet.language
     if "upload" in code:
         # What belongs to a key waits for that key: it shall not be spent by other snippets.
         demo = stack.enter_context(program("--demo", folder=tmp_path))
@@ -83,9 +89,7 @@ def test_a_snippet_prints_what_the_readme_shows(  # noqa: PLR0917 - pytest passe
         "sh": ["sh", "-c", code],
     }[language]
     (tmp_path / ".gemini").mkdir()
-    settings = _SETTINGS.search(README)
-    assert settings
-    (tmp_path / ".gemini" / "settings.json").write_text(settings[1])
+    (tmp_path / ".gemini" / "settings.json").write_text(_CLI_SETTINGS)
     done = subprocess.run(
         command,
         cwd=JAVASCRIPT if language == "js" else ROOT,
