@@ -2,11 +2,9 @@
 
 import asyncio
 import re
-from dataclasses import dataclass
 from typing import cast
 
-from tests.bench.proxies import CLIENT_KEY
-from tests.bench.upstream import KEYS
+from tests.bench.contenders import CLIENT_KEY
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 _BODY = (
@@ -82,7 +80,7 @@ class Answer:
         return b"".join(parts)
 
 
-def _request(target: str, credential: str) -> bytes:
+def _request(target: str) -> bytes:
     """A POST with the fields that an SDK sends."""
     fields = (
         f"POST {target} HTTP/1.1",
@@ -91,46 +89,34 @@ def _request(target: str, credential: str) -> bytes:
         "Accept-Encoding: gzip, deflate",
         "User-Agent: google-genai-sdk/1.0 gl-python/3.11",
         "x-goog-api-client: google-genai-sdk/1.0 gl-python/3.11",
-        f"x-goog-api-key: {credential}",
+        f"x-goog-api-key: {CLIENT_KEY}",
         "Content-Type: application/json",
         f"Content-Length: {len(_BODY)}",
     )
     return "\r\n".join(fields).encode() + b"\r\n\r\n" + _BODY
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where the load goes: a proxy, or (`direct`) the upstream itself, which wants one of its own keys."""
+PLAIN = _request("/v1beta/models/bench:generateContent")
+"""A request that is answered at once."""
 
-    port: int
-    direct: bool = False
 
-    def plain(self) -> bytes:
-        """A request that is answered at once."""
-        return _request("/v1beta/models/bench:generateContent", self._credential)
-
-    def stream(self, events: int, gap: float) -> bytes:
-        """A request for `events` events, `gap` seconds apart."""
-        query = f"alt=sse&events={events}&gap_ms={gap * 1000:.0f}"
-        return _request(f"/v1beta/models/bench:streamGenerateContent?{query}", self._credential)
-
-    @property
-    def _credential(self) -> str:
-        return KEYS[0] if self.direct else CLIENT_KEY
+def stream_of(group: str) -> bytes:
+    """A request for a stream that moves with this group (see `upstream`)."""
+    return _request(f"/v1beta/models/bench:streamGenerateContent?alt=sse&group={group}")
 
 
 class Client(asyncio.Protocol):
     """What every client does: connect, send a request, feed its answer."""
 
-    def __init__(self, target: Target, request: bytes) -> None:
-        self._target, self._request = target, request
+    def __init__(self, port: int, request: bytes) -> None:
+        self._port, self._request = port, request
         self._loop = asyncio.get_running_loop()
         self._answer = Answer()
         self._transport: asyncio.Transport | None = None
 
     async def connect(self) -> None:
         """Connect, which sends the request."""
-        await self._loop.create_connection(lambda: self, "127.0.0.1", self._target.port)
+        await self._loop.create_connection(lambda: self, "127.0.0.1", self._port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
@@ -143,6 +129,6 @@ class Client(asyncio.Protocol):
             self._transport.write(self._request)
 
     def leave(self) -> None:
-        """Hang up."""
+        """Hang up, whatever is under way."""
         if self._transport:
             self._transport.abort()

@@ -1,7 +1,7 @@
 """A proxy of the usual kind, to measure against: Flask's threaded server, `requests`, a random key each time.
 
 It does what most Gemini key proxies do and no more: no failover, and a new upstream connection each time.
-Set by the environment: `PORT`, `UPSTREAM_URL`, `OUTPUT_API_KEY`, `GOOGLE_API_KEYS` (separated by commas).
+Set by the environment: `PORT`, `UPSTREAM_URL`, `OUTPUT_API_KEY`, `GOOGLE_API_KEY_1` and so on.
 """
 
 import os
@@ -12,7 +12,7 @@ from flask import Flask, Response, abort, request, stream_with_context
 
 UPSTREAM_URL = os.environ["UPSTREAM_URL"]
 CLIENT_KEY = os.environ["OUTPUT_API_KEY"]
-KEYS = os.environ["GOOGLE_API_KEYS"].split(",")
+KEYS = [value for name, value in os.environ.items() if name.startswith("GOOGLE_API_KEY_")]
 NOT_FORWARDED = {"host", "x-goog-api-key", "connection", "content-length"}
 NOT_RETURNED = {"connection", "transfer-encoding", "content-encoding", "content-length"}
 

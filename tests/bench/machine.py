@@ -1,6 +1,6 @@
 """The machine under a benchmark: processes on cores of their own, and what they have used of it.
 
-Linux only: what a process used comes from `/proc`, and pinning from `sched_setaffinity`.
+Linux only: what a process used comes from its CPU clock and `/proc`, and pinning from `sched_setaffinity`.
 """
 
 import http.client
@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+_STEAL = 7  # the field of a core's line in /proc/stat: time that other virtual machines took
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED: the scheduler's own count of nanoseconds, not the timer's ticks
 
 
 class ServerError(Exception):
@@ -24,96 +26,74 @@ class ServerError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """What had been used up at one moment; only the difference of two samples means anything.
+    """What had been used up at one moment, in seconds; only the difference of two samples means anything.
 
-    In seconds: `at` of the clock, `cpu` of the proxy's processes, `proxy_core` and `load_core` of all that
-    ran on these cores, `stolen` by other virtual machines from either. In bytes: `memory`, resident in the
-    proxy's processes.
+    `at` is the clock's, `cpu` what the measured processes used, `others` what anything else used of their
+    core, other virtual machines included.
     """
 
     at: float
     cpu: float
-    memory: int
-    proxy_core: float
-    load_core: float
-    stolen: float
+    others: float
 
     def __sub__(self, earlier: "Sample") -> "Sample":
         """What was used up between two moments."""
-        return Sample(
-            at=self.at - earlier.at,
-            cpu=self.cpu - earlier.cpu,
-            memory=self.memory - earlier.memory,
-            proxy_core=self.proxy_core - earlier.proxy_core,
-            load_core=self.load_core - earlier.load_core,
-            stolen=self.stolen - earlier.stolen,
-        )
+        return Sample(self.at - earlier.at, self.cpu - earlier.cpu, self.others - earlier.others)
 
 
 @dataclass(frozen=True)
 class Meter:
-    """Reads what a proxy uses; called at both ends of a measured window. `root` None: there is no proxy."""
+    """Reads what the processes of one server use; called at both ends of a measured time."""
 
-    root: int | None
-    proxy_core: int
-    load_core: int
+    processes: tuple[int, ...]
+    core: int
+
+    @classmethod
+    def of(cls, root: int, core: int) -> Self:
+        """Measure a process and all the descendants that it has now, such as nginx's worker."""
+        return cls(tuple(_family(root)), core)
 
     def __call__(self) -> Sample:
-        """Sample now. Raises ServerError when the proxy is gone."""
-        cores = {fields[0]: [int(ticks) for ticks in fields[1:]] for fields in _lines(Path("/proc/stat"))}
+        """Sample now. Raises ServerError when one of the processes is gone."""
         try:
-            processes = self.processes()
-            cpu = sum(_ticks(pid) for pid in processes) / _TICKS_PER_SECOND
-            memory = sum(_resident(pid) for pid in processes)
+            cpu = sum(map(_cpu, self.processes))
         except OSError:
             raise ServerError("it ended while it was measured") from None
-        proxy, load = cores[f"cpu{self.proxy_core}"], cores[f"cpu{self.load_core}"]
-        return Sample(
-            at=time.monotonic(),
-            cpu=cpu,
-            memory=memory,
-            proxy_core=_busy(proxy) / _TICKS_PER_SECOND,
-            load_core=_busy(load) / _TICKS_PER_SECOND,
-            stolen=(proxy[7] + load[7]) / _TICKS_PER_SECOND,
-        )
+        return Sample(time.monotonic(), cpu, _used_of(self.core) - cpu)
 
-    def processes(self) -> list[int]:
-        """The proxy's first process and all its descendants, such as nginx's worker."""
-        if self.root is None:
-            return []
-        children: dict[int, list[int]] = {}
-        for entry in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                children.setdefault(int(_stat(entry)[1]), []).append(int(entry.parent.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while we looked
-        found = [self.root]
-        for pid in found:  # grows while it is read: that is the walk down the tree
-            found += children.get(pid, [])
-        return found
+    def memory(self) -> int:
+        """Bytes that the processes take; what they share with others counts in part (Pss)."""
+        try:
+            rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.processes]
+        except OSError:
+            raise ServerError("it ended while it was measured") from None
+        lines = (line.split() for rollup in rollups for line in rollup.splitlines())
+        return sum(int(line[1]) * 1024 for line in lines if line[0] == "Pss:")
 
 
-def _ticks(pid: int) -> int:
-    user, system = _stat(Path(f"/proc/{pid}/stat"))[11:13]
-    return int(user) + int(system)
+def _cpu(pid: int) -> float:
+    # The clock that clock_getcpuclockid(3) names: of all threads, those that have ended included.
+    return time.clock_gettime(~pid << 3 | _CPU_CLOCK)
 
 
-def _resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_SIZE
+def _used_of(core: int) -> float:
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    fields = next([int(ticks) for ticks in line[1:]] for line in lines if line[0] == f"cpu{core}")
+    user, nice, system, _idle, _iowait, irq, softirq = fields[:_STEAL]
+    return (user + nice + system + irq + softirq + fields[_STEAL]) / _TICKS_PER_SECOND
 
 
-def _stat(path: Path) -> list[str]:
-    # The name, in brackets, may hold blanks: read on after it, so that index 0 is the state and 1 the parent.
-    return path.read_text().rpartition(")")[2].split()
-
-
-def _lines(path: Path) -> list[list[str]]:
-    return [line.split() for line in path.read_text().splitlines() if line.startswith("cpu")]
-
-
-def _busy(core: list[int]) -> int:
-    user, nice, system, _idle, _iowait, irq, softirq = core[:7]
-    return user + nice + system + irq + softirq
+def _family(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            # The name, in brackets, may hold blanks: read on after it. The parent is the second field then.
+            parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    found = [root]
+    for pid in found:  # grows while it is read: that is the walk down the tree
+        found += children.get(pid, [])
+    return found
 
 
 @contextmanager
@@ -129,9 +109,17 @@ def pinned(core: int) -> Iterator[None]:
 
 @contextmanager
 def running(
-    command: list[str], environment: dict[str, str], folder: Path, port: int, core: int
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    port: int,
+    core: int,
+    *,
+    patience: float = 5,
 ) -> Iterator[int]:
     """Start a server on one core, yield its process id once `/healthz` answers 200, and end it.
+
+    It has `patience` seconds to end by itself.
 
     It runs in `folder` and sees none of our environment: no `.env` and no real key gets into the numbers.
     What it writes goes to `folder/output.log`, as an operator would have it.
@@ -157,10 +145,10 @@ def running(
         if process.poll() is not None:
             raise ServerError(f"ended with status {process.returncode}: {_last_words(log)}")
     finally:
-        _end(process)
+        _end(process, patience)
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = 15) -> None:
+def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -183,10 +171,10 @@ def _last_words(log: Path) -> str:
     return lines[-1].strip() if lines else "it wrote nothing"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], patience: float) -> None:
     process.terminate()
     try:
-        process.wait(5)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

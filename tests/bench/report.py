@@ -1,233 +1,141 @@
-"""The numbers of a run: worked out from what was counted, set in a table, and held against the targets."""
+"""What was measured, as Markdown: values, ratios with their spread, and whether to trust them."""
 
-import math
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.bench.load import PlainResult, StreamsResult
-from tests.bench.machine import Sample
+from tests.bench.load import Slice
 
-DIRECT = "direct"
+_MOST_OTHERS = 0.25  # of the core, while a proxy was measured
+_WIDEST = 0.15  # between the quartiles of a ratio, as a part of its median
+_DOUBT = " ?"
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the table. `ratio`: ours divided by the others' says something."""
+class Ratio:
+    """The ratios of pairs that were measured one right after the other: median and quartiles."""
 
-    metric: str
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> "Ratio | None":
+        # A process may have given memory back.
+        pairs = [one / other for one, other in zip(ours, theirs, strict=False) if one > 0 and other > 0]
+        if not pairs:
+            return None
+        low, median, high = statistics.quantiles(pairs, method="inclusive") if pairs[1:] else pairs * 3
+        return cls(median, low, high)
+
+    @property
+    def wide(self) -> bool:
+        return self.high - self.low > _WIDEST * self.median
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass
+class Row:
+    """One measure: a value of each round for each proxy, and what others used of its core in that time.
+
+    `compared`: ratios say something about it.
+    """
+
     label: str
     digits: int = 0
-    ratio: bool = False
+    compared: bool = True
+    values: dict[str, list[float]] = field(default_factory=dict)
+    others: dict[str, list[float]] = field(default_factory=dict)
 
+    def add(self, name: str, values: Iterable[float], others: Iterable[float] = ()) -> None:
+        """Take the next values of a proxy."""
+        self.values.setdefault(name, []).extend(values)
+        self.others.setdefault(name, []).extend(others)
 
-PLAIN = (
-    Line("requests_per_second", "requests/s", ratio=True),
-    Line("cpu_us_per_request", "CPU per request, µs", ratio=True),
-    Line("plain_proxy_core_percent", "proxy's core busy, %"),
-    Line("plain_load_core_percent", "load's core busy, %"),
-    Line("plain_errors", "errors"),
-)
-STREAMS = (
-    Line("cpu_us_per_event", "CPU per event, µs", 1, ratio=True),
-    Line("delay_p50_ms", "delay p50, ms", 2),
-    Line("delay_p99_ms", "delay p99, ms", 2),
-    Line("added_p50_ms", "added to direct, p50, ms", 2),
-    Line("added_p99_ms", "added to direct, p99, ms", 2),
-    Line("delivered_percent", "events delivered in time, %", 1),
-    Line("streams_proxy_core_percent", "proxy's core busy, %"),
-    Line("streams_load_core_percent", "load's core busy, %"),
-    Line("streams_broken", "streams not whole"),
-)
-MEMORY = (
-    Line("kb_per_stream", "memory per stream, kB", 1, ratio=True),
-    Line("held_percent", "streams held, %", 1),
-    Line("idle_mb", "before the first stream, MB", 1),
-)
+    def value(self, name: str) -> str:
+        """The median of all rounds."""
+        values = self.values.get(name)
+        return f"{statistics.median(values):,.{self.digits}f}" if values else "-"
 
+    def ratio(self, name: str, other: str) -> str:
+        """One proxy's values divided by the other's, with a question mark if there is reason to doubt it."""
+        ratio = Ratio.of(self.values.get(name, []), self.values.get(other, []))
+        if not ratio:
+            return "-"
+        return f"{ratio}{_DOUBT if ratio.wide or self._busy(name) or self._busy(other) else ''}"
 
-_COUNTED = frozenset({"plain_errors", "streams_broken"})
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is promised: `holds(value)`, where the value is our `metric`, divided by `over`'s if named."""
-
-    text: str
-    metric: str
-    over: str | None
-    holds: Callable[[float], bool]
-
-
-TARGETS = (
-    Target("requests/s at least 3 x flask's", "requests_per_second", "flask", lambda x: x >= 3),
-    Target("CPU per event at most 3.5 x nginx's", "cpu_us_per_event", "nginx", lambda x: x <= 3.5),
-    Target("at most 60 kB per open stream", "kb_per_stream", None, lambda x: x <= 60),
-)
+    def _busy(self, name: str) -> bool:
+        others = self.others.get(name)
+        return bool(others) and statistics.median(others or [0]) > _MOST_OTHERS
 
 
 @dataclass
 class Report:
-    """What was found out about each contender, by name and metric, and what a reader must know beside it.
-
-    `rounds` has a value for every time that something was measured. `broken` are those that failed a request,
-    lost an event, or did not run to the end.
-    """
+    """The rows of a run, what a reader must know beside them, and which proxies lost or broke anything."""
 
     names: list[str]
-    rounds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
 
-    def plain(self, name: str, result: PlainResult) -> None:
-        """Take in the plain requests."""
-        used = self._used(name, "plain", result.before, result.after)
-        self._add(name, "requests_per_second", result.answered / used.at)
-        self._add(name, "plain_errors", result.errors.total())
-        if result.answered and name != DIRECT:
-            self._add(name, "cpu_us_per_request", used.cpu / result.answered * 1e6)
-        if name != DIRECT and used.load_core / used.at > 0.95 > used.proxy_core / used.at:
-            self._note(
-                f"{name}: the load's core was full: its requests/s may be too low, see CPU per request"
-            )
-        self._errors(name, "plain requests", result.errors)
+    def row(self, label: str, digits: int = 0, *, compared: bool = True) -> Row:
+        """A new row at the end."""
+        self.rows.append(Row(label, digits, compared))
+        return self.rows[-1]
 
-    def streams(self, name: str, result: StreamsResult, rate: float) -> None:
-        """Take in the streams that should have brought `rate` events a second, all together."""
-        used = self._used(name, "streams", result.before, result.after)
-        # Timers that fall on the other side of the window's edge are no gain and no loss.
-        delivered = min(result.events / (rate * used.at), 1)
-        self._add(name, "delivered_percent", delivered * 100)
-        self._add(name, "streams_broken", result.errors.total())
-        if result.events:
-            for percent in (50, 99):
-                delay = _percentile(result.delays, percent) / 1e6
-                self._add(name, f"delay_p{percent}_ms", delay)
-                direct = self.rounds.get(DIRECT, {}).get(f"delay_p{percent}_ms")
-                if direct and name != DIRECT:
-                    # Of the same round, which began with it: the machine was in the same state.
-                    self._add(name, f"added_p{percent}_ms", delay - direct[-1])
-            if name != DIRECT:
-                self._add(name, "cpu_us_per_event", used.cpu / result.events * 1e6)
-        if delivered < 0.99:
-            self.broken.add(name)
-            self._note(
-                f"{name}: only {delivered:.1%} of the events came in time, "
-                f"{result.opened} of {result.asked} streams ever began"
-            )
-        self._errors(name, "streams", result.errors)
-
-    def held(self, name: str, result: StreamsResult) -> None:
-        """Take in the streams that were held open."""
-        used = result.after - result.before
-        self._add(name, "idle_mb", result.before.memory / 1e6)
-        self._add(name, "held_percent", (result.asked - result.errors.total()) / result.asked * 100)
-        if result.opened:
-            self._add(name, "kb_per_stream", used.memory / result.opened / 1e3)
-        self._errors(name, f"{result.asked} held streams", result.errors)
-
-    def failed(self, name: str, phase: str, error: Exception) -> None:
-        """Note that a contender did not get through a phase."""
+    def failed(self, name: str, why: object) -> None:
+        """A proxy did not do what it was measured for."""
         self.broken.add(name)
-        self._note(f"{name}: {phase}: {error}")
+        self.note(f"{name}: {why}")
 
-    def value(self, name: str, metric: str) -> float | None:
-        """The median of all rounds, which one disturbed round does not move; of failures, all of them."""
-        values = self.rounds.get(name, {}).get(metric)
-        if not values:
-            return None
-        return sum(values) if metric in _COUNTED else statistics.median(values)
-
-    def _add(self, name: str, metric: str, value: float) -> None:
-        self.rounds.setdefault(name, {}).setdefault(metric, []).append(value)
-
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """Something that a reader must know; said once."""
         if note not in self.notes:
             self.notes.append(note)
 
-    def _errors(self, name: str, what: str, errors: Counter[str]) -> None:
-        if errors:
-            self.broken.add(name)
-            listed = ", ".join(f"{number} x {error}" for error, number in errors.most_common())
-            self._note(f"{name}: {what}: {listed}")
+    def errors(self, part: str, name: str, slices: Iterable[Slice]) -> None:
+        """Note what went wrong in these slices."""
+        errors = sum((one.errors for one in slices), start=Counter[str]())
+        for error, number in errors.most_common():
+            self.failed(name, f"{part}: {number} x {error}")
 
-    def _used(self, name: str, phase: str, before: Sample, after: Sample) -> Sample:
-        """What was used between two samples; says so when somebody else had a share of it."""
-        used = after - before
-        self._add(name, f"{phase}_load_core_percent", used.load_core / used.at * 100)
-        if name != DIRECT:
-            self._add(name, f"{phase}_proxy_core_percent", used.proxy_core / used.at * 100)
-        strangers = (used.proxy_core - used.cpu) / used.at
-        if name != DIRECT and strangers > 0.05:
-            self._note(f"{name}: {phase}: other programs used {strangers:.0%} of the proxy's core")
-        if used.stolen / used.at > 0.05:
-            self._note(f"{name}: {phase}: other machines took {used.stolen / used.at:.0%} of a core")
-        return used
-
-    def targets(self) -> list[dict[str, str | float | bool | None]]:
-        """Each target with what was measured; `met` is None when something that it needs was not."""
-        found: list[dict[str, str | float | bool | None]] = []
-        for target in TARGETS:
-            own = self.value("ours", target.metric)
-            value = self._ratio(target.metric, target.over) if target.over else own
-            met = None if value is None else target.holds(value)
-            found.append({"target": target.text, "measured": value, "met": met})
-        return found
-
-    def _ratio(self, metric: str, other: str) -> float | None:
-        ours, theirs = self.value("ours", metric), self.value(other, metric)
-        return None if ours is None or not theirs else ours / theirs
-
-    def as_dict(self) -> dict[str, object]:
-        """The whole report as JSON takes it."""
-        return {
-            "results": {
-                name: {metric: self.value(name, metric) for metric in metrics}
-                for name, metrics in self.rounds.items()
-            },
-            "targets": self.targets(),
-            "missing": self.missing,
-            "broken": sorted(self.broken),
-            "notes": self.notes,
-        }
-
-    def as_text(self, titles: tuple[str, str, str]) -> str:
-        """The whole report as people read it: a table for each load, the targets, the notes."""
-        others = [name for name in self.names if name not in {DIRECT, "ours"}]
-        head = [*self.names, *(f"ours/{name}" for name in others)] if "ours" in self.names else self.names
-        lines: list[str] = []
-        for title, section in zip(titles, (PLAIN, STREAMS, MEMORY), strict=True):
-            lines += [title, _row("", head)]
-            for line in section:
-                cells = [
-                    self.missing.get(name) or _number(self.value(name, line.metric), line.digits)
-                    for name in self.names
-                ]
-                ratios = [self._ratio(line.metric, name) if line.ratio else None for name in others]
-                cells += ["" if ratio is None else f"{ratio:.2f}x" for ratio in ratios]
-                lines.append(_row(line.label, cells))
-            lines.append("")
-        lines.append("Targets")
-        for target in self.targets():
-            value, met = target["measured"], target["met"]
-            verdict = {True: "met", False: "MISSED", None: "not measured"}[
-                met if isinstance(met, bool) else None
-            ]
-            lines.append(f"  {target['target']:<40}{_number(value, 2):>10}  {verdict}")
+    def __str__(self) -> str:
+        first, *others = self.names
+        parts = [_table(["", *self.names], ([row.label, *map(row.value, self.names)] for row in self.rows))]
+        if others:
+            head = [f"{first} divided by", *others]
+            compared = [row for row in self.rows if row.compared]
+            lines = ([row.label, *(row.ratio(first, other) for other in others)] for row in compared)
+            parts += [_table(head, lines), "Medians of pairs of slices, and their quartiles.", self._trust()]
         if self.notes:
-            lines += ["", "Notes", *(f"  {note}" for note in self.notes)]
-        return "\n".join(lines) + "\n"
+            parts.append("\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(parts) + "\n"
+
+    def _trust(self) -> str:
+        shares = [share for row in self.rows for some in row.others.values() for share in some]
+        if not shares:
+            return "Nothing here depends on how busy the machine was."
+        doubtful = statistics.median(shares) > _MOST_OTHERS or any(
+            row.ratio(self.names[0], other).endswith(_DOUBT)
+            for row in self.rows
+            if row.compared
+            for other in self.names[1:]
+        )
+        said = (
+            f"Other programs, or other machines, had {statistics.median(shares):.0%} of the proxies' core"
+            f" while it was measured (median; at most {max(shares):.0%})."
+        )
+        if not doubtful:
+            return f"{said} That is little, and the ratios agree: they can be trusted."
+        return (
+            f"{said} Do not trust a ratio with a question mark: others had more than {_MOST_OTHERS:.0%} of"
+            f" the core, or its quartiles are more than {_WIDEST:.0%} apart."
+        )
 
 
-def _row(label: str, cells: list[str]) -> str:
-    return f"  {label:<30}" + "".join(f"{cell:>14}" for cell in cells).rstrip()
-
-
-def _number(value: object, digits: int) -> str:
-    return f"{value:,.{digits}f}" if isinstance(value, float | int) else "-"
-
-
-def _percentile(ordered: list[int], percent: int) -> int:
-    return ordered[math.ceil(len(ordered) * percent / 100) - 1]
+def _table(head: list[str], lines: Iterable[list[str]]) -> str:
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))

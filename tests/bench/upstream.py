@@ -2,12 +2,13 @@
 
 Run on its own it serves 127.0.0.1:
 
-    python tests/bench/upstream.py --port 9000
+    python tests/bench/upstream.py --port 9000 [--tls-port 9001 --certificates FOLDER]
 
 - Any plain request is answered at once with the same 700 bytes of JSON.
-- `...:streamGenerateContent?events=N&gap_ms=M` is answered with N server-sent events of 250 bytes, M
-  milliseconds apart. Each carries its number and the `time.monotonic_ns()` at which it was written, so that a
-  client on the same machine can tell how long it was on its way.
+- `...:streamGenerateContent?group=NAME` is answered with a server-sent event of 250 bytes and stays open.
+- `POST /bench/NAME/N` sends an event every N microseconds on each stream of that group from then on; 0: none.
+  Each carries its number and the `time.monotonic_ns()` at which it was written, so that a client on the same
+  machine can tell how long it was on its way.
 - A request without one of `KEYS` in `x-goog-api-key` is answered 403: a proxy that sends no key, or a wrong
   one, shows up as errors and not as speed.
 """
@@ -16,8 +17,12 @@ import argparse
 import asyncio
 import gc
 import re
+import ssl
 import time
-from typing import cast
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, cast
 
 import uvloop
 
@@ -44,7 +49,6 @@ EVENT_NUMBER = slice(_EVENT.index(b"%06d"), _EVENT.index(b"%06d") + 6)
 EVENT_TIME = slice(EVENT_NUMBER.stop + 1, EVENT_NUMBER.stop + 21)
 
 _CHUNK = b"%x\r\n" % EVENT_SIZE + _EVENT + b"\r\n"
-_LAST_CHUNK = b"0\r\n\r\n"
 
 
 def _head(status: str, *fields: str) -> bytes:
@@ -70,18 +74,38 @@ _LENGTH_REQUIRED = _head("411 Length Required", "Content-Length: 0", "Connection
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _KEY = re.compile(rb"\r\nx-goog-api-key: *(?:" + "|".join(KEYS).encode() + rb")\r\n", re.IGNORECASE)
-_STREAM = re.compile(rb":streamGenerateContent\?\S*?events=(\d+)&gap_ms=(\d+)")
+_STREAM = re.compile(rb":streamGenerateContent\?\S*?group=(\w+)")
+_PACE = re.compile(rb"POST /bench/(\w+)/(\d+) ")
+
+
+@dataclass
+class Group:
+    """Streams that move together; `gap` in seconds, 0 while they rest."""
+
+    gap: float = 0.0
+    begun: int = 0
+    streams: "set[Upstream]" = field(default_factory=set)
+
+    def pace(self, gap: float) -> None:
+        """Move all streams with this gap, or let them rest."""
+        self.gap = gap
+        for stream in self.streams:
+            stream.pace(gap)
 
 
 class Upstream(asyncio.Protocol):
     """One connection: requests with a Content-Length, one after the other."""
 
-    streams_begun = 0
+    groups: ClassVar[defaultdict[bytes, Group]] = defaultdict(Group)
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._received = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._group: Group | None = None
+        self._number = 0  # of the next event
+        self._phase = 0.0  # a part of the gap
+        self._gap = self._due = 0.0  # seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -89,8 +113,9 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the name that asyncio calls
         """Stop streaming to nobody."""
-        if self._timer:
-            self._timer.cancel()
+        self.pace(0)
+        if self._group:
+            self._group.streams.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Answer a request once the whole of it is here."""
@@ -111,47 +136,64 @@ class Upstream(asyncio.Protocol):
     def _answer(self, head: bytes) -> None:
         if head.startswith(b"GET /healthz "):
             self._transport.write(_PLAIN)
+        elif pace := _PACE.match(head):
+            self.groups[pace[1]].pace(int(pace[2]) / 1e6)
+            self._transport.write(_PLAIN)
         elif not _KEY.search(head):
             self._transport.write(_FORBIDDEN)
         elif stream := _STREAM.search(head):
-            self._begin(int(stream[1]), int(stream[2]) / 1000)
+            self._begin(self.groups[stream[1]])
         else:
             self._transport.write(_PLAIN)
 
-    def _begin(self, events: int, gap: float) -> None:
-        """Start a stream: the first event goes with the head, the others every `gap` seconds."""
-        self._events, self._gap = events, gap
+    def _begin(self, group: Group) -> None:
+        """Start a stream: the first event goes with the head."""
         self._transport.write(_STREAM_HEAD + _CHUNK % (0, time.monotonic_ns()))
+        self._number, self._group = 1, group
         # Real streams do not beat in step: the golden ratio spreads any number of them evenly over the gap.
-        Upstream.streams_begun += 1
-        self._began = self._loop.time() + gap * (Upstream.streams_begun * 0.6180339887 % 1 - 1)
-        self._wait(1)
+        group.begun += 1
+        self._phase = group.begun * 0.6180339887 % 1
+        group.streams.add(self)
+        self.pace(group.gap)
 
-    def _wait(self, number: int) -> None:
-        # Counted from the start, not from the last event: a late timer must not slow the stream down.
-        self._timer = self._loop.call_at(self._began + number * self._gap, self._emit, number)
-
-    def _emit(self, number: int) -> None:
-        if number < self._events:
-            self._transport.write(_CHUNK % (number, time.monotonic_ns()))
-            self._wait(number + 1)
-        else:
+    def pace(self, gap: float) -> None:
+        """Send an event every `gap` seconds from now on; none if it is 0."""
+        if self._timer:
+            self._timer.cancel()
             self._timer = None
-            self._transport.write(_LAST_CHUNK)
+        if gap:
+            self._gap, self._due = gap, self._loop.time() + gap * self._phase
+            self._timer = self._loop.call_at(self._due, self._emit)
+
+    def _emit(self) -> None:
+        self._transport.write(_CHUNK % (self._number, time.monotonic_ns()))
+        self._number += 1
+        # Counted from the start, not from the last event: a late timer must not slow the stream down.
+        self._due += self._gap
+        self._timer = self._loop.call_at(self._due, self._emit)
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
-    await server.serve_forever()
+async def _serve(ports: list[tuple[int, ssl.SSLContext | None]]) -> None:
+    loop = asyncio.get_running_loop()
+    for port, tls in ports:
+        await loop.create_server(Upstream, "127.0.0.1", port, backlog=4096, ssl=tls)
+    await loop.create_future()
 
 
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description="A mock of the Gemini API, made for speed.")
     parser.add_argument("--port", type=int, required=True)
-    port: int = parser.parse_args().port
+    parser.add_argument("--tls-port", type=int, help="for the same with TLS")
+    parser.add_argument("--certificates", type=Path, help="a folder with cert.pem and key.pem")
+    options = parser.parse_args()
+    ports: list[tuple[int, ssl.SSLContext | None]] = [(options.port, None)]
+    if options.tls_port:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(options.certificates / "cert.pem", options.certificates / "key.pem")
+        ports.append((options.tls_port, tls))
     gc.disable()  # nothing here makes cycles, and a collection would be seen as delay
-    uvloop.run(_serve(port))
+    uvloop.run(_serve(ports))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,9 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from tests.bench.client import Target
-from tests.bench.load import streams
+from tests.bench.contenders import CLIENT_KEY
+from tests.bench.load import Streams
 from tests.bench.machine import Meter, free_port, running
-from tests.bench.proxies import CLIENT_KEY
 from tests.bench.upstream import KEYS
 from tests.support.wire import ask, connect
 
@@ -57,20 +56,18 @@ async def let_rest(port: int) -> None:
         assert got.status == 200, got.body
 
 
-async def one(port: int, meter: Meter, *, watched: bool) -> float:
+async def one(port: int, streams: Streams, meter: Meter, *, watched: bool) -> float:
     """Microseconds of CPU for each event of a round."""
     works = [page(port), page(port), scrapes(port)] if watched else []
     tasks = [asyncio.create_task(work) for work in works]
-    result = await streams(
-        Target(port), _STREAMS, gap=_GAP, ramp=0.7, warm=0.8, seconds=_SECONDS, meter=meter
-    )
+    measured = await streams.move(_GAP, warm=0.5, seconds=_SECONDS, meter=meter)
     for task in tasks:
         assert not task.done(), "nobody watched"
         task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.gather(*tasks)
-    assert not result.errors, result.errors
-    return (result.after.cpu - result.before.cpu) / result.events * 1e6
+    assert not measured.errors, measured.errors
+    return measured.cpu * 1e6
 
 
 async def idle(port: int, meter: Meter) -> float:
@@ -88,14 +85,17 @@ async def idle(port: int, meter: Meter) -> float:
     return 1000 * used.cpu / used.at
 
 
-async def rounds(port: int, meter: Meter) -> None:
+async def rounds(port: int, upstream_port: int, meter: Meter) -> None:
     """In turn watched and not."""
     alone: list[float] = []
     seen: list[float] = []
     await let_rest(port)
+    streams = Streams(port, upstream_port, "watched")
+    await streams.open(_STREAMS)
     for number in range(_ROUNDS):
         for watched in (False, True) if number % 2 else (True, False):
-            (seen if watched else alone).append(await one(port, meter, watched=watched))
+            (seen if watched else alone).append(await one(port, streams, meter, watched=watched))
+    streams.leave()
     ratios = [one / other for one, other in zip(seen, alone, strict=True)]
     sys.stdout.write(
         f"CPU per event: {median(alone):.1f} µs unwatched, {median(seen):.1f} µs watched; of {_ROUNDS} pairs"
@@ -129,7 +129,7 @@ def main() -> None:
         stack.enter_context(running(upstream, {}, folder / "upstream", upstream_port, cores[-1]))
         command = [sys.executable, str(_SERVER)]
         pid = stack.enter_context(running(command, environment, folder / "ours", port, cores[0]))
-        asyncio.run(rounds(port, Meter(pid, cores[0], cores[-1])))
+        asyncio.run(rounds(port, upstream_port, Meter.of(pid, cores[0])))
 
 
 if __name__ == "__main__":
