@@ -293,6 +293,6 @@ MIGRATIONS = [snippet for question in WAYS for snippet in below(question)]
 async def test_the_keys_of_another_program_are_taken_over(snippet: Snippet, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     WAYS[snippet.question](folder)
-    begin, check = below("How do I take my keys with me?")
+    begin, check = below("How do I migrate my keys?")
     await run_all(folder, [begin, snippet, check])
     assert (folder.path / "keys.txt").stat().st_mode & 0o777 == 0o600
