@@ -145,7 +145,7 @@ class Limiter:
             return False
         former = self.quotas[first.limit.quota]
         quota = self.quotas[first.limit.quota] = Quota.of(first.limit, former.known_since)
-        calls, unsure = self._served_before(first.at)
+        calls, unsure = self._served_before(first.at, quota.requests)
         quota.refused(quota.requests, calls, first.wait, first.at, unsure)
         return (quota.window, quota.allowed) != (former.window, former.allowed)
 
@@ -234,19 +234,21 @@ class Limiter:
             if not alone:
                 self._first_refusal = _FirstRefusal(limit, wait, at, now + _PEERS_DELAY)
                 return
-        calls, unsure = self._served_before(at)
+        calls, unsure = self._served_before(at, limit.requests)
         unknown = 0 if alone else max(1, limit.requests // 10)
         self.quotas[limit.quota].refused(limit.requests, calls, wait, at, unsure + unknown)
 
-    def _served_before(self, at: float) -> tuple[list[float], int]:
+    def _served_before(self, at: float, most: int) -> tuple[list[float], int]:
         """Return the calls before this one without those sent so lately that they may still be refused.
 
-        Also returns how many those are.
+        Also returns how many those are. Earlier than that, the last `most`: no quota of so many needs more.
         """
-        before = self.calls[: bisect_left(self.calls, at)]
-        unfinished = frozenset(self._open)
-        served = [call for call in before if call not in unfinished or call < at - HEAD_START]
-        return served, len(before) - len(served)
+        calls, unfinished = self.calls, frozenset(self._open)
+        end = bisect_left(calls, at)
+        begin = bisect_left(calls, at - HEAD_START, 0, end)
+        lately = calls[begin:end]
+        served = [call for call in lately if call not in unfinished]
+        return calls[max(0, begin - most) : begin] + served, len(lately) - len(served)
 
     def absorb(self, other: "Limiter") -> None:
         """Merge the limiter of another project for this model: both projects are the same."""
