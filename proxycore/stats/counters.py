@@ -11,6 +11,7 @@ Entry = tuple[str, Labels, float]
 """A counter's name, its labels, and its value."""
 
 _SUM, _BUCKET = ".sum", ".bucket"  # the two counters of a histogram
+_BUCKETS = tuple(map(str, range(32)))  # the label of each bucket: more than any histogram has
 
 
 class Counters:
@@ -25,8 +26,8 @@ class Counters:
 
     def measure(self, name: str, bounds: Sequence[float], value: float, *labels: str) -> None:
         """Add a value to a histogram: to the bucket of the first of the `bounds` that is not less."""
-        self.add(name + _BUCKET, *labels, str(bisect_left(bounds, value)))
-        self.add(name + _SUM, *labels, n=value)
+        self._counts[name + _BUCKET][(*labels, _BUCKETS[bisect_left(bounds, value)])] += 1
+        self._counts[name + _SUM][labels] += value
 
     def of(self, name: str) -> Mapping[Labels, float]:
         """Return the counters of this name, by their labels."""

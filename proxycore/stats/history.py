@@ -27,27 +27,29 @@ class History:
     def __init__(self, counters: Counters, clock: Callable[[], float]) -> None:
         self._counters = counters
         self._clock = clock
-        self._current = 0
+        self._minute = ""  # the current one, as a label
+        self._ends = 0.0  # when it ends
 
     def request(self) -> None:
         """Count a request that has ended."""
-        self._counters.add("minute.requests", self._minute)
+        self._counters.add("minute.requests", self._current())
 
     def refusal(self) -> None:
         """Count a call that the upstream refused."""
-        self._counters.add("minute.refusals", self._minute)
+        self._counters.add("minute.refusals", self._current())
 
     def first_byte(self, seconds: float) -> None:
         """Count a time to first byte."""
-        self._counters.measure("minute.first_byte", FIRST_BYTE_BOUNDS, seconds, self._minute)
+        self._counters.measure("minute.first_byte", FIRST_BYTE_BOUNDS, seconds, self._current())
 
-    @property
-    def _minute(self) -> str:
+    def _current(self) -> str:
+        """Return the current minute's label."""
         now = self._clock()
-        if self._current != (minute := int(now // 60)):
-            self._current = minute
+        if now >= self._ends:
+            minute = int(now // 60)
+            self._minute, self._ends = str(minute), 60.0 * (minute + 1)
             forget_old(self._counters, now)
-        return str(minute)
+        return self._minute
 
 
 def forget_old(counters: Counters, now: float) -> None:

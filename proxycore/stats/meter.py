@@ -13,7 +13,7 @@ Counters add up over processes (`counters`); what is under way is this process's
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -107,7 +107,7 @@ class Meter:
         seconds = record.first_byte or 0.0
         self.counters.measure("first_byte", FIRST_BYTE_BOUNDS, seconds, self._families.of(record.model))
         self._history.first_byte(seconds)
-        self._first_bytes.append(round(seconds, 3))
+        self._first_bytes.append(seconds)
 
     def used(self, record: AccessRecord, usage: TokenUsage) -> None:
         """Count the tokens that a response reports."""
@@ -133,7 +133,7 @@ class Meter:
         use = self._use(key)
         use.last = self._clock()
         if seconds is not None:
-            use.first_bytes.append(round(seconds, 3))
+            use.first_bytes.append(seconds)
         if word in _REFUSALS:
             self._history.refusal()
 
@@ -181,8 +181,8 @@ class Meter:
             "open": {"streams": len(streams) - self.sessions, "live": self.sessions},
             "streams": [_stream(record) for record in streams[:MOST_STREAMS]],
             "clients": {name: [seen, by_client[name]] for name, seen in self._seen.items()},
-            "keys": {name: [use.last, list(use.first_bytes)] for name, use in self._uses.items()},
-            "first_bytes": list(self._first_bytes),
+            "keys": {name: [use.last, _rounded(use.first_bytes)] for name, use in self._uses.items()},
+            "first_bytes": _rounded(self._first_bytes),
             "judgements": [asdict(judgement) for judgement in self._judgements],
         }
 
@@ -195,7 +195,10 @@ class Meter:
             self.counters.measure("lag", LAG_BOUNDS, max(0.0, loop.time() - due))
 
     def _use(self, key: Key) -> _Use:
-        return self._uses.setdefault(key.name, _Use())
+        use = self._uses.get(key.name)
+        if use is None:
+            use = self._uses[key.name] = _Use()
+        return use
 
     def _count_bytes(self, record: AccessRecord) -> None:
         received, sent = record.received_bytes, record.sent_bytes
@@ -208,6 +211,10 @@ class Meter:
 
 def _word(status: int) -> str:
     return str(status) if status in _NAMED_CODES else f"{status // 100}xx"
+
+
+def _rounded(times: Iterable[float]) -> list[float]:
+    return [round(seconds, 3) for seconds in times]
 
 
 def _stream(record: AccessRecord) -> dict[str, Any]:
