@@ -8,6 +8,7 @@
 
 import re
 from collections.abc import Iterable, Set
+from functools import lru_cache
 
 Field = tuple[str, str]
 """A header field: name and value."""
@@ -60,27 +61,36 @@ _ADDED_BY_PROXIES = re.compile(
 )
 
 _NOT_DOWNSTREAM = HOP_BY_HOP | {"alt-svc"}
+_REMEMBERED = 256  # names: clients and upstreams send the same ones again and again
 
 
 def upstream_fields(fields: Iterable[Field]) -> Fields:
     """The client's header fields that are forwarded to the upstream."""
     fields = list(fields)
-    dropped = _NOT_UPSTREAM | _named_by_connection(fields)
-    return [
-        (name, value)
-        for name, value in fields
-        if name.lower() not in dropped and not _ADDED_BY_PROXIES.fullmatch(name)
-    ]
+    return _without_named(fields, [field for field in fields if _goes_upstream(field[0])])
 
 
 def downstream_fields(fields: Fields) -> Fields:
     """The upstream's header fields that are forwarded to the client."""
-    dropped = _NOT_DOWNSTREAM | _named_by_connection(fields)
-    return [
-        (name, value)
-        for name, value in fields
-        if (lower := name.lower()) not in dropped and not lower.startswith("access-control-")
-    ]
+    return _without_named(fields, [field for field in fields if _goes_downstream(field[0])])
+
+
+@lru_cache(_REMEMBERED)
+def _goes_upstream(name: str) -> bool:
+    name = name.lower()
+    return name not in _NOT_UPSTREAM and not _ADDED_BY_PROXIES.fullmatch(name)
+
+
+@lru_cache(_REMEMBERED)
+def _goes_downstream(name: str) -> bool:
+    name = name.lower()
+    return name not in _NOT_DOWNSTREAM and not name.startswith("access-control-")
+
+
+def _without_named(fields: Fields, forwarded: Fields) -> Fields:
+    """The fields to forward without those that a `Connection` field among all fields names."""
+    named = {token.strip().lower() for value in values_of(fields, "connection") for token in value.split(",")}
+    return without(forwarded, named) if named - HOP_BY_HOP else forwarded
 
 
 def values_of(fields: Iterable[Field], name: str) -> list[str]:
@@ -96,8 +106,3 @@ def value_of(fields: Iterable[Field], name: str) -> str:
 def without(fields: Iterable[Field], names: Set[str]) -> Fields:
     """The fields that have none of these names, which are in lower case."""
     return [(name, value) for name, value in fields if name.lower() not in names]
-
-
-def _named_by_connection(fields: Fields) -> frozenset[str]:
-    named = values_of(fields, "connection")
-    return frozenset(token.strip().lower() for value in named for token in value.split(","))

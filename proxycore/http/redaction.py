@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 
 from proxycore.http.fields import Fields
 from proxycore.http.secret_index import SecretIndex
@@ -84,7 +85,7 @@ class Redactor:
 
     def fields(self, fields: Fields) -> Fields:
         """The header fields with every secret in a value replaced, without fields whose name contains one."""
-        together = "\n".join([part for field in fields for part in field])
+        together = "\n".join(chain.from_iterable(fields))
         if not self._whole and self.text(together) is together:
             return fields
         return [(name, _latin(self.text(value))) for name, value in fields if self.text(name) is name]

@@ -17,7 +17,7 @@ class SecretIndex:
     def __init__(self, words: Sequence[str]) -> None:
         self._words = words
         many = len(words) > _FEW
-        self._one_by_one = [n for n, word in enumerate(words) if not many or len(word) < _LEAST]
+        self._one_by_one = [(n, word) for n, word in enumerate(words) if not many or len(word) < _LEAST]
         long = [n for n, word in enumerate(words) if many and len(word) >= _LEAST]
         shortest = min((len(words[n]) for n in long), default=_LEAST)
         self._size = min(shortest, 2 * _LEAST)
@@ -28,10 +28,11 @@ class SecretIndex:
 
     def found_in(self, text: str) -> list[int]:
         """The positions, in the sequence of all words, of those that occur in the text; in order."""
-        found = {n for n in self._one_by_one if self._words[n] in text}
-        for match in self._runs.finditer(text) if self._by_end else ():
-            found.update(self._found_in_run(match[0]))
-        return sorted(found)
+        found = [n for n, word in self._one_by_one if word in text]
+        if not self._by_end:
+            return found
+        in_runs = [self._found_in_run(run) for run in self._runs.findall(text)]
+        return sorted(set(found).union(*in_runs))
 
     def _found_in_run(self, run: str) -> set[int]:
         size, by_end, words = self._size, self._by_end, self._words
