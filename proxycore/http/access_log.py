@@ -35,7 +35,7 @@ def log_request(
     if logger.isEnabledFor(level):
         message = "credential refused" if record.unauthenticated else _MESSAGES.get(outcome, outcome)
         fields = _fields(request, record, status, seconds)
-        logger.log(level, "%s", message, extra={"fields": fields})
+        logger.log(level, message, extra={"fields": fields})
 
 
 def _fields(request: HTTPServerRequest, record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TextIO
 
 from proxycore.http.redaction import Redactor
@@ -18,30 +18,29 @@ from proxycore.runtime.log_writer import LogWriter
 
 _LONGEST = 512  # characters of a field: longer than names and reasons, but paths may have thousands
 _FLUSH_TIMEOUT = 1.0  # seconds that a reader of the log gets when the program ends
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _COLOURS = {"DEBUG": "\x1b[2m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 
 Fields = dict[str, Any]
 
 
 class _Formatter(logging.Formatter):
-    """What both forms have in common: message and fields of a record, with every secret replaced."""
+    """What both forms have in common: every secret is replaced."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
-    def content(self, record: logging.LogRecord) -> tuple[str, Fields]:
-        """The message, and the fields that have a value, long ones shortened. Numbers stay numbers."""
-        given: Fields = getattr(record, "fields", {})
-        message = record.getMessage()
-        fields = {name: _shortened(value) for name, value in given.items() if value is not None}
-        together = "\n".join([message, *[value for value in fields.values() if isinstance(value, str)]])
-        redact = self._redactor.text
-        if redact(together) is together:
-            return message, fields
-        return redact(message), {
-            name: redact(value) if isinstance(value, str) else value for name, value in fields.items()
-        }
+    def written(self, record: logging.LogRecord, write: Callable[[str, Fields], str]) -> str:
+        """What `write` makes of the record's message and its fields. Numbers stay numbers."""
+        message, fields, redact = record.getMessage(), getattr(record, "fields", {}), self._redactor.text
+        text = write(message, fields)
+        if redact(text) is text:
+            return text
+        return write(
+            redact(message),
+            {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()},
+        )
 
     def traceback(self, record: logging.LogRecord) -> str:
         """The traceback of the record's exception; empty without one."""
@@ -57,25 +56,36 @@ class TextFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
-        message, fields = self.content(record)
-        text = message + "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
+        text = self.written(record, _as_text)
         level = f"{record.levelname:<7}"
         if self._coloured and record.levelname in _COLOURS:
             level = f"{_COLOURS[record.levelname]}{level}\x1b[0m"
-        lines = [f"{_time(int(record.created))} {level} {_printable(text)}"]
-        lines += [f"    {_printable(line)}" for line in self.traceback(record).splitlines()]
-        return "\n".join(lines)
+        line = f"{_time(int(record.created))} {level} {_printable(text)}"
+        if not record.exc_info:
+            return line
+        return "\n".join([line, *(f"    {_printable(line)}" for line in self.traceback(record).splitlines())])
 
 
-def _shortened(value: object) -> object:
-    return f"{value[:_LONGEST]}…" if isinstance(value, str) and len(value) > _LONGEST else value
+def _as_text(message: str, fields: Fields) -> str:
+    return message + "".join(
+        [
+            f" {name}={_quoted(value) if isinstance(value, str) else value}"
+            for name, value in fields.items()
+            if value is not None
+        ]
+    )
 
 
-def _quoted(value: object) -> object:
-    if isinstance(value, str) and (not value or " " in value or '"' in value):
+def _quoted(value: str) -> str:
+    value = _shortened(value)
+    if not value or " " in value or '"' in value:
         value = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{value}"'
     return value
+
+
+def _shortened(value: str) -> str:
+    return f"{value[:_LONGEST]}…" if len(value) > _LONGEST else value
 
 
 @lru_cache(1)
@@ -95,19 +105,27 @@ class JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a JSON object."""
-        message, fields = self.content(record)
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry = {
-            "time": time.replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "message": message,
-            **fields,
-        }
-        if traceback := self.traceback(record):
-            entry["exception"] = traceback
-        line = json.dumps(entry, ensure_ascii=False)
+        line = self.written(record, partial(self._as_json, record))
         # `json` escapes neither line separators nor direction marks outside of ASCII.
         return line if line.isprintable() else "".join(map(_escaped, line))
+
+    def _as_json(self, record: logging.LogRecord, message: str, fields: Fields) -> str:
+        entry = {
+            "time": f"{_utc(int(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "message": message,
+        }
+        for name, value in fields.items():
+            if value is not None:
+                entry[name] = _shortened(value) if isinstance(value, str) else value
+        if traceback := self.traceback(record):
+            entry["exception"] = traceback
+        return _ENCODER.encode(entry)
+
+
+@lru_cache(1)
+def _utc(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _escaped(char: str) -> str:
