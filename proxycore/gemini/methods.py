@@ -1,11 +1,13 @@
 """Methods of the Gemini API: which may be repeated, which spend a quota, which create nothing. Pure."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from proxycore.gemini.paths import canonical
 from proxycore.gemini.request_scope import COLLECTIONS
 
+_REMEMBERED = 256  # calls: most requests are for one of a few models
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 # Repeating one of these costs tokens, but creates nothing twice. Any other POST may create something.
 _COMPUTES = (
@@ -64,6 +66,7 @@ class ApiCall(NamedTuple):
     may_name: bool
 
 
+@lru_cache(_REMEMBERED)
 def call_of(method: str, path: str) -> ApiCall:
     """What a request with this HTTP method and path calls."""
     path = canonical(path)

@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
@@ -40,6 +41,7 @@ SEARCHED_AT_ONCE = 32 * 1024
 _PARSED_WHOLE = 256 * 1024  # bytes; parsing takes up to 35 ms for each megabyte
 _PIECE = 64 * 1024  # bytes that are searched in one step: 6 ms at most
 _OVERLAP = 9 * 1024  # bytes: more than the longest match
+_REMEMBERED = 256  # paths: most requests are for one of a few models
 _LONGEST_NAME = 128  # characters: longer than any model's name, and a bound for what is stored
 
 # On the OpenAI path a whole name is an id in the collection of the same name: `batches/batches/abc`.
@@ -49,7 +51,10 @@ _FIELDS = rb"fileUri|file_uri|uri|fileName|file_name|input_file_id|cachedContent
 _LISTS = rb"fileSearchStoreNames|file_search_store_names"
 _PREVIOUS_FIELDS = rb"previous_interaction_id|previousInteractionId"
 _CONTINUATION_FIELDS = rb"continuationToken|continuation_token"
-_ANY_NAME = re.compile(rb'"(?:%b|%b|%b|%b)"' % (_FIELDS, _LISTS, _PREVIOUS_FIELDS, _CONTINUATION_FIELDS))
+# The lookahead dismisses most strings at once: a body of many has to be searched as fast as a long one.
+_ANY_NAME = re.compile(
+    rb'"(?=[cfimpu][ainor])(?:%b|%b|%b|%b)"' % (_FIELDS, _LISTS, _PREVIOUS_FIELDS, _CONTINUATION_FIELDS)
+)
 CONTINUATION = re.compile(rb'"(?:%b)"%b"((?:[^"\\]|\\.){1,8192})"' % (_CONTINUATION_FIELDS, _COLON))
 """The field of a request or a response with a continuation token, which is the first group."""
 
@@ -116,7 +121,8 @@ def scope_steps(path: str, body: Body, query: str = "") -> Generator[None, None,
     in_path = resource_in(path)
     found = dict.fromkeys([in_path] if in_path else [])
     possible_resources: dict[str, None] = {}
-    _add(found, _names_in_query(query))
+    if query:
+        _add(found, _names_in_query(query))
     model = model or _model_in(document)
     for start in range(0, len(body), _PIECE):
         if start:
@@ -164,6 +170,7 @@ def continuation_name(token: bytes) -> str:
     return "continuation/" + sha256(canonical.encode(errors="replace")).hexdigest()[:32]
 
 
+@lru_cache(_REMEMBERED)
 def _model_in_path(path: str) -> str:
     match = _MODEL_IN_PATH.search(path)
     if not match:
@@ -180,6 +187,7 @@ def _add(found: dict[str, None], names: Iterable[str]) -> None:
         found[name] = None
 
 
+@lru_cache(_REMEMBERED)
 def resource_in(path: str) -> str | None:
     """The name of the owned resource in a path, None if there is none."""
     match = _RESOURCE.search(unquote(path) if "%" in path else path)

@@ -13,7 +13,7 @@ TAIL = 2048
 
 _LONGEST = 16 * 1024  # bytes of metadata that are read, of a message of any size
 _COUNT = re.compile(
-    rb'(?<!\\)"(promptTokenCount|toolUsePromptTokenCount|prompt_tokens|total_input_tokens'
+    rb'"(?<!\\")(promptTokenCount|toolUsePromptTokenCount|prompt_tokens|total_input_tokens'
     rb"|candidatesTokenCount|responseTokenCount|thoughtsTokenCount|completion_tokens"
     rb'|total_output_tokens|total_thought_tokens)"\s*:\s*(\d{1,12})'
 )
