@@ -26,6 +26,18 @@ class FirstEvent:
     open.
     """
 
+    __slots__ = (
+        "_commit",
+        "_committed",
+        "_end_attempt",
+        "_judge",
+        "_opening",
+        "_ready",
+        "_received",
+        "_size",
+        "error",
+    )
+
     def __init__(
         self,
         opening: ResponseOpening,

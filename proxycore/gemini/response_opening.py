@@ -57,6 +57,8 @@ class ResponseOpening:
     received, and has no content coding any more.
     """
 
+    __slots__ = ("_decoder", "_plain", "_received", "_redactor", "changed", "decided", "erroneous")
+
     def __init__(self, redactor: Redactor, encodings: Iterable[str]) -> None:
         codings = [name.strip().lower() for value in encodings for name in value.split(",")]
         self._redactor = redactor

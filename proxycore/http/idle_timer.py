@@ -12,6 +12,8 @@ class IdleTimer:
     records the time. So a chunk costs an assignment, not a timer or a call. `limit` is in seconds.
     """
 
+    __slots__ = ("_callbacks", "_loop", "_started", "_timer", "limit")
+
     def __init__(
         self, limit: float, last_active: Callable[[], float], on_timeout: Callable[[float], None]
     ) -> None:

@@ -26,6 +26,9 @@ class TrackedHandler(RequestHandler):
     `context` is the serving context at the request's arrival, and `incoming` the progress of its body.
     """
 
+    # With more than thirty attributes beside Tornado's, Python gives every handler a dictionary of its own.
+    __slots__ = ("_connection", "_loop", "_started", "context", "incoming", "record", "state")
+
     access_level = logging.INFO
 
     def __init__(

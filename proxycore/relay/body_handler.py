@@ -21,6 +21,8 @@ _LONGEST_RETRY_AFTER = 10  # seconds for a client for whose body there was no ro
 class BodyHandler(BaseHandler):
     """Holds the request's body, and makes the client wait while there is no room for it."""
 
+    __slots__ = ("_announced", "_waits_for_room", "body", "pool")
+
     def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize()

@@ -7,6 +7,7 @@ own, which knows when a key is available again; so it is where keys were refused
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from proxycore.gemini.verdict import NOT_OWNER, BenchScope, Reaction, Verdict
@@ -26,6 +27,7 @@ _LONGEST_DETAILS = 4096  # characters
 _OUR_OWN = ("RetryInfo", "Help")  # details that the proxy's own response has, or does not need
 
 
+@dataclass(slots=True)
 class Outcome:
     """The responses to one request's attempts.
 
@@ -33,21 +35,20 @@ class Outcome:
     and `disowned` the last response of a key that does not own the resource.
     """
 
-    def __init__(self) -> None:
-        self.last: AttemptResult | None = None
-        self.decided = False
-        self.words = ""
-        self._about_request: AttemptResult | None = None
-        self._server_error: AttemptResult | None = None  # the last server error
-        self.disowned: AttemptResult | None = None
-        self._reasons: set[str] = set()
-        self._spent = False
+    last: AttemptResult | None = None
+    decided: bool = False
+    words: str = ""
+    disowned: AttemptResult | None = None
+    _about_request: AttemptResult | None = None
+    _server_error: AttemptResult | None = None  # the last one
+    _reasons: frozenset[str] = frozenset()
+    _spent: bool = False
 
     def note(self, verdict: Verdict, result: AttemptResult) -> None:
         """Record the response to an attempt, with its verdict."""
         self.last = result
         self.words = verdict.words or self.words
-        self._reasons.add(verdict.reason)
+        self._reasons |= {verdict.reason}
         self._spent |= verdict.then is Reaction.FAILOVER and verdict.rest is BenchScope.MODEL
         if verdict.then in _ABOUT_REQUEST:
             self._about_request = result

@@ -7,11 +7,13 @@ connection is cut.
 
 import asyncio
 import re
+from collections.abc import Sequence
+from functools import partial
 
 from proxycore.gemini.first_event import FirstEvent
 from proxycore.gemini.judge import judge_error
 from proxycore.gemini.response_opening import ResponseOpening
-from proxycore.gemini.response_scanner import scanner_for
+from proxycore.gemini.response_scanner import ResponseScanner, scanner_for
 from proxycore.gemini.token_usage import usage_in
 from proxycore.gemini.verdict import HEALTHY, Verdict
 from proxycore.http.fields import Field
@@ -19,7 +21,7 @@ from proxycore.relay.exchange import Exchange
 from proxycore.relay.outcome import AttemptResult
 from proxycore.relay.response_handler import ResponseHandler
 from proxycore.rotation.key import Key
-from proxycore.transport.attempt import Attempt
+from proxycore.transport.attempt import Attempt, Sink
 from proxycore.transport.buffered_response import BUFFERED_BYTES, BufferedResponse
 from proxycore.transport.messages import Outgoing, UpstreamError
 from proxycore.transport.response_head import ResponseHead
@@ -35,7 +37,17 @@ class RelayAttempt:
     credential is the client's own token) the response's first event is not judged.
     """
 
-    __slots__ = ("_attempt", "_began", "_committed", "_exchange", "_handler", "_head", "_key", "_loop")
+    __slots__ = (
+        "_attempt",
+        "_began",
+        "_codings",
+        "_committed",
+        "_exchange",
+        "_handler",
+        "_head",
+        "_key",
+        "_loop",
+    )
 
     def __init__(
         self,
@@ -52,7 +64,8 @@ class RelayAttempt:
         self._attempt = Attempt(handler.pool.upstream, outgoing, credential, fresh=fresh)
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._head: ResponseHead
+        self._head: ResponseHead  # until the attempt is committed
+        self._codings: Sequence[str] = ()  # of the response's body
         self._committed = False
 
     async def run(self) -> AttemptResult | None:
@@ -60,7 +73,7 @@ class RelayAttempt:
         attempt = self._attempt
         first: FirstEvent | None = None  # local: as an attribute, it and this would hold each other
         try:
-            self._head = head = await attempt.head()
+            head = self._head = await attempt.head()
             if not 200 <= head.status < 300:
                 return BufferedResponse(head, await attempt.read(BUFFERED_BYTES))
             opening = self._opening(head)
@@ -68,14 +81,18 @@ class RelayAttempt:
                 first = FirstEvent(opening, self._judge, self._commit, attempt.end_in)
             else:
                 self._commit(HEALTHY)
-            await self._relay(head, ResponseWriter(self._handler, head, first or opening), first)
+            self._codings = head.values.get("content-encoding", ())
+            downstream = ResponseWriter(self._handler, head, first or opening)
+            sink = self._sink(head, downstream)
+            del head  # a stream may go on for hours, and has no use for it
+            await self._relay(sink, downstream, first)
         except UpstreamError as error:
             if first is None or not first.error:
                 return error.with_traceback(None)  # which would hold all of this
         finally:
             attempt.end()
         if first and first.error:
-            return BufferedResponse(head, first.received, first.error)
+            return BufferedResponse(self._head, first.received, first.error)
         return None
 
     def _opening(self, head: ResponseHead) -> ResponseOpening | None:
@@ -110,19 +127,26 @@ class RelayAttempt:
             self._exchange.commit(self._head.status, verdict, self._loop.time() - self._began)
         handler.begin_response(self._head, self._key)
         self._committed = True
+        del self._head
 
-    async def _relay(self, head: ResponseHead, downstream: ResponseWriter, first: FirstEvent | None) -> None:
+    def _sink(self, head: ResponseHead, downstream: ResponseWriter) -> Sink:
+        """Where the chunks go: to the client, by way of the scanner if they may name resources."""
+        handler, key = self._handler, self._key
+        if key and handler.call.may_name and (scanner := scanner_for(handler.path, head.fields)):
+            return partial(self._learn_and_send, scanner, key, downstream)
+        return downstream.send
+
+    def _learn_and_send(
+        self, scanner: ResponseScanner, key: Key, downstream: ResponseWriter, chunk: bytes
+    ) -> "asyncio.Future[None] | None":
+        self._handler.pool.affinity.learn_mentioned(scanner.scan(chunk), key)
+        return downstream.send(chunk)
+
+    async def _relay(self, sink: Sink, downstream: ResponseWriter, first: FirstEvent | None) -> None:
         """Relay a 2xx response. Raises UpstreamError if it breaks off before it is committed to."""
-        handler, key, affinity = self._handler, self._key, self._handler.pool.affinity
-        scanner = scanner_for(handler.path, head.fields) if key and handler.call.may_name else None
-
-        def learn_and_send(chunk: bytes) -> "asyncio.Future[None] | None":
-            if scanner and key:
-                affinity.learn_mentioned(scanner.scan(chunk), key)
-            return downstream.send(chunk)
-
+        handler = self._handler
         try:
-            await self._attempt.relay(learn_and_send if scanner else downstream.send)
+            await self._attempt.relay(sink)
         except UpstreamError as error:
             if not self._committed:
                 raise
@@ -131,7 +155,7 @@ class RelayAttempt:
             return
         finally:
             if self._committed:
-                self._count_tokens(head, downstream.tail)
+                self._count_tokens(downstream.tail)
         if first and first.error:
             return
         if downstream.end():
@@ -139,11 +163,11 @@ class RelayAttempt:
         else:
             handler.leave()
 
-    def _count_tokens(self, head: ResponseHead, tail: bytes) -> None:
+    def _count_tokens(self, tail: bytes) -> None:
         handler = self._handler
         if not handler.call.spends:
             return
-        if any(value != "identity" for value in head.values.get("content-encoding", ())):
+        if any(value != "identity" for value in self._codings):
             handler.pool.meter.unread()
         else:
             handler.count_tokens(usage_in(tail))

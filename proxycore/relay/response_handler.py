@@ -22,6 +22,8 @@ class ResponseHandler(BodyHandler):
     `call` is what the request calls, and `path` its path for the upstream.
     """
 
+    __slots__ = ("call", "path")
+
     def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)

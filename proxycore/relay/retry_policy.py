@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proxycore.gemini.verdict import BenchScope, Reaction, Verdict
 from proxycore.rotation.case import About, Case
@@ -52,10 +52,11 @@ class RetryPolicy:
     repeatable: bool
     attempts: int = 0
     server_errors: int = 0
-    used: set[Key] = field(default_factory=set)
-    refused: set[Key] = field(default_factory=set)
-    _dead: set[Key] = field(default_factory=set)
-    _pardoned: set[Key] = field(default_factory=set)
+    # Frozen: nearly all requests need none of them, and share the empty one.
+    used: frozenset[Key] = frozenset()
+    refused: frozenset[Key] = frozenset()
+    _dead: frozenset[Key] = frozenset()
+    _pardoned: frozenset[Key] = frozenset()
     _timeouts: int = 0
     _too_large: int = 0
 
@@ -67,10 +68,12 @@ class RetryPolicy:
     def pardon(self, keys: Set[Key]) -> bool:
         """Allow these keys to be tried again, once each; return whether any of them is new."""
         fresh = keys - self._pardoned
+        if not fresh:
+            return False
         self.refused -= fresh
         self.used -= fresh
         self._pardoned |= fresh
-        return bool(fresh)
+        return True
 
     def note(self, key: Key, verdict: Verdict, case: Case, *, sent: bool = True) -> bool:
         """Count an attempt, and return whether another one could succeed.
@@ -78,7 +81,7 @@ class RetryPolicy:
         `sent` is False when nothing of the request reached the upstream.
         """
         self.attempts += 1
-        self.used.add(key)
+        self.used |= {key}
         match verdict.then:
             case Reaction.RELAY:
                 return False
@@ -89,12 +92,12 @@ class RetryPolicy:
             case Reaction.FAILOVER:
                 if verdict.rest is BenchScope.RETIRED:
                     if key in self._dead:
-                        self.refused.add(key)  # a second time
-                    self._dead.add(key)
+                        self.refused |= {key}  # a second time
+                    self._dead |= {key}
                 return True
             case Reaction.TOKENS:
                 self._too_large += 1
-        self.refused.add(key)
+        self.refused |= {key}
         return self._too_large < FEW and case.about is not About.REQUEST
 
 
