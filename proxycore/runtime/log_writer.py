@@ -1,7 +1,7 @@
 """Writes log lines in a thread, so that a slow reader of the log never blocks the program.
 
     write      queues a line; when the queue is full, drops and counts it
-    thread     writes the queued lines in order, those of some milliseconds together
+    thread     writes the queued lines in order, those of a tenth of a second together
     flush      waits until the queue is written, for a bounded time
 
 Once a line was dropped, further lines are dropped until the queue is written. Then a notice with the number
@@ -23,7 +23,7 @@ _ATOMIC = getattr(select, "PIPE_BUF", 4096)
 _FORK_TIMEOUT = 0.1  # seconds
 # Seconds in which lines are collected for one write: waking the thread for each costs a twentieth of a
 # request.
-_COLLECTING = 0.02
+_COLLECTING = 0.1
 
 
 class LogWriter:
