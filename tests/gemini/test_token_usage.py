@@ -52,6 +52,11 @@ def test_what_a_model_says_about_tokens_is_not_counted() -> None:
     assert usage_in(said.encode()) == TokenUsage()
 
 
+def test_a_name_that_ends_in_a_counts_name_is_another() -> None:
+    usage = {'not "promptTokenCount': 999, "candidatesTokenCount": 9}
+    assert usage_in(json.dumps({"usageMetadata": usage}).encode()) == TokenUsage(0, 9)
+
+
 def test_an_end_that_begins_anywhere_counts_whole_usage_alone() -> None:
     whole = event(promptTokenCount=4, candidatesTokenCount=1) + event(**GOOGLES)
     last = whole.rindex(b'"usage')
