@@ -8,18 +8,18 @@ LABEL org.opencontainers.image.title="gemini-key-proxy" \
 ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 
-# Wheels only: no compiler is needed on amd64 or arm64, so a second stage would save nothing.
+# Wheels only: no compiler is needed on amd64 or arm64, so a multi-stage build would save nothing.
 COPY requirements.txt .
 RUN pip install --no-cache-dir --only-binary=:all: -r requirements.txt \
  && useradd --no-create-home --no-log-init --uid 10001 gemini-key-proxy
 
 COPY server.py .
 COPY proxycore proxycore
-# Files come with the modes that they have where the image is built; there, others may not be let in.
+# COPY keeps file modes of the build host, where other users may have no read permission.
 RUN chmod -R a+rX .
 
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-m", "proxycore.runtime.healthcheck"]
-# Flags alone (--demo, --check) are for the program; anything else is a command, as in other images.
+# Arguments that are flags (--demo, --check) go to the program; anything else is run as a command.
 ENTRYPOINT ["sh", "-c", "case \"$1\" in -*|'') exec python server.py \"$@\" ;; esac; exec \"$@\"", "sh"]
