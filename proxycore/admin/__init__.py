@@ -1,7 +1,7 @@
 """What the operator sees and does: the status page, the snapshot, the stream of updates, and actions.
 
 `snapshot` is the status as JSON; `event_stream` sends it to all watchers once a second; `actions` release,
-bench and try a key. The page itself is in `page/`, plain JavaScript modules without a build step.
+bench and test a key. The page itself is in `page/`, plain JavaScript modules without a build step.
 """
 
 __all__ = [

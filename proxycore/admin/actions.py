@@ -13,10 +13,10 @@ from proxycore.transport.messages import UpstreamError
 logger = logging.getLogger(__name__)
 
 LONGEST_REST = 30 * 86400
-"""Seconds that a key may be benched by hand."""
+"""Seconds that the operator may bench a key for."""
 
-BY_HAND = "by hand"
-"""The reason of a bench made by hand."""
+MANUAL = "manual"
+"""The reason of a bench that the operator set."""
 
 
 _RELEASABLE = {  # what a client may name: how an empty name is shown, and the places of the benches
@@ -65,7 +65,7 @@ class Actions:
                 return self.rest(keys[0], action.get("seconds"))
             case "try":
                 return await self.try_now(keys[0])
-        raise ActionError("The action is none of release, rest, try.")
+        raise ActionError("Unknown action: send release, rest or try.")
 
     def release(self, key: Key, model: object, origin: object = None) -> ActionResult:
         """End the key's bench or retirement, or only its benches for a model or an origin."""
@@ -77,8 +77,8 @@ class Actions:
             if isinstance(name, str) and name:
                 return self._release_for(key, kind, name)
         if not self._pool.rotator.release(key):
-            return ActionResult(f"Key {key.name} does not rest as a whole.", key)
-        self._log("released by hand", key)
+            return ActionResult(f"Key {key.name} is not benched as a whole.", key)
+        self._log("released manually", key)
         return ActionResult(f"Key {key.name} is released.", key)
 
     def _release_for(self, key: Key, kind: str, name: str) -> ActionResult:
@@ -87,39 +87,37 @@ class Actions:
         about = "" if name == unnamed else name
         running = [place for place in places if key.bench_at(place, about)]
         if not running:
-            return ActionResult(f"Key {key.name} does not rest for {name}.", key)
+            return ActionResult(f"Key {key.name} is not benched for {name}.", key)
         for place in running:
             self._pool.rotator.clear_bench(key, place, about)
-        self._log("released by hand", key, **{kind: name})
+        self._log("released manually", key, **{kind: name})
         return ActionResult(f"Key {key.name} is released for {name}.", key)
 
     def rest(self, key: Key, seconds: object) -> ActionResult:
         """Bench the whole key for a time."""
         if not isinstance(seconds, int | float) or not 1 <= seconds <= LONGEST_REST:
-            raise ActionError(f"The seconds are no number from 1 to {LONGEST_REST}.")
-        bench = Bench(BY_HAND, self._pool.clock() + seconds)
+            raise ActionError(f"The seconds must be a number from 1 to {LONGEST_REST}.")
+        bench = Bench(MANUAL, self._pool.clock() + seconds)
         self._pool.rotator.begin_bench(key, BenchPlace.WHOLE, bench)
-        return ActionResult(f"Key {key.name} rests for {seconds:g} s.", key)
+        return ActionResult(f"Key {key.name} is benched for {seconds:g} s.", key)
 
     async def try_now(self, key: Key) -> ActionResult:
         """Probe the key with a call that costs no quota."""
         try:
             verdict = await probe_key(self._pool, key)
         except UpstreamError as error:
-            self._log("tried by hand", key, result="not known", reason=f"{error} {error.detail}".strip())
-            return ActionResult(f"Key {key.name} could not be tried: {error}", key)
+            self._log("tested manually", key, result="unknown", reason=f"{error} {error.detail}".strip())
+            return ActionResult(f"Key {key.name} could not be tested: {error}", key)
         if verdict.healthy:
-            if key.whole and key.whole.reason != BY_HAND:
+            if key.whole and key.whole.reason != MANUAL:
                 self._pool.rotator.recover(key, BenchPlace.WHOLE)
-            self._log("tried by hand", key, result="accepted")
-            return ActionResult(f"Key {key.name} was tried and is accepted.", key, accepted=True)
+            self._log("tested manually", key, result="accepted")
+            return ActionResult(f"Key {key.name} was tested: accepted.", key, accepted=True)
         if verdict.rest is BenchScope.NOTHING:
-            self._log("tried by hand", key, result="not known", reason=verdict.reason)
-            return ActionResult(f"Key {key.name} was tried, which told nothing of it: {verdict.reason}.", key)
-        self._log("tried by hand", key, result="refused", reason=verdict.reason)
-        return ActionResult(
-            f"Key {key.name} was tried and is refused: {verdict.reason}.", key, accepted=False
-        )
+            self._log("tested manually", key, result="unknown", reason=verdict.reason)
+            return ActionResult(f"Key {key.name} was tested without a result: {verdict.reason}.", key)
+        self._log("tested manually", key, result="refused", reason=verdict.reason)
+        return ActionResult(f"Key {key.name} was tested: refused ({verdict.reason}).", key, accepted=False)
 
     @staticmethod
     def _log(message: str, key: Key, **fields: str) -> None:

@@ -90,7 +90,7 @@ class EventStream:
 
 
 def changes(former: Json, current: Json) -> Json | None:
-    """Return the members that changed; None if the set or order of the keys did: then all is sent."""
+    """Return the members that changed; None if the set or order of the keys did: the whole status is sent."""
     if [key["name"] for key in former["keys"]] != [key["name"] for key in current["keys"]]:
         return None
     changed = {name: value for name, value in current.items() if value != former[name]}

@@ -21,9 +21,9 @@ Json = dict[str, Any]
 
 _LARGEST_ACTION = 64 * 1024  # bytes
 _REFUSALS = {
-    AdminKey.SET: "The admin key is missing or wrong. Send ADMIN_API_KEY, or OUTPUT_API_KEY.",
-    AdminKey.ONE_TIME: "The admin key is missing or wrong. Send the one that was printed at the start.",
-    AdminKey.MISSING: "No admin key is set, so only this host is served. Set ADMIN_API_KEY, and send it.",
+    AdminKey.SET: "The admin key is missing or wrong. Send the value of ADMIN_API_KEY, or of OUTPUT_API_KEY.",
+    AdminKey.ONE_TIME: "The admin key is missing or wrong. Send the one that was printed at startup.",
+    AdminKey.MISSING: "No admin key is set, so only this host has access. Set ADMIN_API_KEY and send it.",
 }
 
 
@@ -128,9 +128,9 @@ class SnapshotHandler(AdminHandler):
     def _action(self) -> object:
         # A page of another site could send any other content type without a CORS preflight.
         if not self.request.headers.get("Content-Type", "").startswith("application/json"):
-            raise ActionError("Send it as application/json.")
+            raise ActionError("Send the action as application/json.")
         if len(self._body) > _LARGEST_ACTION:
-            raise ActionError("It is too large.", 413)
+            raise ActionError("The action is too large.", 413)
         try:
             return json.loads(self._body)
         except (ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ PAGE_PATHS = r"/(?:page/([a-z-]+\.[a-z]+))?"
 """The paths of the status page and its files, as a regular expression."""
 
 _PAGE = Path(__file__).with_name("page")
-_RELAYED_PATHS = "What is relayed begins with a version, like /v1beta/."
+_RELAYED_PATHS = "Relayed paths begin with an API version, like /v1beta/."
 _LONGEST_SHOWN = 200  # characters of a path
 _SHELL = "index.html"
 _TYPES = {
@@ -46,7 +46,7 @@ class StatusHandler(BaseHandler):
     async def _not_allowed(self, *_: str) -> None:
         if self.finish_body():
             self.set_header("Allow", self.allowed)
-            self.refuse(405, f"What is taken here is {self.allowed}.")
+            self.refuse(405, f"The method is not allowed here. Allowed: {self.allowed}.")
 
     post = put = patch = delete = options = _not_allowed
 
@@ -116,7 +116,7 @@ class ReadyHandler(StatusHandler):
         elif self._rotator.usable:
             self.reply("ready")
         else:
-            self.reply("no key can be used now", 503)
+            self.reply("no usable key", 503)
 
     head = get
 

@@ -17,9 +17,8 @@ from itertools import pairwise
 from proxycore.demo.refusal import INVALID_ARGUMENT, Json, Refusal, RefusedError
 
 PROSE = (
-    " This answer comes from a stand-in for the Gemini API, so no model has thought about it. It arrives in"
-    " pieces, as a real one would, because that is what there is to see: each piece is passed on at once."
-    " Ask again, and another key may carry the request."
+    " This response comes from a mock of the Gemini API, not from a model. It arrives in chunks, as it would"
+    " from the real API, and the proxy forwards each chunk at once. The next request may use another key."
 )
 _PIXEL = (  # the smallest of pictures
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="

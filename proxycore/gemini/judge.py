@@ -71,15 +71,15 @@ def _denied(reason: str, rest: BenchScope, then: Reaction = Reaction.FAILOVER) -
 
 _DEAD = Verdict("suspended or leaked", Reaction.FAILOVER, BenchScope.RETIRED)
 _INVALID = Verdict("API key not valid or expired", Reaction.FAILOVER, BenchScope.RETIRED)
-_REFUSED = Verdict("the key is not accepted", Reaction.FAILOVER, BenchScope.RETIRED)
+_REFUSED = Verdict("API key not accepted", Reaction.FAILOVER, BenchScope.RETIRED)
 _MONEY = _denied("no credit or spending cap reached", BenchScope.ACCOUNT)
-_SPENT_FAST = Verdict("spending too fast", Reaction.FAILOVER, BenchScope.ACCOUNT)
+_SPENT_FAST = Verdict("spend-based rate limit exceeded", Reaction.FAILOVER, BenchScope.ACCOUNT)
 _NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL, DAY)
 _FORBIDDEN = _denied("permission denied", BenchScope.CALLER, Reaction.COMPARE)
 _VAGUE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
-_SPENT = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL)
-_DAY_SPENT = replace(_SPENT, reason="day quota spent")
-_TOKENS_SPENT = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL)
+_SPENT = Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL)
+_DAY_SPENT = replace(_SPENT, reason="daily quota exhausted")
+_TOKENS_SPENT = Verdict("token quota exhausted", Reaction.TOKENS, BenchScope.MODEL)
 _REFERRER = _denied("API_KEY_HTTP_REFERRER_BLOCKED", BenchScope.ORIGIN, Reaction.COMPARE)
 _DISABLED = _denied("SERVICE_DISABLED", BenchScope.PROJECT)
 _BLOCKED = _denied("API_KEY_SERVICE_BLOCKED", BenchScope.KEY)
@@ -101,8 +101,8 @@ _BY_SENTENCE = {
     Kind.INVALID_KEY: _INVALID,
     Kind.DEAD_KEY: _DEAD,
     Kind.NO_KEY: KEYS_NOT_ACCEPTED,
-    Kind.DENIED: _denied("the project is denied access", BenchScope.PROJECT),
-    Kind.COUNTRY: _denied("not for this billing country", BenchScope.PROJECT),
+    Kind.DENIED: _denied("project denied access", BenchScope.PROJECT),
+    Kind.COUNTRY: _denied("billing country not supported", BenchScope.PROJECT),
     Kind.DISABLED: _DISABLED,
     Kind.BLOCKED: _BLOCKED,
     Kind.REFERRER: _REFERRER,

@@ -80,17 +80,17 @@ class Verdict:
 
 
 HEALTHY = Verdict("healthy")
-CLIENT_ERROR = Verdict("the client's mistake")
-REGION_BLOCKED = Verdict("this address is not served")
-NOT_GOOGLE = Verdict("not an answer of Google's")
-UPSTREAM_FAILURE = Verdict("the upstream's trouble", Reaction.RETRY)
-TIMED_OUT = Verdict("silence")
+CLIENT_ERROR = Verdict("client error")
+REGION_BLOCKED = Verdict("region not supported")
+NOT_GOOGLE = Verdict("not a Google response")
+UPSTREAM_FAILURE = Verdict("upstream error", Reaction.RETRY)
+TIMED_OUT = Verdict("timeout")
 # From methods that accept no API key at all, and for some bad keys: no evidence against this one.
-KEYS_NOT_ACCEPTED = Verdict("API keys are not taken here", Reaction.OWNER)
+KEYS_NOT_ACCEPTED = Verdict("API keys not accepted", Reaction.OWNER)
 NOT_OWNER = Verdict("the resource belongs to another key", Reaction.OWNER)
 
 # The upstream's own deadline passed: a retry may take as long again.
-DEADLINE_EXCEEDED = Verdict("the upstream timed out", Reaction.RETRY, deadline=True)
+DEADLINE_EXCEEDED = Verdict("upstream deadline exceeded", Reaction.RETRY, deadline=True)
 
 DAY = 86400.0
 """Seconds of a day, the window of Google's longest quotas."""

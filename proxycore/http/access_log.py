@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 _MESSAGES = {  # for outcomes whose message is not the outcome itself
     RequestOutcome.CLIENT_ERROR: "client error",
     RequestOutcome.FAILED: "request failed",
+    RequestOutcome.REFUSED: "request refused",
+    RequestOutcome.LEFT: "client disconnected",
+    RequestOutcome.CUT: "response cut off",
 }
 _WARNED_OF = {RequestOutcome.FAILED, RequestOutcome.CUT}  # outcomes that need the operator's attention
 

@@ -90,7 +90,7 @@ class BaseHandler(TrackedHandler):
 
     def on_body_timeout(self, seconds: float) -> None:
         """Called when nothing of the body arrived for `seconds`."""
-        self.refuse(408, f"The request's body stopped coming for {seconds:g} seconds.", linger=False)
+        self.refuse(408, f"No data of the request body arrived for {seconds:g} seconds.", linger=False)
 
     def finish_body(self) -> bool:
         """Mark the body as read; return whether the request still needs a response."""
@@ -154,7 +154,7 @@ class BaseHandler(TrackedHandler):
         self.record.unauthenticated = True
         self.access_level = logging.WARNING if failure.logged else logging.DEBUG
         if failure.delay is None:
-            many = "Too many requests without a right key came from this address."
+            many = "Too many requests without a valid key from this address."
             self.refuse_for(math.ceil(LONGEST_DELAY), f"{many} {message}")
         elif failure.delay > 0:
             return self._refuse_credential_later(failure.delay, message)
@@ -191,6 +191,6 @@ class BaseHandler(TrackedHandler):
         self.set_header("Connection", "close")  # nothing is read after it
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))  # RFC 9110 §15.5.6
-            self.refuse(405, "The method is not supported.")
+            self.refuse(405, "The method is not allowed.")
         else:
-            self.refuse(status_code, "The proxy failed on this request.")
+            self.refuse(status_code, "Internal error of the proxy.")

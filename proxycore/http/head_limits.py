@@ -8,7 +8,7 @@ LARGEST_HEAD = 64 * 1024
 MOST_FIELDS = 100
 """Header fields that a request may have."""
 
-TOO_LARGE = f"The request's line and header fields are larger than {LARGEST_HEAD // 1024} kB."
+TOO_LARGE = f"The request line and header fields are larger than {LARGEST_HEAD // 1024} kB."
 """The error message for a request whose head is larger."""
 
 _LONGEST_TARGET = 16 * 1024  # bytes
@@ -21,7 +21,7 @@ def fault_of(request: HTTPServerRequest, *, has_too_many_fields: bool = False) -
     """
     target, fields = request.uri or "", list(request.headers.get_all())
     if len(target) > _LONGEST_TARGET:
-        return 414, f"The request's target is longer than {_LONGEST_TARGET // 1024} kB."
+        return 414, f"The request target is longer than {_LONGEST_TARGET // 1024} kB."
     if len(fields) > MOST_FIELDS or has_too_many_fields:
         return 431, f"The request has more than {MOST_FIELDS} header fields."
     line = len(request.method or "") + len(target) + len(request.version) + 4

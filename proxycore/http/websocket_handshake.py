@@ -14,9 +14,9 @@ def handshake_fault(request: HTTPServerRequest) -> str:
     options = [option.strip().lower() for option in headers.get("Connection", "").split(",")]
     version = headers.get("Sec-WebSocket-Version", "")
     if headers.get("Upgrade", "").lower() != "websocket" or version != "13":
-        return "Live sessions are WebSockets, version 13: this address takes nothing else."
+        return "Live sessions use WebSocket version 13; this address accepts nothing else."
     if "upgrade" not in options:
-        return "The Connection field of a WebSocket's handshake has to say Upgrade."
+        return "A WebSocket handshake needs the header Connection: Upgrade."
     if not _KEY.fullmatch(headers.get("Sec-WebSocket-Key", "")):
         return "Sec-WebSocket-Key is not 16 bytes in base64."
     names = subprotocols_in(request)

@@ -99,7 +99,7 @@ class RedisLink:
                 self._synced.set()
                 if self._is_away:
                     self._is_away = False
-                    logger.info("Redis is back: what was missed is known again")
+                    logger.info("Redis reconnected: shared state is up to date")
                 await _until_one_fails(self._read(subscription), self._write(redis), self._watch(redis))
             finally:
                 self._store.unsubscribe(self._enqueue)
@@ -112,13 +112,13 @@ class RedisLink:
     def _log_away(self, error: BaseException) -> None:
         if not self._is_away:
             self._is_away = True
-            logger.warning("REDIS_URL: Redis can't be used (%s): going on with what is known here", error)
+            logger.warning("REDIS_URL: Redis is unavailable (%s); continuing with local state", error)
 
     async def _agree_on_salt(self, redis: "Redis") -> None:
         await redis.set(_SALT, random_secrets.token_hex(16), nx=True, ex=_SALT_LASTS)
         salt = await redis.getex(_SALT, ex=_SALT_LASTS)
         if not isinstance(salt, bytes):
-            raise _DataLostError("it lost its data")
+            raise _DataLostError("its data was lost")
         self._salt = salt
         self._salted = {fingerprint(secret): fingerprint(secret, salt) for secret in self._secrets}
         self._plain = {salted: plain for plain, salted in self._salted.items()}
@@ -176,7 +176,7 @@ class RedisLink:
         while True:
             await asyncio.sleep(_TIMEOUT)
             if await redis.getex(_SALT, ex=_SALT_LASTS) != self._salt:
-                raise _DataLostError("it lost its data")
+                raise _DataLostError("its data was lost")
             await self._agree_on_time(redis)
 
     def _salt_key(self, update: Update) -> Update | None:

@@ -193,7 +193,7 @@ class WorkerLink:
                     counters = Counters()
                     counters.merge(report.counts)
                     return Figures(counters, report.processes)
-        raise FiguresError("What the other processes have counted can't be had now.")
+        raise FiguresError("The figures of the other processes are not available now.")
 
     async def close(self) -> None:
         """Send what is left, and end the link."""

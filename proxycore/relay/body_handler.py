@@ -82,7 +82,7 @@ class BodyHandler(BaseHandler):
         limit, name = min((self.context.max_body_bytes, "MAX_BODY_MB"), (budget, "MAX_HELD_MB"))
         if size > limit:
             self.body.drop()
-            self.refuse(413, f"The request's body is larger than {limit / MEGABYTE:.4g} MB ({name}).")
+            self.refuse(413, f"The request body is larger than {limit / MEGABYTE:.4g} MB ({name}).")
 
     async def _wait_for_room(self, room: "asyncio.Future[bool]") -> None:
         """Wait until there is room for the body, or refuse the request if there is none in time."""
@@ -100,6 +100,4 @@ class BodyHandler(BaseHandler):
             stream.close()  # Tornado detects it when it reads on, and calls on_connection_close
         elif not self._over:
             self.set_header("Retry-After", min(max(1, math.ceil(seconds)), _LONGEST_RETRY_AFTER))
-            self.refuse(
-                503, "The proxy holds as many request bodies as it may (MAX_HELD_MB). Try again later."
-            )
+            self.refuse(503, "The memory for request bodies is full (MAX_HELD_MB). Try again later.")

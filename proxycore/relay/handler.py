@@ -59,7 +59,7 @@ class RelayHandler(ResponseHandler):
         self.record.client = name or "-"
         if name is None and clients.required and not self.is_capability:
             return self.refuse_credential(
-                "The API key is missing or wrong. Send the key that the operator of this proxy gave you."
+                "The API key is missing or invalid. Send the key that the operator of this proxy gave you."
             )
         self.pool.meter.opened(self.record)
         if _DOT_SEGMENT.search(self.request.path):
@@ -91,7 +91,7 @@ class RelayHandler(ResponseHandler):
             self._work.uncancel()
         except Exception:
             logger.exception("internal error", extra={"fields": {"id": self.record.request_id}})
-            self.refuse(500, "The proxy failed on this request.")
+            self.refuse(500, "Internal error of the proxy.")
         finally:
             self._work = None
 

@@ -44,7 +44,7 @@ class ListHandler(RelayHandler):
         place, keys = page_start(self.request.query), self.pool.rotator.keys
         start = next((n for n, key in enumerate(keys) if place and key.name == place.key), None)
         if place is None or (place.key and start is None):
-            self.refuse(400, "The page token is not valid. Begin with the first page.")
+            self.refuse(400, "The page token is not valid. Start again with the first page.")
         else:
             await self._list(keys[start or 0 :], place)
 

@@ -79,7 +79,7 @@ class LiveHandler(LiveClient):
         if fault := handshake_fault(self.request):
             self.refuse(400, fault)
         elif not self.check_origin(self.request.headers.get("Origin", "")):
-            self.refuse(403, "Pages of this origin may not call (CORS_ALLOW_ORIGIN).")
+            self.refuse(403, "Requests from this origin are not allowed (CORS_ALLOW_ORIGIN).")
         elif self.token:
             await self.serve_token(self.token)
         else:

@@ -84,7 +84,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
                 self.record.reason = f"The upstream closed the session with code {closing.code}"
             self.close(closing.code, _reason(self.context.redactor.text(closing.text)))
         elif self.ws_connection and self.ws_connection.stream:
-            self.record.reason = "The upstream broke off"
+            self.record.reason = "The upstream broke off the connection"
             self.ws_connection.stream.close()
 
     def refuse(self, code: int, message: str, **options: Any) -> None:  # noqa: ANN401 - those of `BaseHandler`
@@ -111,7 +111,8 @@ class LiveClient(RelayHandler, WebSocketHandler):
             super().send_buffered(response)
             return
         self.refuse(
-            response.head.status, _message_of(response) or f"The upstream answered {response.head.status}."
+            response.head.status,
+            _message_of(response) or f"The upstream responded with status {response.head.status}.",
         )
 
     def on_close(self) -> None:
@@ -129,7 +130,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
     def cut(self) -> None:
         """Close the session because the program ends."""
         if self.ws_connection:
-            self.close(1001, "The proxy is going away.")
+            self.close(1001, "The proxy is shutting down.")
         elif self.state is not HandlerState.UPGRADED:  # whose socket is closed by now
             super().cut()
 

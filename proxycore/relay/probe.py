@@ -49,10 +49,10 @@ class Probe:
         try:
             await probe_key(pool, key)
         except UpstreamError as error:
-            logger.warning("key %s could not be tried: %s %s", key.name, error, error.detail)
+            logger.warning("key %s could not be probed: %s %s", key.name, error, error.detail)
             return
         if key.retired:
-            logger.warning("key %s was tried and is still refused; it stays retired", key.name)
+            logger.warning("key %s was probed and is still refused; it stays retired", key.name)
 
 
 async def probe_key(pool: Pool, key: Key) -> Verdict:

@@ -40,7 +40,10 @@ class ResponseHandler(BodyHandler):
         """Send a buffered response with the secrets in it replaced."""
         clean = response.without_secrets(self.context.redactor)
         if clean is None:
-            self.refuse(response.head.status, "The upstream's error can't be read, so it is not passed on.")
+            self.refuse(
+                response.head.status,
+                "The upstream's error response can't be decoded, so it is not forwarded.",
+            )
             return
         head, body = clean
         self.set_head(head.status, self._phrase(head), self.rewrite_addresses(head, None))

@@ -40,7 +40,7 @@ def explain(
     if not reason and rotator.keys:
         reason = f"All {len(rotator.keys)} Gemini API keys of this proxy are disabled."
     reason = reason or "No Gemini API key is configured on this proxy."
-    return Unavailable(f"{reason} Its operator has to set GOOGLE_API_KEY_1.{last_reason}", None)
+    return Unavailable(f"{reason} The operator has to set GOOGLE_API_KEY_1.{last_reason}", None)
 
 
 def _owner_is(scope: RequestScope, owner: Key | None, state: str) -> str:

@@ -146,6 +146,6 @@ class UploadHandler(RelayHandler):
         self.set_header("Retry-After", 1)
         self.refuse(
             429,
-            f"The Gemini API key that this content went to was refused ({exchange.verdict.reason}). The proxy"
-            f" does not hold content, so it can't try another key: {what}.",
+            f"The Gemini API key of this upload was refused ({exchange.verdict.reason}). The proxy does not"
+            f" buffer uploads, so it can't retry with another key: {what}.",
         )

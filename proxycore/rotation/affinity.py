@@ -30,8 +30,8 @@ class AffinityConflictError(Exception):
         listed = ", ".join(f"{name} (key {key.name})" for name, key in shown)
         listed += f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         super().__init__(
-            f"These belong to different Gemini projects, and no key can use them together: {listed}. Make"
-            " them again, with the same X-Resource-Group header on each request: then one key has them all."
+            f"These resources belong to different Gemini projects, so no key can use all of them: {listed}."
+            " Create them again with the same X-Resource-Group header on each request: then one key owns all."
         )
 
 

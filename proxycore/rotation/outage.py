@@ -30,9 +30,9 @@ class Outage:
     def thought(self) -> str:
         """The sentence that explains it on the status page and in the log."""
         if self.model is None:
-            return "Google does not serve the region of this server's address: set UPSTREAM_PROXY"
+            return "Google does not support this server's region: set UPSTREAM_PROXY"
         what = f" for {self.model}" if self.model else ""
-        return f"the upstream is in trouble{what}: it fails with server errors, and serves nobody"
+        return f"upstream outage{what}: only server errors, no request succeeds"
 
     def to_json(self) -> tuple[str, list[float]]:
         """Return what peers are sent: a JSON value and the moments."""

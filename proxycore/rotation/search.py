@@ -60,8 +60,8 @@ class Search:
         """The sentence that explains it on the status page and in the log."""
         where = f" for {self.lane or NO_MODEL}" if self.lane is not None else ""
         return (
-            f"upstream outage suspected{where}: all projects were refused alike ({self.reason}), none was"
-            " served; no key is benched for it, and one request at a time is tried"
+            f"upstream outage suspected{where}: all projects refused alike ({self.reason}), none served;"
+            " no key is benched, probing with one request at a time"
         )
 
     def to_json(self, names: Mapping[Key, str]) -> tuple[list[Any], list[float]]:

@@ -8,7 +8,7 @@ from proxycore.transport.listener import reachable_host
 
 logger = logging.getLogger(__name__)
 
-SECOND_SIGNAL = "a second signal (Ctrl-C) cuts at once"
+SECOND_SIGNAL = "a second signal (Ctrl-C) stops immediately"
 """A hint for those who wait after the first signal."""
 
 
@@ -33,16 +33,16 @@ def announce_reload(former: Settings, settings: Settings) -> None:
     _warn(settings)
     for name in ("host", "port"):
         if getattr(former, name) != getattr(settings, name):
-            logger.warning("%s: a change takes effect when the program is started again", name.upper())
+            logger.warning("%s: a change takes effect after a restart", name.upper())
     if (former.workers > 1) != (settings.workers > 1):
-        logger.warning("WORKERS: a change from or to 1 takes effect when the program is started again")
+        logger.warning("WORKERS: a change from or to 1 takes effect after a restart")
     logger.info("reloaded: %s", _keys_and_clients(settings))
 
 
 def announce_rejected(error: SettingsError) -> None:
     """Log that changed settings can't be used, and why."""
     logger.error(
-        "the settings stay as they were, since the new ones can't be used: %s",
+        "reload rejected, the current settings stay in effect: %s",
         "; ".join(str(error).splitlines()),
     )
 
@@ -53,11 +53,11 @@ def announce_stop(running: int, seconds: float, *, hint: bool) -> None:
     `hint` is whether to add how to stop at once.
     """
     if not running:
-        logger.info("stopping: no request is running")
+        logger.info("stopping: no requests in progress")
         return
-    requests = "1 request has" if running == 1 else f"{running} requests have"
+    requests = "1 request" if running == 1 else f"{running} requests"
     ending = f"; {SECOND_SIGNAL}" if hint else ""
-    logger.info("stopping: %s up to %g s to finish%s", requests, seconds, ending)
+    logger.info("stopping: waiting up to %g s for %s to finish%s", seconds, requests, ending)
 
 
 def _warn(settings: Settings) -> None:
@@ -65,12 +65,12 @@ def _warn(settings: Settings) -> None:
         logger.warning("%s", warning)
     if not settings.keys:
         misnamed = [name for name, meant in settings.misnamed.items() if meant.startswith("GOOGLE_API_KEY")]
-        found = f" {', '.join(misnamed)} is no name for one." if misnamed else ""
+        found = f" Not a valid name for one: {', '.join(misnamed)}." if misnamed else ""
         logger.error(
-            "NO GEMINI API KEY is set: every request is answered 401.%s Set GOOGLE_API_KEY_1.", found
+            "NO GEMINI API KEY is set: all requests get a 401 response.%s Set GOOGLE_API_KEY_1.", found
         )
     if not settings.client_keys and not settings.is_demo:  # a demo has no keys that need protection
-        logger.warning("OUTPUT_API_KEY is not set: ANYONE who reaches this address can use your keys.")
+        logger.warning("OUTPUT_API_KEY is not set: ANYONE who can reach this address can use your keys.")
 
 
 def _keys_and_clients(settings: Settings) -> str:

@@ -135,7 +135,7 @@ class ProxyApplication(Application):
         """If the wall clock was set, recompute what ends at Google's midnight."""
         if step := self._clock.compare():
             logger.info(
-                "the system's clock was set %s by %.1f s; benches last as long as before, except those until"
+                "the system clock was set %s by %.1f s; benches keep their remaining time, except those until"
                 " Google's midnight, which end by the new time",
                 "forward" if step > 0 else "back",
                 abs(step),

@@ -25,27 +25,27 @@ def parse_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         description="A reverse proxy that spreads requests to the Google Gemini API over many keys.",
-        epilog="Settings come from the environment and .env; .env.example explains them all. A flag wins.",
+        epilog="Settings come from the environment and .env; see .env.example. Flags take precedence.",
     )
     parser.add_argument("--version", action="version", version=f"gemini-key-proxy {__version__}")
-    parser.add_argument("--host", metavar="ADDRESS", help="the address to listen on (HOST; 0.0.0.0)")
-    parser.add_argument("--port", metavar="N", help="the port to listen on (PORT; 8000)")
+    parser.add_argument("--host", metavar="ADDRESS", help="address to listen on (HOST; default 0.0.0.0)")
+    parser.add_argument("--port", metavar="N", help="port to listen on (PORT; default 8000)")
     parser.add_argument(
         "--log-level",
         metavar="LEVEL",
-        help="the least level that is logged: debug, info, warning or error (LOG_LEVEL; info)",
+        help="minimum level to log: debug, info, warning or error (LOG_LEVEL; default info)",
+    )
+    parser.add_argument("--log-format", metavar="FORMAT", help="text or json (LOG_FORMAT; default text)")
+    parser.add_argument(
+        "--demo", action="store_true", help="run without a key, in front of a mock of the Gemini API"
     )
     parser.add_argument(
-        "--log-format", metavar="FORMAT", help="text for people, json for machines (LOG_FORMAT; text)"
+        "--check", action="store_true", help="test every key once, free of charge, and report what to fix"
     )
-    parser.add_argument("--demo", action="store_true", help="try it without a key, on a mock Gemini API")
-    parser.add_argument(
-        "--check", action="store_true", help="try every key once, at no cost, and say what to do about it"
-    )
-    parser.add_argument("--json", action="store_true", help="with --check: as JSON, for scripts")
+    parser.add_argument("--json", action="store_true", help="with --check: print the report as JSON")
     options = parser.parse_args(arguments)
     if options.json and not options.check:
-        parser.error("--json is for --check only")
+        parser.error("--json needs --check")
     return options
 
 

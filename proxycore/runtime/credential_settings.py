@@ -8,7 +8,7 @@ from proxycore.runtime.env_reader import EnvReader, is_placeholder, is_sendable
 from proxycore.runtime.keyring import Keyring
 from proxycore.runtime.quoting import has_lone_quote
 
-_UNSENDABLE = "has spaces or characters that a header can't carry"
+_UNSENDABLE = "has spaces or characters that a header can't contain"
 _SHORT = 16  # characters; shorter secrets can be guessed
 _PARTS = re.compile(r"[,;]")
 _LEAST_PART = 8  # characters of a part that may be meant as a separate key
@@ -37,10 +37,10 @@ def read_client_keys(reader: EnvReader) -> dict[str, str]:
             )
         elif not is_sendable(secret):
             reader.mistakes.append(
-                f"{variable}: {_UNSENDABLE}; it is one key, further ones go into OUTPUT_API_KEY_<name>"
+                f"{variable}: {_UNSENDABLE}; it is one key; set further ones as OUTPUT_API_KEY_<name>"
             )
         elif not name.isprintable():
-            reader.mistakes.append(f"{variable}: the key's name has characters that can't be shown")
+            reader.mistakes.append(f"{variable}: the key's name has non-printable characters")
         elif name in keys:
             reader.mistakes.append(f"{variable}: there is a client key {name} already; choose another name")
         else:
@@ -48,7 +48,7 @@ def read_client_keys(reader: EnvReader) -> dict[str, str]:
             parts = _PARTS.split(secret)
             if len(parts) > 1 and min(map(len, parts)) >= _LEAST_PART:
                 reader.warnings.append(
-                    f"{variable}: is one key, commas included; further keys go into OUTPUT_API_KEY_<name>"
+                    f"{variable}: is one key, commas included; set further ones as OUTPUT_API_KEY_<name>"
                 )
     return keys
 

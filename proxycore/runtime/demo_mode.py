@@ -15,13 +15,13 @@ from proxycore.transport.listener import reachable_host
 _LOOPBACK = {"127.0.0.1", "[::1]"}
 _PACE = 0.15  # seconds between the chunks of the mock's responses
 _INVITATION = """\
-The mock Gemini API has {count} keys in different health. Try it, several times:
+The mock of the Gemini API has {count} keys, healthy and unhealthy. Send it some requests:
 
   curl -N '{url}/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse' \\
     -H 'Content-Type: application/json'{credential} -d '{body}'
 
-and see what happens to the keys: {page}"""
-_ONE_TIME_KEY = "\nWhere the page asks for an admin key, that of this run is {key}"
+and watch the keys on the status page: {page}"""
+_ONE_TIME_KEY = "\nIf the page asks for an admin key, use {key} (valid for this run)"
 
 
 @dataclass(frozen=True, slots=True)

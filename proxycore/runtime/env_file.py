@@ -30,7 +30,7 @@ def parse_env(text: str) -> EnvText:
             mistakes.append(f".env, line {line}: not of the form NAME=value")
         elif binding.key:
             if binding.key in values:
-                warnings.append(f"{binding.key}: set again in line {line} of .env; the last one counts")
+                warnings.append(f"{binding.key}: set again in line {line} of .env; the last one is used")
             values[binding.key] = binding.value or ""
             warnings += [f"{binding.key}: {oddity}" for oddity in _differences(binding)]
     return EnvText(values, mistakes, warnings)
@@ -49,4 +49,4 @@ def _differences(binding: Binding) -> Iterator[str]:
     if "$" in (binding.value or "") and quote != "'":
         yield "has a $, which Compose and shells replace; put the value in single quotes"
     if quoted and "\\" in quoted["inner"] and (quote == '"' or quoted["inner"] != binding.value):
-        yield "has a backslash inside quotes, which docker run --env-file reads otherwise; leave it out"
+        yield "has a backslash inside quotes, which docker run --env-file reads differently; remove it"

@@ -94,7 +94,7 @@ class EnvReader:
         self.known.add(variable)
         if variable in self._commented:
             self._commented.remove(variable)
-            self.warnings.append(f"{variable}: what follows the # is taken for a comment, and left out")
+            self.warnings.append(f"{variable}: the text after # is a comment and ignored")
         return self._values.get(variable, "")
 
     def number(
@@ -151,7 +151,7 @@ class EnvReader:
         """A number of processes; 0 becomes the number of cores."""
         wanted = int(self.number(variable, default, most=1000, whole=True))
         if wanted != 1 and not hasattr(os, "fork"):
-            self.mistakes.append(f"{variable}: this system can run one process only")
+            self.mistakes.append(f"{variable}: this system supports one process only")
         if wanted:
             return wanted
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,7 +23,7 @@ def main() -> int:
         status = _status(address)
     except (OSError, http.client.HTTPException) as error:
         return _unhealthy(f"{address}/healthz: {error}")
-    return 0 if status == 200 else _unhealthy(f"{address}/healthz answered {status}")
+    return 0 if status == 200 else _unhealthy(f"{address}/healthz returned {status}")
 
 
 def _status(address: Address) -> int:

@@ -198,7 +198,7 @@ class KeyCheck:
             finding = await self._count(name, secret, _generating(models) or [_USUAL_MODEL])
         except _RefusedError as refused:
             response = refused.response
-            no_list = "the list of models is not to be had there"
+            no_list = "the list of models is not available there"
             return response.finding(name, no_list if response.is_mistake else response.reason)
         except UpstreamError as error:
             reason = _TOOK.sub("", f"{error} {error.detail}".strip())
@@ -237,7 +237,7 @@ class KeyCheck:
                 break
         response = next((response for response in responses if not response.is_mistake), responses[0])
         if response.is_mistake or response.is_unknown_method:
-            reason = f"accepted; whether it may generate is not known (status {response.status})"
+            reason = f"accepted; permission to generate not verified (status {response.status})"
             return Finding(name, State.WORKS, reason)
         has_reason = (
             response.verdict.rest not in {BenchScope.NOTHING, BenchScope.MODEL}

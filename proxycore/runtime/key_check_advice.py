@@ -45,25 +45,30 @@ _BY_REASON = {
     ),
 }
 _BY_WORDS = (
-    (r"reported as leaked", f"it was found in public: delete it, and replace it with a new key, {_KEYS}"),
-    (r"denied access", f"Google has denied its project: replace it with a key of another one, {_KEYS}"),
-    (r"billing country", "Google does not serve its billing account's country: use a key of another account"),
+    (r"reported as leaked", f"it was leaked: delete it, and replace it with a new key, {_KEYS}"),
+    (
+        r"denied access",
+        f"Google has denied its project access: use a key of another project, {_KEYS}",
+    ),
+    (
+        r"billing country",
+        "Google does not support its billing country: use a key of another billing account",
+    ),
     (
         r"free tier is not available|without a billing account",
         f"enable billing in its project, {_KEYS}, or set UPSTREAM_PROXY to one in another country",
     ),
     (r"spend(?:ing)? cap", "raise the spending cap: https://ai.studio/spend"),
     (r"prepa(?:id|yment)|credits? (?:are|is|have)", "add credit: https://ai.studio/projects"),
-    (r"limit: 0(?![\d.]*\d)", f"enable billing in its project, which has no quota without: {_KEYS}"),
+    (r"limit: 0(?![\d.]*\d)", f"enable billing in its project, which has no quota without it: {_KEYS}"),
 )
 _BY_VERDICT = {
-    REGION_BLOCKED: "Google does not serve the region of this address: set UPSTREAM_PROXY to one elsewhere",
-    NOT_GOOGLE: "this is not Google's answer: check UPSTREAM_URL, UPSTREAM_PROXY, and what else is in"
-    " between",
-    KEYS_NOT_ACCEPTED: "what answers takes no API keys: check UPSTREAM_URL",
-    UPSTREAM_FAILURE: "Google has trouble: check again later",
-    DEADLINE_EXCEEDED: "Google has trouble: check again later",
-    CLIENT_ERROR: "check UPSTREAM_URL: what answers there is not the Gemini API as it is known",
+    REGION_BLOCKED: "Google does not support this server's region: set UPSTREAM_PROXY to a proxy elsewhere",
+    NOT_GOOGLE: "the response is not from Google: check UPSTREAM_URL, UPSTREAM_PROXY and gateways in between",
+    KEYS_NOT_ACCEPTED: "the server there does not accept API keys: check UPSTREAM_URL",
+    UPSTREAM_FAILURE: "temporary error at Google: check again later",
+    DEADLINE_EXCEEDED: "temporary error at Google: check again later",
+    CLIENT_ERROR: "check UPSTREAM_URL: the server there does not respond like the Gemini API",
 }
 _BY_THEN = {
     Reaction.ENTITLED: f"enable billing in its project, or use a key of another project: {_KEYS}",
@@ -72,9 +77,9 @@ _BY_REST = {
     BenchScope.RETIRED: f"replace it with a new key: {_KEYS}",
     **dict.fromkeys(
         (BenchScope.KEY, BenchScope.PROJECT, BenchScope.ACCOUNT, BenchScope.CALLER, BenchScope.ORIGIN),
-        f"look at the key and its project: {_CREDENTIALS}",
+        f"check the key and its project: {_CREDENTIALS}",
     ),
-    BenchScope.MODEL: "wait until its quota is back{until}; keys of other projects, or billing, give more",
+    BenchScope.MODEL: "wait until its quota resets{until}, add keys of other projects, or enable billing",
     BenchScope.NOTHING: UNREACHABLE,
 }
 

@@ -60,9 +60,9 @@ async def _with_progress(settings: Settings, err: TextIO) -> list[Finding]:
     def found(_: Finding) -> None:
         nonlocal done
         done += 1
-        show(f"Trying the keys {done}/{total}")
+        show(f"Testing keys {done}/{total}")
 
-    show(f"Trying the keys 0/{total}")
+    show(f"Testing keys 0/{total}")
     try:
         return await KeyCheck(settings).run(found)
     finally:
@@ -105,7 +105,7 @@ def _common_failure(findings: Sequence[Finding]) -> str:
     alike = len({finding.reason for finding in findings}) == 1 < len(findings)
     if not alike or findings[0].state is not State.UNKNOWN:
         return ""
-    return f"All keys met the same trouble, so it is not the keys: {findings[0].advice}."
+    return f"All keys failed with the same error, so the keys are not the cause: {findings[0].advice}."
 
 
 def _what_to_do(findings: Sequence[Finding]) -> str:

@@ -14,7 +14,7 @@ _LONGEST_NAME = 64
 # The forms of Google's keys. Other keys are accepted as well; but a name of this form is a misplaced key.
 _KEY_LIKE = re.compile(r"AIza[\w-]{20,}|AQ\.[\w-]{20,}")
 _SEPARATORS = re.compile(r"[,;]")  # between keys in a variable
-_NO_NAME = "the second word is no name for a key, ignored; a line is: key [name] [project] [# note]"
+_NO_NAME = "the second word is not a valid key name, ignored; write: key [name] [project] [# note]"
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Keyring:
         # Checked before the value is split: a placeholder may have spaces.
         secrets = [value] if is_placeholder(value) and not _SEPARATORS.search(value) else listed(value)
         if has_comment(value):
-            self.warnings.append(f"{variable}: what follows the # is taken for a comment, and left out")
+            self.warnings.append(f"{variable}: the text after # is a comment and ignored")
         if not secrets:
             self.warnings.append(f"{variable}: empty, ignored")
         for number, secret in enumerate(secrets, 1):
@@ -65,19 +65,19 @@ class Keyring:
             if fault := self._add(KeySpec(name or self._fingerprint(secret), secret, project)):
                 yield number, fault
             if any(rest):
-                yield number, "has more words than key, name and project; put # before a note"
+                yield number, "more words than key, name and project; put # before a note"
 
     def _add(self, spec: KeySpec) -> str:
         """Add a key; returns what is wrong with it, empty if nothing."""
         name, secret = spec.name, spec.secret
         if not f"{name}{spec.project}{spec.account}".isprintable():
-            return "the key's name has characters that can't be shown, ignored"
+            return "the key's name has non-printable characters, ignored"
         if is_placeholder(secret):
             return "still a placeholder, ignored; put a Gemini API key there"
         if not is_sendable(secret) or _SEPARATORS.search(secret) or has_lone_quote(secret):
-            return "has characters that no API key has, ignored"
+            return "has characters that an API key can't have, ignored"
         if secret in self._names:
-            return f"the same key as key {self._names[secret]}, counted once"
+            return f"duplicate of key {self._names[secret]}, counted once"
         if name in self._keys:
             return f"there is a key {name} already, ignored"
         self._keys[name], self._names[secret] = spec, name

@@ -51,7 +51,7 @@ def launch(options: argparse.Namespace) -> int:
         else:
             Supervisor(source, _run_loop).run()
     except SettingsError as error:
-        sys.stderr.write(f"These settings can't be used:\n{error}\n")
+        sys.stderr.write(f"Invalid configuration:\n{error}\n")
         return 2
     except KeyboardInterrupt:
         return 130

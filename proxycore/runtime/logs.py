@@ -153,7 +153,7 @@ class LogHandler(logging.Handler):
 
     def _notice(self, count: int) -> str:
         what = "1 log line was" if count == 1 else f"{count} log lines were"
-        message = f"{what} dropped because nobody read the log"
+        message = f"{what} dropped because the log output was blocked"
         return self.format(
             logging.makeLogRecord({"levelno": logging.WARNING, "levelname": "WARNING", "msg": message})
         )

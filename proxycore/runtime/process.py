@@ -146,7 +146,7 @@ class Process:
         try:
             self._server.ssl_options = tls_context(settings)
         except SettingsError as error:  # the files were fine when the settings were read
-            logger.error("the certificate stays as it was: %s", error)  # noqa: TRY400 - a setting is at fault
+            logger.error("the current TLS certificate stays in use: %s", error)  # noqa: TRY400 - a setting is at fault
         self.app.reload(settings)
         self.settings = settings
         self._publish()
@@ -242,7 +242,7 @@ def _allow_open_files() -> None:
             soft = hard
     if soft != resource.RLIM_INFINITY and soft < _FEW_FILES:
         logger.warning(
-            "only %d open files are allowed, which is enough for about %d streams; raise it with ulimit -n",
+            "only %d open files are allowed, enough for about %d streams; raise the limit with ulimit -n",
             soft,
             max(0, soft - 50) // 2,
         )

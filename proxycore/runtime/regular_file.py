@@ -76,7 +76,7 @@ class TextFiles:
         except OSError as error:
             raise FileError(f"can't be read: {error.strerror}") from error
         except ValueError as error:
-            raise FileError("not a name that a file can have") from error
+            raise FileError("not a valid file name") from error
         finally:
             self.signatures[path] = self.signatures[path] or signature_of(path)
         if data and not data.endswith(b"\n"):
@@ -100,7 +100,7 @@ class TextFiles:
 
 def _check_kind(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
-        raise FileError("a folder, not a file (Docker makes one where the file to mount is missing)")
+        raise FileError("a directory, not a file (Docker creates one if the file to mount does not exist)")
     if not stat.S_ISREG(found.st_mode):
         raise FileError("not a regular file")
 
@@ -134,5 +134,5 @@ def _decoded(data: bytes) -> str:
         raise FileError(f"line {line} is not UTF-8; save the file as UTF-8") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise FileError(f"line {line} has NUL characters, which no text has; save the file as UTF-8")
+        raise FileError(f"line {line} has NUL characters; save the file as UTF-8")
     return text.replace("\r\n", "\n")

@@ -62,10 +62,10 @@ def warnings_of(found: dict[str, str]) -> list[str]:
     guessed = {name: meant for name, meant in found.items() if meant}
     warnings = [f"{name}: not a setting, ignored; did you mean {meant}?" for name, meant in guessed.items()]
     # The text before the first = of a line may be a secret if it does not look like a name.
-    others = [name if _NAME_LIKE.fullmatch(name) else "(another)" for name in found if name not in guessed]
+    others = [name if _NAME_LIKE.fullmatch(name) else "(other)" for name in found if name not in guessed]
     if others:
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
-        warnings.append(f".env: has names that are no settings, ignored: {', '.join(others[:10])}{more}")
+        warnings.append(f".env: unknown settings, ignored: {', '.join(others[:10])}{more}")
     return warnings
 
 

@@ -1,4 +1,4 @@
-"""The settings, made from variables. All mistakes are reported together.
+"""The settings, made from variables. All configuration errors are reported together.
 
 The environment is read only here. It overrides `.env`; an empty value counts as unset, since container
 tools pass unset variables as empty ones.
@@ -37,7 +37,7 @@ PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 class SettingsError(Exception):
-    """The settings can't be used; the message has a line for each mistake, with the name of its variable."""
+    """The settings can't be used; the message has a line for each error, with the name of its variable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ def parse(
 
     `in_env_file` are the names in `.env`: there is a warning for each that is no setting.
 
-    Raises SettingsError with all mistakes, StillChangingError while a file is being written.
+    Raises SettingsError with all errors, StillChangingError while a file is being written.
     """
     reader = EnvReader(variables, files or TextFiles())
     keyring = read_google_keys(reader)
@@ -189,10 +189,10 @@ def parse(
         reader.mistakes.append("TLS_KEY_FILE: needs TLS_CERT_FILE, the certificate that the key belongs to")
     largest = settings.max_held_bytes // settings.workers
     if reader.text("MAX_HELD_MB") and largest < settings.max_body_bytes:
-        shared = f", its part of {settings.workers} workers," if settings.workers > 1 else ""
+        shared = f" (the share of one of {settings.workers} workers)" if settings.workers > 1 else ""
         reader.warnings.append(
-            f"MAX_HELD_MB: bodies over {largest / MEGABYTE:.4g} MB{shared} are refused, though MAX_BODY_MB is"
-            f" {settings.max_body_bytes / MEGABYTE:.4g}"
+            f"MAX_HELD_MB: request bodies over {largest / MEGABYTE:.4g} MB{shared} are refused, although"
+            f" MAX_BODY_MB is {settings.max_body_bytes / MEGABYTE:.4g}"
         )
     if reader.mistakes:
         raise SettingsError("\n".join(reader.mistakes))

@@ -109,18 +109,18 @@ class SettingsSource:
         has_env_file, former = files.signatures[self._env_file] is not None, self.settings
         had_admin_key = former.admin_key and former.admin_key not in former.client_keys.values()
         losses = {
-            ".env: is gone": self._had_env_file and not has_env_file,
-            "OUTPUT_API_KEY: is gone, and everyone could use your keys": (
+            ".env: was removed": self._had_env_file and not has_env_file,
+            "OUTPUT_API_KEY: was removed, which would let anyone use your keys": (
                 former.client_keys and not settings.client_keys
             ),
-            "ADMIN_API_KEY: is gone, and every local program could read the status": (
+            "ADMIN_API_KEY: was removed, which would let every local program read the status": (
                 had_admin_key and not settings.admin_key
             ),
-            "GOOGLE_API_KEY_*: all are gone": former.keys and not settings.keys,
+            "GOOGLE_API_KEY_*: all were removed": former.keys and not settings.keys,
         }
         # The first explains the others.
         if loss := next((loss for loss, is_real in losses.items() if is_real), None):
-            raise SettingsError(f"{loss}; to do without, start the program again")
+            raise SettingsError(f"{loss}; to apply this, restart the program")
         self._had_env_file = has_env_file
 
     def _log_change_in_progress(self, error: StillChangingError) -> None:
@@ -131,10 +131,12 @@ class SettingsSource:
             return
         if self._is_requested:
             self._is_logged = True
-            logger.info("the settings will be read again once %s has settled", error)
+            logger.info("reload pending until %s stops changing", error)
         elif now - self._changing_since > _LONG:
             self._is_logged = True
-            logger.warning("the settings stay as they were: %s is still being written", error)
+            logger.warning(
+                "reload delayed, the current settings stay in effect: %s is still being written", error
+            )
 
     def _read_at_start(self) -> tuple[Settings, TextFiles]:
         began = time.monotonic()

@@ -59,7 +59,7 @@ class _Child:
 
     @property
     def name(self) -> str:
-        return f"worker {self.number}" if self.number else "the hall"
+        return f"worker {self.number}" if self.number else "hub"
 
 
 class Supervisor:
@@ -146,7 +146,7 @@ class Supervisor:
                 self._stop_by = time.monotonic() + self._settings.drain_timeout + _GRACE
                 self._listener.close()
                 logger.info(
-                    "stopping: the workers have up to %g s to finish their requests; %s",
+                    "stopping: waiting up to %g s for the workers to finish their requests; %s",
                     self._settings.drain_timeout,
                     SECOND_SIGNAL,
                 )
@@ -175,7 +175,7 @@ class Supervisor:
             self._end_hub()
             return
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        logger.error("%s (pid %d) %s; a new one takes its place", child.name, child.pid, how)
+        logger.error("%s (pid %d) %s; restarting it", child.name, child.pid, how)
         now = time.monotonic()
         pause = 0.0 if now - child.begun > _STABLE else self._pauses.get(child.number, 0.0)
         self._pauses[child.number] = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -241,7 +241,7 @@ class Supervisor:
         except SettingsError as error:
             log.write(str(error))
         except BaseException:
-            logger.exception("internal error that ends this process")
+            logger.exception("internal error, this process exits")
         finally:
             log.flush()
             os._exit(status)

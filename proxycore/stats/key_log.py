@@ -76,7 +76,7 @@ class KeyLog:
             del self._outages[event.lane]
             if is_ours:
                 what = f" for {known.model}" if known.model else ""
-                logger.info("over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
+                logger.info("outage over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
 
     def _search_changed(self, event: SearchChanged) -> None:
         known, current, is_ours = self._searches.get(event.lane), event.search, event.origin is Origin.HERE

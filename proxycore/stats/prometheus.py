@@ -30,27 +30,27 @@ _REMOVED = "removed"
 
 # metric, counter, help, labels, the place of the key's name among them
 _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
-    ("requests", "requests", "Requests that ended, by how", ("outcome", "key", "model"), 1),
-    ("attempts", "attempts", "Upstream calls, by their answers", ("key", "answer"), 0),
-    ("failovers", "failovers", "Requests that went on from this key to another", ("key",), 0),
-    ("benches", "benches", "Benches and retirements that began", ("key", "scope", "reason"), 0),
-    ("received_bytes", "received", "Bytes of request bodies and messages from clients", (), None),
-    ("sent_bytes", "sent", "Bytes of answers and messages to clients", (), None),
-    ("tokens", "tokens", "Tokens, as uncompressed answers told", ("direction", "model"), None),
+    ("requests", "requests", "Completed requests by outcome", ("outcome", "key", "model"), 1),
+    ("attempts", "attempts", "Upstream calls by response", ("key", "answer"), 0),
+    ("failovers", "failovers", "Requests that failed over from this key to another", ("key",), 0),
+    ("benches", "benches", "Benches and retirements", ("key", "scope", "reason"), 0),
+    ("received_bytes", "received", "Bytes received from clients in request bodies and messages", (), None),
+    ("sent_bytes", "sent", "Bytes sent to clients in responses and messages", (), None),
+    ("tokens", "tokens", "Tokens reported by uncompressed responses", ("direction", "model"), None),
     (
         "dropped_log_lines",
         "dropped_lines",
-        "Log lines that were not written, since nobody read them",
+        "Log lines dropped because the log output was blocked",
         (),
         None,
     ),
-    ("unread_answers", "unread", "Answers whose tokens are not known, for they were compressed", (), None),
+    ("unread_answers", "unread", "Compressed responses, whose tokens are not counted", (), None),
 )
 _HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] = (
-    ("time_to_first_byte_seconds", "first_byte", "From a request to its answer's first byte", ("model",),
+    ("time_to_first_byte_seconds", "first_byte", "Time to the first byte of a response", ("model",),
      FIRST_BYTE_BOUNDS),
-    ("request_duration_seconds", "duration", "Whole requests, streams included", ("model",), DURATION_BOUNDS),
-    ("event_loop_lag_seconds", "lag", "How late the event loop comes to what is due", (), LAG_BOUNDS),
+    ("request_duration_seconds", "duration", "Duration of requests and streams", ("model",), DURATION_BOUNDS),
+    ("event_loop_lag_seconds", "lag", "Delay of the event loop", (), LAG_BOUNDS),
 )  # fmt: skip
 
 
@@ -100,34 +100,34 @@ class Metrics(Collector):
     def _gauges(self) -> Iterator[Metric]:
         processes = self._figures.processes
         opened = GaugeMetricFamily(
-            f"{_PREFIX}open_streams", "Answers and Live sessions under way.", labels=["kind"]
+            f"{_PREFIX}open_streams", "Streamed responses and Live sessions in progress.", labels=["kind"]
         )
         for kind, counted in (("stream", "streams"), ("live", "live")):
             opened.add_metric([kind], sum(one["open"][counted] for one in processes))
         yield opened
         for name, counted, about in (
-            ("running_requests", "running", "Relayed requests under way, in any phase."),
-            ("waiting_requests", "waiting", "Requests that wait for a key."),
-            ("held_body_bytes", "held", "Bytes of the request bodies that are held, of MAX_HELD_MB."),
+            ("running_requests", "running", "Relayed requests in progress, in any phase."),
+            ("waiting_requests", "waiting", "Requests waiting for a key."),
+            ("held_body_bytes", "held", "Bytes of buffered request bodies, limited by MAX_HELD_MB."),
             ("upstream_connections", "connections", "Open connections to the upstream, idle ones included."),
         ):
             yield GaugeMetricFamily(_PREFIX + name, about, value=sum(one[counted] for one in processes))
         yield self._health()
-        yield GaugeMetricFamily(f"{_PREFIX}workers", "Processes that serve.", value=len(processes))
+        yield GaugeMetricFamily(f"{_PREFIX}workers", "Worker processes.", value=len(processes))
         started = min((one["started"] for one in processes), default=self._clock())
         yield GaugeMetricFamily(
             f"{_PREFIX}start_time_seconds",
-            "When it was started, since the epoch.",
+            "Start time in seconds since the epoch.",
             value=self._clock.to_wall(started),
         )
-        yield InfoMetricFamily(f"{_PREFIX}build", "The version that runs.", value={"version": __version__})
+        yield InfoMetricFamily(f"{_PREFIX}build", "The running version.", value={"version": __version__})
 
     def _health(self) -> Metric:
         counts = dict.fromkeys(("ready", "benched", "retired"), 0)
         now = self._clock()
         for key in self._rotator.keys:
             counts[key.state(now)] += 1
-        family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys, by their state as a whole.", labels=["state"])
+        family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys by their overall state.", labels=["state"])
         for state, count in counts.items():
             family.add_metric([state], count)
         return family

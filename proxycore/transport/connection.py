@@ -59,9 +59,7 @@ class Connection(HTTP1Connection):
             start = parse_request_start_line(line)
         except HTTPInputError:
             start = RequestStartLine("GET", "*", "HTTP/1.1")
-            self.fault = (
-                self.fault or "The request line is malformed, or of another version of HTTP than 1.1."
-            )
+            self.fault = self.fault or "The request line is malformed, or not of HTTP/1.1."
         self.fault = self.fault or _fault_of_host(start, headers) or _fault_of_framing(headers)
         if self.fault:
             preserved = {name: headers[name] for name in _PRESERVED if name in headers}
@@ -79,7 +77,7 @@ class Connection(HTTP1Connection):
         try:
             await body
         except HTTPInputError:
-            delegate.delegate.handler.refuse_body("The request's body is not validly chunked.")
+            delegate.delegate.handler.refuse_body("The chunked encoding of the request body is malformed.")
             raise StreamClosedError from None  # nothing more can be read; the response is still written
 
 
@@ -98,7 +96,7 @@ def _fault_of_host(start: RequestStartLine, headers: HTTPHeaders) -> str:
         return ""
     if not hosts and start.version == "HTTP/1.0":
         return ""
-    return "The request has to name one host, in one Host field."  # RFC 9112 §3.2
+    return "The request must have exactly one Host header."  # RFC 9112 §3.2
 
 
 def _fault_of_framing(headers: HTTPHeaders) -> str:
@@ -113,5 +111,5 @@ def _fault_of_framing(headers: HTTPHeaders) -> str:
     try:
         is_transfer_encoding_chunked(headers)
     except HTTPInputError:
-        return "The only Transfer-Encoding that is taken is chunked."
+        return "The only supported Transfer-Encoding is chunked."
     return ""

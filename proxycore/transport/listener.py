@@ -94,14 +94,12 @@ class Listener:
         if isinstance(error, OSError) and error.errno in _NO_MORE_FILES:
             self._pause(loop)
         elif isinstance(error, OSError):
-            logger.debug("a connection broke: %s", error)
+            logger.debug("connection failed: %s", error)
         else:
             logger.error("internal error", exc_info=error, extra={"fields": {"error": context["message"]}})
 
     def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
-        logger.error(
-            "no more files can be opened, so connections have to wait; raise the limit with ulimit -n"
-        )
+        logger.error("limit of open files reached, new connections have to wait; raise it with ulimit -n")
         for listener in self.sockets:
             IOLoop.current().remove_handler(listener)
         loop.call_later(_PAUSE, self._resume)
@@ -135,12 +133,12 @@ def _advice(error: OSError | UnicodeError, host: str, port: int) -> str:
         return f"no address of this machine has this name; {_EVERYWHERE}"
     if error.errno == errno.EADDRINUSE:
         free = _free_port(host, port)
-        return f"port {port} is taken by another program; try {f'PORT={free}' if free else 'another PORT'}"
+        return f"port {port} is already in use; try {f'PORT={free}' if free else 'another PORT'}"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"this machine has no such address; {_EVERYWHERE}"
     if error.errno == errno.EACCES and port < _PRIVILEGED:
         free = _free_port(host, 8000 + port - 1)
-        return f"ports below {_PRIVILEGED} need a right that this user lacks; try PORT={free or 8000}"
+        return f"ports below {_PRIVILEGED} need a privilege that this user lacks; try PORT={free or 8000}"
     return str(error.strerror or error)
 
 

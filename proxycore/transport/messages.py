@@ -12,7 +12,7 @@ from proxycore.transport.request_body import RequestBodyStream
 _UNREACHABLE = {
     pycurl.E_COULDNT_RESOLVE_PROXY: "the outbound proxy's name can't be resolved",
     pycurl.E_COULDNT_RESOLVE_HOST: "its name can't be resolved",
-    pycurl.E_COULDNT_CONNECT: "nothing answers at its address",
+    pycurl.E_COULDNT_CONNECT: "no connection to its address",
     pycurl.E_OPERATION_TIMEDOUT: "no connection within CONNECT_TIMEOUT",
     pycurl.E_SSL_CONNECT_ERROR: "the TLS handshake failed",
     pycurl.E_PEER_FAILED_VERIFICATION: "its TLS certificate is not trusted",
@@ -72,12 +72,16 @@ def malformed(reason: str, detail: str = "") -> UpstreamError:
 
 def broken_off(detail: str = "") -> UpstreamError:
     """The error for a response that ended early."""
-    return UpstreamError("The upstream broke off before its answer was whole.", sent=True, detail=detail)
+    return UpstreamError(
+        "The upstream broke off the connection before the response was complete.", sent=True, detail=detail
+    )
 
 
 def timed_out(seconds: float, *, sent: bool) -> UpstreamError:
     """The error for an upstream that sent nothing for so many seconds."""
-    return UpstreamError(f"The upstream said nothing for {seconds:g} seconds.", sent=sent, is_timeout=True)
+    return UpstreamError(
+        f"The upstream timed out: no data for {seconds:g} seconds.", sent=sent, is_timeout=True
+    )
 
 
 def from_curl(error: BaseException, *, sent: bool) -> UpstreamError:

@@ -69,7 +69,7 @@ def _parsed(text: str) -> ResponseHead | None:
         shown = f" ({code})" if re.fullmatch(r"[0-9]{1,4}", code) else ""  # other text may be anything
         raise MalformedError(f"its status is not a number from 100 to 599{shown}")
     if code == "101":
-        raise MalformedError("it switches protocols, which nobody asked for")
+        raise MalformedError("it switches protocols without being asked to")
     if code.startswith("1"):
         return None
     if _SPACED_FRAMING.search(rest):

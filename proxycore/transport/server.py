@@ -88,7 +88,7 @@ class LimitedServer(Server):
             if not isinstance(stream.error, UnsatisfiableReadError) or (latest and latest.has_head):
                 stream.close_fd()
                 return
-            logger.info("refused: a head larger than %d bytes from %s", MOST_READ, address[0])
+            logger.info("request refused: head larger than %d bytes from %s", MOST_READ, address[0])
             self._closing.add(_LingeringClose(stream.socket, _refusal(self._fields()), self._closing.discard))
             stream.socket = None  # type: ignore[assignment] # as Tornado's own `close_fd` does
 

@@ -144,7 +144,7 @@ async def open_session(
         return _refusal(error)
     except TimeoutError:
         raise UpstreamError(
-            "The upstream did not open the session in time.", sent=True, is_timeout=True
+            "The upstream timed out: it did not open the session.", sent=True, is_timeout=True
         ) from None
     except (OSError, InvalidHandshake, InvalidProxy) as error:
         raise _to_upstream_error(error) from error

@@ -140,8 +140,8 @@ async def test_a_bench_for_a_model_is_released_for_that_model() -> None:
     async with watched(Health(models={MODEL: Health.day_spent()}), Health.healthy()) as (here, _):
         await generate(here, 20)
         told = await done(here, action="release", key="one", model="another-model")
-        assert told["message"] == "Key one does not rest for another-model."
-        assert told["key"]["models"][MODEL]["bench"]["reason"] == "day quota spent"
+        assert told["message"] == "Key one is not benched for another-model."
+        assert told["key"]["models"][MODEL]["bench"]["reason"] == "daily quota exhausted"
         told = await done(here, action="release", key="one", model=MODEL)
         assert told["message"] == f"Key one is released for {MODEL}."
         assert told["key"]["models"].get(MODEL, {}).get("bench") is None
@@ -152,7 +152,7 @@ async def test_a_key_rests_by_hand_for_as_long_as_is_said() -> None:
         before = time.time()
         told = await done(here, action="rest", key="one", seconds=90)
         assert told["key"]["state"] == "benched"
-        assert told["key"]["bench"]["reason"] == "by hand"
+        assert told["key"]["bench"]["reason"] == "manual"
         assert before + 89 <= told["key"]["bench"]["until"] <= time.time() + 91
         await generate(here, 20)
         assert {call.key for call in mock.calls} == {"AQ.second"}
@@ -185,7 +185,7 @@ async def test_an_inconclusive_probe_blames_no_key() -> None:
     async with proxy("http://127.0.0.1:9", KEYS) as here:
         told = await done(here, action="try", key="one")
         assert (told["accepted"], told["key"]["state"]) == (None, "ready")
-        assert told["message"].startswith("Key one could not be tried: The upstream could not be reached")
+        assert told["message"].startswith("Key one could not be tested: The upstream could not be reached")
 
 
 @pytest.mark.parametrize(

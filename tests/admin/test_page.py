@@ -41,11 +41,11 @@ pytestmark = [needs_chromium, pytest.mark.visits, pytest.mark.usefixtures("io_lo
 async def test_without_the_admin_key_the_page_shows_that_the_proxy_runs_and_nothing_else() -> None:
     async with pool({"seventh": Health.healthy()}) as (here, _), visit(f"{here.url}/") as there:
         page = there.page
-        await expect(page.get_by_role("heading", name="The proxy runs.")).to_be_visible()
+        await expect(page.get_by_role("heading", name="The proxy is running")).to_be_visible()
         await check(page)
         await page.get_by_label("Admin key").fill("a-wrong-key")
-        await page.get_by_role("button", name="Show the status").click()
-        await expect(page.get_by_role("alert")).to_have_text("This is not the admin key.")
+        await page.get_by_role("button", name="Log in").click()
+        await expect(page.get_by_role("alert")).to_have_text("Invalid admin key.")
         await expect(page.get_by_label("Admin key")).to_be_focused()
         await check(page)
         assert "seventh" not in await page.inner_text("body")
@@ -151,7 +151,7 @@ async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
         await generate_until(here, rests)
         async with entered(here.url) as there:
             page, spent = there.page, row(there.page, "spent")
-            await expect(spent).to_contain_text(f"rests for {MODEL}")
+            await expect(spent).to_contain_text(f"benched for {MODEL}")
             await spent.get_by_role("button").click()
             await check(page)
             release = page.get_by_role("button", name=f"Release for {MODEL}")
@@ -166,7 +166,7 @@ async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
             await release.press("Enter")
             await page.get_by_role("dialog").get_by_role("button", name="Release").click()
             await expect(page.locator("#notice")).to_have_text(f"Key spent is released for {MODEL}.")
-            await expect(spent).not_to_contain_text("rests for")
+            await expect(spent).not_to_contain_text("benched for")
             await expect(release).to_be_hidden()
             assert not here.app.rotator.keys[1].project.limiters[MODEL].bench
 
@@ -175,17 +175,17 @@ async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> N
     async with pool({"bad": Health.suspended()}) as (here, mock), entered(here.url) as there:
         page = there.page
         await row(page, "bad").get_by_role("button").press("Enter")
-        await page.get_by_role("button", name="Let it rest…").press("Enter")
+        await page.get_by_role("button", name="Bench…").press("Enter")
         await page.get_by_role("spinbutton").fill("2")
         await page.get_by_role("spinbutton").press("Enter")
-        await expect(page.locator("#notice")).to_have_text("Key bad rests for 120 s.")
+        await expect(page.locator("#notice")).to_have_text("Key bad is benched for 120 s.")
         await expect(row(page, "bad").locator(".badge")).to_have_text("benched")
-        await expect(row(page, "bad")).to_contain_text("by hand")
-        await page.get_by_role("button", name="Try it now").press("Enter")
+        await expect(row(page, "bad")).to_contain_text("manual")
+        await page.get_by_role("button", name="Test now").press("Enter")
         await page.keyboard.press("Tab")
-        await page.get_by_role("dialog").get_by_role("button", name="Try it now").press("Enter")
+        await page.get_by_role("dialog").get_by_role("button", name="Test now").press("Enter")
         await expect(page.locator("#notice")).to_have_text(
-            "Key bad was tried and is refused: suspended or leaked."
+            "Key bad was tested: refused (suspended or leaked)."
         )
         # It rests by hand already, and that it is dead would have to be said again.
         await expect(row(page, "bad").locator(".badge")).to_have_text("benched")
@@ -206,9 +206,9 @@ async def test_who_is_served_and_what_is_open_is_seen() -> None:
             await expect(page.locator("#streams tbody tr")).to_contain_text(["APP"])
             await expect(page.locator("#clients tbody tr")).to_contain_text(["APP"])
             await expect(page.locator("#tiles")).to_contain_text("100% served")
-            await expect(page.get_by_role("img", name="5 requests and 0 refused calls")).to_be_visible()
+            await expect(page.get_by_role("img", name="5 requests, 0 refused upstream calls")).to_be_visible()
             running.cancel()
-            await expect(page.locator("#streams tbody")).to_have_text("Nothing is open.")
+            await expect(page.locator("#streams tbody")).to_have_text("No open streams")
         await asyncio.gather(running, return_exceptions=True)
 
 
@@ -234,7 +234,7 @@ async def test_among_500_keys_one_is_found_and_those_that_rest_come_first() -> N
         await page.get_by_label("Show").select_option("retired")
         await expect(rows).to_have_count(1)
         await page.get_by_label("Search").fill("nothing like it")
-        await expect(page.get_by_text("No key is like that.")).to_be_visible()
+        await expect(page.get_by_text("No matching keys")).to_be_visible()
 
 
 async def test_it_speaks_chinese_and_remembers_what_it_was_told_to_speak() -> None:
@@ -254,7 +254,7 @@ async def test_it_speaks_chinese_and_remembers_what_it_was_told_to_speak() -> No
             await expect(bad).to_contain_text("retired")
             assert await page.locator("html").get_attribute("lang") == "en"
             await page.reload()
-            await expect(page.get_by_role("heading", name="The last hour")).to_be_visible()
+            await expect(page.get_by_role("heading", name="Last hour")).to_be_visible()
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
@@ -289,7 +289,7 @@ async def test_it_says_when_the_connection_is_lost_and_when_it_is_found(tmp_path
             await enter(page, ADMIN)
             await expect(page.locator("#link")).to_have_text("Live")
             started.process.kill()
-            await expect(page.locator("#lost")).to_contain_text("The connection to the proxy is lost.")
+            await expect(page.locator("#lost")).to_contain_text("Connection to the proxy lost.")
             await expect(page.locator("#link")).to_have_text("Connection lost")
             await check(page)
             await asyncio.to_thread(started.process.wait)
@@ -297,7 +297,7 @@ async def test_it_says_when_the_connection_is_lost_and_when_it_is_found(tmp_path
             again = stack.enter_context(program("--port", port, folder=tmp_path, environment=environment))
             assert await asyncio.to_thread(lambda: again.port)
             await expect(page.locator("#lost")).to_be_hidden()
-            await expect(page.locator("#link")).to_have_text(re.compile("Connected again|Live"))
+            await expect(page.locator("#link")).to_have_text(re.compile("Reconnected|Live"))
             await expect(row(page, "one")).to_be_visible()
 
 
@@ -306,6 +306,6 @@ async def test_a_key_that_is_not_taken_any_more_is_asked_for_again() -> None:
         await enter(there.page, ADMIN)
         changed = {**SETTINGS, "ADMIN_API_KEY": "another-admin-key"}
         here.app.reload(settings(mock.listen(), {"GOOGLE_API_KEY_two": "AQ.one"}, **changed))
-        await expect(there.page.get_by_role("alert")).to_contain_text("The admin key is not taken any more.")
+        await expect(there.page.get_by_role("alert")).to_contain_text("The admin key is no longer valid.")
         await enter(there.page, "another-admin-key")
         await expect(row(there.page, "two")).to_be_visible()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from proxycore.admin.actions import BY_HAND
+from proxycore.admin.actions import MANUAL
 from proxycore.admin.pages import page_files
 from proxycore.demo import Health
 from proxycore.gemini import judge, verdict
@@ -74,21 +74,21 @@ async def test_what_is_focused_or_pressed_in_the_details_stays_while_they_change
             await page.mouse.down()
             await see_quotas_change(here, page)
             await page.mouse.up()
-            await expect(page.get_by_role("dialog", name="Try key few now?")).to_be_visible()
+            await expect(page.get_by_role("dialog", name="Test key few now?")).to_be_visible()
 
 
 async def test_focus_goes_to_the_filter_when_what_had_it_is_filtered_away() -> None:
     async with pool({"one": Health.healthy(), "two": Health.healthy()}) as (here, _):
         here.app.rotator.set_bench(
-            here.app.rotator.keys[0], BenchPlace.WHOLE, Bench("by hand", time.time() + 600)
+            here.app.rotator.keys[0], BenchPlace.WHOLE, Bench("manual", time.time() + 600)
         )
         async with entered(here.url) as there:
             page = there.page
-            await page.get_by_label("Show").select_option("resting")
+            await page.get_by_label("Show").select_option("benched")
             await row(page, "one").get_by_role("button").click()
             await page.get_by_role("button", name="Release").press("Enter")
             await page.get_by_role("dialog").get_by_role("button", name="Release").press("Enter")
-            await expect(page.get_by_text("No key is like that.")).to_be_visible()
+            await expect(page.get_by_text("No matching keys")).to_be_visible()
             await expect(page.get_by_label("Show")).to_be_focused()
 
 
@@ -98,19 +98,21 @@ async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over()
         a, b = here.app.rotator.keys
 
         def rest(key: Key, seconds: float, model: str) -> None:
-            here.app.rotator.set_bench(key, BenchPlace.MODEL, Bench("quota spent", clock() + seconds), model)
+            here.app.rotator.set_bench(
+                key, BenchPlace.MODEL, Bench("quota exhausted", clock() + seconds), model
+            )
 
         rest(a, 600, "model-2")
         rest(b, 300, "model-1")
         async with entered(here.url) as there:
             page, rows = there.page, there.page.locator("#keys > tbody > tr")
-            await page.get_by_role("columnheader", name="Ends in").get_by_role("button").click()
-            await expect(rows.first).to_contain_text("rests for model-1")
+            await page.get_by_role("columnheader", name="Back in").get_by_role("button").click()
+            await expect(rows.first).to_contain_text("benched for model-1")
             rest(a, 5, "model-1")
-            await expect(rows.first).to_contain_text("2 of its models rest")
+            await expect(rows.first).to_contain_text("benched for 2 models")
             clock.turn(5.5)
-            await expect(rows.last).to_contain_text("rests for model-2")
-            await expect(rows.first).to_contain_text("rests for model-1")
+            await expect(rows.last).to_contain_text("benched for model-2")
+            await expect(rows.first).to_contain_text("benched for model-1")
 
 
 async def test_a_phone_shows_below_and_in_the_details_what_it_has_no_columns_for() -> None:
@@ -123,12 +125,12 @@ async def test_a_phone_shows_below_and_in_the_details_what_it_has_no_columns_for
             await expect(below).to_be_visible()
             await expect(below).to_have_text(f"APP · {MODEL}")
             await expect(page.locator("#clients .below")).to_be_visible()
-            await expect(page.locator("#clients .below")).to_contain_text("Last seen")
+            await expect(page.locator("#clients .below")).to_contain_text("Last request")
             here.app.rotator.set_bench(
-                here.app.rotator.keys[0], BenchPlace.WHOLE, Bench("by hand", time.time() + 600)
+                here.app.rotator.keys[0], BenchPlace.WHOLE, Bench("manual", time.time() + 600)
             )
             await row(page, "fine").get_by_role("button").click()
-            ends = page.locator(".facts div").filter(has_text="Ends in")
+            ends = page.locator(".facts div").filter(has_text="Back in")
             await expect(ends).to_contain_text("9:5")
             first = await ends.inner_text()
             await expect(ends).not_to_have_text(first)  # it counts down
@@ -144,13 +146,13 @@ async def test_a_rest_of_ones_own_length_needs_a_sensible_number_and_only_then()
         await let_it_rest(page)
         for senseless in ("", "0", "99999999"):
             await page.get_by_role("spinbutton").fill(senseless)
-            await dialog.get_by_role("button", name="Let it rest").click()
+            await dialog.get_by_role("button", name="Bench").click()
             await expect(page.get_by_role("spinbutton")).to_be_focused()
             await expect(dialog).to_be_visible()
         await expect(notice).to_be_empty()
         await page.get_by_label("1 hour").check()
-        await dialog.get_by_role("button", name="Let it rest").click()
-        await expect(notice).to_have_text("Key one rests for 3600 s.")
+        await dialog.get_by_role("button", name="Bench").click()
+        await expect(notice).to_have_text("Key one is benched for 3600 s.")
 
 
 async def answer_actions(page: Page, answer: dict[str, Any] | None) -> None:
@@ -174,16 +176,16 @@ async def test_it_says_in_plain_words_why_an_action_failed() -> None:
         await enter(page, ADMIN)
         await row(page, "one").get_by_role("button").click()
         answers: dict[str, dict[str, Any] | None] = {
-            "That did not work: HTTP 502": {"status": 502, "body": "<html>Bad gateway"},
-            "That did not work: Connection lost": None,
+            "Action failed: HTTP 502": {"status": 502, "body": "<html>Bad gateway"},
+            "Action failed: Connection lost": None,
             "": {"status": 401, "body": "{}"},
         }
         for said, answer in answers.items():
             await answer_actions(page, answer)
             await page.locator("[data-action=try]").click()
-            await page.get_by_role("dialog").get_by_role("button", name="Try it now").click()
+            await page.get_by_role("dialog").get_by_role("button", name="Test now").click()
             await expect(notice).to_have_text(said)
-        await expect(page.get_by_role("alert")).to_contain_text("The admin key is not taken any more.")
+        await expect(page.get_by_role("alert")).to_contain_text("The admin key is no longer valid.")
         await expect(page.get_by_label("Admin key")).to_be_focused()
 
 
@@ -193,7 +195,7 @@ async def test_a_page_that_is_opened_while_the_proxy_is_down_says_so_and_goes_on
         await enter(page, ADMIN)
         await page.route("**/status.json", lambda route: route.abort())
         await page.reload()
-        heading = page.get_by_role("heading", name="The proxy does not answer; trying again.")
+        heading = page.get_by_role("heading", name="The proxy is not responding. Retrying…")
         await expect(heading).to_be_visible()
         await expect(page.get_by_role("button", name="Log out")).to_be_visible()
         for language, said in (("zh", "连接已断开"), ("en", "Connection lost")):
@@ -202,7 +204,7 @@ async def test_a_page_that_is_opened_while_the_proxy_is_down_says_so_and_goes_on
         await check(page)
         await page.unroute("**/status.json")
         await expect(row(page, "one")).to_be_visible()
-        await expect(page.locator("#link")).to_have_text("Connected again.")
+        await expect(page.locator("#link")).to_have_text("Reconnected")
 
 
 async def test_nothing_scrolls_sideways_however_wide_the_window_is() -> None:
@@ -252,12 +254,12 @@ async def test_pages_that_a_key_is_not_for_are_seen_and_released() -> None:
         page, key = there.page, here.app.rotator.keys[0]
         bench = Bench("API_KEY_HTTP_REFERRER_BLOCKED", CLOCK() + 600)
         here.app.rotator.set_bench(key, BenchPlace.ORIGIN, bench, origin)
-        await expect(row(page, "one")).to_contain_text(f"rests for {origin}")
+        await expect(row(page, "one")).to_contain_text(f"benched for {origin}")
         await row(page, "one").get_by_role("button").click()
         await page.get_by_role("button", name=f"Release for {origin}").click()
         await page.get_by_role("dialog").get_by_role("button", name="Release").click()
         await expect(page.locator("#notice")).to_have_text(f"Key one is released for {origin}.")
-        await expect(row(page, "one")).not_to_contain_text("rests for")
+        await expect(row(page, "one")).not_to_contain_text("benched for")
         assert not key.origins
 
 
@@ -268,7 +270,7 @@ def reasons() -> set[str]:
     for table in (one for one in known if isinstance(one, dict)):
         verdicts += [one for one in table.values() if isinstance(one, Verdict)]
     return {one.reason for one in verdicts if one.rest is not BenchScope.NOTHING} | {
-        BY_HAND, REGION_BLOCKED.reason, UPSTREAM_FAILURE.reason, DEADLINE_EXCEEDED.reason,
+        MANUAL, REGION_BLOCKED.reason, UPSTREAM_FAILURE.reason, DEADLINE_EXCEEDED.reason,
     }  # fmt: skip
 
 

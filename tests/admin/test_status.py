@@ -128,7 +128,7 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
     (quota,) = two["quotas"].values()
     assert (quota["requests"], quota["period"], quota["allowed"], quota["left"]) == (2, 60.0, 2, 0)
     assert quota["window"] == pytest.approx(60.0, abs=0.1)
-    assert two["bench"]["reason"] == "quota spent"
+    assert two["bench"]["reason"] == "quota exhausted"
     assert shown["day"]["models"][MODEL]["today"]["left"] == 0
     assert shown["fine"]["models"] == {} or shown["fine"]["models"][MODEL]["quotas"] == {}
     assert "AQ." not in json.dumps(content)

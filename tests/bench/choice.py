@@ -21,9 +21,9 @@ from tests.support.clocks import TurnedClock
 MODEL = "gemini-2.5-flash"
 _ROUNDS = 200
 _QUOTA = 1000
-_SPENT = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, 30.5)
+_SPENT = Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, 30.5)
 _LEARNED = Verdict(
-    "quota spent", Reaction.FAILOVER, BenchScope.MODEL, 1.5, limits=(Limit("PerMinute", _QUOTA, 60.0),)
+    "quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, 1.5, limits=(Limit("PerMinute", _QUOTA, 60.0),)
 )
 
 

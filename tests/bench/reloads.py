@@ -153,7 +153,7 @@ async def rewrites(count: int, workers: int) -> tuple[str, bool]:
     seen = ", ".join(f"{number} with {kind}" for kind, number in sorted(load.seen.items()))
     told = (
         f"{f'{workers} workers' if workers > 1 else 'a single process'}: {count} rewrites in {took:.0f} s,"
-        f" {log.count('reloaded: ')} reloads, {log.count('stay as they were')} refused; requests: {seen};"
+        f" {log.count('reloaded: ')} reloads, {log.count('reload rejected')} refused; requests: {seen};"
         f" {len(load.failed)} wrong answers, {log.count('Traceback')} tracebacks"
     )
     return told, not load.failed and "Traceback" not in log

@@ -98,7 +98,7 @@ def test_a_5xx_of_any_shape_is_an_upstream_failure(body: bytes) -> None:
 @pytest.mark.parametrize("code", ["429", "429.0", "4.29e2"])
 def test_a_number_is_a_code_however_it_is_written(code: str) -> None:
     body = DAY_QUOTA.replace(b'"code": 429', f'"code": {code}'.encode())
-    assert read(429, body).reason == "day quota spent"
+    assert read(429, body).reason == "daily quota exhausted"
 
 
 def test_a_response_that_somebody_gave_another_status_blames_no_key() -> None:
@@ -139,9 +139,9 @@ def test_a_reason_without_a_domain_is_googles() -> None:
 # The Interactions API's words.
 
 WORDS = {
-    "quota_exceeded": (429, Reaction.FAILOVER, BenchScope.MODEL, UNTIL_MIDNIGHT, "day quota spent"),
-    "rate_limit_exceeded": (429, Reaction.FAILOVER, BenchScope.MODEL, None, "quota spent"),
-    "too_many_requests": (429, Reaction.FAILOVER, BenchScope.MODEL, None, "quota spent"),
+    "quota_exceeded": (429, Reaction.FAILOVER, BenchScope.MODEL, UNTIL_MIDNIGHT, "daily quota exhausted"),
+    "rate_limit_exceeded": (429, Reaction.FAILOVER, BenchScope.MODEL, None, "quota exhausted"),
+    "too_many_requests": (429, Reaction.FAILOVER, BenchScope.MODEL, None, "quota exhausted"),
     "payment_required": (
         402,
         Reaction.FAILOVER,
@@ -149,7 +149,7 @@ WORDS = {
         None,
         "no credit or spending cap reached",
     ),
-    "unauthenticated": (401, Reaction.FAILOVER, BenchScope.RETIRED, None, "the key is not accepted"),
+    "unauthenticated": (401, Reaction.FAILOVER, BenchScope.RETIRED, None, "API key not accepted"),
     "permission_denied": (403, Reaction.COMPARE, BenchScope.CALLER, None, "permission denied"),
 }
 

@@ -42,7 +42,7 @@ CACHE = (
 def test_quotas_of_tokens_say_nothing_of_smaller_prompts() -> None:
     verdict = read(429, exhausted(TOKENS, HELP, quota_failure(TOKENS_PER_MINUTE), retry_info("34s")))
     assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.TOKENS, BenchScope.MODEL, 34.0)
-    assert (verdict.reason, verdict.limits) == ("token quota spent", ())
+    assert (verdict.reason, verdict.limits) == ("token quota exhausted", ())
 
 
 @pytest.mark.parametrize("body", [exhausted(TOKENS), as_list(exhausted(TOKENS))], ids=["native", "OpenAI"])
@@ -60,9 +60,9 @@ def test_tokens_of_a_day_are_benched_until_midnight() -> None:
 @pytest.mark.parametrize(
     ("ids", "reason"),
     [
-        ((TOKENS_PER_DAY, PER_MINUTE), "quota spent"),
-        ((TOKENS_PER_MINUTE, PER_DAY), "day quota spent"),
-        ((TOKENS_PER_MINUTE, PER_MINUTE), "quota spent"),
+        ((TOKENS_PER_DAY, PER_MINUTE), "quota exhausted"),
+        ((TOKENS_PER_MINUTE, PER_DAY), "daily quota exhausted"),
+        ((TOKENS_PER_MINUTE, PER_MINUTE), "quota exhausted"),
     ],
 )
 def test_a_quota_of_requests_beside_one_of_tokens_decides(ids: tuple[str, ...], reason: str) -> None:
@@ -95,7 +95,7 @@ def test_storage_of_cached_content_that_is_full_is_a_quota_of_tokens() -> None:
 )
 def test_a_told_time_is_at_most_the_quotas_period(quota_id: str, told: str, seconds: float) -> None:
     verdict = read(429, exhausted(exceeded(), quota_failure(quota_id), retry_info(told)))
-    assert (verdict.reason, verdict.seconds) == ("quota spent", seconds)
+    assert (verdict.reason, verdict.seconds) == ("quota exhausted", seconds)
 
 
 def test_a_response_that_is_wrong_about_the_time_sets_no_limit() -> None:
@@ -131,14 +131,14 @@ def test_googles_older_sentences_for_a_quota_are_known() -> None:
         " 'project_number:500902514898'."
     )
     minute, day = (read(429, exhausted(words.format(period))) for period in ("minute", "day"))
-    assert (minute.reason, minute.seconds, minute.project) == ("quota spent", None, "500902514898")
-    assert (day.reason, day.seconds) == ("day quota spent", UNTIL_MIDNIGHT)
+    assert (minute.reason, minute.seconds, minute.project) == ("quota exhausted", None, "500902514898")
+    assert (day.reason, day.seconds) == ("daily quota exhausted", UNTIL_MIDNIGHT)
 
 
 def test_a_zero_in_the_message_does_not_count_where_the_details_have_the_values() -> None:
     line = "\n* Quota exceeded for metric: x, limit: 0, model: y"
     body = exhausted(_EXCEEDED + line, quota_failure(PER_MINUTE, value="20"))
-    assert read(429, body).reason == "quota spent"
+    assert read(429, body).reason == "quota exhausted"
     without = quota_failure(PER_MINUTE)
     del without["violations"][0]["quotaValue"]
     assert read(429, exhausted(_EXCEEDED + line, without)).reason == "not entitled"
@@ -170,7 +170,7 @@ def test_spending_too_fast_benches_the_billing_account_for_ten_minutes_at_most(
 ) -> None:
     verdict = read(429, exhausted(FAST, *details), *fields)
     assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.FAILOVER, BenchScope.ACCOUNT, seconds)
-    assert (verdict.reason, verdict.backoff) == ("spending too fast", Backoff.QUOTA)
+    assert (verdict.reason, verdict.backoff) == ("spend-based rate limit exceeded", Backoff.QUOTA)
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_a_quota_of_zero_means_not_entitled_for_a_day(body: bytes) -> None:
 
 @pytest.mark.parametrize("limit", ["20", "05", "0.5", "100", "1000000"])
 def test_a_quota_that_only_begins_with_zero_or_ends_with_it_is_not_zero(limit: str) -> None:
-    assert read(429, exhausted(exceeded(limit))).reason == "quota spent"
+    assert read(429, exhausted(exceeded(limit))).reason == "quota exhausted"
 
 
 @pytest.mark.parametrize(
@@ -378,8 +378,8 @@ def test_a_dead_key_is_retired(status: int, body: bytes, names_resource: bool) -
 DENIED = {
     "service disabled": (DISABLED, BenchScope.PROJECT, "SERVICE_DISABLED"),
     "service blocked": (BLOCKED, BenchScope.KEY, "API_KEY_SERVICE_BLOCKED"),
-    "banned project": (BANNED, BenchScope.PROJECT, "the project is denied access"),
-    "billing country": (BILLING_COUNTRY, BenchScope.PROJECT, "not for this billing country"),
+    "banned project": (BANNED, BenchScope.PROJECT, "project denied access"),
+    "billing country": (BILLING_COUNTRY, BenchScope.PROJECT, "billing country not supported"),
 }
 
 
@@ -581,7 +581,7 @@ def test_the_day_wins_over_the_minute_in_any_order_of_violations_and_details(see
     source.shuffle(ids)
     details = [HELP, quota_failure(*ids), retry_info("41s")]
     source.shuffle(details)
-    assert read(429, exhausted(exceeded(), *details)).reason == "day quota spent"
+    assert read(429, exhausted(exceeded(), *details)).reason == "daily quota exhausted"
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
@@ -649,7 +649,7 @@ TOLD = {
 @pytest.mark.parametrize(("info", "seconds"), TOLD.values(), ids=TOLD)
 def test_a_retry_delay_is_read_in_every_form(info: dict[str, Any], seconds: float | None) -> None:
     verdict = read(429, exhausted("Quota exceeded.", quota_failure(PER_MINUTE), info))
-    assert verdict.reason == "quota spent"
+    assert verdict.reason == "quota exhausted"
     assert verdict.seconds == pytest.approx(seconds)
 
 

@@ -303,7 +303,7 @@ async def test_a_client_that_disconnects_inside_its_request_is_forgotten(
             client.send("POST", GENERATE, ("Content-Length", "100"))
             await until(lambda: bool(here.app.context.running))
         await until(lambda: not here.app.context.running)
-    assert [record.message for record in caplog.records] == ["left"]
+    assert [record.message for record in caplog.records] == ["client disconnected"]
     assert not upstream.seen
 
 

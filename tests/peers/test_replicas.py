@@ -56,7 +56,7 @@ async def replica(
 def bench(secret: str, about: str = "m", seconds: float = 60.0) -> Update:
     now = CLOCK()
     until = now + seconds
-    return Update("model", fingerprint(secret), about, ["quota spent", 1], now, until, (until,))
+    return Update("model", fingerprint(secret), about, ["quota exhausted", 1], now, until, (until,))
 
 
 def knows(store: Store, secret: str, about: str = "m") -> bool:
@@ -187,7 +187,7 @@ async def test_a_redis_that_is_away_at_the_start_is_logged_once_and_joined_later
         await until(lambda: len(caplog.records) == 2)
         await until(lambda: tries.call_count >= 8)  # several by each of them
         assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
-        assert "REDIS_URL: Redis can't be used (" in caplog.text
+        assert "REDIS_URL: Redis is unavailable (" in caplog.text
         redis.start()
         await until(lambda: knows(other, ONE))
         await until(lambda: len(caplog.records) == 4)

@@ -361,7 +361,7 @@ async def test_the_subprotocol_that_was_chosen_stays_when_the_key_changes() -> N
 def spend(here: Proxy, *names: str, seconds: float = 34.0) -> None:
     """These keys have no quota left for the model of `SETUP`, for so many seconds, as an answer has told."""
     rotator = here.app.rotator
-    spent = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds)
+    spent = Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, seconds)
     for key in rotator.keys:
         if key.name in names:
             rotator.apply(rotator.call(key, "gemini-2.5-flash-live-preview", spends=True), spent)

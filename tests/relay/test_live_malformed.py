@@ -85,7 +85,7 @@ async def test_a_malformed_response_to_a_handshake_is_told_as_such(data: bytes) 
 )
 async def test_a_response_to_a_handshake_that_breaks_off_is_told_as_such(data: bytes) -> None:
     message = json.loads((await refused(data)).body)["error"]["message"]
-    assert message == "The upstream broke off before its answer was whole."
+    assert message == "The upstream broke off the connection before the response was complete."
 
 
 async def test_a_refusal_shows_no_key_anywhere() -> None:

@@ -21,14 +21,14 @@ from proxycore.transport.messages import UpstreamError
 from proxycore.transport.response_head import ResponseHead
 
 SPENT = Verdict(
-    "quota spent", Reaction.FAILOVER, BenchScope.MODEL, 5.0, words="You exceeded your current quota."
+    "quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, 5.0, words="You exceeded your current quota."
 )
 DISABLED = Verdict("SERVICE_DISABLED", Reaction.FAILOVER, BenchScope.PROJECT, words="It is disabled.")
 DEAD = Verdict("suspended or leaked", Reaction.FAILOVER, BenchScope.RETIRED)
 VAGUE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
 CALLER = Verdict("permission denied", Reaction.COMPARE, BenchScope.CALLER)
 NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL)
-TOO_LARGE = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 5.0)
+TOO_LARGE = Verdict("token quota exhausted", Reaction.TOKENS, BenchScope.MODEL, 5.0)
 
 
 def answer(number: int = 0, body: bytes = b"", *fields: tuple[str, str]) -> BufferedResponse:

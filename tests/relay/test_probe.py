@@ -104,7 +104,7 @@ async def test_an_upstream_that_can_not_be_reached_leaves_the_key_retired_for_an
         await here.app.probe.probe_due()
         assert key.retired
         assert key.retired.benched_until == clock() + 600
-    assert "key 1 could not be tried" in caplog.text
+    assert "key 1 could not be probed" in caplog.text
     assert "AQ.dead-key" not in caplog.text
 
 

@@ -238,7 +238,7 @@ async def test_a_client_that_disconnects_ends_the_upstream_request_at_once(
         await at_once(lambda: upstream.seen[0].closed is not None)
         assert not here.app.context.running
         assert len(upstream.seen) == 1
-    (line,) = [record for record in caplog.records if record.message == "left"]
+    (line,) = [record for record in caplog.records if record.message == "client disconnected"]
     assert line.fields["status"] == 499  # type: ignore[attr-defined]
 
 
@@ -386,6 +386,6 @@ async def test_a_timeout_before_the_response_is_reported_and_not_retried() -> No
     ):
         got = await ask(here.port, "POST", GENERATE, body=b"{}")
         assert got.status == 500
-        assert b"said nothing for 0.2 seconds" in got.body
+        assert b"timed out: no data for 0.2 seconds" in got.body
         assert len(upstream.seen) == 1
         assert here.app.rotator.usable

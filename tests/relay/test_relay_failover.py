@@ -368,7 +368,7 @@ async def test_an_upstream_that_is_not_there_is_reported() -> None:
     async with proxy(url, keys(5)) as here:
         got = await generate(here.port)
     assert (got.status, told(got)["status"]) == (500, "UNAVAILABLE")
-    assert "could not be reached: nothing answers at its address" in told(got)["message"]
+    assert "could not be reached: no connection to its address" in told(got)["message"]
 
 
 async def test_a_response_that_is_not_http_is_an_upstream_failure() -> None:

@@ -232,7 +232,7 @@ async def test_a_timeout_before_the_first_event_is_reported_and_not_retried() ->
 
     async with RawUpstream(script) as upstream, proxy(upstream.url, KEYS, IDLE_TIMEOUT="0.2") as here:
         got = await generate(here.port)
-        assert (got.status, b"said nothing for 0.2 seconds" in got.body) == (500, True)
+        assert (got.status, b"timed out: no data for 0.2 seconds" in got.body) == (500, True)
         assert len(upstream.seen) == 1
 
 
@@ -255,7 +255,7 @@ async def test_a_client_that_disconnects_before_the_first_event_ends_the_upstrea
         await at_once(lambda: all(seen.closed is not None for seen in upstream.seen))
         await until(lambda: not here.app.context.running)
         assert not any(rests(key) for key in here.app.rotator.keys)
-    (line,) = [record for record in caplog.records if record.message == "left"]
+    (line,) = [record for record in caplog.records if record.message == "client disconnected"]
     assert line.fields["status"] == 499  # type: ignore[attr-defined]
 
 

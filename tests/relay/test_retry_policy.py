@@ -24,12 +24,12 @@ from proxycore.relay.retry_policy import FEW, GiveUp, NextStep, Proceed, Respond
 from proxycore.rotation.case import About, Case
 from proxycore.rotation.key import Key
 
-QUOTA = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, 5.0)
+QUOTA = Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, 5.0)
 DEAD = Verdict("suspended", Reaction.FAILOVER, BenchScope.RETIRED)
 VAGUE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
 CALLER = Verdict("permission denied", Reaction.COMPARE, BenchScope.CALLER, backoff=Backoff.FORBIDDEN)
 NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL)
-TOO_LARGE = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 30.0)
+TOO_LARGE = Verdict("token quota exhausted", Reaction.TOKENS, BenchScope.MODEL, 30.0)
 
 MODEL = "/v1beta/models/gemini-2.0-flash"
 COMPUTES = [

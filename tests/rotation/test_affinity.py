@@ -213,5 +213,5 @@ def test_a_retired_owner_counts_as_unknown_until_it_is_back(affinity: AffinityTa
 def test_a_benched_owner_is_still_the_owner(affinity: AffinityTable, ours: Key) -> None:
     affinity.learn([FILE], ours)
     ours.whole = Bench("refused", 1e12)
-    ours.project.limiter("m").bench = Bench("quota spent", 1e12)
+    ours.project.limiter("m").bench = Bench("quota exhausted", 1e12)
     assert affinity.owner(RequestScope("m", (FILE,))) is ours

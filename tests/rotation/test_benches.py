@@ -13,7 +13,7 @@ from proxycore.rotation.rotator import Rotator
 from tests.support.clocks import TurnedClock
 
 FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
-TOO_LARGE = Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 30.0)
+TOO_LARGE = Verdict("token quota exhausted", Reaction.TOKENS, BenchScope.MODEL, 30.0)
 REFERRER = Verdict("referrer", Reaction.COMPARE, BenchScope.ORIGIN, backoff=Backoff.FORBIDDEN)
 PAGE, OTHER_PAGE = "https://shop.example", "https://other.example"
 
@@ -70,7 +70,7 @@ def test_the_smallest_that_was_refused_is_the_limit_and_the_longest_time_holds()
     here = Pool(1)
     here.say(0, TOO_LARGE, Case(size=1000))
     here.clock.turn(10.0)
-    here.say(0, Verdict("token quota spent", Reaction.TOKENS, BenchScope.MODEL, 5.0), Case(size=400))
+    here.say(0, Verdict("token quota exhausted", Reaction.TOKENS, BenchScope.MODEL, 5.0), Case(size=400))
     here.say(0, TOO_LARGE, Case(size=2000))
     assert here.unfit(400) == {"0"}
     assert here.unfit(399) == set()

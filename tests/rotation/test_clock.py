@@ -38,14 +38,16 @@ SETTINGS = {"an hour back": -HOUR, "a day back": -DAY, "an hour on": HOUR, "a da
 
 
 def minute_quota(seconds: float) -> Verdict:
-    return Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds)
+    return Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, seconds)
 
 
 def day_quota(clock: Clock) -> Verdict:
     """A day's quota of 20 calls was spent, as `judge` tells it."""
     limit = Limit("PerDay", 20, DAY)
     seconds = until_google_midnight(clock.wall())
-    return Verdict("day quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds, limits=(limit,), day=True)
+    return Verdict(
+        "daily quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, seconds, limits=(limit,), day=True
+    )
 
 
 class Here:

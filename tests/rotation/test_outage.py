@@ -30,7 +30,7 @@ from tests.support.wire import ask
 FLASH, PRO = "gemini-2.0-flash", "gemini-2.5-pro"
 BARE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
 DISABLED = Verdict("SERVICE_DISABLED", Reaction.FAILOVER, BenchScope.KEY, backoff=Backoff.FORBIDDEN)
-SPENT = Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, 30.0)
+SPENT = Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, 30.0)
 
 
 class Here:
@@ -142,8 +142,8 @@ def test_trouble_and_a_region_are_logged_once_and_so_is_the_end(caplog: pytest.L
     here.clock.turn(10.0)
     here.answer(here.rotator.keys[0], HEALTHY)
     assert told(caplog) == [
-        f"the upstream is in trouble for {FLASH}: it fails with server errors, and serves nobody",
-        f"over for {FLASH} after 10 s: the upstream's trouble",
+        f"upstream outage for {FLASH}: only server errors, no request succeeds",
+        f"outage over for {FLASH} after 10 s: upstream error",
     ]
     caplog.clear()
     here.answer(here.rotator.keys[0], REGION_BLOCKED)

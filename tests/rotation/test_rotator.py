@@ -37,7 +37,7 @@ DEAD = Verdict("suspended", Reaction.FAILOVER, BenchScope.RETIRED)
 
 
 def quota(seconds: float | None = None) -> Verdict:
-    return Verdict("quota spent", Reaction.FAILOVER, BenchScope.MODEL, seconds)
+    return Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, seconds)
 
 
 class LeastJitter(random.Random):
@@ -258,16 +258,16 @@ def test_a_longer_retry_delay_extends_a_bench_and_a_shorter_one_does_not_shorten
     here = rotator(clock)
     key = here.keys[0]
     here.answer(key, FLASH, quota(30))
-    here.answer(key, FLASH, Verdict("day quota spent", Reaction.FAILOVER, BenchScope.MODEL, 5000.0))
+    here.answer(key, FLASH, Verdict("daily quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, 5000.0))
     assert rest_of(key, FLASH, clock) == pytest.approx(5000)
     rest = bench(key)
     assert rest
-    assert (rest.reason, rest.strikes) == ("day quota spent", 1)
+    assert (rest.reason, rest.strikes) == ("daily quota exhausted", 1)
     here.answer(key, FLASH, quota(30))
     assert rest_of(key, FLASH, clock) == pytest.approx(5000)
     rest = bench(key)
     assert rest
-    assert (rest.reason, rest.strikes) == ("day quota spent", 1)
+    assert (rest.reason, rest.strikes) == ("daily quota exhausted", 1)
 
 
 def test_a_success_clears_the_strikes(clock: TurnedClock) -> None:

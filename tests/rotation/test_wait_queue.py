@@ -49,7 +49,9 @@ class Here:
 
     def bench(self, seconds: float, *keys: Key, model: str = FLASH) -> None:
         for key in keys or self.keys:
-            self.rotator.set_bench(key, BenchPlace.MODEL, Bench("quota spent", self.clock() + seconds), model)
+            self.rotator.set_bench(
+                key, BenchPlace.MODEL, Bench("quota exhausted", self.clock() + seconds), model
+            )
 
     def answered(self) -> None:
         """All calls that are under way are served."""
@@ -62,7 +64,7 @@ class Here:
             call = self.calls.pop(0)
             self.rotator.uncount(call.key, call.model, call.at)
             self.rotator.set_bench(
-                call.key, BenchPlace.MODEL, Bench("quota spent", self.clock() + seconds), call.model
+                call.key, BenchPlace.MODEL, Bench("quota exhausted", self.clock() + seconds), call.model
             )
 
     def reserved(self) -> int:

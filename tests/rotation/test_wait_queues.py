@@ -32,7 +32,7 @@ class Here:
         source = random.Random(5)  # noqa: S311 - seeded, so that the test is the same every time
         self.rotator = Rotator(self.keys, backoffs, clock=self.clock, source=source)
         self.queues = WaitQueues(self.rotator, 2 * HOURS, self.scheduler)
-        bench = Bench("quota spent", self.clock() + HOURS)
+        bench = Bench("quota exhausted", self.clock() + HOURS)
         self.rotator.set_bench(self.keys[0], BenchPlace.MODEL, bench, FLASH)
 
     async def join(self, arrival: int, seconds: float = 2 * HOURS) -> "asyncio.Task[Call | None]":

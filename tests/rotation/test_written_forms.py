@@ -29,7 +29,7 @@ def written(fact: object) -> Any:  # noqa: ANN401 - JSON
 
 @pytest.mark.parametrize(
     "bench",
-    [Bench("by hand", NOW + 5.0), Bench("day", NOW + 5.0, 3, NOW), Bench("?", NOW, 0, suspected=True)],
+    [Bench("manual", NOW + 5.0), Bench("day", NOW + 5.0, 3, NOW), Bench("?", NOW, 0, suspected=True)],
     ids=lambda bench: bench.reason,
 )
 def test_a_bench_is_read_as_it_was_written(bench: Bench) -> None:
@@ -46,7 +46,7 @@ def test_a_bench_is_written_without_googles_words_and_ends_with_our_day_at_the_l
 
 
 def test_an_outage_and_an_ownership_are_read_as_they_were_written() -> None:
-    outage = Outage("the upstream's trouble", "m", NOW)
+    outage = Outage("upstream error", "m", NOW)
     assert Outage.from_json("m", *written(outage.to_json())) == outage
     for until in (NOW + 9.0, math.inf):
         owned = Ownership("files/1", KEY, until)
@@ -54,12 +54,12 @@ def test_an_outage_and_an_ownership_are_read_as_they_were_written() -> None:
 
 
 def test_a_search_is_read_as_it_was_written_by_who_did_not_begin_it() -> None:
-    search = Search("m", "quota spent", NOW, NOW + 1.0, requests={"a", "b"})
+    search = Search("m", "quota exhausted", NOW, NOW + 1.0, requests={"a", "b"})
     search.count_try(KEY)
     value, moments = written(search.to_json({KEY: "x"}))
     read = Search.from_json("m", value, moments, {"x": KEY})
     assert (read.reason, read.since, read.next_try, read.requests) == (
-        "quota spent",
+        "quota exhausted",
         NOW,
         NOW + 1.0,
         {"a", "b"},

@@ -95,7 +95,7 @@ def test_old_pythons_can_read_what_tells_them() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--json",), "--json is for --check only"),
+        (("--json",), "--json needs --check"),
         (("--no-such-flag",), "unrecognized arguments: --no-such-flag"),
         (("--log-level", "loud"), "LOG_LEVEL: 'loud' is not one of debug, info, warning, error"),
         (("--log-format", "xml"), "LOG_FORMAT: 'xml' is not one of text, json"),

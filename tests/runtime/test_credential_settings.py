@@ -133,7 +133,7 @@ def test_a_name_that_cannot_be_shown_names_no_key() -> None:
     here = parse({"GOOGLE_API_KEY_\udcff": "AIza-a", "GOOGLE_API_KEY_\x1b[2J": "AIza-b"})
     assert here.google_keys == {}
     assert len(here.warnings) == 2
-    assert "can't be shown" in faults({"OUTPUT_API_KEY_\udcff": CLIENT})
+    assert "non-printable characters" in faults({"OUTPUT_API_KEY_\udcff": CLIENT})
 
 
 # Comments.
@@ -286,4 +286,4 @@ def test_a_dollar_in_the_environment_is_a_dollar() -> None:
 def test_a_name_that_is_set_twice_is_told(tmp_path: Path) -> None:
     here = of_file(tmp_path, "GOOGLE_API_KEY_1=AIza-a\n\n# again\nGOOGLE_API_KEY_1=AIza-b\n")
     assert here.google_keys == {"1": "AIza-b"}
-    assert list(here.warnings) == ["GOOGLE_API_KEY_1: set again in line 4 of .env; the last one counts"]
+    assert list(here.warnings) == ["GOOGLE_API_KEY_1: set again in line 4 of .env; the last one is used"]

@@ -15,7 +15,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.7"}  # what another proxy passed on is not of this host
-KEY = re.compile(r"admin key, that of this run is (\S+)\n")
+KEY = re.compile(r"admin key, use (\S+) \(valid for this run\)\n")
 
 
 def status(started: Program, headers: dict[str, str]) -> int:
@@ -52,7 +52,7 @@ def test_a_key_for_this_run_opens_the_status_from_elsewhere_and_this_host_needs_
 def test_with_a_key_of_ones_own_none_is_made(tmp_path: Path) -> None:
     own = {"ADMIN_API_KEY": "an-admin-key-of-ones-own"}
     with program("--demo", folder=tmp_path, environment=own) as started:
-        started.wait_for(re.compile(r"happens to the keys: http://localhost:\d+/\n"))
+        started.wait_for(re.compile(r"status page: http://localhost:\d+/\n"))
         assert not KEY.search(started.log)
         assert own["ADMIN_API_KEY"] not in started.log
 
@@ -70,7 +70,9 @@ async def test_the_address_that_is_printed_opens_the_page_and_the_key_does_not_s
             await there.page.reload()
             await expect(there.page.get_by_text("HEALTHY_1")).to_be_visible()  # the tab knows the key
         async with visit(f"{started.url}/", extra_http_headers=ELSEWHERE) as there:
-            await expect(there.page.locator("#admin-hint")).to_contain_text("printed it when it started")
+            await expect(there.page.locator("#admin-hint")).to_contain_text(
+                "printed when the program started"
+            )
             await there.page.locator("#admin-key").fill(key)
             await there.page.locator("#admin-key").press("Enter")
             await expect(there.page.get_by_text("HEALTHY_1")).to_be_visible()

@@ -94,12 +94,12 @@ async def test_a_table_tells_of_every_key_and_no_secret_is_in_it(tmp_path: Path)
     assert "retired  suspended or leaked" in rows["dead"]
     assert "benched  SERVICE_DISABLED" in rows["off"]
     assert "retired  API key not valid or expired" in rows["wrong"]
-    assert "unknown  the upstream's trouble (status 503)" in rows["down"]
+    assert "unknown  upstream error (status 503)" in rows["down"]
     assert "retired  may list models, but not generate: ACCESS_TOKEN_TYPE_UNSUPPORTED" in rows["fresh"]
     assert out.endswith("2 of 7 keys work.\n")
     assert sorted(err.splitlines()) == [
         "key dead: retired, suspended or leaked",
-        "key down: unknown, the upstream's trouble (status 503)",
+        "key down: unknown, upstream error (status 503)",
         "key fine: works",
         "key fresh: retired, may list models, but not generate: ACCESS_TOKEN_TYPE_UNSUPPORTED",
         "key off: benched, SERVICE_DISABLED",
@@ -133,14 +133,14 @@ ADVICE = {
     "invalid": "replace it with a new key: https://aistudio.google.com/apikey",
     "expired": "replace it with a new key",
     "suspended": "replace it with a key of another project",
-    "leaked": "found in public: delete it",
+    "leaked": "leaked: delete it",
     "unsupported_token": "if it is new, wait a few minutes",
     "lists_only": "if it is new, wait a few minutes",
     "service_disabled": r"enable the Gemini API in its project.*googleapis\.com/overview\?project=5\d+$",
     "service_blocked": r"restricted to other APIs.*/apis/credentials\?project=5\d+$",
     "referrer_blocked": "restricted to web pages",
     "ip_blocked": "restricted to other IP addresses: add that of this machine",
-    "forbidden": "look at the key and its project",
+    "forbidden": "check the key and its project",
     "overloaded": "check again later",
     "bad_region": "set UPSTREAM_PROXY",
     "healthy": "^$",
@@ -172,14 +172,14 @@ async def test_for_each_kind_of_failure_it_says_what_to_do(tmp_path: Path) -> No
             "Quota exceeded.",
             [quota("PerDay", "20")],
             "benched",
-            r"quota is back at \d{4}-\d\d-\d\d \d\d:",
+            r"quota resets at \d{4}-\d\d-\d\d \d\d:",
         ),
         (
             429,
             "Quota exceeded for metric: x, limit: 5. Please retry in 30s.",
             [],
             "benched",
-            r"quota is back at \d{4}-\d\d-\d\d \d\d:",
+            r"quota resets at \d{4}-\d\d-\d\d \d\d:",
         ),
         (429, "Quota exceeded for metric: x, limit: 0, model: gemini", [], "benched", "enable billing"),
         (400, "Gemini API free tier is not available in your country.", [], "benched", "enable billing"),
@@ -196,7 +196,7 @@ async def test_for_each_kind_of_failure_it_says_what_to_do(tmp_path: Path) -> No
             "Access to x is restricted from your billing country and was denied for project 12345.",
             [],
             "benched",
-            "another account",
+            "another billing account",
         ),
         (404, "models/gemini-9 is not found", [], "works", ""),
         (
@@ -229,7 +229,7 @@ async def test_what_counting_tokens_says_of_a_key_decides(
     assert key.models == ("gemini-9",)
     assert state in {None, key.state}
     assert re.search(told, key.advice)
-    assert bool(key.until) == ("back at" in told)
+    assert bool(key.until) == ("resets at" in told)
 
 
 async def test_a_model_that_fails_does_not_speak_for_the_key_while_another_serves() -> None:
@@ -315,11 +315,13 @@ async def test_it_fails_when_no_key_works(tmp_path: Path) -> None:
 async def test_trouble_on_the_way_is_no_keys_fault_and_says_what_to_change(tmp_path: Path) -> None:
     status, out, _ = await check(tmp_path, {"1": "AQ.one", "2": "AQ.two"}, UPSTREAM_URL="http://127.0.0.1:9")
     assert status == 1
-    assert out.count("unknown  The upstream could not be reached: nothing answers at its address.") == 2
+    assert out.count("unknown  The upstream could not be reached: no connection to its address.") == 2
     assert (
         " ms" not in out
     )  # what libcurl counts differs from key to key, and would hide that it is one trouble
-    assert out.splitlines()[-1].startswith("All keys met the same trouble, so it is not the keys")
+    assert out.splitlines()[-1].startswith(
+        "All keys failed with the same error, so the keys are not the cause"
+    )
     assert {"UPSTREAM_PROXY", "UPSTREAM_URL", "UPSTREAM_CA_FILE"} <= set(re.findall(r"[A-Z_]{8,}", out))
 
 
@@ -328,17 +330,17 @@ async def test_a_region_that_is_not_served_is_told_with_the_way_round_it(tmp_pat
     status, out, _ = await check(tmp_path, keys, UPSTREAM_URL=mock.listen())
     await mock.stop()
     assert status == 1
-    assert out.count("unknown  this address is not served (status 400)") == 2
+    assert out.count("unknown  region not supported (status 400)") == 2
     assert "set UPSTREAM_PROXY" in out.splitlines()[-1]
 
 
 async def test_what_says_nothing_of_a_key_leaves_it_unknown(tmp_path: Path) -> None:
     replies = {
-        "trouble": (answer(503, b"{}"), "the upstream's trouble (status 503)"),
-        "page": (answer(200, b"<html>"), "not an answer of Google's"),
-        "moved": (answer(302, b""), "not an answer of Google's (status 302)"),
-        "gone": (answer(404, b"<html>"), "not an answer of Google's (status 404)"),
-        "nowhere": (answer(404, b'{"error": {}}'), "the list of models is not to be had there (status 404)"),
+        "trouble": (answer(503, b"{}"), "upstream error (status 503)"),
+        "page": (answer(200, b"<html>"), "not a Google response"),
+        "moved": (answer(302, b""), "not a Google response (status 302)"),
+        "gone": (answer(404, b"<html>"), "not a Google response (status 404)"),
+        "nowhere": (answer(404, b'{"error": {}}'), "the list of models is not available there (status 404)"),
     }
 
     async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -462,7 +464,7 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is_and_the_table_goes_elsewh
     os.close(ours)
     await mock.stop()
     assert process.returncode == 0
-    assert "Trying the keys" in shown
+    assert "Testing keys" in shown
     assert "2/2" in shown
     assert "key fine: works" not in shown
     assert "keys work" not in shown
@@ -513,7 +515,7 @@ def test_json_alone_is_no_command() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "--json is for --check only" in done.stderr
+    assert "--json needs --check" in done.stderr
 
 
 async def test_anyone_can_try_it_on_the_demo(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ ENDS = {
     "client error": End(INVALID, 400, "client error"),
     "not found": End(answer(404), 404, "client error"),
     "failed": End(OVERLOADED, 503, "request failed", "WARNING"),
-    "no key": End(OVERLOADED, 401, "refused", keys={}),
+    "no key": End(OVERLOADED, 401, "request refused", keys={}),
     "wrong client key": End(
         OVERLOADED, 401, "credential refused", "WARNING", {"OUTPUT_API_KEY": "the-clients-own-key"}
     ),
@@ -98,9 +98,9 @@ async def test_the_line_of_a_request_says_what_it_cost_and_why_it_failed(
     )
     assert (served["model"], served["input_tokens"], served["output_tokens"]) == (MODEL, 7, 11)
     assert "reason" not in served
-    assert (mistake["model"], mistake["reason"]) == (MODEL, "the client's mistake (INVALID_ARGUMENT)")
+    assert (mistake["model"], mistake["reason"]) == (MODEL, "client error (INVALID_ARGUMENT)")
     assert "input_tokens" not in mistake
-    assert (failed["reason"], failed["attempts"]) == ("the upstream's trouble (UNAVAILABLE)", 3)
+    assert (failed["reason"], failed["attempts"]) == ("upstream error (UNAVAILABLE)", 3)
     tries = said(caplog, "attempt failed")
     assert [entry["status"] for entry in tries] == [503] * 3
     assert {entry["id"] for entry in tries} == {failed["id"]}
@@ -119,7 +119,7 @@ async def test_a_failed_attempt_goes_by_the_id_of_a_request_that_was_served(
         got = await ask(here.port, "POST", GENERATE, body=BODY)
     (failed,), (served,) = said(caplog, "attempt failed"), said(caplog, "served")
     assert failed["id"] == served["id"] == got.one("x-request-id")
-    assert (failed["status"], failed["level"], failed["verdict"]) == (503, "INFO", "the upstream's trouble")
+    assert (failed["status"], failed["level"], failed["verdict"]) == (503, "INFO", "upstream error")
     assert {failed["key"], served["key"]} <= {"1", "2"}
 
 
@@ -133,8 +133,10 @@ async def test_an_answer_that_breaks_off_is_one_line_that_says_so(caplog: pytest
 
     async with RawUpstream(script) as upstream, proxy(upstream.url) as here:
         assert not (await ask(here.port, "POST", GENERATE, body=BODY)).whole
-    (entry,) = said(caplog, "cut")
-    assert entry["reason"].startswith("The upstream broke off before its answer was whole.")
+    (entry,) = said(caplog, "response cut off")
+    assert entry["reason"].startswith(
+        "The upstream broke off the connection before the response was complete."
+    )
     assert entry["level"] == "WARNING"
     assert len(caplog.records) == 1
 
@@ -153,8 +155,8 @@ async def test_a_client_that_left_before_the_first_byte_has_no_time_to_it(
         async with connect(here.port) as client:
             client.send("POST", GENERATE, body=BODY)
             await asked.wait()
-        await until(lambda: bool(said(caplog, "left")))
-    (entry,) = said(caplog, "left")
+        await until(lambda: bool(said(caplog, "client disconnected")))
+    (entry,) = said(caplog, "client disconnected")
     assert (entry["status"], entry["model"]) == (499, MODEL)
     assert "first_byte" not in entry
 
@@ -187,7 +189,7 @@ async def test_every_line_is_json_with_numbers_and_times_that_have_a_zone(tmp_pa
     ended = [entry for entry in entries if "total" in entry]
     assert [entry["status"] for entry in ended] == [429, 200, 401, 404]
     assert [entry["message"] for entry in ended] == [
-        "refused",
+        "request refused",
         "served",
         "credential refused",
         "client error",

@@ -86,13 +86,13 @@ async def test_nobody_gets_in_and_nobody_is_kept_out_while_the_file_is_rewritten
             await taken(started, len(MANNERS))
             # What is left lying about is refused, and said once; the good file is taken again.
             file.write_text("GOOGLE_API_KEY_1=AIza-one\n")
-            await until(lambda: "OUTPUT_API_KEY: is gone" in started.log, PATIENCE)
+            await until(lambda: "OUTPUT_API_KEY: was removed" in started.log, PATIENCE)
             file.unlink()
-            await until(lambda: ".env: is gone" in started.log, PATIENCE)
+            await until(lambda: ".env: was removed" in started.log, PATIENCE)
             file.write_text(text(100))
             await taken(started, 100)
             await crowd.end()
-            assert started.log.count(".env: is gone") == 1
+            assert started.log.count(".env: was removed") == 1
             assert "Traceback" not in started.log
 
 
@@ -164,7 +164,9 @@ def test_a_start_with_a_file_that_is_none_ends_with_2_and_says_so(kind: str, tmp
         file.symlink_to("/dev/zero" if kind == "device" else "nowhere")
     with program(folder=tmp_path, environment={"GOOGLE_API_KEY_1": "AIza-elsewhere"}) as started:
         assert started.exit_status() == 2
-        assert re.search(r"^\.env: (a folder|not a regular file|a link to a file)", started.log, re.MULTILINE)
+        assert re.search(
+            r"^\.env: (a directory|not a regular file|a link to a file)", started.log, re.MULTILINE
+        )
         assert "Traceback" not in started.log
 
 

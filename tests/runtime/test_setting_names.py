@@ -94,7 +94,7 @@ def test_every_name_in_the_file_is_meant_for_the_program() -> None:
     here = parse(dict.fromkeys(names, "8"), in_env_file=names)
     assert list(here.warnings) == [
         "CONNECTION_TIMEOUT: not a setting, ignored; did you mean CONNECT_TIMEOUT?",
-        ".env: has names that are no settings, ignored: HTTP_PROXY, TZ, (another)",
+        ".env: unknown settings, ignored: HTTP_PROXY, TZ, (other)",
     ]
     many = [f"FOREIGN_NAME_{number}" for number in range(1000)]
     (warning,) = parse(dict.fromkeys(many, "8"), in_env_file=many).warnings

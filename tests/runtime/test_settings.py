@@ -217,7 +217,10 @@ def test_a_tls_key_needs_its_certificate_which_may_be_in_the_same_file() -> None
     ("variables", "warned"),
     [
         ({"MAX_HELD_MB": "50"}, "bodies over 50 MB are refused"),
-        ({"MAX_HELD_MB": "200", "WORKERS": "4"}, "bodies over 50 MB, its part of 4 workers, are refused"),
+        (
+            {"MAX_HELD_MB": "200", "WORKERS": "4"},
+            "bodies over 50 MB (the share of one of 4 workers) are refused",
+        ),
         ({"MAX_HELD_MB": "50", "MAX_BODY_MB": "50"}, ""),
         ({"MAX_BODY_MB": "900000000"}, ""),
     ],

@@ -58,24 +58,24 @@ def _write(text: str | bytes) -> Callable[[Path], None]:
 
 
 FAULTY = {
-    "gone": (_remove, ".env: is gone"),
-    "a folder": (_folder, ".env: a folder"),
+    "gone": (_remove, ".env: was removed"),
+    "a folder": (_folder, ".env: a directory"),
     "a pipe": (_pipe, ".env: not a regular file"),
     "a dangling link": (_dangling, ".env: a link to a file that does not exist"),
     "a link to itself": (_loop, ".env: can't be read"),
     "a device": (_device, ".env: not a regular file"),
-    "empty": (_write(""), "OUTPUT_API_KEY: is gone"),
-    "comments only": (_write("# soon\n"), "OUTPUT_API_KEY: is gone"),
-    "no client key": (_write("GOOGLE_API_KEY_1=AIza-b\n"), "OUTPUT_API_KEY: is gone"),
+    "empty": (_write(""), "OUTPUT_API_KEY: was removed"),
+    "comments only": (_write("# soon\n"), "OUTPUT_API_KEY: was removed"),
+    "no client key": (_write("GOOGLE_API_KEY_1=AIza-b\n"), "OUTPUT_API_KEY: was removed"),
     "an empty client key": (
         _write('GOOGLE_API_KEY_1=AIza-b\nOUTPUT_API_KEY=""\n'),
-        "OUTPUT_API_KEY: is gone",
+        "OUTPUT_API_KEY: was removed",
     ),
     "no Google key": (
         _write("OUTPUT_API_KEY=a-client-secret-that-is-long\n"),
-        "GOOGLE_API_KEY_*: all are gone",
+        "GOOGLE_API_KEY_*: all were removed",
     ),
-    "placeholders": (_write(OTHER.replace("AIza-b", "changeme")), "GOOGLE_API_KEY_*: all are gone"),
+    "placeholders": (_write(OTHER.replace("AIza-b", "changeme")), "GOOGLE_API_KEY_*: all were removed"),
     "an open quote": (_write(GOOD + 'PORT="80\n'), ".env, line 3"),
     "a name alone": (_write(GOOD + "PORT\n"), ".env, line 3"),
     "no settings at all": (_write("a secret\n" * 50000), ".env: 49990 more lines like these"),
@@ -126,7 +126,7 @@ def test_a_file_that_must_not_be_read_is_told_and_changes_nothing(tmp_path: Path
         assert started.port
         file.chmod(0)
         started.signal(signal.SIGHUP)
-        started.wait_for(re.compile(r"stay as they were.*\.env: can't be read: permission denied"))
+        started.wait_for(re.compile(r"reload rejected.*\.env: can't be read: permission denied"))
         file.chmod(0o600)
         file.write_text(OTHER)
         started.wait_for(re.compile("reloaded"))
@@ -141,7 +141,7 @@ def test_keys_elsewhere_do_not_make_a_lost_file_good(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OUTPUT_API_KEY", "a-client-secret-elsewhere")
     watched = Watched(tmp_path, "MAX_WAIT=3\n")
     watched.file.unlink()
-    assert ".env: is gone" in watched.refused()
+    assert ".env: was removed" in watched.refused()
     watched.file.write_text("MAX_WAIT=4\n")
     settings = watched.poll(SETTLED)
     assert settings
@@ -152,4 +152,4 @@ def test_an_admin_key_is_not_lost(tmp_path: Path) -> None:
     admin = "ADMIN_API_KEY=an-admin-secret-that-is-long\n"
     watched = Watched(tmp_path, f"GOOGLE_API_KEY_1=AIza-a\n{admin}")
     watched.file.write_text("GOOGLE_API_KEY_1=AIza-b\n")
-    assert "ADMIN_API_KEY: is gone" in watched.refused()
+    assert "ADMIN_API_KEY: was removed" in watched.refused()

@@ -70,7 +70,7 @@ def test_a_request_waits_for_a_change_to_settle_and_many_are_one(
     watched.source.request()
     assert watched.taken() == {"1": "AIza-b"}
     assert watched.poll(SETTLED) is None
-    assert "once .env has settled" in caplog.text
+    assert "until .env stops changing" in caplog.text
 
 
 def test_watching_is_turned_off_in_the_file(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_file_that_comes_later_is_taken_and_stays(tmp_path: Path) -> None:
     (tmp_path / ".env").unlink()
     assert source.poll() is None
     clock.now += SETTLED
-    with pytest.raises(SettingsError, match="is gone"):
+    with pytest.raises(SettingsError, match="was removed"):
         source.poll()
 
 

@@ -75,7 +75,7 @@ async def test_a_spent_quota_is_routine_and_a_dead_key_is_not(caplog: pytest.Log
             clock.turn(1.0)
             await ask(here.port, "POST", GENERATE, body=BODY)
     await mock.stop()
-    assert (benched["one"]["model"], benched["one"]["reason"]) == (MODEL, "quota spent")
+    assert (benched["one"]["model"], benched["one"]["reason"]) == (MODEL, "quota exhausted")
     assert (benched["one"]["level"], benched["dead"]["level"]) == ("INFO", "WARNING")
     (retired,) = told(caplog, "retired")
     assert (retired["key"], retired["reason"], retired["level"]) == ("dead", "suspended or leaked", "ERROR")

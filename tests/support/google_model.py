@@ -37,7 +37,7 @@ class Trouble(Enum):
     CALLER = google.CALLER
     TIER = google.TIER
     NOT_FOUND = "models/… is not found"
-    DAY = "day quota spent"
+    DAY = "daily quota exhausted"
     MINUTE = "so many requests a minute"
     OVERLOADED = google.OVERLOADED
     INTERNAL = google.INTERNAL

@@ -195,7 +195,9 @@ class Run:
         self._watcher.observe(outcome, asked)
         status, fields, body = answer.response
         if status == 0:
-            return UpstreamError("The upstream broke off before its answer was whole.", sent=True)
+            return UpstreamError(
+                "The upstream broke off the connection before the response was complete.", sent=True
+            )
         if status == 200:
             exchange.commit(200)
             return None
@@ -231,7 +233,9 @@ class _Look:
         await asyncio.sleep(self._answer.seconds)
         status, fields, _ = self._answer.response
         if status == 0:
-            raise UpstreamError("The upstream broke off before its answer was whole.", sent=True)
+            raise UpstreamError(
+                "The upstream broke off the connection before the response was complete.", sent=True
+            )
         return ResponseHead(status, "", fields)
 
     async def read(self, _most: int) -> bytes:

@@ -79,7 +79,7 @@ def test_what_is_shown_can_be_typed_into_a_browser(host: str, shown: str) -> Non
 def test_a_taken_port_suggests_one_that_is_free(workers: str, taken: int, tmp_path: Path) -> None:
     with program(folder=tmp_path, environment={"PORT": str(taken), "WORKERS": workers}) as started:
         assert started.exit_status() == 2
-    suggested = re.search(rf"port {taken} is taken by another program; try PORT=(\d+)\n", started.log)
+    suggested = re.search(rf"port {taken} is already in use; try PORT=(\d+)\n", started.log)
     assert suggested
     assert "PORT: can't listen on 127.0.0.1" in started.log
     assert len(started.lines) == 2
@@ -91,7 +91,7 @@ def test_a_taken_port_suggests_one_that_is_free(workers: str, taken: int, tmp_pa
 def test_a_port_that_only_ipv4_has_taken_is_taken_for_both(taken: int, tmp_path: Path) -> None:
     with program(folder=tmp_path, environment={"HOST": "::", "PORT": str(taken)}) as started:
         assert started.exit_status() == 2
-    assert f"can't listen on [::]:{taken}: port {taken} is taken by another program; try PORT=" in started.log
+    assert f"can't listen on [::]:{taken}: port {taken} is already in use; try PORT=" in started.log
 
 
 def test_where_no_port_is_free_none_is_named() -> None:

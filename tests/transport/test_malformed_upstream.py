@@ -92,7 +92,7 @@ async def test_a_response_that_breaks_off_is_told_as_such(
     data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = await told(breaking_off(data), caplog)
-    assert message == "The upstream broke off before its answer was whole."
+    assert message == "The upstream broke off the connection before the response was complete."
 
 
 WELL_FORMED = {

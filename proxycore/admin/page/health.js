@@ -3,7 +3,7 @@
 import { now } from "./format.js";
 import { reason, say } from "./words.js";
 
-/** Whether a bench still runs. */
+/** Whether a bench has not ended yet. */
 export const runs = (bench) => Boolean(bench) && bench.until > now();
 
 /** `ready`, `benched` or `retired`: the key as a whole. */
@@ -13,14 +13,14 @@ export function stateOf(key) {
 }
 
 /** Benches for single models and origins of pages, the first to end first: pairs of name and bench. */
-export const restingModels = (key) =>
+export const benchedModels = (key) =>
   [...Object.entries(key.models).map(([model, known]) => [model, known.bench]), ...Object.entries(key.origins)]
     .filter(([, bench]) => runs(bench)).sort((one, other) => one[1].until - other[1].until);
 
 /** The bench to show first: its own, else that of a model which ends first, else null. */
 export function holds(key) {
   if (stateOf(key) !== "ready") return { bench: key.bench, model: null };
-  const [first] = restingModels(key);
+  const [first] = benchedModels(key);
   return first ? { model: first[0], bench: first[1] } : null;
 }
 
@@ -29,7 +29,7 @@ export function passes(key, filter) {
   const state = stateOf(key);
   if (filter === "ready") return state === "ready";
   if (filter === "retired") return state === "retired";
-  return filter !== "resting" || state === "benched" || (state === "ready" && restingModels(key).length > 0);
+  return filter !== "benched" || state === "benched" || (state === "ready" && benchedModels(key).length > 0);
 }
 
 /** Whether all words of a search are somewhere in it. */

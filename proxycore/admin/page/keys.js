@@ -2,7 +2,7 @@
 
 import { Details } from "./details.js";
 import { ago, arrange, clock, duration, make, moment, now, number, put } from "./format.js";
-import { because, holds, matches, passes, restingModels, stateOf } from "./health.js";
+import { because, holds, matches, passes, benchedModels, stateOf } from "./health.js";
 import { reason, say } from "./words.js";
 
 const ORDER = { retired: 0, benched: 1, ready: 3 };
@@ -115,7 +115,7 @@ export class Keys {
   count(shown) {
     const states = { ready: 0, benched: 0, retired: 0 };
     for (const key of this.keys) states[stateOf(key)] += 1;
-    const counts = say("counts", { ready: states.ready, resting: states.benched, retired: states.retired });
+    const counts = say("counts", { ready: states.ready, benched: states.benched, retired: states.retired });
     const some = shown < this.keys.length ? `${say("keysShown", { shown, total: this.keys.length })} · ` : "";
     put(document.getElementById("keys-count"), some + counts);
     document.getElementById("none").hidden = shown > 0;
@@ -187,13 +187,13 @@ class Row {
   }
 
   health() {
-    const state = stateOf(this.key), held = holds(this.key), models = restingModels(this.key);
+    const state = stateOf(this.key), held = holds(this.key), models = benchedModels(this.key);
     this.held = held;
     put(this.badge, say(state));
     this.badge.dataset.state = state;
     let aside = "";
     if (state === "ready" && held) {
-      aside = models.length > 1 ? say("modelsRest", { count: models.length }) : say("modelRests", { model: held.model });
+      aside = models.length > 1 ? say("modelsBenched", { count: models.length }) : say("modelBenched", { model: held.model });
     }
     put(this.aside, aside);
     this.element.dataset.state = state === "ready" && held ? "partly" : state;
