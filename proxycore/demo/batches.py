@@ -15,7 +15,7 @@ from proxycore.demo.store import Owned, identifier, stamp
 
 _TYPE = "type.googleapis.com/google.ai.generativelanguage.v1main."
 _KINDS = {"batchGenerateContent": "GenerateContentBatch", "asyncBatchEmbedContent": "EmbedContentBatch"}
-_ANY = {"contents": [{"parts": [{"text": "a line of the file"}]}]}  # the file's content is not kept
+_ANY = {"contents": [{"parts": [{"text": "a line of the file"}]}]}  # the file's content is not stored
 
 
 class _Batch(Handler):

@@ -105,5 +105,5 @@ USER_PROJECT = Refusal(
     because("USER_PROJECT_DENIED", consumer=_CONSUMER),
 )
 
-# The way: the address that the request comes from, whatever the key (google-gemini/gemini-cli#24641).
+# The network: the address that the request comes from, whatever the key (google-gemini/gemini-cli#24641).
 REGION = Refusal(400, "User location is not supported for the API use.", status="FAILED_PRECONDITION")

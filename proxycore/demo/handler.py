@@ -38,7 +38,7 @@ _HEADERS = (
 )
 
 
-@stream_request_body  # Google goes by no content type, whereas Tornado would take forms apart
+@stream_request_body  # Google ignores the content type, whereas Tornado would parse forms
 class Handler(RequestHandler):
     """The base of all handlers; by itself, it responds to a path that does not exist."""
 
@@ -59,7 +59,7 @@ class Handler(RequestHandler):
         self.stream_error: Refusal | None = None  # the last event of the stream
 
     def set_default_headers(self) -> None:
-        """Set what every answer carries, errors included."""
+        """Set the fields of every response, errors included."""
         self.clear_header("Server")
         for name, value in _HEADERS:
             self.add_header(name, value)
@@ -85,12 +85,12 @@ class Handler(RequestHandler):
             self.call.ended = self.mock.clock()
 
     def credentials(self) -> tuple[list[str], list[str]]:
-        """Return all credentials there are: keys, and the values of Authorization."""
+        """Return all credentials: keys, and the values of Authorization."""
         keys = [*self.request.headers.get_list("X-Goog-Api-Key"), *self.get_query_arguments("key")]
         return keys, self.request.headers.get_list("Authorization")
 
     def credential(self) -> str:
-        """Return the one credential that there has to be, in its place: with OpenAI's, a bearer token."""
+        """Return the only credential, a bearer token on the OpenAI surface; refuse any other."""
         keys, tokens = self.credentials()
         if len(keys) + len(tokens) > 1:
             raise RefusedError(refusals.TWO_CREDENTIALS_OPENAI if self.openai else refusals.TWO_CREDENTIALS)
@@ -199,7 +199,7 @@ class Handler(RequestHandler):
             raise Finish
 
     def head(self, content_type: str) -> None:
-        """Set what an answer of this type has in its head."""
+        """Set the header fields of a response of this type."""
         self.set_header("Content-Type", content_type)
         self.set_header("Server-Timing", f"gfet4t7; dur={self.request.request_time() * 1000:.0f}")
 

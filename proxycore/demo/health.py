@@ -77,7 +77,7 @@ class Health:
 
     @classmethod
     def in_turn(cls, *healths: Health, repeat: bool = False) -> Health:
-        """Return a key whose requests meet these healths one by one; the last stays, or all come again.
+        """Return a key whose requests meet these healths one by one; the last stays, or all are repeated.
 
         A Live session takes two turns.
         """

@@ -34,7 +34,7 @@ class _Interaction(Handler):
         return owned
 
     async def show(self, document: Json, *, streamed: bool, after: str = "") -> None:
-        """Answer with an interaction, or with the events of it that come after one that is known."""
+        """Respond with an interaction, or with its events after one that the client has."""
         if not streamed:
             return await self.answer({name: document[name] for name in document if name != "input"})
         await self.pause(self.mock.think, 0)
@@ -96,7 +96,7 @@ class _Interactions(_Interaction):
 
 
 class _Cancel(_Interaction):
-    """The end of one before its time."""
+    """Cancel an interaction."""
 
     async def post(self, _version: str, number: str = "") -> None:
         await self.admit()

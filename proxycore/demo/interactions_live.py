@@ -28,7 +28,7 @@ class InteractionLive(Live):
     number = ""  # the interaction's, once it is known
 
     def credential(self) -> str:
-        """Return the key that there has to be, or whose project made the ephemeral token that there is."""
+        """Return the key, or the key whose project made the ephemeral token."""
         keys, _ = self.credentials()
         if not keys or not keys[0].startswith(_TOKEN):
             return super().credential()

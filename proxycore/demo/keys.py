@@ -7,7 +7,7 @@ from proxycore.demo.health import Health
 
 
 def demo_keys() -> dict[str, tuple[str, Health]]:
-    """Return keys to try the proxy with, by names that describe them: the secret and the health of each."""
+    """Return the keys of the demo, by names that describe them: the secret and the health of each."""
     overloaded = Health.in_turn(*[Health.healthy()] * 3, Health.overloaded(), repeat=True)
     # Only a stream can fail after its status was sent; other requests are served.
     broken = Health.in_turn(Health.healthy(), Health.in_stream(Health.model_overloaded()), repeat=True)

@@ -1,6 +1,6 @@
 """Live sessions with the mock, over WebSockets: it echoes its input.
 
-Google sends its JSON in binary frames. What is no JSON is echoed unchanged, for tests of the proxy.
+Google sends its JSON in binary frames. What is not JSON is echoed unchanged, for tests of the proxy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Live(Handler, WebSocketHandler):
     model = ""  # none before the setup
 
     def credential(self) -> str:
-        """Return the key that there has to be, or whose project made the ephemeral token that there is."""
+        """Return the key, or the key whose project made the ephemeral token."""
         keys, fields = self.credentials()
         tokens = self.get_query_arguments("access_token")
         if len(keys) + len(fields) + len(tokens) > 1:
@@ -80,7 +80,7 @@ class Live(Handler, WebSocketHandler):
 
     def on_connection_close(self) -> None:
         """Record the end of the connection."""
-        WebSocketHandler.on_connection_close(self)  # for which the end of a connection is no cut request
+        WebSocketHandler.on_connection_close(self)  # `Handler` would record a cut request
 
     def on_close(self) -> None:
         """Record the client's close code and reason."""
@@ -91,7 +91,7 @@ class Live(Handler, WebSocketHandler):
         self.gone.set()
 
     async def on_message(self, message: str | bytes) -> None:
-        """Close when that is due; else answer, or echo what is no JSON."""
+        """Close if the mock is set to; else respond, or echo what is not JSON."""
         with contextlib.suppress(WebSocketClosedError):
             if self.mock.live_close:
                 self.close(*self.mock.live_close)

@@ -53,4 +53,4 @@ class MockServer(State):
 
 
 def _no_log(_handler: Handler) -> None:
-    """Keep Tornado from logging what is in ``calls`` anyway."""
+    """Keep Tornado from logging requests, which ``calls`` has."""

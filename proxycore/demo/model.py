@@ -20,7 +20,7 @@ PROSE = (
     " This response comes from a mock of the Gemini API, not from a model. It arrives in chunks, as it would"
     " from the real API, and the proxy forwards each chunk at once. The next request may use another key."
 )
-_PIXEL = (  # the smallest of pictures
+_PIXEL = (  # a PNG of one pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
 DIMENSIONS = 3072  # of a vector of gemini-embedding-001
@@ -36,7 +36,7 @@ MODELS = {  # name: version, tokens in, tokens out, methods as Google lists them
     "gemini-live-2.5-flash-preview": ("2.5-live", 131_072, 8_192, _LIVE),
     "veo-3.0-generate-preview": ("3.0", 480, 8_192, ("predictLongRunning",)),
 }
-UNLISTED = {  # can be asked, though the list has them not
+UNLISTED = {  # can be used, but are not in the list
     "imagen-4.0-generate-001": ("4.0", 480, 8_192, ("predict",)),
     "veo-2.0-generate-001": ("2.0", 480, 8_192, ("predictLongRunning",)),
 }
@@ -50,7 +50,7 @@ _LISTED_AS = {
 
 
 def pretty(document: Json) -> str:
-    """Write a whole document as Google does, over many lines and with these two signs escaped."""
+    """Write a whole document as Google does, indented, and with < and > escaped."""
     text = json.dumps(document, ensure_ascii=False, indent=2)
     return text.replace("<", r"\u003c").replace(">", r"\u003e") + "\n"
 
@@ -117,7 +117,7 @@ def describe(model: str, version: str) -> Json:
 
 
 def text_of(value: object) -> str:
-    """Return the words in a turn, a part, or a list of these, of either surface."""
+    """Return the text in a turn, a part, or a list of these, of either surface."""
     if isinstance(value, list):
         return " ".join(filter(None, map(text_of, value)))
     if isinstance(value, dict):
@@ -126,7 +126,7 @@ def text_of(value: object) -> str:
 
 
 def prompt_of(body: Json) -> str:
-    """Return the words of the last of ``contents`` or of OpenAI's ``messages``, or of a plain ``prompt``."""
+    """Return the text of the last of ``contents`` or of OpenAI's ``messages``, or of a plain ``prompt``."""
     turns = body.get("contents") or body.get("messages") or body.get("prompt")
     if not turns:
         raise RefusedError(Refusal(400, "* GenerateContentRequest.contents: contents is not specified\n"))
@@ -149,14 +149,14 @@ def split(text: str, pieces: int) -> list[str]:
 
 
 def tokens(*texts: str) -> int:
-    """Return how many tokens texts are, more or less."""
+    """Return how many tokens texts are, approximately."""
     return sum(map(len, texts)) // 4 + 1
 
 
 def events_of(model: str, prompt: str, pieces: Sequence[str]) -> Iterator[Json]:
     """Make the events of a native answer. Only the last says why it ends and what the answer cost.
 
-    An event is good until the next is made, since all are one object.
+    An event is valid until the next is made, since all are one object.
     """
     asked, answered = tokens(prompt), tokens(*pieces)
     candidate: Json = {}

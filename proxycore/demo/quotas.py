@@ -1,4 +1,4 @@
-"""Refusals about quotas and money, Google's 402 and 429, and quotas that are really counted.
+"""Refusals about quotas and money, Google's 402 and 429, and quotas that are counted.
 
 The bodies are Google's own as public reports show them, each named here as owner/repository#issue.
 """
@@ -156,12 +156,12 @@ def one(_asked: Asked) -> int:
 
 
 def tokens(asked: Asked) -> int:
-    """Count a request by the tokens of its body, more or less."""
+    """Count a request by the approximate tokens of its body."""
     return asked.size // _BYTES_PER_TOKEN
 
 
 class Window:
-    """A quota that is really counted: so much in any ``window`` seconds, per project and model."""
+    """A quota that is counted: so much in any ``window`` seconds, per project and model."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class Window:
 
 
 class Day:
-    """A quota of so many requests a day, from midnight in California on; ``late`` seconds later, that is."""
+    """A quota of so many requests a day, from midnight in California, or ``late`` seconds after it."""
 
     def __init__(self, requests: int, late: float) -> None:
         self._requests = requests

@@ -88,7 +88,7 @@ class _Documents(Collection):
 
 
 class _Import(Handler):
-    """A file's import into a store: an operation that is done at the first look."""
+    """A file's import into a store: an operation that is done at the first poll."""
 
     async def post(self, _version: str, store: str) -> None:
         await self.admit()
@@ -99,7 +99,7 @@ class _Import(Handler):
 
 
 class _Video(Handler):
-    """A video's generation: an operation that is done at the first look."""
+    """A video's generation: an operation that is done at the first poll."""
 
     async def post(self, version: str, model: str) -> None:
         await self.admit(model, "predictLongRunning")

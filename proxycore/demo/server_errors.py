@@ -1,4 +1,4 @@
-"""Errors that are no key's fault: Google's own, and those of gateways and firewalls on the way."""
+"""Errors that are no key's fault: Google's own, and those of gateways and firewalls in between."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Uploads to the mock, by every protocol that Google has for them.
 
-The one that counts is resumable: a start with a credential, and legs to the URL that it answers with, which
-need none. A leg counts once it is whole, so that one that is cut can be repeated.
+The most important one is resumable: a start with a credential, then chunks to the URL in its response, which
+need none. A chunk counts once it is complete, so that an interrupted one can be repeated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxycore.demo.handler import COLON, Handler
 from proxycore.demo.model import parse
 from proxycore.demo.refusal import Json, Refusal, RefusedError
 
-GRANULARITY = 8 * 2**20  # bytes: all legs but the last are a multiple of this long
+GRANULARITY = 8 * 2**20  # bytes: the size of every chunk but the last is a multiple of it
 _LONGEST = 2**32  # bytes of content; Google takes 2 GB
 _ONE_SHOT = {"start", "upload", "finalize"}
 
@@ -62,7 +62,7 @@ class _Uploads(Handler):
             self.owned(store)
 
     def resume(self, number: str) -> None:
-        """Find the upload that a later leg belongs to; its id is all the credential that is needed."""
+        """Find the upload that a chunk belongs to; its id is the only credential."""
         keys, tokens = self.credentials()
         if len(keys) + len(tokens) > 1:
             raise RefusedError(refusals.TWO_CREDENTIALS)

@@ -112,7 +112,7 @@ class ProxyApplication(Application):
         self.upstream.close()
 
     def join(self, publisher: Publisher) -> None:
-        """Share what is known of the keys with other processes from now on."""
+        """Share the state of the keys with other processes from now on."""
         replicator = Replicator(
             self.rotator,
             self.queues,

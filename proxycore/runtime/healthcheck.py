@@ -1,7 +1,7 @@
 """`python -m proxycore.runtime.healthcheck`: asks the running program for `/healthz`, as HEALTHCHECK does.
 
 The address is that of the program that serves from this working folder, not that of the settings: those may
-have changed, or be faulty, while the program serves with the former ones.
+have changed, or be faulty, while the program serves with the previous ones.
 """
 
 import http.client

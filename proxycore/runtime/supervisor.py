@@ -2,7 +2,7 @@
 
 The parent has no event loop and serves nothing. It binds the sockets, so that the port stays and no
 connection is lost while a worker is replaced, and forks the workers and the hub, through which they share
-what they know.
+the state of the keys.
 
     SIGTERM, SIGINT   all workers drain; a second one cuts; then the hub ends, and the parent with status 0
     SIGHUP, `.env`    only the parent reads the settings; it sends them to the workers and to the hub, and

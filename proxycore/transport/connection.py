@@ -59,7 +59,7 @@ class Connection(HTTP1Connection):
             start = parse_request_start_line(line)
         except HTTPInputError:
             start = RequestStartLine("GET", "*", "HTTP/1.1")
-            self.fault = self.fault or "The request line is malformed, or not of HTTP/1.1."
+            self.fault = self.fault or "The request line is malformed or has an unsupported HTTP version."
         self.fault = self.fault or _fault_of_host(start, headers) or _fault_of_framing(headers)
         if self.fault:
             preserved = {name: headers[name] for name in _PRESERVED if name in headers}

@@ -1,4 +1,4 @@
-"""What the admin does by hand, and what those see who watch."""
+"""Actions of the operator, and the stream of status updates."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ KEYS = {"GOOGLE_API_KEY_one": "AQ.first", "GOOGLE_API_KEY_two": "AQ.second"}
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Updates come twenty times as often as in life."""
+    """Updates are sent twenty times as often as in production."""
     monkeypatch.setattr(updates, "_EVERY", 0.05)
 
 
@@ -57,7 +57,7 @@ async def generate(here: Proxy, count: int = 1) -> set[int]:
 
 
 class Watcher:
-    """One who watches the stream of updates: a document, kept as the README says."""
+    """A client of the stream of updates, which merges changes into a document."""
 
     def __init__(self, client: Client) -> None:
         self.document: dict[str, Any] = {}
@@ -104,7 +104,7 @@ async def watching(here: Proxy) -> AsyncIterator[Watcher]:
         yield Watcher(client)
 
 
-async def test_a_bench_is_seen_by_those_who_watch_and_released_by_hand() -> None:
+async def test_watchers_see_a_bench_and_its_manual_release() -> None:
     async with (
         watched(Health.healthy(), Health.service_disabled()) as (here, mock),
         watching(here) as watcher,
@@ -125,7 +125,7 @@ async def test_a_bench_is_seen_by_those_who_watch_and_released_by_hand() -> None
         assert {call.status for call in list(mock.calls)[-5:]} == {200}
 
 
-async def test_what_a_watcher_keeps_is_what_others_get_at_once() -> None:
+async def test_a_watchers_document_equals_the_whole_status() -> None:
     async with watched(Health.quota(1), Health.suspended()) as (here, _), watching(here) as watcher:
         await watcher.next()
         await generate(here, 2)
@@ -147,7 +147,7 @@ async def test_a_bench_for_a_model_is_released_for_that_model() -> None:
         assert told["key"]["models"].get(MODEL, {}).get("bench") is None
 
 
-async def test_a_key_rests_by_hand_for_as_long_as_is_said() -> None:
+async def test_a_key_can_be_benched_manually_for_a_time() -> None:
     async with watched(Health.healthy(), Health.healthy()) as (here, mock):
         before = time.time()
         told = await done(here, action="rest", key="one", seconds=90)
@@ -158,7 +158,7 @@ async def test_a_key_rests_by_hand_for_as_long_as_is_said() -> None:
         assert {call.key for call in mock.calls} == {"AQ.second"}
 
 
-async def test_a_key_is_tried_without_spending_quota() -> None:
+async def test_a_key_is_tested_without_using_quota() -> None:
     async with watched(Health.suspended(), Health.healthy()) as (here, mock):
         told = await done(here, action="try", key="one")
         assert (told["accepted"], told["key"]["state"]) == (False, "benched")
@@ -171,7 +171,7 @@ async def test_a_key_is_tried_without_spending_quota() -> None:
         }
 
 
-async def test_a_trial_ends_a_forbidden_keys_bench_but_not_a_rest_by_hand() -> None:
+async def test_a_successful_test_ends_a_bench_for_a_403_but_not_a_manual_one() -> None:
     async with watched(Health.service_disabled(), Health.healthy()) as (here, mock):
         assert (await done(here, action="try", key="one"))["key"]["state"] == "benched"
         mock.keys["AQ.first"] = Health.healthy()
@@ -245,7 +245,7 @@ async def test_other_methods_are_refused_once_their_bodies_were_read(target: str
         assert (await client.got()).status == 200
 
 
-async def test_only_the_admin_acts() -> None:
+async def test_actions_need_the_admin_key() -> None:
     variables = {"ADMIN_API_KEY": "the-admin", "OUTPUT_API_KEY": "a-client"}
     async with proxy("http://127.0.0.1:9", KEYS, CLOCK, **variables) as here:
         for key, status in (("a-client", 401), ("the-admin", 200)):
@@ -254,7 +254,7 @@ async def test_only_the_admin_acts() -> None:
             assert (here.app.rotator.keys[0].whole is not None) == (status == 200)
 
 
-async def test_watchers_come_again_after_a_reload_and_hold_up_no_end() -> None:
+async def test_watchers_reconnect_after_a_reload_and_do_not_delay_the_end() -> None:
     async with watched(Health.healthy(), Health.healthy()) as (here, mock), watching(here) as watcher:
         await watcher.next()
         here.app.reload(settings(mock.listen(), {"GOOGLE_API_KEY_three": "AQ.first"}))
@@ -264,7 +264,7 @@ async def test_watchers_come_again_after_a_reload_and_hold_up_no_end() -> None:
             await until(lambda: not here.app.context.running)
 
 
-async def test_several_watch_the_same_and_nothing_is_made_for_nobody() -> None:
+async def test_watchers_share_one_document_and_none_is_made_without_watchers() -> None:
     async with watched(Health.healthy(), Health.healthy()) as (here, _):
         async with watching(here) as one, watching(here) as other:
             first, second = await asyncio.gather(one.next(), other.next())
@@ -308,7 +308,7 @@ SPENT = answer(
         ("POST", "/v1beta/interactions"),
     ],
 )
-async def test_what_rests_for_requests_without_a_model_has_a_name_and_is_released_by_it(
+async def test_a_bench_for_requests_without_a_model_has_a_name_and_is_released_by_it(
     method: str, target: str
 ) -> None:
     answers = [SPENT]

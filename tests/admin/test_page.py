@@ -1,4 +1,4 @@
-"""The status page in a real browser: what an operator sees, does, and is told."""
+"""The status page in a real browser: what it shows, actions, and their results."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ from tests.support.wire import ask
 pytestmark = [needs_chromium, pytest.mark.visits, pytest.mark.usefixtures("io_loop")]
 
 
-async def test_without_the_admin_key_the_page_shows_that_the_proxy_runs_and_nothing_else() -> None:
+async def test_without_the_admin_key_the_page_shows_only_that_the_proxy_is_running() -> None:
     async with pool({"seventh": Health.healthy()}) as (here, _), visit(f"{here.url}/") as there:
         page = there.page
         await expect(page.get_by_role("heading", name="The proxy is running")).to_be_visible()
@@ -92,7 +92,7 @@ async def test_from_elsewhere_the_page_says_which_key_to_set_where_there_is_none
     await mock.stop()
 
 
-async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> None:
+async def test_changes_of_a_keys_state_are_shown_live() -> None:
     clock = TurnedClock()
     settings = {"FORBIDDEN_BENCH_SECONDS": "5", "MAX_WAIT": "0"}
     async with pool({"off": Health.service_disabled()}, clock, **settings) as (here, mock):
@@ -113,7 +113,7 @@ async def test_a_key_goes_from_ready_to_benched_to_ready_before_ones_eyes() -> N
 
 
 async def is_true(countdown: Locator, until: float) -> bool:
-    """Whether it says, to a second, how long it is until this moment of the wall clock."""
+    """Whether it shows, to a second, the time until this moment of the wall clock."""
     before = time.time()
     hours, minutes, seconds = map(int, re.findall(r"\d+", await countdown.inner_text())[:3])
     left = hours * 3600 + minutes * 60 + seconds
@@ -146,7 +146,7 @@ async def test_the_countdown_is_true_to_a_second_whatever_the_browsers_clock_say
             }
 
 
-async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
+async def test_a_bench_is_released_after_confirmation() -> None:
     async with pool({"spent": Health.quota(1), "fine": Health.healthy()}) as (here, _):
         await generate_until(here, rests)
         async with entered(here.url) as there:
@@ -171,7 +171,7 @@ async def test_a_bench_is_released_by_hand_after_it_was_asked_back() -> None:
             assert not here.app.rotator.keys[1].project.limiters[MODEL].bench
 
 
-async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> None:
+async def test_a_key_is_benched_and_tested_with_the_keyboard_alone() -> None:
     async with pool({"bad": Health.suspended()}) as (here, mock), entered(here.url) as there:
         page = there.page
         await row(page, "bad").get_by_role("button").press("Enter")
@@ -187,7 +187,7 @@ async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> N
         await expect(page.locator("#notice")).to_have_text(
             "Key bad was tested: refused (suspended or leaked)."
         )
-        # It rests by hand already, and that it is dead would have to be said again.
+        # It is benched manually already; one more refusal is needed to retire it.
         await expect(row(page, "bad").locator(".badge")).to_have_text("benched")
         mock.keys["AQ.bad"] = Health.healthy()
         await page.get_by_role("button", name="Release").press("Enter")
@@ -195,7 +195,7 @@ async def test_a_key_is_told_to_rest_and_is_tried_with_the_keyboard_alone() -> N
         await expect(row(page, "bad").locator(".badge")).to_have_text("ready")
 
 
-async def test_who_is_served_and_what_is_open_is_seen() -> None:
+async def test_clients_and_open_streams_are_shown() -> None:
     async with pool({"fine": Health.healthy()}) as (here, mock):
         await generate(here, 5)
         mock.pace = 30
@@ -212,7 +212,7 @@ async def test_who_is_served_and_what_is_open_is_seen() -> None:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_among_500_keys_one_is_found_and_those_that_rest_come_first() -> None:
+async def test_500_keys_can_be_searched_and_sorted_by_state() -> None:
     healths = {f"n{n}": Health.healthy() for n in range(499)} | {"n499": Health.suspended()}
     async with pool(healths) as (here, _), entered(here.url) as there:
         page, rows = there.page, there.page.locator("#keys > tbody > tr")
@@ -237,7 +237,7 @@ async def test_among_500_keys_one_is_found_and_those_that_rest_come_first() -> N
         await expect(page.get_by_text("No matching keys")).to_be_visible()
 
 
-async def test_it_speaks_chinese_and_remembers_what_it_was_told_to_speak() -> None:
+async def test_it_is_shown_in_chinese_and_remembers_the_chosen_language() -> None:
     async with pool({"bad": Health.suspended(), "fine": Health.healthy()}) as (here, _):
         dead = Bench("suspended or leaked", time.time() + 600)
         here.app.rotator.set_bench(here.app.rotator.keys[0], BenchPlace.RETIRED, dead)
@@ -279,7 +279,7 @@ async def test_in_the_dark_and_on_a_phone_all_is_there_and_nothing_scrolls_sidew
             assert box["x"] + box["width"] <= 360
 
 
-async def test_it_says_when_the_connection_is_lost_and_when_it_is_found(tmp_path: Path) -> None:
+async def test_a_lost_and_a_restored_connection_are_shown(tmp_path: Path) -> None:
     environment = {**SETTINGS, "GOOGLE_API_KEY_one": "AQ.one", "UPSTREAM_URL": "http://127.0.0.1:9"}
     with contextlib.ExitStack() as stack:
         started = stack.enter_context(program(folder=tmp_path, environment=environment))
@@ -301,7 +301,7 @@ async def test_it_says_when_the_connection_is_lost_and_when_it_is_found(tmp_path
             await expect(row(page, "one")).to_be_visible()
 
 
-async def test_a_key_that_is_not_taken_any_more_is_asked_for_again() -> None:
+async def test_a_new_admin_key_is_asked_for_once_the_old_one_is_invalid() -> None:
     async with pool({"one": Health.healthy()}) as (here, mock), visit(f"{here.url}/") as there:
         await enter(there.page, ADMIN)
         changed = {**SETTINGS, "ADMIN_API_KEY": "another-admin-key"}

@@ -1,4 +1,4 @@
-"""The status page in a real browser, when things change under one's hands, go wrong, or have little room."""
+"""The status page in a real browser: live updates, failures, and narrow screens."""
 
 import asyncio
 import re
@@ -41,13 +41,13 @@ from tests.support.wire import ask
 pytestmark = [needs_chromium, pytest.mark.visits, pytest.mark.usefixtures("io_loop")]
 
 
-async def let_it_rest(page: Page) -> None:
+async def open_bench_dialog(page: Page) -> None:
     await page.locator("[data-action=rest]").click()
     await expect(page.get_by_role("dialog")).to_be_visible()
 
 
 async def see_quotas_change(here: Proxy, page: Page) -> None:
-    """What is left of a learned quota changes before one's eyes."""
+    """Waits until the shown rest of a learned quota changes."""
     told = page.locator(".details .quota").first
     before = await told.inner_text()
     async with asyncio.timeout(PATIENCE):
@@ -56,7 +56,7 @@ async def see_quotas_change(here: Proxy, page: Page) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_what_is_focused_or_pressed_in_the_details_stays_while_they_change() -> None:
+async def test_focus_and_pressed_buttons_in_the_details_survive_updates() -> None:
     async with pool({"few": Health.quota(9, window=2.0), "fine": Health.healthy()}, MAX_WAIT="0") as (
         here,
         _,
@@ -66,7 +66,7 @@ async def test_what_is_focused_or_pressed_in_the_details_stays_while_they_change
             page = there.page
             await row(page, "few").get_by_role("button").click()
             await expect(page.locator(".details .quota").first).to_be_visible()
-            await let_it_rest(page)
+            await open_bench_dialog(page)
             await see_quotas_change(here, page)
             await page.keyboard.press("Escape")
             await expect(page.locator("[data-action=rest]")).to_be_focused()
@@ -77,7 +77,7 @@ async def test_what_is_focused_or_pressed_in_the_details_stays_while_they_change
             await expect(page.get_by_role("dialog", name="Test key few now?")).to_be_visible()
 
 
-async def test_focus_goes_to_the_filter_when_what_had_it_is_filtered_away() -> None:
+async def test_focus_moves_to_the_filter_when_the_focused_row_is_filtered_out() -> None:
     async with pool({"one": Health.healthy(), "two": Health.healthy()}) as (here, _):
         here.app.rotator.set_bench(
             here.app.rotator.keys[0], BenchPlace.WHOLE, Bench("manual", time.time() + 600)
@@ -92,7 +92,7 @@ async def test_focus_goes_to_the_filter_when_what_had_it_is_filtered_away() -> N
             await expect(page.get_by_label("Show")).to_be_focused()
 
 
-async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over() -> None:
+async def test_keys_are_sorted_again_once_the_first_of_several_benches_has_ended() -> None:
     clock = TurnedClock()
     async with pool({"a": Health.healthy(), "b": Health.healthy()}, clock) as (here, _):
         a, b = here.app.rotator.keys
@@ -115,7 +115,7 @@ async def test_keys_are_in_order_again_once_the_first_of_several_rests_is_over()
             await expect(rows.first).to_contain_text("benched for model-1")
 
 
-async def test_a_phone_shows_below_and_in_the_details_what_it_has_no_columns_for() -> None:
+async def test_a_phone_shows_hidden_columns_below_the_name_and_in_the_details() -> None:
     async with pool({"fine": Health.healthy()}) as (here, mock):
         mock.pace = 30
         running = asyncio.ensure_future(ask(here.port, "POST", STREAM, CLIENT, body=BODY))
@@ -139,11 +139,11 @@ async def test_a_phone_shows_below_and_in_the_details_what_it_has_no_columns_for
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_rest_of_ones_own_length_needs_a_sensible_number_and_only_then() -> None:
+async def test_a_custom_bench_time_is_validated_only_if_it_is_chosen() -> None:
     async with pool({"one": Health.healthy()}) as (here, _), entered(here.url) as there:
         page, dialog, notice = there.page, there.page.get_by_role("dialog"), there.page.locator("#notice")
         await row(page, "one").get_by_role("button").click()
-        await let_it_rest(page)
+        await open_bench_dialog(page)
         for senseless in ("", "0", "99999999"):
             await page.get_by_role("spinbutton").fill(senseless)
             await dialog.get_by_role("button", name="Bench").click()
@@ -156,7 +156,7 @@ async def test_a_rest_of_ones_own_length_needs_a_sensible_number_and_only_then()
 
 
 async def answer_actions(page: Page, answer: dict[str, Any] | None) -> None:
-    """Actions are answered like this from now on, as by something in front of the proxy; None: not at all."""
+    """Actions get this response from now on, as from a gateway in front of the proxy; None: no response."""
 
     async def instead(route: Route) -> None:
         if route.request.method != "POST":
@@ -170,7 +170,7 @@ async def answer_actions(page: Page, answer: dict[str, Any] | None) -> None:
     await page.route("**/status.json", instead)
 
 
-async def test_it_says_in_plain_words_why_an_action_failed() -> None:
+async def test_a_failed_action_is_shown_with_its_reason() -> None:
     async with pool({"one": Health.healthy()}) as (here, _), visit(f"{here.url}/") as there:
         page, notice = there.page, there.page.locator("#notice")
         await enter(page, ADMIN)
@@ -189,7 +189,7 @@ async def test_it_says_in_plain_words_why_an_action_failed() -> None:
         await expect(page.get_by_label("Admin key")).to_be_focused()
 
 
-async def test_a_page_that_is_opened_while_the_proxy_is_down_says_so_and_goes_on_by_itself() -> None:
+async def test_a_page_that_is_opened_while_the_proxy_is_down_says_so_and_reconnects() -> None:
     async with pool({"one": Health.healthy()}) as (here, _), visit(f"{here.url}/") as there:
         page = there.page
         await enter(page, ADMIN)
@@ -226,7 +226,7 @@ async def test_nothing_scrolls_sideways_however_wide_the_window_is() -> None:
             assert too_wide == []
 
 
-async def test_decisions_are_told_as_they_are_made_in_both_languages_whatever_clients_call_a_model() -> None:
+async def test_decisions_are_shown_live_in_both_languages_whatever_the_name_of_the_model() -> None:
     model = "<img src=x onerror=alert(1)>__proto__"
     async with pool({"one": Health.healthy()}) as (here, _), entered(here.url) as there:
         page, place = there.page, there.page.locator("#judgements")
@@ -248,7 +248,7 @@ async def test_decisions_are_told_as_they_are_made_in_both_languages_whatever_cl
         await expect(rows.nth(0)).to_contain_text(re.compile("被 4 个项目拒绝.没有权限"))
 
 
-async def test_pages_that_a_key_is_not_for_are_seen_and_released() -> None:
+async def test_benches_for_origins_are_shown_and_released_on_the_page() -> None:
     origin = "https://<b>mine</b>.example"
     async with pool({"one": Health.healthy()}) as (here, _), entered(here.url) as there:
         page, key = there.page, here.app.rotator.keys[0]
@@ -264,7 +264,7 @@ async def test_pages_that_a_key_is_not_for_are_seen_and_released() -> None:
 
 
 def reasons() -> set[str]:
-    """Why a key can rest, or many are thought to be refused alike."""
+    """The reasons of benches and outages."""
     known = [one for module in (verdict, judge) for one in vars(module).values()]
     verdicts = [one for one in known if isinstance(one, Verdict)]
     for table in (one for one in known if isinstance(one, dict)):

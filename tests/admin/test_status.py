@@ -1,4 +1,4 @@
-"""`/status.json`: what is known of the keys, for the admin and nobody else."""
+"""`/status.json`: the state of the keys, only for the admin."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def shape(value: object) -> object:
         ({}, "", True),
     ],
 )
-async def test_only_the_admin_sees_it(variables: dict[str, str], offered: str, allowed: bool) -> None:
+async def test_the_status_needs_the_admin_key(variables: dict[str, str], offered: str, allowed: bool) -> None:
     async with proxy(NOBODY, KEYS, CLOCK, **variables) as here:
         fields = [("Authorization", f"Bearer {offered}")] if offered else []
         got = await ask(here.port, "GET", "/status.json", HOME, *fields)
@@ -136,7 +136,7 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
     assert shape(json.loads(example)["models"]["gemini-2.0-flash"]) == shape(two)
 
 
-async def test_it_says_who_waits_and_what_is_thought_to_be_happening() -> None:
+async def test_waiting_requests_and_outages_are_shown() -> None:
     mock = MockServer({f"AQ.{n}": Health.bare_429() for n in range(5)})
     keys = {f"GOOGLE_API_KEY_{n}": secret for n, secret in enumerate(mock.keys)}
     async with proxy(mock.listen(), keys, MAX_WAIT="30") as here:
@@ -165,7 +165,7 @@ async def test_a_suspicion_is_shown_as_no_bench() -> None:
         assert all(known["bench"] is None for known in keys["1"]["models"].values())
 
 
-async def test_a_request_that_is_at_fault_is_told_as_a_judgement_and_benches_nothing() -> None:
+async def test_a_request_at_fault_is_shown_as_a_judgement_and_benches_nothing() -> None:
     text = "poison <img src=x onerror=alert(1)>"
     async with pool(5, lambda call: CALLER if call.has("poison") else None) as here:
         await here.at_once(30)
@@ -182,7 +182,7 @@ async def test_a_request_that_is_at_fault_is_told_as_a_judgement_and_benches_not
         assert await here.rests() == {}
 
 
-async def test_what_only_a_key_may_not_is_shown_and_released_as_it_is_shown() -> None:
+async def test_a_bench_of_a_key_for_one_model_is_shown_and_released_by_the_shown_name() -> None:
     lane = f"{MODEL}+google_search"
     search = {"contents": [{"parts": [{"text": "hi"}]}], "tools": [{"google_search": {}}]}
     async with pool(
@@ -207,9 +207,7 @@ async def test_what_only_a_key_may_not_is_shown_and_released_as_it_is_shown() ->
         ("<script>alert(1)</script>__proto__", "<script>alert(1)</script>__proto__"),
     ],
 )
-async def test_pages_that_a_key_is_not_for_are_shown_and_released_as_they_are_shown(
-    page: str, origin: str
-) -> None:
+async def test_benches_for_origins_are_shown_and_released_by_the_shown_name(page: str, origin: str) -> None:
     words = "Requests from referer https://mine.example/ are blocked."
     refused = error(403, "PERMISSION_DENIED", words)
     fields = (("Content-Type", "application/json"), *((("Referer", page),) if page else ()))
@@ -230,7 +228,7 @@ async def test_pages_that_a_key_is_not_for_are_shown_and_released_as_they_are_sh
         assert by_name(await here.status())["1"]["origins"] == {}
 
 
-async def test_judgements_of_all_workers_are_told_in_their_order() -> None:
+async def test_judgements_of_all_workers_are_shown_in_order() -> None:
     async with proxy(NOBODY, KEYS, CLOCK) as here:
         gauges = dict.fromkeys(("waiting", "held", "connections"), int)
         mine, theirs, began = here.app.meter, Meter(CLOCK), CLOCK()

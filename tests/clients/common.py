@@ -57,7 +57,7 @@ DEAD = {"AQ.suspended", "AQ.invalid", "AQ.disabled"}
 
 
 class Unlucky(random.Random):
-    """Chooses a dead key as long as there is one, so that every run shows how it is passed over."""
+    """Chooses a dead key as long as there is one, so that every run fails over from it."""
 
     def choice(self, seq: Any) -> Any:  # noqa: ANN401 - random.Random's, of any sequence
         return next(filter(_is_dead, seq), None) or super().choice(seq)
@@ -87,7 +87,7 @@ def keys_of(mock: MockServer) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def pool(healths: Mapping[str, Health] = POOL) -> AsyncIterator[Pool]:
-    """The proxy before a mock with these keys; what clients block in has to run in a thread."""
+    """The proxy before a mock with these keys; blocking clients have to run in a thread."""
     mock = MockServer(dict(healths))
     try:
         async with proxy(mock.listen(), keys_of(mock), MAX_WAIT="10") as here:

@@ -1,4 +1,4 @@
-"""Google's former SDK for Python, over REST. Its warnings of its own end are why it has its own process."""
+"""Google's legacy SDK for Python, over REST, in its own process because of its deprecation warnings."""
 
 import google.generativeai as genai
 import pytest

@@ -1,4 +1,4 @@
-"""What Google's former SDK does with what belongs to one key's project, over REST."""
+"""Resources of one key's project with Google's legacy SDK, over REST."""
 
 import google.generativeai as genai
 import httpx2
@@ -10,7 +10,7 @@ genai.configure(api_key=CLIENT_KEY, transport="rest", client_options={"api_endpo
 
 
 def uploaded() -> str:
-    """The name of a file. This SDK uploads to Google's own host, whatever it is told, so another does."""
+    """The name of a file. This SDK always uploads to Google's own host, so another client does it."""
     started = httpx2.post(
         f"{PROXY_URL}/upload/v1beta/files",
         headers={

@@ -1,4 +1,4 @@
-"""What LangChain does with what belongs to one key's project; its uploads are those of google-genai 2."""
+"""Resources of one key's project with LangChain; its uploads are those of google-genai 2."""
 
 import io
 

@@ -23,7 +23,7 @@ PAGE = '<!doctype html><title>A page</title><link rel="icon" href="data:,"><scri
 
 @pytest.fixture(autouse=True)
 def no_generators() -> None:
-    """Nothing that runs in this process leaves any, and the browser's loop goes on."""
+    """No task is left over in this process; the browser's loop continues."""
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""Many files of many owners, asked about by several clients at once: nobody but an owner is ever asked."""
+"""Many files of many owners, used by several clients concurrently: only the owner is ever asked."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ async def ask(client: AsyncClient, model: str, question: str, *files: types.File
     assert question in known(answer.text)
 
 
-async def test_every_file_is_asked_about_with_its_owner_only_and_listed_once() -> None:
+async def test_every_file_is_requested_with_its_owner_only_and_listed_once() -> None:
     async with pool(KEYS) as here, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(async_client_of(here.url)) for _ in range(CLIENTS)]
         files = await asyncio.gather(*(upload(clients[number % CLIENTS], number) for number in range(FILES)))

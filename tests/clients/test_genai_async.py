@@ -1,4 +1,4 @@
-"""The asynchronous half of Google's Python SDK: what it makes is found again, much of it at once."""
+"""The asynchronous half of Google's Python SDK: resources are found again, many concurrently."""
 
 import asyncio
 import contextlib
@@ -112,7 +112,7 @@ FAMILIES = [files, large_files, caches, batches, batches_of_a_file, interactions
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_what_it_makes_is_found_again(family: Callable[[AsyncClient], Awaitable[None]]) -> None:
+async def test_its_resources_are_found_again(family: Callable[[AsyncClient], Awaitable[None]]) -> None:
     async with pool(KEYS) as here, async_client_of(here.url) as client:
         assert not [file async for file in await client.files.list()]  # asks every key, so all fail that can
         await asyncio.gather(*(family(client) for _ in range(AT_ONCE)))

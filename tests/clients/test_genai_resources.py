@@ -1,4 +1,4 @@
-"""What Google's Python SDK makes belongs to one key's project, and every later call has to find it again."""
+"""Resources that Google's Python SDK creates belong to one key's project; later calls use that key."""
 
 import io
 from collections.abc import Callable
@@ -126,7 +126,7 @@ def search_stores(client: genai.Client) -> None:
 
 
 @pytest.mark.parametrize("family", [files, caches, batches, batches_of_a_file, interactions, search_stores])
-async def test_what_it_makes_is_found_again(family: Callable[[genai.Client], None]) -> None:
+async def test_its_resources_are_found_again(family: Callable[[genai.Client], None]) -> None:
     async with pool(SPREAD) as here:
 
         def work(client: genai.Client) -> None:
@@ -138,7 +138,7 @@ async def test_what_it_makes_is_found_again(family: Callable[[genai.Client], Non
         assert_only_owners_were_asked(here)
 
 
-async def test_what_it_makes_in_one_group_can_be_used_together() -> None:
+async def test_resources_of_one_group_can_be_used_together() -> None:
     async with pool(SPREAD) as here:
 
         def work(client: genai.Client) -> None:
@@ -183,7 +183,7 @@ async def test_a_video_is_waited_for_and_downloaded(tmp_path: Path) -> None:
         assert_only_owners_were_asked(here)
 
 
-async def test_what_is_deleted_is_refused_as_google_refuses_it() -> None:
+async def test_a_deleted_resource_is_refused_as_google_refuses_it() -> None:
     async with pool({key: health for key, health in SPREAD.items() if key != "AQ.disabled"}) as here:
 
         def work(client: genai.Client) -> None:

@@ -43,7 +43,7 @@ async def secure_pool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 async def hear(session: AsyncSession) -> str:
-    """What is said in one turn."""
+    """The text of one turn."""
     return "".join([message.text or "" async for message in session.receive()])
 
 
@@ -69,7 +69,7 @@ async def test_sessions_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert len([call for call in here.mock.calls if call.status == 101]) == 10
 
 
-async def test_a_resumed_session_goes_on_with_the_key_that_it_began_with(
+async def test_a_resumed_session_uses_the_key_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
@@ -77,7 +77,7 @@ async def test_a_resumed_session_goes_on_with_the_key_that_it_began_with(
         here.mock.keys["AQ.five-a-second"] = Health.healthy()
 
         async def begin(handle: str | None) -> str:
-            """The handle to go on with."""
+            """The handle to resume with."""
             resumption = types.SessionResumptionConfig(handle=handle)
             config = TEXT.model_copy(update={"session_resumption": resumption})
             async with client.live.connect(model=LIVE_MODEL, config=config) as session:
@@ -109,7 +109,7 @@ async def test_an_ephemeral_token_opens_a_session_and_nothing_else(
             assert not any(key in sent for key in here.mock.keys)
 
 
-async def test_uploads_go_on_at_an_address_with_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_upload_addresses_use_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
         for _ in range(TIMES):
             content = io.BytesIO(b"a" * 10_000_000)
@@ -134,7 +134,7 @@ async def hear_event(connection: InteractionWebSocketConnection, kind: str) -> A
 
 
 async def talk(client: AsyncClient, number: str) -> None:
-    """Goes on with an interaction, says something, and hears it said back."""
+    """Continues an interaction, sends input, and receives its echo."""
     async with client.interactions.connect(id=number) as connection:
         assert (await hear_event(connection, "interaction.connected")).interaction_id == number
         await connection.send(PROMPT)
@@ -143,7 +143,7 @@ async def talk(client: AsyncClient, number: str) -> None:
         assert await hear_event(connection, "interaction.completed")
 
 
-async def test_a_live_interaction_goes_on_with_the_key_that_owns_it(
+async def test_a_live_interaction_uses_the_key_that_owns_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
@@ -154,7 +154,7 @@ async def test_a_live_interaction_goes_on_with_the_key_that_owns_it(
             assert here.mock.calls[-1].key == owner
 
 
-async def test_a_token_of_an_interaction_opens_it_and_nothing_of_ours_goes_with_it(
+async def test_a_token_of_an_interaction_opens_it_without_another_credential(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("io_loop", "npm_packages")
 GENAI = ("generate", "stream", "chat", "embed", "count", "models", "unknown model")
 
 
-async def test_googles_sdk_is_answered_right_in_both_versions() -> None:
+async def test_googles_sdk_works_in_both_versions() -> None:
     async with pool() as here:
         said = await outcomes(here, NODE, JAVASCRIPT / "genai.mjs")
         versions = [f"{version} {case}" for version in ("default", "v1beta") for case in GENAI]
@@ -18,13 +18,13 @@ async def test_googles_sdk_is_answered_right_in_both_versions() -> None:
         assert {call.target.split("/")[1] for call in here.mock.calls} == {"v1", "v1beta"}
 
 
-async def test_the_ai_sdk_is_answered_right() -> None:
+async def test_the_ai_sdk_works() -> None:
     async with pool() as here:
         said = await outcomes(here, NODE, JAVASCRIPT / "ai_sdk.mjs")
         assert said == all_right("generateText", "streamText", "embed", "unknown model", "wrong key")
 
 
-async def test_openais_sdk_is_answered_right() -> None:
+async def test_openais_sdk_works() -> None:
     async with pool() as here:
         said = await outcomes(here, NODE, JAVASCRIPT / "openai.mjs")
         cases = ("chat", "streamed chat", "models", "embeddings", "unknown model", "wrong key")
@@ -32,19 +32,19 @@ async def test_openais_sdk_is_answered_right() -> None:
         assert all(call.headers.get_list("Authorization") for call in here.mock.calls)
 
 
-async def test_what_googles_sdk_makes_is_found_again() -> None:
+async def test_googles_sdk_finds_its_resources_again() -> None:
     async with pool(SPREAD) as here:
         said = await outcomes(here, NODE, JAVASCRIPT / "resources.mjs")
         assert said == all_right("files", "a file in chunks", "caches", "batches", "interactions", "live")
 
 
-async def test_what_the_ai_sdk_uploads_is_found_again() -> None:
+async def test_the_ai_sdk_finds_its_uploads_again() -> None:
     async with pool(SPREAD) as here:
         said = await outcomes(here, NODE, JAVASCRIPT / "ai_sdk_files.mjs")
         assert said == all_right("upload", "a large upload")
 
 
-async def test_fifty_live_sessions_at_once_lose_and_reorder_nothing() -> None:
+async def test_fifty_concurrent_live_sessions_lose_and_reorder_nothing() -> None:
     refusing = {"AQ.suspended": SPREAD["AQ.suspended"], "AQ.overloaded": Health.overloaded()}
     async with pool({key: SPREAD[key] for key in ("AQ.healthy-1", "AQ.healthy-2")} | refusing) as here:
         assert await outcomes(here, NODE, JAVASCRIPT / "live_sessions.mjs") == all_right("sessions")

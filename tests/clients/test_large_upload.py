@@ -1,4 +1,4 @@
-"""A large file through the program itself: whole, in little memory, and with nothing that goes around it."""
+"""A large file through the program itself: complete, in little memory, and never past the proxy."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Random bytes, each megabyte of them beginning otherwise."""
+    """Random bytes, each megabyte with a different beginning."""
     path = tmp_path_factory.mktemp("large") / "large.bin"
     noise = os.urandom(2**20)
     with path.open("wb") as file:
@@ -74,7 +74,7 @@ async def started(folder: Path, mock: MockServer, upstream_url: str) -> AsyncIte
 
 
 async def watched(running: Program, mock: MockServer, work: Callable[[genai.Client], T]) -> T:
-    """What this does with a client, whose every word is looked at."""
+    """What this does with a client, whose traffic is recorded."""
 
     def with_one(client: genai.Client) -> T:
         seen = Seen(client)

@@ -74,7 +74,7 @@ async def test_the_short_names_of_the_path(name: str) -> None:
         assert {call.target.rsplit("/openai/")[0] for call in here.mock.calls} == {"/v1beta"}
 
 
-async def test_a_wrong_path_is_told_with_the_right_one() -> None:
+async def test_the_error_for_a_wrong_path_has_the_right_one() -> None:
     async with pool() as here:
         for wrong in ("/v1", "", "/v1beta", "/v1beta/openai/v1"):
             async with openai.AsyncOpenAI(

@@ -112,9 +112,7 @@ async def test_prompts_come_in_many_shapes(here: Here, body: object, quoted: str
         (b'{"contents": []}', "* GenerateContentRequest.contents: contents is not specified\n"),
     ],
 )
-async def test_a_body_without_a_question_is_an_invalid_argument(
-    here: Here, body: bytes, message: str
-) -> None:
+async def test_a_body_without_contents_is_an_invalid_argument(here: Here, body: bytes, message: str) -> None:
     got = await here.ask(GENERATE, WITH_KEY, body=body)
     error = json.loads(got.body)["error"]
     assert (got.status, error["code"], error["status"]) == (400, 400, "INVALID_ARGUMENT")
@@ -162,12 +160,12 @@ async def test_without_sse_one_array_grows_element_by_element(here: Here) -> Non
         assert len(json.loads(b"".join(growing[:size]) + b"]")) == size
     assert end == b"]"
     streamed = "".join(e["candidates"][0]["content"]["parts"][0]["text"] for e in json.loads(got.body))
-    assert streamed.startswith('You asked: "Hello there". This answer')
+    assert streamed.startswith('You asked: "Hello there". This response')
     assert json.loads(got.body)[-1]["candidates"][0]["finishReason"] == "STOP"
 
 
 @pytest.mark.parametrize(("chunks", "chunk_bytes"), [(1, 0), (7, 0), (1000, 0), (1, 10), (3, 5000)])
-async def test_an_answer_has_as_many_pieces_of_such_a_size_as_asked(
+async def test_a_response_has_the_configured_number_and_size_of_chunks(
     here: Here, chunks: int, chunk_bytes: int
 ) -> None:
     here.mock.chunks, here.mock.chunk_bytes = chunks, chunk_bytes
@@ -180,7 +178,7 @@ async def test_an_answer_has_as_many_pieces_of_such_a_size_as_asked(
 
 
 @pytest.mark.turned
-async def test_it_thinks_before_the_head_and_paces_what_follows(here: Here) -> None:
+async def test_it_delays_the_head_and_paces_the_chunks(here: Here) -> None:
     here.mock.chunks, here.mock.think, here.mock.pace = 4, 0.1, 0.05
     async with connect(here.port) as client:
         now = asyncio.get_running_loop().time
@@ -229,7 +227,7 @@ async def test_the_list_of_models_comes_in_pages(here: Here) -> None:
         ),
     ],
 )
-async def test_a_model_that_cannot_is_not_found(
+async def test_a_model_without_the_method_is_not_found(
     here: Here, target: str, version: str, model: str, method: str
 ) -> None:
     got = await here.ask(target, WITH_KEY)
@@ -359,7 +357,7 @@ async def test_a_native_key_may_come_in_the_query(here: Here) -> None:
     assert here.last.key == KEY
 
 
-async def test_native_refusals_of_credentials_say_why_in_their_details(here: Here) -> None:
+async def test_native_refusals_of_credentials_have_the_reason_in_their_details(here: Here) -> None:
     invalid = details(json.loads((await here.ask(GENERATE, OTHER_KEY)).body)["error"])
     assert invalid["ErrorInfo"] == {
         "@type": f"{TYPE}ErrorInfo",
@@ -516,7 +514,7 @@ async def test_a_quota_is_of_one_key_and_one_model(here: Here, clock: TurnedCloc
     assert (await here.ask(CHAT, BEARER, body=body)).status == 200
 
 
-async def test_a_spent_day_comes_with_a_delay_that_misleads(here: Here) -> None:
+async def test_an_exhausted_daily_quota_comes_with_a_misleading_delay(here: Here) -> None:
     error = await here.refusal(Health.day_spent())
     found = details(error)
     (violation,) = found["QuotaFailure"]["violations"]
@@ -545,7 +543,7 @@ async def test_a_health_may_be_that_of_some_models_only(here: Here) -> None:
     assert (await here.ask(GENERATE.replace("2.0-flash", "2.5-pro"), WITH_KEY)).status == 503
 
 
-async def test_healths_may_take_turns_once_or_again_and_again(here: Here) -> None:
+async def test_a_health_can_be_a_sequence_once_or_repeated(here: Here) -> None:
     turns = [Health.overloaded(), Health.overloaded(), Health.healthy()]
     here.mock.keys[KEY] = Health.in_turn(*turns)
     assert [(await here.ask(GENERATE, WITH_KEY)).status for _ in range(5)] == [503, 503, 200, 200, 200]
@@ -553,7 +551,7 @@ async def test_healths_may_take_turns_once_or_again_and_again(here: Here) -> Non
     assert [(await here.ask(GENERATE, WITH_KEY)).status for _ in range(5)] == [503, 503, 200, 503, 503]
 
 
-async def test_a_health_may_be_made_up(here: Here) -> None:
+async def test_a_health_can_be_a_function(here: Here) -> None:
     def odd(asked: Asked) -> Refusal:
         return Refusal(418, f"{asked.key} {asked.model} {asked.now:.0f}", status="TEAPOT")
 
@@ -590,7 +588,7 @@ async def test_a_stream_is_refused_in_the_framing_it_would_have_had(here: Here) 
         ("INVALID", "gemini-2.5-pro", [400] * 5),
     ],
 )
-async def test_the_demo_keys_do_as_their_names_say(
+async def test_the_demo_keys_behave_as_their_names_say(
     here: Here, name: str, model: str, statuses: list[int]
 ) -> None:
     secret, health = demo_keys()[name]
@@ -599,7 +597,7 @@ async def test_the_demo_keys_do_as_their_names_say(
     assert [(await here.ask(target, ("X-Goog-Api-Key", secret))).status for _ in statuses] == statuses
 
 
-async def test_a_demo_key_may_not_search(here: Here) -> None:
+async def test_a_demo_key_has_no_quota_for_search(here: Here) -> None:
     secret, health = demo_keys()["FREE_TIER_NO_SEARCH"]
     here.mock.keys = {secret: health}
     searching = json.dumps(json.loads(HELLO) | {"tools": [{"google_search": {}}]}).encode()
@@ -617,7 +615,7 @@ async def test_half_the_streams_of_a_demo_key_begin_with_an_error(here: Here) ->
 # What tests see of it
 
 
-async def test_a_call_is_kept_as_it_came(here: Here, clock: TurnedClock) -> None:
+async def test_a_call_is_recorded_as_it_arrived(here: Here, clock: TurnedClock) -> None:
     here.mock.think = 0.02
     target = f"{FLASH}%3AgenerateContent?b=&a=1&a=%20&&c"
     body = b'{"prompt": "a=b&c"}' + b"&x" * 2000
@@ -633,7 +631,7 @@ async def test_a_call_is_kept_as_it_came(here: Here, clock: TurnedClock) -> None
 
 @pytest.mark.turned
 @pytest.mark.parametrize("phase", ["uploading", "thinking", "pacing", "stalled"])
-async def test_a_client_that_leaves_is_noticed_at_once(here: Here, phase: str) -> None:
+async def test_a_client_that_disconnects_is_noticed_immediately(here: Here, phase: str) -> None:
     mock = here.mock
     mock.think = 30 * (phase == "thinking")
     mock.pace = 30 * (phase == "pacing")
@@ -654,7 +652,7 @@ async def test_a_client_that_leaves_is_noticed_at_once(here: Here, phase: str) -
 
 
 @pytest.mark.turned
-async def test_a_client_that_reads_slowly_slows_it_down(here: Here) -> None:
+async def test_a_slow_client_applies_backpressure(here: Here) -> None:
     here.mock.chunks, here.mock.chunk_bytes = 40, 2**20
     async with connect(here.port) as client:
         client.send("POST", f"{STREAM}?alt=sse", WITH_KEY, body=HELLO)
@@ -711,7 +709,7 @@ async def test_stopping_cuts_what_is_open_and_frees_the_port(here: Here) -> None
 # The official SDKs
 
 
-async def test_google_genai_async_understands_it(here: Here) -> None:
+async def test_google_genai_async_works(here: Here) -> None:
     client = genai.Client(api_key=KEY, http_options={"base_url": here.url}).aio
     try:
         answer = await client.models.generate_content(model="gemini-2.0-flash", contents="Hello there")
@@ -731,7 +729,7 @@ async def test_google_genai_async_understands_it(here: Here) -> None:
         await client.aclose()
 
 
-async def test_google_genai_sync_understands_it(here: Here) -> None:
+async def test_google_genai_sync_works(here: Here) -> None:
     def use() -> None:
         with genai.Client(
             api_key=KEY, http_options={"base_url": here.url, "api_version": "v1beta"}
@@ -755,7 +753,7 @@ async def test_google_genai_sync_understands_it(here: Here) -> None:
     await asyncio.to_thread(use)
 
 
-async def test_openai_understands_it(here: Here) -> None:
+async def test_openai_works(here: Here) -> None:
     base_url = f"{here.url}/v1beta/openai/"
     async with openai.AsyncOpenAI(api_key=KEY, base_url=base_url, max_retries=0) as client:
         model = "gemini-2.0-flash"

@@ -22,7 +22,7 @@ def here(io_loop: IOLoop) -> Iterator[Here]:
     yield from started(io_loop)
 
 
-async def test_a_share_of_answers_is_refused_the_same_one_every_time(here: Here) -> None:
+async def test_a_share_of_requests_is_refused_the_same_ones_every_time(here: Here) -> None:
     async def statuses() -> list[int]:
         here.mock.keys[MINE] = Health.sometimes(0.3, Health.invalid(), seed=7)
         return [(await here.generate()).status for _ in range(60)]
@@ -48,7 +48,7 @@ async def test_the_first_of_several_healths_that_refuses_decides(here: Here) -> 
 
 
 @pytest.mark.parametrize("name", ["bare_429", "forbidden", "invalid"])
-async def test_an_outage_is_of_all_keys_for_as_long_as_it_is_on(here: Here, name: str) -> None:
+async def test_an_outage_affects_all_keys_while_it_lasts(here: Here, name: str) -> None:
     here.mock.keys[OTHER] = Health.overloaded()
     here.mock.outage = getattr(Health, name)()
     expected = {"bare_429": 429, "forbidden": 403, "invalid": 400}[name]
@@ -60,7 +60,7 @@ async def test_an_outage_is_of_all_keys_for_as_long_as_it_is_on(here: Here, name
     assert (await here.ask("POST", GENERATE, HELLO, key=OTHER)).status == 503
 
 
-async def test_a_refusal_can_take_its_time(here: Here) -> None:
+async def test_a_refusal_can_be_delayed(here: Here) -> None:
     here.mock.keys[MINE] = Health.slow(0.1, Health.timed_out())
     began = asyncio.get_running_loop().time()
     assert (await here.generate()).status == 504

@@ -32,12 +32,12 @@ async def made(here: Here) -> str:
 
 
 async def tell(client: ClientConnection, *events: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    """Says one event, or several as a list; returns the first that comes back."""
+    """Sends one event, or several as a list; returns the first response."""
     await client.send(json.dumps(events[0] if len(events) == 1 else {"events": events}))
     return json.loads(await client.recv())
 
 
-async def test_a_session_goes_on_with_an_interaction_and_says_back_what_it_hears(here: Here) -> None:
+async def test_a_session_continues_an_interaction_and_echoes_its_input(here: Here) -> None:
     number = await made(here)
     said = {"event_type": "input", "content": [{"type": "text", "text": "Hello"}]}
     async with session(here) as client:
@@ -47,7 +47,7 @@ async def test_a_session_goes_on_with_an_interaction_and_says_back_what_it_hears
         assert json.loads(await client.recv())["delta"]["text"] == "You said: Hello"
 
 
-async def test_a_session_makes_an_interaction_that_another_goes_on_with(here: Here) -> None:
+async def test_a_session_makes_an_interaction_that_another_continues(here: Here) -> None:
     async with session(here) as client:
         heard = await tell(client, {"event_type": "interaction.create", "model": "gemini-2.5-flash"})
     connecting = {"event_type": "interaction.connect", "id": heard["interaction_id"]}

@@ -68,7 +68,7 @@ async def refused(here: Here, path: str, **fields: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("path", [PATH, f"/{PATH}", CONSTRAINED, f"/{PATH}?key={MINE}"])
-async def test_it_says_back_what_it_is_told(here: Here, path: str) -> None:
+async def test_it_echoes_its_input(here: Here, path: str) -> None:
     async with session(here, path) as client:
         await set_up(client)
         turns = [
@@ -91,7 +91,7 @@ async def test_it_says_back_what_it_is_told(here: Here, path: str) -> None:
         assert (call.key, f"models/{call.model}", call.status) == (MINE, MODEL, 101)
 
 
-async def test_its_json_comes_in_frames_of_either_kind(here: Here) -> None:
+async def test_its_json_is_sent_in_text_or_binary_frames(here: Here) -> None:
     async with session(here) as client:
         await tell(client, {"setup": {"model": MODEL}})
         assert isinstance(await client.read_message(), bytes)
@@ -111,7 +111,7 @@ async def test_names_may_come_in_snake_case_as_pythons_sdk_sends_them(here: Here
 
 
 @pytest.mark.parametrize("frame", ["no JSON, żółć", b"\x00\xff\xfe", b"", "", b"a" * 2**25])
-async def test_what_is_no_json_comes_back_as_it_came(here: Here, frame: str | bytes) -> None:
+async def test_messages_that_are_not_json_are_echoed_unchanged(here: Here, frame: str | bytes) -> None:
     async with session(here) as client:
         await client.write_message(frame, binary=isinstance(frame, bytes))
         assert await client.read_message() == frame
@@ -131,7 +131,7 @@ async def test_a_bad_credential_is_refused_before_the_upgrade(here: Here) -> Non
     assert (here.mock.open, here.mock.sessions) == (0, set())
 
 
-async def test_a_token_that_was_made_here_is_a_credential(here: Here) -> None:
+async def test_an_ephemeral_token_of_the_mock_is_a_credential(here: Here) -> None:
     token = (await here.json("POST", "/v1alpha/auth_tokens", {"uses": 1}))["name"]
     async with session(here, f"{CONSTRAINED}?access_token={token}") as client:
         await set_up(client)
@@ -162,7 +162,7 @@ async def test_a_session_that_cannot_begin_is_closed_with_a_reason(
         assert (client.close_code, client.close_reason) == (code, reason)
 
 
-async def test_a_session_can_be_resumed_with_a_key_of_its_project_alone(here: Here) -> None:
+async def test_a_session_can_only_be_resumed_with_a_key_of_its_project(here: Here) -> None:
     async with session(here) as client:
         await set_up(client, sessionResumption={})
         update = (await heard(client))["sessionResumptionUpdate"]
@@ -196,7 +196,7 @@ async def test_a_session_is_a_call_that_ends_with_what_the_client_closed_with(he
         )
 
 
-async def test_a_client_that_just_leaves_has_cut_the_session(here: Here) -> None:
+async def test_a_client_that_disconnects_without_a_close_frame_cuts_the_session(here: Here) -> None:
     async with session(here) as client:
         client.protocol.stream.close()  # type: ignore[union-attr] # there is one while it is open
         await until(lambda: here.mock.open == 0)

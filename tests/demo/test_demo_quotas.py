@@ -1,4 +1,4 @@
-"""Quotas that the mock Gemini API counts, and how it tells of them."""
+"""Quotas that the mock Gemini API counts, and how its errors name them."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ async def test_tokens_are_counted_by_the_size_of_the_body_in_a_sliding_window(he
     assert (await here.ask("POST", GENERATE, sized(600))).status == 200
 
 
-async def test_a_prompt_larger_than_the_quota_is_refused_though_nothing_was_used(here: Here) -> None:
+async def test_a_prompt_larger_than_the_quota_is_refused_even_if_the_quota_is_unused(here: Here) -> None:
     found = await here.error(Health.tokens(1000), GENERATE, sized(1001))
     assert details(found)["RetryInfo"]["retryDelay"] == "60s"
     assert (await here.ask("POST", GENERATE, sized(1000))).status == 200

@@ -1,4 +1,4 @@
-"""The refusals of the mock Gemini API: what each state of a key answers, and to whom."""
+"""The refusals of the mock Gemini API: the response in each state of a key, and to which requests."""
 
 import json
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-async def test_a_sentence_comes_without_details(here: Here, name: str) -> None:
+async def test_some_refusals_have_no_details(here: Here, name: str) -> None:
     code, status, message = SENTENCES[name]
     found = await here.error(getattr(Health, name)())
     assert (found["code"], found["status"]) == (code, status)
@@ -82,7 +82,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("name", REASONS)
-async def test_a_reason_is_in_the_details(here: Here, name: str) -> None:
+async def test_some_refusals_have_a_reason_in_their_details(here: Here, name: str) -> None:
     code, message, reason = REASONS[name]
     found = await here.error(getattr(Health, name)())
     assert found["code"] == code
@@ -116,7 +116,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("name", WORDS)
-async def test_interactions_have_words_of_their_own(here: Here, name: str) -> None:
+async def test_interactions_have_error_codes_of_their_own(here: Here, name: str) -> None:
     code, word, message = WORDS[name]
     here.mock.keys[MINE] = getattr(Health, name)()
     got = await here.ask("POST", INTERACTIONS, {"model": "gemini-2.5-flash", "input": "hi"})
@@ -138,9 +138,7 @@ async def test_interactions_are_counted_in_the_quota_of_their_model(here: Here) 
 
 @pytest.mark.parametrize("kind", Gateway)
 @pytest.mark.parametrize("code", [401, 403, 429])
-async def test_a_gateway_answers_as_nobody_would_take_for_google(
-    here: Here, kind: Gateway, code: int
-) -> None:
+async def test_a_gateways_error_is_not_in_googles_shape(here: Here, kind: Gateway, code: int) -> None:
     here.mock.keys[MINE] = Health.gateway(kind, code)
     content_type, body = kind.value
     for target, method in ((GENERATE, "POST"), (f"{STREAM}?alt=sse", "POST"), ("/v1beta/models", "GET")):
@@ -153,7 +151,7 @@ async def test_a_gateway_answers_as_nobody_would_take_for_google(
         assert not got.all("alt-svc")
 
 
-async def test_a_key_may_be_for_one_site_alone(here: Here) -> None:
+async def test_a_key_can_be_restricted_to_a_site(here: Here) -> None:
     here.mock.keys[MINE] = Health.for_referrers("https://shop.example/*")
     for fields in ([("Referer", "https://shop.example/cart")], [("Origin", "https://shop.example")]):
         assert (await here.generate(*fields)).status == 200
@@ -170,7 +168,7 @@ async def test_a_key_may_be_for_one_site_alone(here: Here) -> None:
         assert (info["reason"], info["metadata"]["httpReferrer"]) == ("API_KEY_HTTP_REFERRER_BLOCKED", seen)
 
 
-async def test_a_key_may_be_for_one_address_alone(here: Here) -> None:
+async def test_a_key_can_be_restricted_to_an_address(here: Here) -> None:
     here.mock.keys[MINE] = Health.for_addresses("127.0.0.1")
     assert (await here.generate()).status == 200
     found = await here.error(Health.for_addresses("203.0.113.7"))

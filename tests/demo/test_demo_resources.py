@@ -1,4 +1,4 @@
-"""What projects own at the mock of the Gemini API: nobody else sees it, and it is as Google has it."""
+"""What projects own at the mock of the Gemini API: invisible to other projects, and in Google's shapes."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ async def video(here: Here) -> str:
     return str(uri.removeprefix(prefix).removesuffix(":download?alt=media"))
 
 
-async def test_a_file_is_seen_by_its_project_alone(here: Here) -> None:
+async def test_a_file_is_only_visible_to_its_project(here: Here) -> None:
     file = await here.upload()
     assert await here.json("GET", f"/v1alpha/{file['name']}") == file
     for method in ("GET", "DELETE"):
@@ -80,7 +80,7 @@ async def test_another_projects_file_cannot_be_asked_about(
     assert await here.refusal("POST", f"{FLASH}:{method}", body) == no_file(name)
 
 
-async def test_what_google_made_is_downloaded_by_its_project_alone(here: Here) -> None:
+async def test_a_generated_file_can_only_be_downloaded_by_its_project(here: Here) -> None:
     name = await video(here)
     for target in (f"/v1/{name}:download?alt=media", f"/download/v1beta/{name}:download?alt=media"):
         got = await here.ask("GET", target)
@@ -146,7 +146,7 @@ async def test_a_batch_of_a_file_ends_in_a_file(here: Here) -> None:
     assert (await here.refusal("GET", f"/v1/{batch['name']}")) == (404, NOT_FOUND)
 
 
-async def test_a_cancelled_batch_never_ends_well(here: Here) -> None:
+async def test_a_cancelled_batch_never_succeeds(here: Here) -> None:
     body = {"batch": {"inputConfig": {"requests": {"requests": [{"request": HELLO}]}}}}
     name = (await here.json("POST", f"{FLASH}:batchGenerateContent", body))["name"]
     assert await here.json("POST", f"/v1/{name}:cancel", {}) == {}
@@ -156,7 +156,7 @@ async def test_a_cancelled_batch_never_ends_well(here: Here) -> None:
     assert await here.json("GET", "/v1/batches") == {}
 
 
-async def test_a_new_interaction_may_be_unknown_for_a_while_and_to_others_for_ever(here: Here) -> None:
+async def test_a_new_interaction_can_be_unknown_at_first_and_is_always_unknown_to_others(here: Here) -> None:
     here.mock.interaction_delay = 60
     body = {"model": "gemini-2.5-flash", "input": "Hello there"}
     number = (await here.json("POST", "/v1/interactions", body))["id"]
@@ -172,7 +172,7 @@ async def test_a_new_interaction_may_be_unknown_for_a_while_and_to_others_for_ev
     assert await here.json("GET", f"/v1/interactions/{number}") == unknown
 
 
-async def test_a_streamed_interaction_has_named_events_and_can_be_taken_up(here: Here) -> None:
+async def test_a_streamed_interaction_has_named_events_and_can_be_resumed(here: Here) -> None:
     body = {"model": "gemini-2.5-flash", "input": "Hello there", "stream": True}
     got = await here.ask("POST", "/v1/interactions", body)
     events = [event.split("\n") for event in got.body.decode().removesuffix("\n\n").split("\n\n")]
@@ -204,7 +204,7 @@ async def test_a_search_store_is_its_projects_own(here: Here) -> None:
     assert await here.refusal("GET", f"/v1/{document}", key=MINE) == (403, UNSEEN)
 
 
-async def test_a_tuned_model_answers_its_project_alone(here: Here) -> None:
+async def test_a_tuned_model_only_serves_its_project(here: Here) -> None:
     here.mock.give(MINE, "tunedModels/x")
     assert (await here.json("GET", "/v1/tunedModels"))["tunedModels"][0]["name"] == "tunedModels/x"
     target = "/v1/tunedModels/x:generateContent"
@@ -214,7 +214,7 @@ async def test_a_tuned_model_answers_its_project_alone(here: Here) -> None:
     assert await here.refusal("GET", "/v1/tunedModels/x") == (404, NOT_FOUND)
 
 
-async def test_a_key_in_bad_health_gets_nowhere(here: Here) -> None:
+async def test_a_refused_key_has_access_to_no_resource(here: Here) -> None:
     here.mock.keys[MINE] = Health.suspended()
     for kind in (
         "files",
@@ -229,7 +229,7 @@ async def test_a_key_in_bad_health_gets_nowhere(here: Here) -> None:
         assert (await here.ask("POST", f"/v1/{kind}", {})).status == 403
 
 
-async def test_google_genai_understands_all_of_it(here: Here) -> None:
+async def test_google_genai_works_with_all_resources(here: Here) -> None:
     name = f"files/{(await here.upload())['name'].removeprefix('files/')}"
     made = await video(here)
 
@@ -256,7 +256,7 @@ async def test_google_genai_understands_all_of_it(here: Here) -> None:
     await asyncio.to_thread(use)
 
 
-async def test_google_genai_understands_interactions(here: Here) -> None:
+async def test_google_genai_works_with_interactions(here: Here) -> None:
     def use() -> None:
         client = genai.Client(api_key=MINE, http_options={"base_url": here.url, "api_version": "v1beta"})
         first = client.interactions.create(model="gemini-2.5-flash", input="Hello there")

@@ -49,7 +49,7 @@ SIMPLE: dict[str, tuple[str, object]] = {
 
 
 @pytest.mark.parametrize("case", SEARCHES)
-async def test_the_free_tier_does_not_search(here: Here, case: str) -> None:
+async def test_the_free_tier_has_no_search(here: Here, case: str) -> None:
     found = await here.error(Health.free_tier(), *SEARCHES[case])
     assert (found["code"], found["status"], found["details"]) == (429, "RESOURCE_EXHAUSTED", [HELP])
     assert found["message"].startswith(QUOTA)
@@ -57,7 +57,7 @@ async def test_the_free_tier_does_not_search(here: Here, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", SIMPLE)
-async def test_the_free_tier_serves_what_searches_for_nothing(here: Here, case: str) -> None:
+async def test_the_free_tier_serves_requests_without_search_tools(here: Here, case: str) -> None:
     here.mock.keys[MINE] = Health.free_tier()
     target, body = SIMPLE[case]
     assert (await here.ask("POST", target, body)).status == 200
@@ -75,7 +75,7 @@ CACHE = {"model": "models/gemini-2.5-flash", **HELLO}
 BATCH = {"batch": {"inputConfig": {"requests": {"requests": [{"request": HELLO}]}}}}
 
 
-async def test_the_free_tier_caches_nothing(here: Here) -> None:
+async def test_the_free_tier_has_no_caching(here: Here) -> None:
     found = await here.error(Health.free_tier(), "/v1beta/cachedContents", CACHE)
     assert (found["code"], found["status"], found["message"]) == (
         429,
@@ -107,7 +107,7 @@ VEO = "/v1beta/models/veo-2.0-generate-001:predictLongRunning"
 INSTANCES = {"instances": [{"prompt": "x"}]}
 
 
-async def test_images_and_videos_are_of_billed_users(here: Here) -> None:
+async def test_images_and_videos_need_billing(here: Here) -> None:
     images = await here.json("POST", IMAGEN, INSTANCES)
     assert [image["mimeType"] for image in images["predictions"]] == ["image/png"]
     assert "operations/" in (await here.json("POST", VEO, INSTANCES))["name"]

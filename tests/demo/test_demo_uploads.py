@@ -31,7 +31,7 @@ def here(io_loop: IOLoop) -> Iterator[Here]:
 
 
 async def start(here: Here, about: object = None, target: str = START) -> str:
-    """Starts a resumable upload; returns the path that its legs go to."""
+    """Starts a resumable upload; returns the path that its chunks go to."""
     got = await here.ask("POST", target, about or {"file": {}}, *RESUMABLE)
     assert (got.status, got.body, got.one("x-goog-upload-status")) == (200, b"", "active")
     assert got.one("x-goog-upload-control-url") == got.one("x-goog-upload-url")
@@ -40,7 +40,7 @@ async def start(here: Here, about: object = None, target: str = START) -> str:
     return f"{parts.path}?{parts.query}"
 
 
-async def leg(here: Here, url: str, command: str, offset: int, body: bytes = b"") -> Got:
+async def send_chunk(here: Here, url: str, command: str, offset: int, body: bytes = b"") -> Got:
     fields = ("X-Goog-Upload-Command", command), ("X-Goog-Upload-Offset", str(offset))
     return await here.ask("POST", url, body, *fields, key="")
 
@@ -50,13 +50,13 @@ def progress(got: Got) -> tuple[int, str, int]:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha", "v1beta"])
-async def test_a_resumable_upload_takes_a_key_at_its_start_alone(here: Here, version: str) -> None:
+async def test_a_resumable_upload_needs_a_key_only_at_its_start(here: Here, version: str) -> None:
     about = {"file": {"displayName": "Notes", "mimeType": "text/x-notes"}}
     url = await start(here, about, f"/upload/{version}/files")
     assert json.loads(here.last.body) == about
-    assert progress(await leg(here, url, "upload", 0, b"a" * GRANULE)) == (200, "active", GRANULE)
-    assert progress(await leg(here, url, "query", 0)) == (200, "active", GRANULE)
-    done = await leg(here, url, "upload, finalize", GRANULE, b"the end")
+    assert progress(await send_chunk(here, url, "upload", 0, b"a" * GRANULE)) == (200, "active", GRANULE)
+    assert progress(await send_chunk(here, url, "query", 0)) == (200, "active", GRANULE)
+    done = await send_chunk(here, url, "upload, finalize", GRANULE, b"the end")
     assert progress(done) == (200, "final", GRANULE + 7)
     file = json.loads(done.body)["file"]
     assert re.fullmatch("files/[a-z0-9]{12}", file["name"])
@@ -75,10 +75,10 @@ async def test_a_resumable_upload_takes_a_key_at_its_start_alone(here: Here, ver
 
 async def test_a_name_may_be_chosen(here: Here) -> None:
     url = await start(here, {"file": {"name": "files/my-own"}})
-    assert json.loads((await leg(here, url, "finalize", 0)).body)["file"]["name"] == "files/my-own"
+    assert json.loads((await send_chunk(here, url, "finalize", 0)).body)["file"]["name"] == "files/my-own"
 
 
-async def test_the_start_alone_is_refused_for_its_key(here: Here) -> None:
+async def test_only_the_start_of_an_upload_is_refused_for_its_key(here: Here) -> None:
     refused = await here.ask("POST", START, {}, *RESUMABLE, key="")
     assert (refused.status, refused.all("x-goog-upload-status")) == (403, [])
     url = await start(here)
@@ -99,18 +99,22 @@ async def test_the_key_may_be_in_the_url_that_google_gives(here: Here) -> None:
     assert query["key"] == [MINE]
 
 
-async def test_a_leg_at_the_wrong_offset_or_of_the_wrong_size_changes_nothing(here: Here) -> None:
+async def test_a_chunk_with_a_wrong_offset_or_size_changes_nothing(here: Here) -> None:
     url = await start(here)
-    assert progress(await leg(here, url, "upload", 0, b"a" * 1000)) == (400, "active", 0)
-    assert progress(await leg(here, url, "upload", 0, b"a" * GRANULE)) == (200, "active", GRANULE)
+    assert progress(await send_chunk(here, url, "upload", 0, b"a" * 1000)) == (400, "active", 0)
+    assert progress(await send_chunk(here, url, "upload", 0, b"a" * GRANULE)) == (200, "active", GRANULE)
     for offset in (0, GRANULE - 1, GRANULE + 1):
-        assert progress(await leg(here, url, "upload, finalize", offset, b"a")) == (400, "active", GRANULE)
-    assert progress(await leg(here, url, "finalize", GRANULE)) == (200, "final", GRANULE)
-    assert progress(await leg(here, url, "upload, finalize", GRANULE, b"a")) == (400, "final", GRANULE)
+        assert progress(await send_chunk(here, url, "upload, finalize", offset, b"a")) == (
+            400,
+            "active",
+            GRANULE,
+        )
+    assert progress(await send_chunk(here, url, "finalize", GRANULE)) == (200, "final", GRANULE)
+    assert progress(await send_chunk(here, url, "upload, finalize", GRANULE, b"a")) == (400, "final", GRANULE)
 
 
 @pytest.mark.turned
-async def test_a_leg_that_is_cut_can_be_sent_again(here: Here) -> None:
+async def test_an_interrupted_chunk_can_be_sent_again(here: Here) -> None:
     url = await start(here)
     async with connect(here.port) as client:
         command = ("X-Goog-Upload-Command", "upload, finalize"), ("X-Goog-Upload-Offset", "0")
@@ -120,16 +124,20 @@ async def test_a_leg_that_is_cut_can_be_sent_again(here: Here) -> None:
         await quiet()
     await until(lambda: here.mock.open == 0)
     assert here.last.cut
-    assert progress(await leg(here, url, "query", 0)) == (200, "active", 0)
-    assert progress(await leg(here, url, "upload, finalize", 0, b"a" * 100_000)) == (200, "final", 100_000)
+    assert progress(await send_chunk(here, url, "query", 0)) == (200, "active", 0)
+    assert progress(await send_chunk(here, url, "upload, finalize", 0, b"a" * 100_000)) == (
+        200,
+        "final",
+        100_000,
+    )
 
 
-async def test_what_is_unknown_or_cancelled_is_not_found(here: Here) -> None:
+async def test_an_unknown_or_cancelled_upload_is_not_found(here: Here) -> None:
     url = await start(here)
-    cancelled = await leg(here, url, "cancel", 0)
+    cancelled = await send_chunk(here, url, "cancel", 0)
     assert (cancelled.status, cancelled.one("x-goog-upload-status")) == (200, "cancelled")
     for gone in (url, f"{START}?upload_id=nobodys"):
-        got = await leg(here, gone, "query", 0)
+        got = await send_chunk(here, gone, "query", 0)
         assert (got.status, json.loads(got.body)["error"]["message"]) == (404, GONE)
 
 
@@ -154,7 +162,7 @@ BOTH_PARTS = (
         ("?uploadType=multipart", {}, BOTH_PARTS, b"line\r\n--marl\r\n\r\nline"),
     ],
 )
-async def test_one_request_may_be_all(
+async def test_an_upload_can_be_a_single_request(
     here: Here, query: str, fields: dict[str, str], body: bytes, content: bytes
 ) -> None:
     kind = "multipart/related; boundary=mark" if body is BOTH_PARTS else "text/plain"
@@ -183,7 +191,7 @@ async def test_an_upload_to_a_store_makes_a_document(here: Here) -> None:
     store = (await here.json("POST", "/v1/fileSearchStores", {}))["name"]
     target = f"/upload/v1/{store}:uploadToFileSearchStore"
     url = await start(here, {"displayName": "Doc"}, target)
-    operation = json.loads((await leg(here, url, "upload, finalize", 0, b"text")).body)
+    operation = json.loads((await send_chunk(here, url, "upload, finalize", 0, b"text")).body)
     assert operation["name"].startswith(f"{store}/upload/operations/")
     assert await here.json("GET", f"/v1/{operation['name']}") == operation
     document = await here.json("GET", f"/v1/{operation['response']['documentName']}")
@@ -218,5 +226,5 @@ async def test_google_genai_uploads(here: Here, tmp_path: Path) -> None:
             assert operation.done
 
     await asyncio.to_thread(use)
-    legs = [call for call in here.mock.calls if "upload_id" in call.target]
-    assert [(call.method, call.key, call.status) for call in legs] == [("POST", "", 200)] * 6
+    chunks = [call for call in here.mock.calls if "upload_id" in call.target]
+    assert [(call.method, call.key, call.status) for call in chunks] == [("POST", "", 200)] * 6

@@ -148,7 +148,7 @@ def test_trouble_and_a_region_are_logged_once_and_so_is_the_end(caplog: pytest.L
     caplog.clear()
     here.answer(here.rotator.keys[0], REGION_BLOCKED)
     here.answer(here.rotator.keys[1], REGION_BLOCKED)
-    assert told(caplog) == ["Google does not serve the region of this server's address: set UPSTREAM_PROXY"]
+    assert told(caplog) == ["Google does not support this server's region: set UPSTREAM_PROXY"]
 
 
 def test_a_search_is_logged_once_it_is_an_outage_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +166,7 @@ def test_a_search_is_logged_once_it_is_an_outage_and_so_is_its_end(caplog: pytes
     search(BARE, 10.0)
     search(HEALTHY, 2.0)
     first, second = told(caplog)
-    assert first.startswith(f"upstream outage suspected for {FLASH}: all projects were refused alike")
+    assert first.startswith(f"upstream outage suspected for {FLASH}: all projects refused alike")
     assert second.startswith(f"outage over for {FLASH} after 1")
     assert second.endswith("refused without a reason")
 

@@ -1,4 +1,4 @@
-"""The first thing that runs: an old Python, a missing library, `--help`, and what flags are not."""
+"""The start: an old Python, a missing library, `--help`, and invalid flags."""
 
 import ast
 import subprocess
@@ -49,7 +49,7 @@ def test_help_imports_nothing_that_takes_time() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--demo",), ("--check",)])
-def test_a_missing_library_is_told_in_two_lines_with_the_command_that_installs_it(
+def test_a_missing_library_is_reported_in_two_lines_with_the_command_that_installs_it(
     arguments: tuple[str, ...], bare: Path
 ) -> None:
     told = run(bare, SERVER, *arguments)
@@ -59,7 +59,7 @@ def test_a_missing_library_is_told_in_two_lines_with_the_command_that_installs_i
     assert command.endswith(f"{bare} -m pip install -r {ROOT / 'requirements.txt'}")
 
 
-def test_a_library_that_can_not_be_used_is_told_the_same(bare: Path, tmp_path: Path) -> None:
+def test_a_library_that_cannot_be_imported_is_reported_in_the_same_way(bare: Path, tmp_path: Path) -> None:
     (tmp_path / "tornado").mkdir()
     (tmp_path / "tornado" / "__init__.py").touch()
     (tmp_path / "tornado" / "web.py").write_text("from tornado import nothing_of_this_name")
@@ -71,7 +71,7 @@ def test_a_library_that_can_not_be_used_is_told_the_same(bare: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("version", ["(2, 7, 18)", "(3, 6, 15)", "(3, 10, 99)"])
-def test_an_old_python_is_told_in_two_lines(version: str) -> None:
+def test_an_old_python_gets_two_lines_that_say_what_to_do(version: str) -> None:
     pretended = f"import sys, runpy; sys.version_info = {version}; runpy.run_path({str(SERVER)!r})"
     told = run(sys.executable, "-c", pretended)
     assert (told.returncode, told.stdout) == (2, "")
@@ -83,10 +83,10 @@ def test_an_old_python_is_told_in_two_lines(version: str) -> None:
     assert "python3.11 -m venv .venv && .venv/bin/pip install -r requirements.txt" in lines[1]
 
 
-def test_old_pythons_can_read_what_tells_them() -> None:
+def test_old_pythons_can_parse_the_version_check() -> None:
     source = SERVER.read_text(encoding="utf-8")
-    ast.parse(source, feature_version=(3, 7))  # the oldest that is known to all of ours
-    assert source.isascii()  # Python 2 would want to be told of an encoding
+    ast.parse(source, feature_version=(3, 7))  # the oldest that all supported versions can parse
+    assert source.isascii()  # Python 2 would need an encoding declaration
     before_the_check = source.partition("sys.exit")[0]
     assert "def " not in before_the_check
     assert 'f"' not in before_the_check
@@ -102,7 +102,7 @@ def test_old_pythons_can_read_what_tells_them() -> None:
         (("--port", "http"), "PORT: 'http' is not a whole number"),
     ],
 )
-def test_flags_that_can_not_be_used_are_told(arguments: tuple[str, ...], told: str) -> None:
+def test_invalid_flags_are_reported(arguments: tuple[str, ...], told: str) -> None:
     done = run(sys.executable, SERVER, *arguments)
     assert done.returncode == 2
     assert told in done.stderr

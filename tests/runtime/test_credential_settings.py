@@ -1,4 +1,4 @@
-"""Secrets as people write them: in quotes, several in one variable, in files, with comments behind."""
+"""Secrets as people write them: in quotes, several in one variable, in files, with trailing comments."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def of_file(folder: Path, text: str) -> Settings:
 
 @pytest.mark.parametrize("quote", ['"', "'"])
 @pytest.mark.parametrize("space", ["", " "])
-def test_one_pair_of_matching_quotes_is_no_part_of_a_value(quote: str, space: str) -> None:
+def test_one_pair_of_matching_quotes_is_removed_from_a_value(quote: str, space: str) -> None:
     values = {
         "GOOGLE_API_KEY_1": "AIza-one",
         "OUTPUT_API_KEY": CLIENT,
@@ -42,16 +42,14 @@ def test_one_pair_of_matching_quotes_is_no_part_of_a_value(quote: str, space: st
 
 
 @pytest.mark.parametrize("value", ['""', "''", '" "', "  ''  "])
-def test_quotes_around_nothing_are_nothing(
-    value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_value_of_two_quotes_is_empty(value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert parse({"PORT": value, "OUTPUT_API_KEY": value}) == parse({})
     monkeypatch.setenv("PORT", value)
     assert of_file(tmp_path, "PORT=1111\n").port == 1111
 
 
 @pytest.mark.parametrize("value", ['"abc', "abc'", "'abc\""])
-def test_a_quotation_mark_without_a_partner_is_told(value: str) -> None:
+def test_an_unmatched_quotation_mark_is_warned_about(value: str) -> None:
     here = parse({"GOOGLE_API_KEY_1": value, "OUTPUT_API_KEY": f"{CLIENT}'"})
     assert here.google_keys == {}
     assert here.client_keys == {"default": f"{CLIENT}'"}
@@ -129,7 +127,7 @@ def test_a_suffix_may_name_project_and_account(
     assert (key.project or None, key.account or None) == (project, account)
 
 
-def test_a_name_that_cannot_be_shown_names_no_key() -> None:
+def test_a_key_with_a_non_printable_name_is_refused() -> None:
     here = parse({"GOOGLE_API_KEY_\udcff": "AIza-a", "GOOGLE_API_KEY_\x1b[2J": "AIza-b"})
     assert here.google_keys == {}
     assert len(here.warnings) == 2
@@ -139,7 +137,7 @@ def test_a_name_that_cannot_be_shown_names_no_key() -> None:
 # Comments.
 
 
-def test_a_comment_behind_a_value_is_left_out_as_in_the_file_and_told(tmp_path: Path) -> None:
+def test_a_comment_after_a_value_is_removed_with_a_warning(tmp_path: Path) -> None:
     values = {
         "GOOGLE_API_KEY_1": "AIza-a # mine",
         "GOOGLE_API_KEY_2": '"AIza-b" # quoted',
@@ -167,7 +165,7 @@ def test_a_number_sign_inside_a_secret_is_part_of_it() -> None:
     assert list(here.warnings) == []
 
 
-def test_comments_in_a_list_of_lines_are_left_out() -> None:
+def test_comments_in_a_list_of_lines_are_removed() -> None:
     here = parse({"GOOGLE_API_KEY": "'# mine\nAIza-a # one\nAIza-b\n# AIza-c\n'"})
     assert here.google_keys == {"default.1": "AIza-a", "default.2": "AIza-b"}
     assert "comment" in here.warnings[0]
@@ -220,7 +218,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["GOOGLE_API_KEY_1", "OUTPUT_API_KEY", "ADMIN_API_KEY", "UPSTREAM_PROXY"])
-def test_a_secrets_file_that_is_no_use_is_a_mistake_that_names_it(name: str, tmp_path: Path) -> None:
+def test_an_unusable_file_of_a_secret_is_an_error_that_names_its_variable(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "binary").write_bytes(b"\xff\xfea\0b\0")
     (tmp_path / "latin").write_bytes(b"k\xe9y")
@@ -271,7 +269,7 @@ def test_what_is_wrong_with_a_secret_from_a_file_names_the_variable_of_the_file(
         ('"abcd" # $5', "abcd", False),
     ],
 )
-def test_a_value_that_others_would_read_otherwise_is_warned_about(
+def test_a_value_that_compose_or_docker_reads_differently_is_warned_about(
     line: str, secret: str, odd: bool, tmp_path: Path
 ) -> None:
     here = of_file(tmp_path, f"GOOGLE_API_KEY_1={line}\n")
@@ -283,7 +281,7 @@ def test_a_dollar_in_the_environment_is_a_dollar() -> None:
     assert parse({"GOOGLE_API_KEY_1": "ab$cd${HOME}$$"}).google_keys == {"1": "ab$cd${HOME}$$"}
 
 
-def test_a_name_that_is_set_twice_is_told(tmp_path: Path) -> None:
+def test_a_variable_that_is_set_twice_is_warned_about(tmp_path: Path) -> None:
     here = of_file(tmp_path, "GOOGLE_API_KEY_1=AIza-a\n\n# again\nGOOGLE_API_KEY_1=AIza-b\n")
     assert here.google_keys == {"1": "AIza-b"}
     assert list(here.warnings) == ["GOOGLE_API_KEY_1: set again in line 4 of .env; the last one is used"]

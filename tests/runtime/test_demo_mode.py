@@ -1,4 +1,4 @@
-"""`--demo` as a newcomer meets it: what it says, and the status page from this host and from others."""
+"""`--demo`: what it prints, and the status page from this host and from others."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.support.process import Program, program
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("io_loop")
-ELSEWHERE = {"X-Forwarded-For": "203.0.113.7"}  # what another proxy passed on is not of this host
+ELSEWHERE = {"X-Forwarded-For": "203.0.113.7"}  # a forwarded request does not count as local
 KEY = re.compile(r"admin key, use (\S+) \(valid for this run\)\n")
 
 
@@ -29,7 +29,7 @@ def status(started: Program, headers: dict[str, str]) -> int:
         return error.code
 
 
-def test_it_frightens_nobody(tmp_path: Path) -> None:
+def test_the_demo_starts_without_warnings(tmp_path: Path) -> None:
     with program("--demo", folder=tmp_path) as started:
         started.wait_for(KEY)
         assert "WARNING" not in started.log
@@ -49,7 +49,7 @@ def test_a_key_for_this_run_opens_the_status_from_elsewhere_and_this_host_needs_
         assert again.wait_for(KEY)[1] != key
 
 
-def test_with_a_key_of_ones_own_none_is_made(tmp_path: Path) -> None:
+def test_with_an_admin_key_in_the_settings_no_one_time_key_is_made(tmp_path: Path) -> None:
     own = {"ADMIN_API_KEY": "an-admin-key-of-ones-own"}
     with program("--demo", folder=tmp_path, environment=own) as started:
         started.wait_for(re.compile(r"status page: http://localhost:\d+/\n"))

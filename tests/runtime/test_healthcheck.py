@@ -1,4 +1,4 @@
-"""The health check goes by the program that runs, whatever has become of its settings."""
+"""The health check asks the running program, whatever the settings are by then."""
 
 import os
 import re
@@ -18,7 +18,7 @@ SETTINGS = "GOOGLE_API_KEY_1=the-first-upstream-key\n"
 
 
 def check(folder: Path, **environment: str) -> tuple[int, str]:
-    """Exit status and what is said, all of which is a single line."""
+    """The exit status and what is printed, which is a single line."""
     told = subprocess.run(
         [sys.executable, "-m", "proxycore.runtime.healthcheck"],
         cwd=folder,
@@ -50,7 +50,7 @@ def check(folder: Path, **environment: str) -> tuple[int, str]:
     ],
     ids=lambda value: " ".join(value) or "plain",
 )
-def test_it_finds_the_program_wherever_it_listens_and_leaves_no_trace_in_its_log(
+def test_it_finds_the_program_wherever_it_listens_and_is_not_logged(
     arguments: tuple[str, ...], variables: dict[str, str], tmp_path: Path
 ) -> None:
     certify(tmp_path)
@@ -118,11 +118,11 @@ def test_it_follows_a_reload_from_http_to_https_and_back(workers: str, tmp_path:
             file.write_text(SETTINGS + "".join(f"{name}={value}\n" for name, value in variables.items()))
             running.signal(signal.SIGHUP)
             running.wait_for(re.compile(f"(?s)(reloaded: .*){{{count}}}"))
-            # Workers reload after the first process has said so, and Docker asks three times, too.
+            # Workers reload after the first process has logged it; Docker tries three times as well.
             assert any(check(tmp_path)[0] == 0 for _ in range(3))
 
 
-def test_without_a_program_it_says_so(tmp_path: Path) -> None:
+def test_without_a_running_program_it_reports_unhealthy(tmp_path: Path) -> None:
     assert check(tmp_path) == (1, "not healthy: no proxy of this user is ready in this working folder\n")
     with program(folder=tmp_path, environment=KEYS) as running:
         (tmp_path / "elsewhere").mkdir()
@@ -134,7 +134,7 @@ def test_without_a_program_it_says_so(tmp_path: Path) -> None:
         assert check(tmp_path)[0] == 1
 
 
-def test_a_program_that_hangs_is_told_before_docker_stops_waiting(tmp_path: Path) -> None:
+def test_a_program_that_hangs_is_reported_before_the_timeout_of_docker(tmp_path: Path) -> None:
     with program(folder=tmp_path, environment=KEYS) as running:
         url = running.url
         running.signal(signal.SIGSTOP)

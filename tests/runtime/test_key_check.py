@@ -1,4 +1,4 @@
-"""`--check`: what it finds out about each key, how it tells it, and what it costs."""
+"""`--check`: the result for each key, how it is reported, and what it costs."""
 
 import asyncio
 import json
@@ -36,19 +36,19 @@ HEALTHS = {
 
 
 def listing(*names: str, **more: object) -> bytes:
-    """A list of models that can generate, as an answer."""
+    """The response with a list of models that can generate."""
     models = [{"name": f"models/{name}", "supportedGenerationMethods": ["generateContent"]} for name in names]
     return answer(200, json.dumps({"models": models, **more}).encode())
 
 
 def quota(period: str, value: str) -> dict[str, object]:
-    """What Google says of a quota that is spent."""
+    """Google's error for an exhausted quota."""
     violation = {"quotaId": f"GenerateRequests{period}PerProjectPerModel-FreeTier", "quotaValue": value}
     return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]}
 
 
-async def silence(_: Seen, _writer: asyncio.StreamWriter) -> None:
-    """A script that never answers."""
+async def hang(_: Seen, _writer: asyncio.StreamWriter) -> None:
+    """A script that never responds."""
     await asyncio.Event().wait()
 
 
@@ -81,7 +81,7 @@ def named(healths: Mapping[str, Health]) -> tuple[MockServer, dict[str, str]]:
     return MockServer({keys[name]: health for name, health in healths.items()}), keys
 
 
-async def test_a_table_tells_of_every_key_and_no_secret_is_in_it(tmp_path: Path) -> None:
+async def test_the_table_has_every_key_and_no_secret(tmp_path: Path) -> None:
     mock, keys = named(HEALTHS)
     status, out, err = await check(tmp_path, keys, UPSTREAM_URL=mock.listen())
     await mock.stop()
@@ -90,7 +90,7 @@ async def test_a_table_tells_of_every_key_and_no_secret_is_in_it(tmp_path: Path)
     assert rows["name"].split() == ["name", "state", "reason", "project", "models", "time"]
     assert " works " in rows["fine"]
     assert "(gemini " in rows["fine"]
-    assert " works " in rows["spent"]  # whose quotas are nobody's business here
+    assert " works " in rows["spent"]  # the check uses none of its quota
     assert "retired  suspended or leaked" in rows["dead"]
     assert "benched  SERVICE_DISABLED" in rows["off"]
     assert "retired  API key not valid or expired" in rows["wrong"]
@@ -110,7 +110,7 @@ async def test_a_table_tells_of_every_key_and_no_secret_is_in_it(tmp_path: Path)
     assert "\x1b" not in out + err
 
 
-async def test_each_key_is_asked_for_its_models_and_then_to_count_tokens_which_no_quota_counts(
+async def test_each_key_lists_models_and_then_counts_tokens_which_uses_no_quota(
     tmp_path: Path,
 ) -> None:
     healths = HEALTHS | {"one": Health.quota(1)}
@@ -215,7 +215,7 @@ async def test_for_each_kind_of_failure_it_says_what_to_do(tmp_path: Path) -> No
         ),
     ],
 )
-async def test_what_counting_tokens_says_of_a_key_decides(
+async def test_the_response_to_counting_tokens_decides_the_state_of_a_key(
     status: int, message: str, details: list[object], state: str | None, told: str
 ) -> None:
     error = {"code": status, "message": message, "status": "UNKNOWN", "details": details}
@@ -232,7 +232,7 @@ async def test_what_counting_tokens_says_of_a_key_decides(
     assert bool(key.until) == ("resets at" in told)
 
 
-async def test_a_model_that_fails_does_not_speak_for_the_key_while_another_serves() -> None:
+async def test_a_model_that_fails_does_not_fail_the_key_while_another_serves() -> None:
     gone = answer(404, b'{"error": {"code": 404, "message": "This model is no longer available."}}')
 
     async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -270,7 +270,7 @@ async def test_a_terminal_that_lacks_characters_gets_others_and_no_traceback(tmp
     assert "Traceback" not in err
 
 
-async def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
+async def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(tmp_path: Path) -> None:
     mock, keys = named({"fine": Health.healthy()})
     ours, theirs = os.pipe()
     process = await asyncio.create_subprocess_exec(
@@ -289,7 +289,7 @@ async def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
     assert err == b"key 1: works\n"
 
 
-async def test_json_is_all_that_scripts_get(tmp_path: Path) -> None:
+async def test_with_json_standard_output_is_one_json_document(tmp_path: Path) -> None:
     mock, keys = named(HEALTHS)
     status, out, _ = await check(
         tmp_path, {"fine": keys["fine"], "off__shop": keys["off"]}, "--json", UPSTREAM_URL=mock.listen()
@@ -312,20 +312,20 @@ async def test_it_fails_when_no_key_works(tmp_path: Path) -> None:
     assert out.endswith("0 of 2 keys work.\n")
 
 
-async def test_trouble_on_the_way_is_no_keys_fault_and_says_what_to_change(tmp_path: Path) -> None:
+async def test_a_network_error_is_not_attributed_to_keys_and_names_the_settings_to_check(
+    tmp_path: Path,
+) -> None:
     status, out, _ = await check(tmp_path, {"1": "AQ.one", "2": "AQ.two"}, UPSTREAM_URL="http://127.0.0.1:9")
     assert status == 1
     assert out.count("unknown  The upstream could not be reached: no connection to its address.") == 2
-    assert (
-        " ms" not in out
-    )  # what libcurl counts differs from key to key, and would hide that it is one trouble
+    assert " ms" not in out  # milliseconds differ from key to key, and would hide that it is one error
     assert out.splitlines()[-1].startswith(
         "All keys failed with the same error, so the keys are not the cause"
     )
     assert {"UPSTREAM_PROXY", "UPSTREAM_URL", "UPSTREAM_CA_FILE"} <= set(re.findall(r"[A-Z_]{8,}", out))
 
 
-async def test_a_region_that_is_not_served_is_told_with_the_way_round_it(tmp_path: Path) -> None:
+async def test_an_unsupported_region_is_reported_with_what_to_set(tmp_path: Path) -> None:
     mock, keys = named({"one": Health.bad_region(), "two": Health.bad_region()})
     status, out, _ = await check(tmp_path, keys, UPSTREAM_URL=mock.listen())
     await mock.stop()
@@ -334,7 +334,7 @@ async def test_a_region_that_is_not_served_is_told_with_the_way_round_it(tmp_pat
     assert "set UPSTREAM_PROXY" in out.splitlines()[-1]
 
 
-async def test_what_says_nothing_of_a_key_leaves_it_unknown(tmp_path: Path) -> None:
+async def test_a_response_that_is_not_about_the_key_leaves_its_state_unknown(tmp_path: Path) -> None:
     replies = {
         "trouble": (answer(503, b"{}"), "upstream error (status 503)"),
         "page": (answer(200, b"<html>"), "not a Google response"),
@@ -362,7 +362,7 @@ async def test_a_key_without_any_model_works_since_it_is_accepted(tmp_path: Path
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
-async def test_nothing_that_an_answer_says_shows_a_key_or_works_the_terminal(
+async def test_responses_can_neither_show_a_secret_nor_control_the_terminal(
     flags: tuple[str, ...], tmp_path: Path
 ) -> None:
     reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "NO_AQ.refused\x1b[2J\nX"}
@@ -410,12 +410,12 @@ async def test_all_pages_of_a_long_list_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
-async def test_an_upstream_that_falls_silent_does_not_keep_it_for_long(
+async def test_an_upstream_that_stops_responding_is_abandoned_after_the_idle_timeout(
     beginning: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(beginning)
-        await silence(seen, writer)
+        await hang(seen, writer)
 
     monkeypatch.setattr(proxycore.runtime.key_check, "_LONGEST_IDLE", 0.1)
     async with RawUpstream(script) as upstream:
@@ -424,14 +424,14 @@ async def test_an_upstream_that_falls_silent_does_not_keep_it_for_long(
 
 
 @pytest.mark.turned
-async def test_many_keys_are_tried_eight_at_a_time() -> None:
+async def test_many_keys_are_checked_eight_at_a_time() -> None:
     running, most = 0, 0
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await quiet()  # all that come at once have come
+        await quiet()  # all concurrent ones have arrived
         running -= 1
         writer.write(listing("gemini"))
 
@@ -443,7 +443,7 @@ async def test_many_keys_are_tried_eight_at_a_time() -> None:
     assert most == 8
 
 
-async def test_on_a_terminal_a_bar_shows_how_far_it_is_and_the_table_goes_elsewhere(tmp_path: Path) -> None:
+async def test_on_a_terminal_progress_is_shown_apart_from_the_table(tmp_path: Path) -> None:
     mock, keys = named({"fine": Health.healthy(), "dead": Health.suspended()})
     ours, theirs = pty.openpty()
     environment = {f"GOOGLE_API_KEY_{name}": secret for name, secret in keys.items()}
@@ -472,8 +472,8 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is_and_the_table_goes_elsewh
     assert out.endswith(b"1 of 2 keys work.\n")
 
 
-async def test_it_is_interrupted_without_a_word(tmp_path: Path) -> None:
-    async with RawUpstream(silence) as upstream:
+async def test_an_interrupt_prints_nothing(tmp_path: Path) -> None:
+    async with RawUpstream(hang) as upstream:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(ROOT / "server.py"),
@@ -497,7 +497,7 @@ async def test_it_is_interrupted_without_a_word(tmp_path: Path) -> None:
         ([], {"GOOGLE_API_KEY_1": "your-first-gemini-api-key"}, 1, "GOOGLE_API_KEY_1: still a placeholder"),
     ],
 )
-async def test_mistakes_are_told(
+async def test_configuration_errors_are_reported(
     flags: list[str], variables: dict[str, str], status: int, told: str, tmp_path: Path
 ) -> None:
     got, _, err = await check(tmp_path, {}, *flags, **variables)
@@ -506,7 +506,7 @@ async def test_mistakes_are_told(
     assert "Traceback" not in err
 
 
-def test_json_alone_is_no_command() -> None:
+def test_json_without_check_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "server.py", "--json"],
         capture_output=True,

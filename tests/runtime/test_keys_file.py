@@ -1,4 +1,4 @@
-"""A file of keys: one a line, by the thousand."""
+"""KEYS_FILE: one key per line, thousands of them."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ def keys_of(folder: Path, text: str, **more: str) -> Settings:
     return parse({"KEYS_FILE": str(folder / "keys"), **more})
 
 
-def test_a_file_of_keys_has_one_a_line_with_name_project_and_note(tmp_path: Path) -> None:
+def test_a_keys_file_has_one_key_per_line_with_name_project_and_note(tmp_path: Path) -> None:
     text = (
         "# all of ours\n\n   \nAIza-a first shop # bought in May\nAIza-b\tsecond\n"
         "'AIza-c'   # no name\r\nAIza-d#1 # a sign inside"
@@ -31,7 +31,7 @@ def test_keys_without_a_name_keep_theirs_when_lines_move(tmp_path: Path) -> None
     assert all(len(name) == 8 and secret[-4:] not in name for name, secret in after.items())
 
 
-def test_what_is_odd_in_a_file_of_keys_is_told_by_its_line_without_a_secret(tmp_path: Path) -> None:
+def test_an_invalid_line_of_a_keys_file_is_reported_by_number_without_a_secret(tmp_path: Path) -> None:
     lines = [
         "AIzaSecret-a one",
         "AIzaSecret-a two",
@@ -53,7 +53,7 @@ def test_what_is_odd_in_a_file_of_keys_is_told_by_its_line_without_a_secret(tmp_
     assert (len(many.warnings), many.warnings[-1]) == (11, "KEYS_FILE: 989 more lines like these")
 
 
-def test_thousands_of_keys_are_read_in_no_time(tmp_path: Path) -> None:
+def test_reading_a_keys_file_takes_linear_time(tmp_path: Path) -> None:
     def took(count: int) -> float:
         text = "".join(f"AIza-{number}-{'x' * 30} name-{number} p{number % 9}\n" for number in range(count))
         (tmp_path / "keys").write_text(text)

@@ -1,4 +1,4 @@
-"""The thread that writes the log: a reader that stalls or leaves stops nothing; dropped lines are counted."""
+"""The thread that writes the log: a slow reader never blocks the program; dropped lines are counted."""
 
 import asyncio
 import contextlib
@@ -89,7 +89,7 @@ def test_writing_never_waits_and_flushing_not_for_long(pipe: Pipe) -> None:
     pipe.writer.end()  # as before a fork
 
 
-def test_nobody_who_reads_any_more_is_no_failure(pipe: Pipe) -> None:
+def test_a_reader_that_has_closed_the_pipe_causes_no_failure(pipe: Pipe) -> None:
     os.close(pipe.reader)
     for number in range(10):
         pipe.writer.write(f"line {number}")
@@ -169,7 +169,7 @@ def test_without_standard_error_nothing_fails() -> None:
     assert writer.flush(PATIENT)
 
 
-def test_a_stream_without_a_number_is_written_to_as_it_is() -> None:
+def test_a_stream_without_a_file_descriptor_is_written_to_directly() -> None:
     stream = io.StringIO()
     writer = LogWriter(stream, str)
     writer.write("caf\u00e9")
@@ -177,7 +177,7 @@ def test_a_stream_without_a_number_is_written_to_as_it_is() -> None:
     assert stream.getvalue() == "caf\u00e9\n"
 
 
-# The program, whose log nobody reads.
+# The program, with a blocked log output.
 
 
 @dataclass
@@ -220,7 +220,7 @@ def stalled(folder: Path, **environment: str) -> Iterator[Stalled]:
 @pytest.mark.usefixtures("io_loop")
 @pytest.mark.timeout(seconds=60)
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_requests_are_served_while_nobody_reads_the_log(tmp_path: Path, workers: str) -> None:
+async def test_requests_are_served_while_the_log_output_is_blocked(tmp_path: Path, workers: str) -> None:
     with stalled(tmp_path, WORKERS=workers) as running:
         port = int((await asyncio.to_thread(running.read_to, READY))[1])
         for number in range(100):  # which make four times what the pipe holds, in each of two workers
@@ -251,7 +251,7 @@ async def test_dropped_lines_are_counted_in_the_metrics_and_the_log(tmp_path: Pa
 
 @pytest.mark.usefixtures("io_loop")
 @pytest.mark.timeout(seconds=60)
-async def test_a_program_whose_log_nobody_reads_ends_all_the_same(tmp_path: Path) -> None:
+async def test_a_program_with_a_blocked_log_output_can_be_stopped(tmp_path: Path) -> None:
     with stalled(tmp_path) as running:
         port = int((await asyncio.to_thread(running.read_to, READY))[1])
         for number in range(50):

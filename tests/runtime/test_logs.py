@@ -1,4 +1,4 @@
-"""What the program writes about itself: for people or for machines, never with a secret in it."""
+"""The log, as text or JSON, and never with a secret in it."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def with_traceback(text: str) -> logging.LogRecord:
 
 @pytest.fixture
 def _own_logging() -> Iterator[None]:
-    """Logging that a test may configure, put back as it was."""
+    """Logging that a test may configure; restored afterwards."""
     root = logging.getLogger()
     handlers, levels = root.handlers, {name: logging.getLogger(name).level for name in LOGGERS}
     root.handlers = []
@@ -72,7 +72,7 @@ def test_without_fields_there_is_the_message_alone() -> None:
     assert set(json.loads(JSON.format(record("ready")))) == {"time", "level", "message"}
 
 
-def test_letters_of_all_kinds_are_written_as_they_are() -> None:
+def test_unicode_text_is_written_unchanged() -> None:
     for form in (TEXT, JSON):
         assert "caf\u00e9 \U0001f511" in form.format(record("caf\u00e9 \U0001f511"))
 
@@ -89,7 +89,7 @@ SECRETIVE = {
 
 @pytest.mark.parametrize("form", [TEXT, JSON], ids=["text", "JSON"])
 @pytest.mark.parametrize("told", SECRETIVE.values(), ids=SECRETIVE)
-def test_no_secret_is_written_wherever_it_stands(form: logging.Formatter, told: logging.LogRecord) -> None:
+def test_no_secret_is_written_wherever_it_occurs(form: logging.Formatter, told: logging.LogRecord) -> None:
     line = form.format(told)
     assert SECRET not in line
     assert 'pass"word' not in line
@@ -114,7 +114,7 @@ def test_text_has_the_traceback_of_a_fault() -> None:
 
 @pytest.mark.parametrize("form", [TEXT, JSON], ids=["text", "JSON"])
 @pytest.mark.parametrize("code", OVERRIDES.values(), ids=OVERRIDES)
-def test_what_a_client_names_cannot_begin_a_line_or_paint_the_terminal(
+def test_text_from_clients_cannot_begin_a_line_or_control_the_terminal(
     form: logging.Formatter, code: int
 ) -> None:
     # A model's name comes from the request, and goes into the line about a bench.
@@ -210,7 +210,7 @@ def test_levels_are_coloured_on_a_terminal_only(
 
 
 @pytest.mark.parametrize("form", [TEXT, JSON], ids=["text", "JSON"])
-def test_half_a_character_does_not_make_writing_fail(form: logging.Formatter) -> None:
+def test_a_lone_surrogate_does_not_make_writing_fail(form: logging.Formatter) -> None:
     # JSON can escape half of a pair; a model's name in a request can have one.
     assert "key 1 for" in form.format(record("key 1 for %s benched", "gemini-" + chr(0xD800)))
 
@@ -268,7 +268,7 @@ def test_only_lines_of_the_least_level_and_above_are_written(
 
 @pytest.mark.usefixtures("_own_logging")
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
-def test_neither_tornados_chatter_nor_libcurls_headers_are_ever_written(
+def test_neither_details_of_tornado_nor_headers_of_libcurl_are_written(
     capsys: pytest.CaptureFixture[str], level: str
 ) -> None:
     configure(level, "text", REDACTOR)
@@ -289,7 +289,7 @@ def test_the_least_level_is_tornados_too(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.usefixtures("_own_logging")
-def test_a_librarys_error_is_told_in_our_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_a_library_is_logged_as_internal_error(capsys: pytest.CaptureFixture[str]) -> None:
     configure("info", "json", REDACTOR)
     try:
         int(SECRET)
@@ -307,7 +307,7 @@ def test_a_librarys_error_is_told_in_our_words(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("_own_logging")
-def test_a_librarys_own_words_are_written_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_of_libraries_are_written_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
     configure("debug", "json", REDACTOR)
     logging.getLogger("tornado.general").warning("Connect error on fd 7")
     log.flush()
@@ -315,7 +315,7 @@ def test_a_librarys_own_words_are_written_at_debug(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("_own_logging")
-def test_configuring_again_takes_the_place_of_what_was(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_again_replaces_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     configure("debug", "text", REDACTOR)
     configure("info", "json", REDACTOR)
     logger.debug("unseen")

@@ -1,4 +1,4 @@
-"""How much memory the process may use, as the system tells it."""
+"""How much memory the process may use, by the limits of the system."""
 
 import os
 import resource
@@ -53,13 +53,13 @@ CASES: dict[str, tuple[str, dict[str, str], int]] = {
 
 
 @pytest.mark.parametrize(("own", "limits", "expected"), CASES.values(), ids=CASES)
-def test_the_least_limit_counts(own: str, limits: dict[str, str], expected: int, tmp_path: Path) -> None:
+def test_the_lowest_limit_applies(own: str, limits: dict[str, str], expected: int, tmp_path: Path) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         expected = min(expected, soft)
     assert usable(tmp_path, own, **limits) == expected
 
 
-def test_a_limit_of_the_address_space_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_limit_of_the_address_space_applies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (50 * MB, 50 * MB))
     assert usable(tmp_path, "") == 50 * MB

@@ -1,4 +1,4 @@
-"""The program's life, seen from outside: start, signals, drain, and the mistakes that people make."""
+"""The program's lifecycle, seen from outside: start, signals, drain, and configuration errors."""
 
 import asyncio
 import json
@@ -24,7 +24,9 @@ STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-def test_the_ready_line_tells_address_keys_and_whether_a_client_key_is_required(tmp_path: Path) -> None:
+def test_the_ready_line_has_address_number_of_keys_and_whether_a_client_key_is_required(
+    tmp_path: Path,
+) -> None:
     with program(folder=tmp_path, environment={**KEYS, "OUTPUT_API_KEY": "the-client-secret"}) as started:
         line = started.wait_for(re.compile(".*ready.*"))[0]
         assert f"http://127.0.0.1:{started.port}, 2 Gemini API keys, client key required" in line
@@ -32,7 +34,7 @@ def test_the_ready_line_tells_address_keys_and_whether_a_client_key_is_required(
         assert "WARNING" not in started.log
 
 
-def test_a_program_without_keys_starts_and_says_so_loudly(tmp_path: Path) -> None:
+def test_a_program_without_keys_starts_and_logs_an_error(tmp_path: Path) -> None:
     with program(folder=tmp_path) as started:
         assert started.port
         assert "NO GEMINI API KEY is set" in started.log
@@ -49,7 +51,7 @@ def test_settings_come_from_dotenv_and_flags_win(tmp_path: Path) -> None:
     assert (line["level"], line["version"]) == ("info", __version__)
 
 
-def test_all_mistakes_are_told_at_once_without_a_traceback(tmp_path: Path) -> None:
+def test_all_configuration_errors_are_reported_together_without_a_traceback(tmp_path: Path) -> None:
     mistakes = {
         "PORT": "http",
         "MAX_WAIT": "-1",
@@ -64,7 +66,7 @@ def test_all_mistakes_are_told_at_once_without_a_traceback(tmp_path: Path) -> No
     assert "choose-a" not in started.log
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_a_port_that_is_in_use_is_reported(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -88,7 +90,7 @@ def test_https_is_served_directly(tmp_path: Path) -> None:
     [{"TLS_CERT_FILE": "key.pem"}, {"TLS_CERT_FILE": "cert.pem"}, TLS | {"TLS_KEY_FILE": "other.pem"}],
     ids=["no certificate", "no key", "another's key"],
 )
-def test_a_certificate_that_is_no_use_is_told_without_a_traceback(
+def test_an_invalid_certificate_is_reported_without_a_traceback(
     files: dict[str, str], tmp_path: Path
 ) -> None:
     certify(tmp_path)
@@ -136,7 +138,7 @@ async def test_a_signal_lets_running_streams_finish(number: signal.Signals, tmp_
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_it_says_how_many_are_waited_for_and_that_a_second_signal_cuts(
+async def test_the_log_has_the_number_of_requests_in_progress_and_the_effect_of_a_second_signal(
     workers: str, tmp_path: Path
 ) -> None:
     environment = {**KEYS, "WORKERS": workers, "DRAIN_TIMEOUT": "5"}
@@ -160,7 +162,7 @@ async def test_it_says_how_many_are_waited_for_and_that_a_second_signal_cuts(
     assert started.log.count("1 request to") == waited.count(1)
 
 
-def test_with_nothing_to_wait_for_it_says_so(tmp_path: Path) -> None:
+def test_a_stop_without_requests_in_progress_is_logged(tmp_path: Path) -> None:
     with program(folder=tmp_path, environment=KEYS) as started:
         assert started.port
         started.signal(signal.SIGTERM)
@@ -171,7 +173,7 @@ def test_with_nothing_to_wait_for_it_says_so(tmp_path: Path) -> None:
     ]
 
 
-async def test_what_is_not_finished_in_time_is_cut(tmp_path: Path) -> None:
+async def test_a_request_that_outlasts_the_drain_timeout_is_cut(tmp_path: Path) -> None:
     async with RawUpstream(slow) as upstream:
         with program(
             folder=tmp_path, environment={"UPSTREAM_URL": upstream.url, "DRAIN_TIMEOUT": "0.3", **KEYS}
@@ -205,7 +207,7 @@ async def test_a_second_signal_cuts_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in started.log
 
 
-async def test_it_obeys_signals_as_process_1(tmp_path: Path) -> None:
+async def test_it_handles_signals_as_process_1(tmp_path: Path) -> None:
     async with RawUpstream(always(answer(200, b"{}"))) as upstream:
         # A PID namespace of its own, as in a container, where the kernel ignores signals without a handler.
         prefix = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child=SIGKILL")
@@ -218,7 +220,7 @@ async def test_it_obeys_signals_as_process_1(tmp_path: Path) -> None:
     assert "stopped" in started.log
 
 
-async def test_running_out_of_open_files_ends_nothing_but_what_did_not_fit(tmp_path: Path) -> None:
+async def test_running_out_of_open_files_affects_only_connections_over_the_limit(tmp_path: Path) -> None:
     async with RawUpstream(slow) as upstream:
         prefix = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
         with program(

@@ -1,4 +1,4 @@
-"""The settings are read again, at SIGHUP or when `.env` changes: what is under way goes on."""
+"""The settings are read again, at SIGHUP or when `.env` changes: requests in progress continue."""
 
 import asyncio
 import re
@@ -55,7 +55,7 @@ async def test_a_stream_goes_on_under_a_key_that_was_removed_and_later_requests_
             assert [seen.key for seen in upstream.seen] == ["the-former-key", "the-new-key", "the-new-key"]
 
 
-async def test_a_changed_file_is_taken_by_itself_and_a_faulty_one_is_told_in_full(tmp_path: Path) -> None:
+async def test_a_changed_file_is_reloaded_and_all_errors_of_a_faulty_one_are_logged(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("GOOGLE_API_KEY_1=a-key\nADMIN_API_KEY=the-admin\n")
     with program(folder=tmp_path, environment={"UPSTREAM_URL": "http://127.0.0.1:9"}) as started:
@@ -101,7 +101,7 @@ async def test_a_certificate_is_renewed(tmp_path: Path) -> None:
         await said(started, "reload rejected.*TLS_CERT_FILE")
 
 
-async def test_what_needs_another_start_is_told(tmp_path: Path) -> None:
+async def test_a_change_that_needs_a_restart_is_logged(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("GOOGLE_API_KEY_1=a-key\n")
     with program(folder=tmp_path, environment={"WATCH_ENV_FILE": "off"}) as started:
@@ -136,7 +136,7 @@ async def test_benches_and_counts_stay_with_the_key_and_retired_ones_get_another
     await mock.stop()
 
 
-async def test_who_waits_for_a_key_gets_one_that_was_added() -> None:
+async def test_a_request_that_waits_for_a_key_gets_one_that_was_added() -> None:
     mock = MockServer({"AQ.spent": Health.quota(1, window=3600.0), "AQ.new": Health.healthy()})
     url, patient = mock.listen(), {"MAX_WAIT": "7200"}
     async with proxy(url, {"GOOGLE_API_KEY_1": "AQ.spent"} | patient) as here:
@@ -157,7 +157,7 @@ async def test_what_a_removed_key_owned_is_looked_for_elsewhere() -> None:
         here.app.affinity.learn(["files/abc"], former)
         here.app.reload(settings(url, {"GOOGLE_API_KEY_2": "AQ.two"}))
         assert here.app.affinity.of("files/abc") is None
-        here.app.affinity.learn(["files/late"], former)  # from an answer that came just now
+        here.app.affinity.learn(["files/late"], former)  # from a response that has just arrived
         assert here.app.affinity.of("files/late") is None
         await ask(here.port, "GET", "/v1beta/files/abc")
         assert {call.key for call in mock.calls} == {"AQ.two"}
@@ -173,7 +173,7 @@ async def test_limits_change_for_requests_that_come_later() -> None:
 
 
 async def test_a_removed_keys_secret_does_not_come_out_of_a_request_that_still_runs() -> None:
-    # The suspended key's answer quotes it whole; by then it is none of the proxy's keys any more.
+    # The suspended key's answer quotes it; by then the proxy has no such key any more.
     mock = MockServer({"AQ.quoted": Health.suspended()})
     mock.think = 0.3
     url = mock.listen()
@@ -187,7 +187,7 @@ async def test_a_removed_keys_secret_does_not_come_out_of_a_request_that_still_r
     await mock.stop()
 
 
-def test_a_key_goes_to_the_project_that_is_told_now_and_keeps_what_is_known_of_it() -> None:
+def test_a_key_moves_to_its_new_project_and_keeps_its_state() -> None:
     one, two, three = former = keys_of(
         [KeySpec("1", "a", "shop"), KeySpec("2", "b", "shop"), KeySpec("3", "c", "")]
     )

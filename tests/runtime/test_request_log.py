@@ -1,4 +1,4 @@
-"""What the log says of each request: how it ended and why, for whom, and what it cost."""
+"""The log line of each request: its outcome, reason, client and cost."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ INVALID = answer(
 
 
 def said(caplog: pytest.LogCaptureFixture, *messages: str) -> list[dict[str, Any]]:
-    """The entries with one of these messages: what is known of each, with its message and level."""
+    """The fields of the entries with one of these messages, with message and level."""
     return [
         {name: value for name, value in record.__dict__["fields"].items() if value is not None}
         | {"message": record.getMessage(), "level": record.levelname}
@@ -42,7 +42,7 @@ def said(caplog: pytest.LogCaptureFixture, *messages: str) -> list[dict[str, Any
 
 @dataclass(frozen=True)
 class End:
-    """How a request ends: what the upstream says, with these settings, and what the log says then."""
+    """How a request ends: the upstream's response, the settings, and what is logged then."""
 
     answer: bytes
     status: int
@@ -106,7 +106,7 @@ async def test_the_line_of_a_request_says_what_it_cost_and_why_it_failed(
     assert {entry["id"] for entry in tries} == {failed["id"]}
 
 
-async def test_a_failed_attempt_goes_by_the_id_of_a_request_that_was_served(
+async def test_a_failed_attempt_is_logged_with_the_id_of_its_request(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "proxycore")
@@ -123,7 +123,7 @@ async def test_a_failed_attempt_goes_by_the_id_of_a_request_that_was_served(
     assert {failed["key"], served["key"]} <= {"1", "2"}
 
 
-async def test_an_answer_that_breaks_off_is_one_line_that_says_so(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_response_that_breaks_off_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "proxycore")
 
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""`.env` is rewritten in every manner under a running program: nobody gets in, nobody is kept out."""
+"""`.env` is rewritten in every way under a running program: authentication is right at every moment."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.wire import RawUpstream, always, answer, ask
 pytestmark = pytest.mark.usefixtures("io_loop")
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 CLIENT = ("x-goog-api-key", "the-client-key-that-stays")
-PATIENCE = 60.0  # seconds; a busy machine has everything settle later
+PATIENCE = 60.0  # seconds; on a busy machine files settle later
 
 
 def text(number: int) -> str:
@@ -30,7 +30,7 @@ def text(number: int) -> str:
 
 
 class Crowd:
-    """Clients with the right key and without any, who ask until they are told to end."""
+    """Clients with the right key and without any, which send requests until they are stopped."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -69,13 +69,13 @@ async def taken(started: Program, number: int) -> None:
 
 @pytest.mark.parametrize("count", ["1", "2"])
 @pytest.mark.timeout(300)
-async def test_nobody_gets_in_and_nobody_is_kept_out_while_the_file_is_rewritten(
+async def test_authentication_is_right_at_every_moment_while_the_file_is_rewritten(
     count: str, tmp_path: Path
 ) -> None:
     file = tmp_path / ".env"
     file.write_text(text(0))
     async with RawUpstream(always(answer(200, b"{}"))) as upstream:
-        # With Google's key elsewhere, a lost file would serve everybody.
+        # With Google's key set elsewhere, a lost file would open the proxy to everyone.
         around = {"UPSTREAM_URL": upstream.url, "GOOGLE_API_KEY_9": "AIza-elsewhere", "WORKERS": count}
         with program(folder=tmp_path, environment=around) as started:
             crowd = Crowd(await asyncio.to_thread(lambda: started.port))
@@ -84,7 +84,7 @@ async def test_nobody_gets_in_and_nobody_is_kept_out_while_the_file_is_rewritten
                     started.signal(signal.SIGHUP)
                     await asyncio.sleep(0.02)
             await taken(started, len(MANNERS))
-            # What is left lying about is refused, and said once; the good file is taken again.
+            # A leftover is rejected and logged once; the valid file is read again.
             file.write_text("GOOGLE_API_KEY_1=AIza-one\n")
             await until(lambda: "OUTPUT_API_KEY: was removed" in started.log, PATIENCE)
             file.unlink()
@@ -96,7 +96,7 @@ async def test_nobody_gets_in_and_nobody_is_kept_out_while_the_file_is_rewritten
             assert "Traceback" not in started.log
 
 
-async def test_reloaded_means_that_all_workers_go_by_it_and_none_of_them_reads_the_file(
+async def test_reloaded_means_that_all_workers_have_applied_it_and_none_of_them_reads_the_file(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / ".env"
@@ -110,13 +110,13 @@ async def test_reloaded_means_that_all_workers_go_by_it_and_none_of_them_reads_t
             for _ in range(20):  # each on a connection of its own, for whichever worker is first
                 admin = ("x-goog-api-key", "the-admin-secret-1")
                 assert (await ask(port, "GET", "/metrics", admin)).status == 200
-            # A worker that takes a place goes by what is good, whatever became of the file.
+            # A replacement worker uses the settings in effect, whatever is in the file.
             file.write_text("nonsense\n")
             await until(lambda: ".env, line 1" in started.log, PATIENCE)
             before = workers(started)
             addresses = strangers()
             for pid in before:
-                os.kill(pid, signal.SIGHUP)  # which is the parent's to hear
+                os.kill(pid, signal.SIGHUP)  # only the parent handles it
             os.kill(before[0], signal.SIGKILL)
             after: list[int] = []
 
@@ -132,7 +132,7 @@ async def test_reloaded_means_that_all_workers_go_by_it_and_none_of_them_reads_t
                 assert got.status == 401
 
 
-async def test_a_worker_that_stands_still_keeps_nobody_else_from_the_new_settings(tmp_path: Path) -> None:
+async def test_a_stopped_worker_does_not_delay_the_reload_of_others(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(text(0))
     async with RawUpstream(always(answer(200, b"{}"))) as upstream:
@@ -151,7 +151,7 @@ async def test_a_worker_that_stands_still_keeps_nobody_else_from_the_new_setting
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling link", "device", "socket"])
-def test_a_start_with_a_file_that_is_none_ends_with_2_and_says_so(kind: str, tmp_path: Path) -> None:
+def test_a_start_with_an_unusable_file_exits_with_2_and_the_reason(kind: str, tmp_path: Path) -> None:
     file = tmp_path / ".env"
     if kind == "folder":
         file.mkdir()
@@ -183,14 +183,14 @@ def test_secrets_as_container_tools_hand_them_on_are_usable(tmp_path: Path) -> N
         assert "AIza" not in started.log
 
 
-def test_without_any_key_the_loud_line_names_what_was_meant_for_one(tmp_path: Path) -> None:
+def test_without_any_key_the_error_names_variables_that_were_probably_meant_as_keys(tmp_path: Path) -> None:
     with program(folder=tmp_path, environment={"GEMINI_API_KEY": "AIza-one"}) as started:
         loud = started.wait_for(re.compile("NO GEMINI API KEY.*"))[0]
         assert "GEMINI_API_KEY" in loud.removeprefix("NO GEMINI API KEY")
         assert "GOOGLE_API_KEY" in loud
 
 
-async def test_a_file_of_keys_is_watched(tmp_path: Path) -> None:
+async def test_a_keys_file_is_watched(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("AIza-one one shop\n")
     async with RawUpstream(always(answer(200, b"{}"))) as upstream:
         around = {"UPSTREAM_URL": upstream.url, "KEYS_FILE": "keys"}

@@ -1,4 +1,4 @@
-"""Variables that are nearly called like settings are warned about; those of other programs are not."""
+"""Misspelled names of settings are warned about; variables of other programs are not."""
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_a_name_that_is_nearly_right_is_warned_about_with_the_right_one(name: st
     assert "made-up-secret-value" not in repr(here)
 
 
-def test_what_a_shell_a_container_or_a_service_has_around_it_is_not_warned_about() -> None:
+def test_variables_of_shells_containers_and_services_are_not_warned_about() -> None:
     assert list(parse(dict.fromkeys(OTHERS, "something")).warnings) == []
 
 

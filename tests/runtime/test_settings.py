@@ -1,4 +1,4 @@
-"""The settings: every variable, and every mistake told in one message without a secret in it."""
+"""The settings: every variable, and all configuration errors in one message without a secret."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def load(folder: Path, **flags: str) -> Settings:
 
 
 def told(make: Callable[[], Settings]) -> str:
-    """All that is complained of, be it in warnings or as a mistake."""
+    """All warnings and errors."""
     try:
         return "\n".join(make().warnings)
     except SettingsError as error:
@@ -45,7 +45,7 @@ def told(make: Callable[[], Settings]) -> str:
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what a test sets is in the environment, as far as the settings look."""
+    """The environment has no settings but those that a test sets."""
     for name in os.environ:
         if name not in {"PATH", "HOME", "TMPDIR", "PYTEST_CURRENT_TEST"}:
             monkeypatch.delenv(name)
@@ -80,7 +80,7 @@ def test_what_is_not_set_has_its_default(name: str, value: object) -> None:
     assert getattr(parse({}), name) == value
 
 
-def test_without_any_variable_there_are_no_keys_and_no_complaint() -> None:
+def test_without_any_variable_there_are_no_keys_and_no_warnings() -> None:
     here = parse({})
     assert (here.google_keys, here.client_keys, list(here.warnings)) == ({}, {}, [])
 
@@ -186,12 +186,12 @@ WRONG = {
     [(variable, value) for variable, values in WRONG.items() for value in values],
     ids=[f"{variable} {value[:25]!r}" for variable, values in WRONG.items() for value in values],
 )
-def test_a_value_that_is_wrong_is_told_with_its_variable(variable: str, value: str) -> None:
+def test_an_invalid_value_is_reported_with_its_variable(variable: str, value: str) -> None:
     (line,) = mistakes(ALONE | {variable: value})
     assert line.startswith(f"{variable}: ")
 
 
-def test_all_mistakes_are_in_one_message() -> None:
+def test_all_configuration_errors_are_in_one_message() -> None:
     variables = {variable: values[0] for variable, values in WRONG.items()}
     variables["OUTPUT_API_KEY"] = "choose-a-long-random-secret"
     named = [line.partition(":")[0] for line in mistakes(variables)]
@@ -225,13 +225,13 @@ def test_a_tls_key_needs_its_certificate_which_may_be_in_the_same_file() -> None
         ({"MAX_BODY_MB": "900000000"}, ""),
     ],
 )
-def test_less_room_than_one_body_may_take_is_warned_about(variables: dict[str, str], warned: str) -> None:
+def test_less_memory_than_one_body_may_take_is_warned_about(variables: dict[str, str], warned: str) -> None:
     (*warnings,) = (one for one in parse(ALONE | variables).warnings if one.startswith("MAX_HELD_MB: "))
     assert len(warnings) == bool(warned)
     assert all(warned in one and "MAX_BODY_MB" in one for one in warnings)
 
 
-def test_a_body_limit_is_never_rounded_down_to_nothing() -> None:
+def test_a_body_limit_is_never_rounded_down_to_zero() -> None:
     variables = {"MAX_BODY_MB": "0.0000001"}
     assert "MAX_BODY_MB: " in told(lambda: parse(variables)) or parse(variables).max_body_bytes > 0
 
@@ -273,7 +273,7 @@ def test_variables_that_only_look_alike_are_no_keys(variable: str) -> None:
     assert (here.google_keys, here.client_keys) == ({}, {})
 
 
-def test_keys_are_in_the_order_in_which_people_count() -> None:
+def test_keys_are_in_numeric_order() -> None:
     names = ["1", "2", "9", "10", "11", "100", "a", "a2", "a10", "b"]
     for order in (1, -1):
         variables = {f"GOOGLE_API_KEY_{name}": f"made-up-key-{name}" for name in names[::order]}
@@ -303,7 +303,7 @@ def test_the_same_key_twice_counts_once_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["GOOGLE_API_KEY", "OUTPUT_API_KEY"])
-def test_no_key_is_lost_without_a_word_when_two_have_the_same_name(prefix: str) -> None:
+def test_two_keys_with_the_same_name_are_both_kept_or_warned_about(prefix: str) -> None:
     variables = {prefix: "made-up-key-a", f"{prefix}_default": "made-up-key-b"}
     assert prefix in told(lambda: parse(variables)) or len(parse(variables).secrets) == 2
 
@@ -330,7 +330,7 @@ def test_a_placeholder_is_no_key(value: str) -> None:
 
 @pytest.mark.parametrize("value", PLACEHOLDER_LIKE)
 @pytest.mark.parametrize("variable", ["OUTPUT_API_KEY", "OUTPUT_API_KEY_phone"])
-def test_a_placeholder_for_a_client_key_is_a_mistake(variable: str, value: str) -> None:
+def test_a_placeholder_for_a_client_key_is_an_error(variable: str, value: str) -> None:
     (line,) = mistakes(ALONE | {variable: value})
     assert line.startswith(f"{variable}: ")
 
@@ -338,7 +338,7 @@ def test_a_placeholder_for_a_client_key_is_a_mistake(variable: str, value: str) 
 def test_the_placeholders_are_those_of_the_example() -> None:
     values = dotenv_values(EXAMPLE, interpolate=False)
     text = EXAMPLE.read_text(encoding="utf-8")
-    # Those that are commented out count too: people take the sign away.
+    # Those that are commented out as well: people uncomment them.
     commented = dict(re.findall(r"(?m)^#\s*((?:GOOGLE|OUTPUT|ADMIN)_API_KEY\w*)=(\S+)", text))
     found = {value for name, value in (commented | values).items() if "_API_KEY" in name and value}
     assert found == PLACEHOLDERS
@@ -456,12 +456,14 @@ def test_an_empty_variable_of_the_environment_does_not_hide_the_file(
     assert here.google_keys == {"1": "made-up-key"}
 
 
-def test_an_empty_key_of_the_environment_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_empty_key_in_the_environment_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY_1", "")
     assert load(tmp_path).warnings[0].startswith("GOOGLE_API_KEY_1: ")
 
 
-def test_no_file_is_no_mistake(tmp_path: Path) -> None:
+def test_a_missing_env_file_is_no_error(tmp_path: Path) -> None:
     assert load(tmp_path) == parse({})
 
 
@@ -493,7 +495,7 @@ def test_a_dollar_in_a_secret_is_a_dollar(tmp_path: Path) -> None:
     [b"GOOGLE_API_KEY_1=t0p-s3cret\xff\n", "GOOGLE_API_KEY_1=t0p-s3cret\n".encode("utf-16")],
     ids=["no UTF-8", "UTF-16"],
 )
-def test_a_file_that_is_no_text_is_told_without_what_is_in_it(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_text_is_reported_without_its_content(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ".env").write_bytes(content)
     with pytest.raises(SettingsError) as caught:
         load(tmp_path)
@@ -512,17 +514,15 @@ def test_a_file_that_is_no_text_is_told_without_what_is_in_it(tmp_path: Path, co
     ],
     ids=["open quote", "prose", "no name", "a secret alone", "a secret as name"],
 )
-def test_a_line_of_the_file_that_cannot_be_read_is_told_without_what_is_in_it(
-    tmp_path: Path, content: str
-) -> None:
+def test_an_invalid_line_of_the_file_is_reported_without_its_content(tmp_path: Path, content: str) -> None:
     (tmp_path / ".env").write_text(content)
     complaint = told(lambda: load(tmp_path))
     assert ".env" in complaint
     assert SECRET not in complaint
 
 
-def test_a_folder_in_the_files_place_is_told(tmp_path: Path) -> None:
-    # Docker makes one when it is to mount a file that is not there.
+def test_a_directory_in_place_of_the_file_is_reported(tmp_path: Path) -> None:
+    # Docker creates one when the file to mount does not exist.
     (tmp_path / ".env").mkdir()
     assert ".env" in told(lambda: load(tmp_path))
 
@@ -530,7 +530,7 @@ def test_a_folder_in_the_files_place_is_told(tmp_path: Path) -> None:
 # What the demo goes by.
 
 
-def test_the_demo_goes_by_everything_but_the_keys_and_the_upstream() -> None:
+def test_the_demo_uses_all_settings_but_keys_and_upstream() -> None:
     variables = {
         "PORT": "1111",
         "LOG_LEVEL": "debug",
@@ -570,7 +570,7 @@ VALUES = st.one_of(
 @example({"UPSTREAM_URL": "https://[v1.a]", "UPSTREAM_PROXY": "http://\uff03"})
 @example({"CORS_ALLOW_ORIGIN": ",", "MAX_ATTEMPTS": "\u0663", "PORT": "1_0"})
 @limits(max_examples=300, deadline=None)
-def test_nothing_that_is_set_makes_it_fail_in_another_way(variables: dict[str, str]) -> None:
+def test_any_value_is_accepted_or_reported_as_a_configuration_error(variables: dict[str, str]) -> None:
     complaints = told(lambda: parse(variables))
     if not complaints:
         assert 0 <= parse(variables).port <= 65535

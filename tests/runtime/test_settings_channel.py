@@ -1,4 +1,4 @@
-"""Settings reach another process whole, and whoever sends them never waits."""
+"""Settings reach another process complete, and sending them never blocks."""
 
 import asyncio
 import socket
@@ -35,7 +35,7 @@ async def test_settings_arrive_whole_and_in_order_and_are_confirmed() -> None:
     await receiving
 
 
-async def test_a_child_that_is_gone_is_noticed() -> None:
+async def test_a_child_that_has_ended_is_noticed() -> None:
     channel = SettingsChannel()
     channel.child_end.shutdown(socket.SHUT_RDWR)
     channel.child_end.close()

@@ -1,4 +1,4 @@
-"""What can't be used as settings changes nothing, is told once, and the good file is taken again."""
+"""Unusable settings change nothing, are reported once, and the repaired file is read again."""
 
 import os
 import re
@@ -88,14 +88,14 @@ FAULTY = {
 
 
 @pytest.mark.parametrize(("spoil", "told"), FAULTY.values(), ids=FAULTY)
-def test_what_cannot_be_used_changes_nothing_and_is_told_once_until_the_good_file_is_back(
+def test_an_unusable_file_changes_nothing_and_is_reported_once_until_it_is_repaired(
     spoil: Callable[[Path], None], told: str, watched: Watched
 ) -> None:
     spoil(watched.file)
     complaint = watched.refused()
     assert told in complaint
     assert "AIza" not in complaint
-    watched.source.request()  # who asks gets an answer
+    watched.source.request()  # a requested reload is always reported
     assert watched.refused() == complaint
     assert dict(watched.source.settings.google_keys) == {"1": "AIza-a"}
     if watched.file.is_dir():
@@ -107,7 +107,7 @@ def test_what_cannot_be_used_changes_nothing_and_is_told_once_until_the_good_fil
 
 
 @pytest.mark.parametrize("spoil", [_folder, _pipe, _dangling, _loop, _device])
-def test_a_file_that_cannot_be_used_at_start_is_a_mistake(
+def test_an_unusable_file_at_start_is_a_configuration_error(
     spoil: Callable[[Path], None], tmp_path: Path
 ) -> None:
     (tmp_path / ".env").touch()
@@ -116,10 +116,10 @@ def test_a_file_that_cannot_be_used_at_start_is_a_mistake(
         SettingsSource(tmp_path, {})
 
 
-def test_a_file_that_must_not_be_read_is_told_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_reported_and_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(GOOD)
-    # Root may read everything, unless this right is taken from it.
+    # Root may read everything, unless this capability is dropped.
     bounded = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
     prefix = () if os.geteuid() else bounded
     with program(folder=tmp_path, prefix=prefix) as started:
@@ -136,7 +136,9 @@ def test_a_file_that_must_not_be_read_is_told_and_changes_nothing(tmp_path: Path
     assert ".env: can't be read: permission denied" in started.log
 
 
-def test_keys_elsewhere_do_not_make_a_lost_file_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_lost_file_is_refused_even_if_keys_are_set_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY_1", "AIza-elsewhere")
     monkeypatch.setenv("OUTPUT_API_KEY", "a-client-secret-elsewhere")
     watched = Watched(tmp_path, "MAX_WAIT=3\n")
@@ -148,7 +150,7 @@ def test_keys_elsewhere_do_not_make_a_lost_file_good(monkeypatch: pytest.MonkeyP
     assert settings.max_wait == 4
 
 
-def test_an_admin_key_is_not_lost(tmp_path: Path) -> None:
+def test_a_reload_without_the_admin_key_is_rejected(tmp_path: Path) -> None:
     admin = "ADMIN_API_KEY=an-admin-secret-that-is-long\n"
     watched = Watched(tmp_path, f"GOOGLE_API_KEY_1=AIza-a\n{admin}")
     watched.file.write_text("GOOGLE_API_KEY_1=AIza-b\n")

@@ -1,4 +1,4 @@
-"""Settings are read again when files have settled, and what can't be used changes nothing."""
+"""Settings are read again when files have settled; unusable ones change nothing."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("no_settings_around")
 
 @pytest.fixture
 def _leases(tmp_path: Path) -> None:
-    """Skips where nobody can tell who has a file open for writing: on network file systems, say."""
+    """Skips where open writers of a file can't be detected, as on network file systems."""
     with (tmp_path / "leased").open("w"):
         try:
             TextFiles().text(tmp_path / "leased")
@@ -29,11 +29,11 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
 
 
-def test_a_file_that_rests_is_not_read_again(watched: Watched) -> None:
+def test_an_unchanged_file_is_not_read_again(watched: Watched) -> None:
     assert [watched.poll(10) for _ in range(3)] == [None] * 3
 
 
-def test_a_change_counts_once_it_has_settled(watched: Watched) -> None:
+def test_a_change_is_applied_once_the_file_has_settled(watched: Watched) -> None:
     watched.file.write_text(OTHER)
     assert watched.poll(SETTLED - 0.1) is None
     watched.file.write_text(OTHER + "PORT=1111\n")
@@ -42,25 +42,25 @@ def test_a_change_counts_once_it_has_settled(watched: Watched) -> None:
     assert watched.poll(SETTLED) is None
 
 
-def test_a_file_whose_last_line_has_no_end_has_to_rest_longer(watched: Watched) -> None:
+def test_a_file_without_a_final_newline_has_to_be_unchanged_for_longer(watched: Watched) -> None:
     watched.file.write_text(OTHER.rstrip("\n"))
     assert watched.poll(SETTLED_UNFINISHED - 0.1) is None
     assert watched.taken() == {"1": "AIza-b"}
 
 
-def test_a_line_that_is_cut_off_is_not_told_before_it_has_rested_longer(watched: Watched) -> None:
+def test_an_incomplete_last_line_is_not_reported_before_that_time(watched: Watched) -> None:
     watched.file.write_text('GOOGLE_API_KEY_1="AIza')
     assert watched.poll(SETTLED_UNFINISHED - 0.1) is None
     assert ".env, line 1" in watched.refused()
 
 
-def test_a_request_reads_at_once_what_has_settled(watched: Watched) -> None:
+def test_a_requested_reload_reads_a_settled_file_immediately(watched: Watched) -> None:
     watched.source.request()
     assert watched.source.poll()
     assert watched.source.poll() is None
 
 
-def test_a_request_waits_for_a_change_to_settle_and_many_are_one(
+def test_requested_reloads_wait_for_a_change_to_settle_and_are_one(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -98,8 +98,8 @@ def test_a_file_that_is_open_for_writing_is_not_read(
     assert watched.taken() == {"1": "AIza-b"}
 
 
-def test_a_writer_that_opens_the_file_while_it_is_looked_at_does_no_harm(watched: Watched) -> None:
-    # The kernel sends a signal to who has a lease; none is held longer than it takes to ask.
+def test_a_writer_that_opens_the_file_during_a_check_does_no_harm(watched: Watched) -> None:
+    # The kernel signals the holder of a lease; it is held only during the check.
     for number in range(200):
         watched.source.request()
         watched.poll()
@@ -108,7 +108,7 @@ def test_a_writer_that_opens_the_file_while_it_is_looked_at_does_no_harm(watched
     assert watched.taken() == {"1": "AIza-a"}
 
 
-def test_a_file_that_comes_later_is_taken_and_stays(tmp_path: Path) -> None:
+def test_a_file_that_is_created_later_is_read_and_must_stay(tmp_path: Path) -> None:
     clock = TurnedClock()
     source = SettingsSource(tmp_path, {}, clock=clock)
     assert source.settings.google_keys == {}
@@ -130,7 +130,7 @@ def test_a_single_key_may_go_and_the_client_key_may_change(watched: Watched) -> 
     settings = watched.poll(SETTLED)
     assert settings
     assert settings.client_keys == {"phone": "another-client-secret"}
-    # Answers that are under way may still name the former ones.
+    # Responses in progress may still contain the previous ones.
     assert settings.former_secrets["AIza-a"] == "key 1"
 
 
@@ -138,7 +138,7 @@ def test_a_single_key_may_go_and_the_client_key_may_change(watched: Watched) -> 
 def test_files_that_are_named_follow_the_same_rules(tmp_path: Path) -> None:
     keys, secret = tmp_path / "keys", tmp_path / "secret"
     keys.write_text("AIza-k1 k1\n")
-    secret.write_text("a-client-secret-that-is-long")  # without the end of a line, as usual for these
+    secret.write_text("a-client-secret-that-is-long")  # without a final newline, as usual for these
     watched = Watched(tmp_path, f"KEYS_FILE={keys}\nOUTPUT_API_KEY_FILE={secret}\n")
     keys.write_text("AIza-k1 k1\nAIza-k2 k2\n")
     assert watched.taken() == {"k1": "AIza-k1", "k2": "AIza-k2"}
@@ -172,7 +172,7 @@ def test_a_file_that_is_named_anew_has_to_settle_too(tmp_path: Path, watched: Wa
     assert set(watched.taken()) == {"1", "k2"}
 
 
-def test_a_file_that_a_link_leads_to_may_be_swapped(tmp_path: Path) -> None:
+def test_the_target_of_a_link_may_be_swapped(tmp_path: Path) -> None:
     # As Kubernetes changes what it mounts: a folder of a new version, and a link that is renamed over.
     for version, text in (("v1", GOOD), ("v2", OTHER)):
         (tmp_path / version).mkdir()
@@ -193,7 +193,7 @@ def test_a_file_that_a_link_leads_to_may_be_swapped(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_leases")
-def test_a_start_waits_for_a_writer_and_gives_up_on_one_that_stays(
+def test_a_start_waits_for_a_writer_and_fails_if_it_does_not_close_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / ".env"

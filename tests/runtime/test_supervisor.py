@@ -36,7 +36,7 @@ OK = answer(200, b"{}")
 
 
 def children(pid: int) -> list[int]:
-    """In the order of their birth."""
+    """In the order in which they were started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -60,7 +60,7 @@ async def ready(started: Program) -> int:
 
 
 async def all_know(port: int, fact: bytes) -> None:
-    """Waits until this is in the status that any worker tells."""
+    """Waits until this is in the status of any worker."""
     async with asyncio.timeout(PATIENCE):
         told = 0
         while told < 20:
@@ -142,7 +142,7 @@ async def test_a_worker_that_is_killed_takes_only_its_own_streams_and_is_replace
         started.wait_for(re.compile(rf"worker 1 \(pid {victim}\) was killed by SIGKILL; restarting it"))
 
 
-async def test_what_the_others_know_is_known_to_a_worker_that_takes_a_place(tmp_path: Path) -> None:
+async def test_a_replacement_worker_gets_the_state_of_the_others(tmp_path: Path) -> None:
     disabled = b"""{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "It is disabled.",
         "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"}]}}"""
     async with RawUpstream(always(answer(403, disabled))) as upstream:
@@ -172,7 +172,7 @@ async def test_the_hub_is_replaced_as_well(tmp_path: Path) -> None:
             assert await asyncio.to_thread(started.exit_status) == 0
 
 
-async def test_workers_end_when_their_parent_is_gone(tmp_path: Path) -> None:
+async def test_workers_end_when_their_parent_has_ended(tmp_path: Path) -> None:
     async with RawUpstream(always(OK)) as upstream:
         with program(folder=tmp_path, environment=environment(upstream)) as started:
             await ready(started)
@@ -227,14 +227,14 @@ async def test_a_reload_keeps_benches_by_key_and_not_by_name(tmp_path: Path) -> 
             while upstream.seen[-1].key != "new":
                 assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 200
             asked = None
-            while asked != {"new"}:  # the other worker hears the same signal
+            while asked != {"new"}:  # the other worker gets the same reload
                 upstream.seen.clear()
                 for _ in range(20):
                     assert (await ask(port, "POST", GENERATE, body=b"{}")).status == 200
                 asked = {seen.key for seen in upstream.seen}
 
 
-def test_mistakes_are_told_before_anything_is_started(tmp_path: Path) -> None:
+def test_configuration_errors_are_reported_before_any_worker_is_started(tmp_path: Path) -> None:
     with program(folder=tmp_path, environment={**KEYS, "WORKERS": "2", "HOST": "256.0.0.1"}) as started:
         assert started.exit_status() == 2
         assert "HOST, PORT: can't listen" in started.log

@@ -34,7 +34,7 @@ async def pool(
 ) -> AsyncIterator[tuple[Proxy, MockServer]]:
     """A proxy before a mock, with a key of each health under this name.
 
-    Its updates come ten times as often as in life.
+    Its updates are sent ten times as often as in production.
     """
     mock = MockServer({f"AQ.{name}": health for name, health in healths.items()})
     keys = {f"GOOGLE_API_KEY_{name}": f"AQ.{name}" for name in healths}
@@ -83,6 +83,6 @@ async def generate(here: Proxy, count: int = 1) -> None:
 
 
 async def generate_until(here: Proxy, some: Callable[[Key], object]) -> None:
-    """Generates until this is so of a key."""
+    """Generates until the condition holds for a key."""
     while not any(map(some, here.app.rotator.keys)):
         await generate(here)

@@ -122,7 +122,7 @@ def test_a_port_that_needs_a_right_suggests_one_that_does_not(monkeypatch: pytes
 
     monkeypatch.setattr(listener, "bind_sockets", refused)
     with pytest.raises(
-        ListenError, match=r"listen on 127.0.0.1:80: ports below 1024 need a right .* try PORT=8\d\d\d"
+        ListenError, match=r"listen on 127.0.0.1:80: ports below 1024 need a privilege .* try PORT=8\d\d\d"
     ):
         Listener("127.0.0.1", 80)
 
@@ -137,4 +137,4 @@ def test_without_the_right_to_low_ports_the_program_says_so(tmp_path: Path) -> N
         pytest.skip("there is no setpriv")
     with program(folder=tmp_path, environment={"PORT": "80"}, prefix=drop) as started:
         assert started.exit_status() == 2
-    assert "ports below 1024 need a right" in started.log
+    assert "ports below 1024 need a privilege" in started.log

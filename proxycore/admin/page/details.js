@@ -86,7 +86,7 @@ export class Details {
   }
 }
 
-/** What is known of a key for one model, or one origin of pages: a row of the table in its details. */
+/** The state of a key for one model, or one origin of pages: a row of the table in its details. */
 class Model {
   constructor(name, release) {
     this.name = name;

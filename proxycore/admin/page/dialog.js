@@ -18,7 +18,7 @@ export class Ask {
     this.minutes = document.getElementById("ask-minutes");
     this.notice = document.getElementById("notice");
     document.getElementById("ask-no").addEventListener("click", () => this.dialog.close());
-    // Only what is chosen is looked at: a senseless number is of no interest beside "1 hour".
+    // An invalid number does not matter when another time is chosen.
     document.getElementById("ask-yes").addEventListener("click", (event) => {
       if (this.order.action === "rest" && this.chosen === "own" && !this.minutes.reportValidity()) event.preventDefault();
     });
@@ -43,7 +43,7 @@ export class Ask {
     this.dialog.showModal();
   }
 
-  /** The browser gives focus back to what was pressed; when that is gone, it goes next to it. */
+  /** The browser returns focus to the pressed button; if that is gone, it goes to a neighbour. */
   refocus() {
     if (this.from.isConnected && !this.from.hidden) return;
     const details = this.from.closest(".details");

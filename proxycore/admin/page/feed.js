@@ -1,7 +1,7 @@
 /** The feed: the status as server-sent events, for a page with the admin key. */
 
 const PATIENCE = 5000; // milliseconds without an event, after which the connection counts as lost
-const FIRST_PAUSE = 1000, LONGEST_PAUSE = 10000; // milliseconds between two tries
+const FIRST_PAUSE = 1000, LONGEST_PAUSE = 10000; // milliseconds between two attempts
 const STORED = "adminKey";
 
 /** Follows the server. `told` is called with the document, `lost` and `refused` when the connection is. */
@@ -9,7 +9,7 @@ export class Feed {
   constructor({ told, lost, refused }) {
     Object.assign(this, { told, lost, refused, document: null });
     this.key = sessionStorage.getItem(STORED) ?? "";
-    this.turn = 0; // which try it is: what belongs to a former one is of no interest
+    this.turn = 0; // the number of the attempt: results of earlier ones are ignored
   }
 
   /** Begins to follow the server, with this key. */
@@ -36,7 +36,7 @@ export class Feed {
       this.refused();
       return null;
     }
-    const content = await answer.json().catch(() => ({})); // what stands in front may answer with a page
+    const content = await answer.json().catch(() => ({})); // a gateway in front may respond with HTML
     if (!content.message) throw new Error(content.error?.message ?? `HTTP ${answer.status}`);
     return content;
   }
@@ -59,7 +59,7 @@ export class Feed {
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       if (this.key) sessionStorage.setItem(STORED, this.key);
       await this.read(answer.body.getReader(), turn);
-    } catch { /* any failure: it is tried again */ }
+    } catch { /* any failure: reconnect */ }
     if (turn !== this.turn) return;
     this.lost();
     setTimeout(() => turn === this.turn && this.follow(turn), this.pause);

@@ -1,4 +1,4 @@
-/** What is around the table of keys: figures, outages, decisions, open streams, clients. */
+/** The panels around the table of keys: figures, outages, decisions, open streams, clients. */
 
 import { ago, bytes, clock, duration, make, moment, now, number, percent, put } from "./format.js";
 import { say, thought, whyOf } from "./words.js";
@@ -30,7 +30,7 @@ export function tiles(list, status) {
   });
 }
 
-/** The outages that are suspected. */
+/** The outages, suspected or certain. */
 export function outages(place, status) {
   const shown = status.outages.map((outage) => {
     const next = outage.next_trial && outage.next_trial > now() ? ` · ${say("nextTrial", { time: clock(outage.next_trial - now()) })}` : "";
