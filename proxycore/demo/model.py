@@ -17,8 +17,9 @@ from itertools import pairwise
 from proxycore.demo.refusal import INVALID_ARGUMENT, Json, Refusal, RefusedError
 
 PROSE = (
-    " This response comes from a mock of the Gemini API, not from a model. It arrives in chunks, as it would"
-    " from the real API, and the proxy forwards each chunk at once. The next request may use another key."
+    " This response comes from a mock of the Gemini API, so no model was involved. It arrives in chunks, as"
+    " it would from the API itself, and the proxy forwards each chunk as soon as it arrives. Send the request"
+    " again, and it may be served with another key."
 )
 _PIXEL = (  # a PNG of one pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="

@@ -101,7 +101,7 @@ _BY_SENTENCE = {
     Kind.INVALID_KEY: _INVALID,
     Kind.DEAD_KEY: _DEAD,
     Kind.NO_KEY: KEYS_NOT_ACCEPTED,
-    Kind.DENIED: _denied("project denied access", BenchScope.PROJECT),
+    Kind.DENIED: _denied("project access denied", BenchScope.PROJECT),
     Kind.COUNTRY: _denied("billing country not supported", BenchScope.PROJECT),
     Kind.DISABLED: _DISABLED,
     Kind.BLOCKED: _BLOCKED,

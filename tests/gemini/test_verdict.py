@@ -378,7 +378,7 @@ def test_a_dead_key_is_retired(status: int, body: bytes, names_resource: bool) -
 DENIED = {
     "service disabled": (DISABLED, BenchScope.PROJECT, "SERVICE_DISABLED"),
     "service blocked": (BLOCKED, BenchScope.KEY, "API_KEY_SERVICE_BLOCKED"),
-    "banned project": (BANNED, BenchScope.PROJECT, "project denied access"),
+    "banned project": (BANNED, BenchScope.PROJECT, "project access denied"),
     "billing country": (BILLING_COUNTRY, BenchScope.PROJECT, "billing country not supported"),
 }
 

@@ -19,7 +19,7 @@ def all_served(answers: Iterable[Got]) -> bool:
 async def loop(
     here: Pool, seconds: float, request: Request | None = None, pause: float = 0.0
 ) -> list[Answered]:
-    """A client who asks again and again for so long, and comes back when Retry-After says so.
+    """A client that repeats its request for a time, and waits as Retry-After says.
 
     Only what is answered by then counts.
     """
@@ -34,13 +34,13 @@ async def loop(
 async def loops(
     here: Pool, clients: int, seconds: float, request: Request | None = None, pause: float = 0.0
 ) -> list[Answered]:
-    """So many such clients at once."""
+    """Several such clients at once."""
     answers = await asyncio.gather(*(loop(here, seconds, request, pause) for _ in range(clients)))
     return [answer for each in answers for answer in each]
 
 
 class Beside:
-    """Clients with plain requests, beside something else; and who looks for outages meanwhile.
+    """Clients with plain requests during something else, and a watch for outages meanwhile.
 
     In the first second of its context nothing else happens: that is what they are measured by.
     """

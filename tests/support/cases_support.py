@@ -143,13 +143,13 @@ class Pool:
         return list((await self.status())["outages"])
 
     async def rests(self) -> dict[str, dict[str, float]]:
-        """Of each key that is not ready for everything, what rests, and for how many seconds more.
+        """The benches of each key that has any, with the remaining seconds.
 
         The key as a whole is `*`; if it is retired, its time is that of its bench, or endless.
         """
         shown = await self.status()
         now = shown["time"]
-        resting: dict[str, dict[str, float]] = {}
+        benched: dict[str, dict[str, float]] = {}
         for key in shown["keys"]:
             benches = {model: known["bench"] for model, known in key["models"].items()}
             left = {what: bench["until"] - now for what, bench in benches.items() if bench}
@@ -157,8 +157,8 @@ class Pool:
                 left["*"] = ((key["bench"] or {}).get("until") or float("inf")) - now
             left = {what: seconds for what, seconds in left.items() if seconds > 0}
             if left:
-                resting[key["name"]] = left
-        return resting
+                benched[key["name"]] = left
+        return benched
 
     async def act(self, **action: object) -> Answered:
         return await self.ask(

@@ -23,7 +23,7 @@ QUOTA_WORDS = (
 
 
 class Response(NamedTuple):
-    """What comes back. A status of 0: the connection breaks instead."""
+    """A response. With a status of 0 the connection breaks instead."""
 
     status: int
     fields: Fields
@@ -65,25 +65,25 @@ def _spent(metric: str, quota: str, model: str, value: int, seconds: float) -> R
 
 
 def minute_spent(model: str, value: int, seconds: float) -> Response:
-    """So many requests a minute are spent, and there is room in so many seconds."""
+    """An exhausted quota of requests per minute, with the seconds until it is free."""
     quota = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"
     return _spent("generate_content_free_tier_requests", quota, model, value, seconds)
 
 
 def day_spent(model: str, value: int) -> Response:
-    """So many requests a day are spent. Google tells some seconds, which are not true."""
+    """An exhausted quota of requests per day, with the misleading delay that Google names."""
     quota = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
     return _spent("generate_content_free_tier_requests", quota, model, value, 41.065029449)
 
 
 def tokens_spent(model: str, value: int, seconds: float) -> Response:
-    """So many tokens a minute are spent, or are fewer than the prompt has."""
+    """A quota of tokens per minute that is exhausted, or smaller than the prompt."""
     quota = "GenerateContentInputTokensPerModelPerMinute-FreeTier"
     return _spent("generate_content_free_tier_input_token_count", quota, model, value, seconds)
 
 
 def not_found(model: str) -> Response:
-    """The model is for some projects only, and this is how the others are told."""
+    """The error for projects that are not entitled to a model."""
     words = (
         f"models/{model} is not found for API version v1beta, or is not supported for generateContent. Call"
         " ListModels to see the list of available models and their supported methods."
@@ -92,7 +92,7 @@ def not_found(model: str) -> Response:
 
 
 def disabled(project: int) -> Response:
-    """The API is not switched on in the project of this number."""
+    """The API is not enabled in the project of this number."""
     words = (
         f"Generative Language API has not been used in project {project} before or it is disabled. Enable"
         " it by visiting https://console.developers.google.com/apis/api/generativelanguage.googleapis.com/overview"

@@ -21,7 +21,7 @@ QUOTA_OF_TOKENS = 125_000
 
 
 class Trouble(Enum):
-    """What can be wrong, and how Google says so; None where that depends on the model and the moment."""
+    """Failures, with Google's error; None where that depends on the model and the moment."""
 
     INVALID = google.INVALID
     EXPIRED = google.EXPIRED
@@ -46,7 +46,7 @@ class Trouble(Enum):
 
 
 class Poison(Enum):
-    """What can be wrong with a request, so that every key refuses it; PLAIN: nothing."""
+    """Faults of a request, for which every key refuses it; PLAIN: none."""
 
     PLAIN = google.SERVED
     SEARCH = google.SEARCH
@@ -88,7 +88,7 @@ class Ill:
         return f"{self.trouble.name}{amount}{share}{f' for {self.model}' if self.model else ''}{when}"
 
     def concerns(self, model: str, now: float) -> bool:
-        """Whether it is there now, for this model."""
+        """Whether it affects this model now."""
         return self.begin <= now < self.end and self.model in {"", model}
 
 
@@ -103,13 +103,13 @@ class KeyPlan:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is ever wrong with it itself."""
+        """Whether the key itself never fails."""
         return all(ill.trouble is Trouble.SLOW for ill in self.ills)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks for, at a moment. It leaves after so many seconds, if it has no answer by then."""
+    """A client's request at a moment. The client disconnects after some seconds without a response."""
 
     number: int
     client: str
@@ -122,7 +122,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What Google says, after so many seconds, and what was wrong; None: nothing."""
+    """Google's response, its delay in seconds, and the failure behind it; None: none."""
 
     response: Response
     seconds: float
@@ -186,7 +186,7 @@ class Google:
         return found
 
     def _ills(self, key: KeyPlan, request: Request, now: float) -> Iterator[Ill]:
-        """What is wrong with this call, the first to be told first."""
+        """The failures of this call, the one that Google reports first."""
         found = [ill for ill in (*self.everywhere, *key.ills) if self._hits(ill, key, request, now)]
         return iter(sorted(found, key=lambda ill: _ORDER[ill.trouble]) if len(found) > 1 else found)
 

@@ -1,4 +1,4 @@
-"""Judges what the program did in a mixture by the truth, which only the model of Google knows."""
+"""Judges what the program did in a mixture by the truth, which the model of Google has."""
 
 import math
 from collections import Counter
@@ -59,7 +59,7 @@ class Finding:
 
 @dataclass
 class Judgement:
-    """What is to be said of one run. `calls` are for each served request, `rest` is the worst healthy key's.
+    """The result of one run. `calls` are for each served request, `rest` is the worst healthy key's.
 
     A poisoned request's calls are not among those, but `poisoned_calls`.
     """
@@ -287,7 +287,7 @@ def _served_in(run: Run, outage: Ill) -> int:
 
 
 def _recovery(run: Run, over: float, plain: list[Outcome]) -> Iterator[Finding]:
-    """Whether somebody who was there was served soon, if a key was ready at once."""
+    """Whether a waiting request was served soon, if a key was ready at once."""
     there = [one for one in plain if one.request.at <= over + 1 and (one.end or math.inf) > over + _SURE]
     later = [one for one in plain if over < one.request.at <= over + 1]
     if not there and not later:

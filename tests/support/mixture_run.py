@@ -35,7 +35,7 @@ from tests.support.turned_loop import TurnedLoop
 logger = logging.getLogger("proxycore")
 
 SAMPLE = 0.25
-"""Seconds between two looks at which keys rest."""
+"""Seconds between two records of which keys are benched."""
 
 _BEGINNING = 1_000_000.0  # the moment of the loop's clock that is a mixture's 0
 _LONGEST = 120.0  # seconds after the last arrival: who is not answered then never is
@@ -44,7 +44,7 @@ _SAMPLED = 25  # healthy keys that are looked at
 
 @dataclass(frozen=True)
 class Asked:
-    """A call: with a key, at a moment, and what came of it."""
+    """A call: its key, its moment, and its result."""
 
     key: str
     at: float
@@ -53,9 +53,9 @@ class Asked:
 
 @dataclass
 class Outcome:
-    """What became of a request. `status` is what its client got; `own`: the proxy said so, not Google.
+    """The result of a request. `status` is what its client got; `own`: from the proxy, not Google.
 
-    `end` is None as long as it is under way, `told` seconds after which to come back.
+    `end` is None while it is in progress, `told` seconds after which to come back.
     """
 
     request: Request
@@ -73,22 +73,22 @@ class Outcome:
 
 
 class Watcher:
-    """Is told of what happens, as it happens. This one does nothing."""
+    """Observes a run: called for each event. This one does nothing."""
 
     def begins(self, run: "Run") -> None:
-        """The program is there."""
+        """The program has started."""
 
     def arrives(self, outcome: Outcome) -> None:
-        """A request comes in."""
+        """A request has arrived."""
 
     def asks(self, outcome: Outcome, asked: Asked) -> None:
-        """A call is made."""
+        """A call begins."""
 
     def observe(self, outcome: Outcome, asked: Asked) -> None:
-        """The answer to a call is there, and is about to be judged."""
+        """The response to a call has arrived, and is about to be judged."""
 
     def ends(self, outcome: Outcome) -> None:
-        """The client has its answer."""
+        """The client has its response."""
 
 
 class Run:
@@ -204,7 +204,7 @@ class Run:
         return BufferedResponse(ResponseHead(status, "", fields), body)
 
     async def _sample(self) -> None:
-        """Looks at which healthy keys rest, now and then."""
+        """Records periodically which healthy keys are benched."""
         healthy = [(plan, self.key(plan.name)) for plan in self.mixture.keys if plan.healthy][:_SAMPLED]
         lanes = [lane(written(Poison.PLAIN, model)[3]) for model in self.mixture.models]
         while self.now() < self.mixture.seconds:
@@ -217,7 +217,7 @@ class Run:
 
 
 class _Look:
-    """A call of the program's own, which looks whether a key is still dead: it asks for a model's name."""
+    """A probe by the program of whether a key is still dead: it lists one model."""
 
     def __init__(
         self, run: Run, _upstream: Upstream, _outgoing: Outgoing, field: Field, *, fresh: bool
@@ -243,7 +243,7 @@ class _Look:
         return self._answer.response.body
 
     def end(self) -> None:
-        """Nobody waits for it any more."""
+        """The call is abandoned."""
 
 
 def secret_of(plan: KeyPlan) -> str:
@@ -252,7 +252,7 @@ def secret_of(plan: KeyPlan) -> str:
 
 
 def conclude(exchange: Exchange, outcome: Outcome) -> None:
-    """What the client is told after an exchange in which nothing was committed."""
+    """The response to the client after an exchange without a committed one."""
     answer = exchange.outcome.client_response
     if answer is None:
         outcome.told = exchange.explain().seconds
@@ -275,7 +275,7 @@ def _variables(mixture: Mixture) -> dict[str, str]:
 
 @contextmanager
 def _quiet(*, watched: bool) -> Iterator[None]:
-    """Writes no log, unless somebody watches."""
+    """Disables the log, unless the run is watched."""
     former, logger.disabled = logger.disabled, not watched
     try:
         yield

@@ -82,7 +82,7 @@ class Trace(Watcher):
         self.tables[request.number] = list(self._table(request))
 
     def log(self, record: logging.LogRecord) -> None:
-        """What the program logs."""
+        """A line of the program's log."""
         fields = dict(getattr(record, "fields", {}))
         number = str(fields.pop("id", "") or "").removeprefix("r")
         said = " ".join(f"{name}={value!r}" for name, value in fields.items() if value is not None)
@@ -104,7 +104,7 @@ class Trace(Watcher):
         self.lines.append(Line(self._run.now(), number, words))
 
     def _look(self) -> None:
-        """Writes down what has changed about the keys, and what the program thinks of it all."""
+        """Records changes of the keys, and of the outages that the program suspects."""
         now = self._run.now()
         for key in self._run.app.rotator.keys:
             for model in self._lanes:
@@ -112,7 +112,7 @@ class Trace(Watcher):
                 former, _ = self._held.get((key.name, model), (0.0, ""))
                 self._held[key.name, model] = until, reason
                 if until > self._moment(now) and until != former:
-                    self._write(-1, f"key {key.name} rests for {model} until {self._at(until)} {reason}")
+                    self._write(-1, f"key {key.name} is benched for {model} until {self._at(until)} {reason}")
                 elif until <= self._moment(now) < former:
                     self._write(-1, f"key {key.name} is ready for {model}")
         rotator = self._run.app.rotator
@@ -122,7 +122,7 @@ class Trace(Watcher):
             self._write(-1, f"outages: {known}")
 
     def _table(self, request: Request) -> Iterator[str]:
-        """The truth about all keys, and what the program thinks of them."""
+        """The truth about all keys, and their state in the program."""
         run, now = self._run, self._run.now()
         name = lane(written(request.poison, request.model)[3])
         for key in run.app.rotator.keys[:_SHOWN]:
@@ -141,7 +141,7 @@ class Trace(Watcher):
 
 
 def _rest(key: Key, model: str) -> tuple[float, str]:
-    """Until when the key rests for the model, a moment of the program's clock, and why."""
+    """Until when the key is benched for the model, by the program's clock, and why."""
     limiter = key.project.limiters.get(model)
     bench = key.retired or key.whole or (limiter.bench if limiter else None)
     return key.ready_at(model), f"({bench.reason}, strike {bench.strikes})" if bench else ""

@@ -13,7 +13,7 @@ from tests.support.google_model import DEAD, VAGUE, Ill, KeyPlan, Poison, Reques
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-3-flash")
 ORIGIN = "https://app.example"
 
-# For one model at a time: what a project may do with a model says nothing about the others.
+# For one model at a time: entitlement to a model says nothing about the others.
 _FOR_A_MODEL = frozenset(
     {Trouble.BARE, Trouble.CALLER, Trouble.TIER, Trouble.NOT_FOUND, Trouble.DAY, Trouble.MINUTE}
 )
@@ -173,7 +173,7 @@ def _clients(source: random.Random, models: tuple[str, ...]) -> tuple[Client, ..
 
 
 def _everywhere(source: random.Random, models: tuple[str, ...], seconds: float) -> Iterator[Ill]:
-    """Outages, and times in which a model has no capacity."""
+    """Outages, and times without capacity for a model."""
     if source.random() < 0.3:
         trouble = source.choice([Trouble.BARE, Trouble.CALLER, Trouble.INVALID])
         model = source.choice(models) if trouble in VAGUE and source.random() < 0.5 else ""

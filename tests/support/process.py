@@ -36,8 +36,8 @@ def certify(folder: Path, host: str = "127.0.0.1") -> ssl.SSLContext:
 class Program:
     """A started server.
 
-    Its log goes to a file, and is whole once it has ended; a line may come a moment after the answer that
-    it is about, so what has to be in it is waited for.
+    Its log goes to a file, and is complete once it has ended. A line may be written after the response that
+    it is about, so tests wait for expected lines.
     """
 
     def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
@@ -54,7 +54,7 @@ class Program:
 
     @property
     def log(self) -> str:
-        """What it and its workers have said so far."""
+        """The log of it and its workers so far."""
         if not self._log.closed:
             number = self._log.fileno()
             self._said = os.pread(number, os.fstat(number).st_size, 0).decode()
@@ -90,7 +90,7 @@ class Program:
         return self.process.wait(seconds)
 
     def end(self) -> None:
-        """Kills it, and waits until its workers are gone as well."""
+        """Kills it, and waits until its workers have ended as well."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdout

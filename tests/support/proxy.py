@@ -21,7 +21,7 @@ def settings(upstream_url: str, keys: Mapping[str, str] = KEYS, **variables: str
 
 
 def rests(key: Key) -> bool:
-    """Whether anything is held against a key."""
+    """Whether a key has any bench."""
     return bool(key.whole or key.retired or any(one.bench for one in key.project.limiters.values()))
 
 
@@ -44,7 +44,7 @@ async def proxy(
     clock: Clock | None = None,
     **variables: str,
 ) -> AsyncIterator[Proxy]:
-    """The proxy on a free port, stopped at the end; it must not have anything under way then.
+    """The proxy on a free port, stopped at the end; no request may be in progress then.
 
     In real time requests wait for a second at most, if nothing else is said.
     """

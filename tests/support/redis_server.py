@@ -1,4 +1,4 @@
-"""A real Redis, for as long as it is needed."""
+"""A real Redis server for a test."""
 
 import contextlib
 import shutil
@@ -37,7 +37,7 @@ class RedisServer:
         raise AssertionError("redis-server did not start")
 
     def stop(self) -> None:
-        """At once, as if its host had lost power."""
+        """Stops it at once, as if its host had lost power."""
         if self._process:
             self._process.kill()
             self._process.wait()

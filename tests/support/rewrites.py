@@ -61,7 +61,7 @@ def closed_within_a_line(path: Path, text: str) -> Iterator[None]:
 
 
 def rename_over(path: Path, text: str) -> Iterator[None]:
-    """As careful editors do: a new file, which takes the place of the former."""
+    """As careful editors do: a new file, which replaces the old one."""
     new = path.with_name("new")
     yield from in_pieces(new, text)
     new.replace(path)
@@ -105,7 +105,7 @@ def swapped_links(path: Path, text: str) -> Iterator[None]:
 
 
 def strangers() -> Iterator[str]:
-    """Addresses of this host to call from, each another: wrong keys of one address are answered slowly."""
+    """Addresses of this host to call from, all different: wrong keys of one address are delayed."""
     return (f"127.0.{number // 250 % 250 + 1}.{number % 250 + 1}" for number in itertools.count())
 
 

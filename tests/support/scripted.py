@@ -58,7 +58,7 @@ class Call:
 
     @property
     def model(self) -> str:
-        """As the path names it, else the body; empty where neither does."""
+        """The model in the path, else in the body; empty if in neither."""
         if match := _MODEL.search(self.target):
             return match[1]
         with contextlib.suppress(ValueError):
@@ -69,7 +69,7 @@ class Call:
 
     @property
     def is_work(self) -> bool:
-        """Whether it is what a client asked for, not a look of the proxy's own."""
+        """Whether it is a client's request, not a probe of the proxy."""
         return self.method == "POST" and not self.target.endswith(":countTokens")
 
     def has(self, text: str) -> bool:
@@ -90,7 +90,7 @@ STREAM = tuple(b"data: " + spoken(text) + b"\r\n\r\n" for text in ("one ", "two 
 
 
 def healthy(call: Call) -> Answer:
-    """What a healthy key is answered."""
+    """The response to a healthy key."""
     if "alt=sse" in call.target:
         return Answer(fields=SSE, pieces=STREAM)
     return Answer(body=spoken("hello"))
@@ -228,7 +228,7 @@ def only(keys: set[str], refusal: Answer) -> Script:
 
 
 def first(count: int, refusal: Answer) -> Script:
-    """So many keys are refused, and they are those that happen to be asked first."""
+    """So many keys are refused: those that are used first."""
     refused: set[str] = set()
 
     def script(call: Call) -> Answer | None:

@@ -1,4 +1,4 @@
-"""A pool near its limit, on a clock that is turned instead of waited for: minutes pass in milliseconds.
+"""A pool near its limit, on a simulated clock: minutes pass in milliseconds.
 
 The rotator and the lines are the program's own. The upstream counts as Google is thought to: so many calls
 of a project in any window. Times are seconds.
@@ -57,7 +57,7 @@ class Upstream:
 
 @dataclass
 class Figures:
-    """What came of it, in the measured time."""
+    """The results of the measured time."""
 
     asked: int = 0
     served: int = 0
@@ -81,7 +81,7 @@ class Figures:
 
 @dataclass
 class Simulation:
-    """Keys with these quotas; several keys may share a project. `workers` tell each other what they know.
+    """Keys with these quotas; several keys may share a project. `workers` share their state.
 
     `stranger` is a project that somebody else uses, with half of its quota.
     """

@@ -45,5 +45,5 @@ class TurnedLoop(asyncio.SelectorEventLoop):
 
     @property
     def turns(self) -> int:
-        """How often it has gone round, which is what a program costs that has nothing to do."""
+        """The number of its iterations, which is the cost of an idle program."""
         return self._turned.turns

@@ -20,7 +20,7 @@ class _Timer:
 
 
 class TurnedScheduler:
-    """Goes by a turned clock: nothing happens but in `turn`."""
+    """A scheduler on a turned clock: callbacks are called only in `turn`."""
 
     def __init__(self, clock: TurnedClock) -> None:
         self._clock = clock

@@ -31,19 +31,19 @@ class Watched:
         self.source = SettingsSource(folder, {}, clock=self.clock)
 
     def poll(self, seconds: float = 0.0) -> Settings | None:
-        """What is found after so many seconds; the files are looked at before as well."""
+        """The result after some seconds; the files are polled before as well."""
         self.source.poll()
         self.clock.now += seconds
         return self.source.poll()
 
     def taken(self) -> dict[str, str]:
-        """The keys that are read, once everything has settled."""
+        """The keys that are read once all files have settled."""
         settings = self.poll(SETTLED)
         assert settings
         return dict(settings.google_keys)
 
     def refused(self) -> str:
-        """What is told once everything has settled, and told only once."""
+        """The error once all files have settled, which is reported only once."""
         with pytest.raises(SettingsError) as caught:
             self.poll(SETTLED_UNFINISHED)
         for _ in range(5):

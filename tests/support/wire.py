@@ -1,4 +1,4 @@
-"""HTTP as bytes on sockets: an upstream that does exactly what a test says, and a client that sees all."""
+"""HTTP as bytes on sockets: an upstream that is scripted by a test, and a client that sees all bytes."""
 
 import asyncio
 import contextlib
@@ -190,7 +190,7 @@ HOME = ("Host", "localhost")
 
 
 class Client:
-    """One connection to the proxy, on which a test says every byte."""
+    """One connection to the proxy, on which a test sends every byte."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -248,7 +248,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connect(port: int, address: str | None = None) -> AsyncIterator[Client]:
-    """A connection, from this loopback address if one is given: wrong keys are counted by address."""
+    """A connection, from this loopback address if one is given: wrong keys are limited by address."""
     local = (address, 0) if address else None
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20, local_addr=local)
     try:

@@ -84,7 +84,7 @@ const REASONS = {
   "suspended or leaked": "已被暂停或泄露", "API key not valid or expired": "密钥无效或已过期",
   "API key not accepted": "密钥不被接受", "no credit or spending cap reached": "余额不足或已达消费上限",
   "token quota exhausted": "Token 配额已用尽", "spend-based rate limit exceeded": "超出消费速率限制",
-  "project denied access": "项目被拒绝访问", "billing country not supported": "不支持结算账号所在的国家或地区",
+  "project access denied": "项目被拒绝访问", "billing country not supported": "不支持结算账号所在的国家或地区",
   "region not supported": "不支持服务器所在的地区", "upstream error": "上游错误",
   "upstream deadline exceeded": "上游超时", manual: "手动操作", SERVICE_DISABLED: "服务未启用", API_KEY_SERVICE_BLOCKED: "密钥不允许使用此服务",
   API_KEY_HTTP_REFERRER_BLOCKED: "来源网址受限", API_KEY_IP_ADDRESS_BLOCKED: "IP 地址受限",
