@@ -48,7 +48,7 @@ _BY_WORDS = (
     (r"reported as leaked", f"it was leaked: delete it, and replace it with a new key, {_KEYS}"),
     (
         r"denied access",
-        f"Google has denied its project access: use a key of another project, {_KEYS}",
+        f"Google has denied its project: replace it with a key of another one, {_KEYS}",
     ),
     (
         r"billing country",
