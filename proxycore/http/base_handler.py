@@ -12,7 +12,6 @@ from proxycore.http.credential_limiter import LONGEST_DELAY
 from proxycore.http.error_response import error_body, retry_info, summary_of
 from proxycore.http.fields import Fields, downstream_fields
 from proxycore.http.handler_state import HandlerState
-from proxycore.http.head_limits import fault_of
 from proxycore.http.tracked_handler import TrackedHandler
 
 _LINGER = 30.0  # seconds that a refused client gets to finish sending its body and read the response
@@ -61,19 +60,14 @@ class BaseHandler(TrackedHandler):
         Tornado reads the body once the awaitable that this returns is done.
         """
         self.context.running.add(self)
-        headers, connection = self.request.headers, self._connection
-        if self.request.version == "HTTP/1.0":
-            # A response of unknown length ends with the connection, which therefore can't be reused.
-            headers.pop("Connection", None)
-        if fault := fault_of(self.request, has_too_many_fields=connection.has_too_many_fields):
+        headers = self.request.headers
+        if fault := self._connection.fault:
             self.refuse(*fault)
-        elif connection.fault:
-            self.refuse(400, connection.fault, linger=False)
         elif self.context.cors.is_preflight(self.request.method, headers):
             self.set_status(204)
             self.add_fields(self.context.cors.preflight_fields(headers))
             self.finish()
-        elif self.incoming.announced:
+        elif self.incoming.announced and not self._connection.received:
             self.incoming.watch(lambda: self.stalled, self.on_body_timeout)
         return None
 

@@ -1,4 +1,4 @@
-"""The interface of a client's connection that handlers use; `transport.connection` implements it."""
+"""The interface of a client's connection that handlers use; `transport.server_request` implements it."""
 
 from typing import Protocol
 
@@ -6,16 +6,15 @@ from typing import Protocol
 class ClientConnection(Protocol):
     """The connection on which a request arrived.
 
-    `fault` is why the request's head is invalid, as a sentence; empty if it is valid. `has_too_many_fields`
-    is whether it had more header fields than were parsed. `query` is its query if Tornado has not seen it.
+    `fault` is the status and the reason, as a sentence, with which the request has to be refused for its
+    head; None if the head is valid. `received` is whether the whole request has come.
     """
 
-    fault: str
-    has_too_many_fields: bool
-    query: str
+    fault: tuple[int, str] | None
+
+    @property
+    def received(self) -> bool:
+        """Whether the whole request has come."""
 
     def abort(self, *, reset: bool) -> None:
         """Close the connection before the response is complete; with `reset`, by a TCP reset."""
-
-    def close(self) -> None:
-        """Close the connection."""

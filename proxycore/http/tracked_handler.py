@@ -44,10 +44,7 @@ class TrackedHandler(RequestHandler):
         self.record = AccessRecord(request_id(offered, context.redactor), application.settings["clock"]())
         self.incoming = IncomingBody(request.headers)
         self.state = HandlerState.PENDING
-        self._connection = connection = cast("ClientConnection", request.connection)
-        if connection.query:
-            request.query = connection.query
-            request.uri = f"{request.uri}?{connection.query}"
+        self._connection = cast("ClientConnection", request.connection)
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         super().__init__(application, request, **parts)
@@ -65,14 +62,6 @@ class TrackedHandler(RequestHandler):
         if self.record.first_byte is None:
             self.record.first_byte = self._loop.time() - self._started
 
-    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
-        """Complete the response; close an HTTP/1.0 connection, since that may be the only end of the body."""
-        written = super().finish(chunk)
-        written.add_done_callback(lambda _: self.on_written())
-        if self.request.version == "HTTP/1.0":
-            written.add_done_callback(lambda _: self._connection.close())
-        return written
-
     def _log(self) -> None:
         """Nothing where Tornado would log the request: `end_request` does, for those that broke as well."""
 
@@ -81,11 +70,8 @@ class TrackedHandler(RequestHandler):
 
     def on_finish(self) -> None:
         """Called by Tornado when the response is complete; it may not be sent yet."""
-        self.end_request(HandlerState.FINISHED, self.get_status())
-
-    def on_written(self) -> None:
-        """Called when the response has been sent."""
         self.context.running.discard(self)
+        self.end_request(HandlerState.FINISHED, self.get_status())
 
     def on_connection_close(self) -> None:
         """Called by Tornado when the client has closed the connection."""
@@ -103,8 +89,6 @@ class TrackedHandler(RequestHandler):
             return
         # In HTTP/1.0 closing the connection ends the response: only a reset shows that it is incomplete.
         self._connection.abort(reset=self.request.version == "HTTP/1.0")
-        if self.incoming.is_read:  # else Tornado is still reading, and will find the connection closed
-            self.detach()
         self.context.running.discard(self)
         self.end_request(HandlerState.CUT, self.get_status())
 

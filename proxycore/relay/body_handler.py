@@ -4,17 +4,13 @@ import asyncio
 import math
 from collections.abc import Awaitable
 
-from tornado.http1connection import HTTP1Connection
-
 from proxycore.http.access_record import RequestOutcome
 from proxycore.http.base_handler import BaseHandler
 from proxycore.http.handler_state import HandlerState
 from proxycore.relay.pool import Pool
 from proxycore.transport.body_budget import MEGABYTE, SMALL
-from proxycore.transport.disconnect import has_disconnected
 from proxycore.transport.held_body import HeldBody
 
-_POLL = 0.25  # seconds between two checks whether a client that waits has disconnected
 _LONGEST_RETRY_AFTER = 10  # seconds for a client for whose body there was no room
 
 
@@ -86,18 +82,13 @@ class BodyHandler(BaseHandler):
 
     async def _wait_for_room(self, room: "asyncio.Future[bool]") -> None:
         """Wait until there is room for the body, or refuse the request if there is none in time."""
-        seconds, connection = self.pool.queues.max_wait, self.request.connection
-        assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
-        stream, deadline = connection.stream, self._loop.time() + seconds
+        seconds = self.pool.queues.max_wait
         self._waits_for_room = True
-        while not room.done() and (left := deadline - self._loop.time()) > 0 and not has_disconnected(stream):
-            await asyncio.wait((room,), timeout=min(left, _POLL))
+        await asyncio.wait((room,), timeout=seconds)  # a client that disconnects drops its body
         self._waits_for_room = False
         if room.done() and room.result():
             return
         self.body.drop()
-        if has_disconnected(stream):
-            stream.close()  # Tornado detects it when it reads on, and calls on_connection_close
-        elif not self._over:
+        if not self._over:
             self.set_header("Retry-After", min(max(1, math.ceil(seconds)), _LONGEST_RETRY_AFTER))
             self.refuse(503, "The memory for request bodies is full (MAX_HELD_MB). Try again later.")

@@ -7,7 +7,7 @@ corresponds. The record is closed with the WebSocket, with status 101 if the ses
 import asyncio
 import json
 from collections.abc import Awaitable, Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tornado.websocket import WebSocketHandler
 
@@ -17,9 +17,8 @@ from proxycore.relay.handler import RelayHandler
 from proxycore.relay.live_close import BROKEN_OFF, LiveClose
 from proxycore.relay.pool import Pool
 from proxycore.transport.buffered_response import BufferedResponse
-from proxycore.transport.disconnect import has_disconnected
+from proxycore.transport.websocket_stream import WebSocketStream
 
-_POLL = 0.025  # seconds between two checks whether a client that has to wait has disconnected
 _LONGEST_REASON = 123  # bytes, in UTF-8 (RFC 6455 §5.5)
 # The close codes that mean the same as an HTTP status: Try Again Later (IANA's registry of
 # close codes), Internal Error and Policy Violation (RFC 6455 §7.4.1).
@@ -62,18 +61,14 @@ class LiveClient(RelayHandler, WebSocketHandler):
         self._opened.set_result(None)
 
     async def while_connected(self, work: Awaitable[None]) -> None:
-        """Wait for `work` while the client is connected, which is polled: nothing is read meanwhile."""
+        """Wait for `work` while the client is connected; its next message is not read meanwhile."""
         waiting = asyncio.ensure_future(work)
-        while not waiting.done() and self.ws_connection:
-            await asyncio.wait({waiting}, timeout=_POLL)
-            if not self._is_connected:
+        if self.ws_connection:
+            stream = cast("WebSocketStream", self.ws_connection.stream)
+            await asyncio.wait({waiting, stream.disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            if stream.disconnected.done():
                 self.on_connection_close()
         waiting.cancel()
-
-    @property
-    def _is_connected(self) -> bool:
-        socket = self.ws_connection
-        return socket is not None and socket.stream is not None and not has_disconnected(socket.stream)
 
     def close_as(self, closing: LiveClose) -> None:
         """Close the client's side as the upstream closed its own, with or without a close frame."""
@@ -140,11 +135,6 @@ class LiveClient(RelayHandler, WebSocketHandler):
             super().on_finish()
         elif not self.state.over:
             self._become(HandlerState.UPGRADED)
-
-    def on_written(self) -> None:
-        """Count the request as written, unless the session has been accepted."""
-        if self.get_status() != 101:
-            super().on_written()
 
     def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Start work that the session does not wait for, but the program does when it ends."""

@@ -7,7 +7,6 @@ import secrets
 import ssl
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from proxycore.admin.actions import Actions
@@ -26,7 +25,7 @@ from proxycore.runtime.wiring import ContextFactory, make_pool, reload_pool, rou
 from proxycore.stats.figures import FiguresSource, LocalFigures
 from proxycore.stats.meter import Meter
 from proxycore.stats.prometheus import Metrics
-from proxycore.transport.server import LimitedServer
+from proxycore.transport.server import Server
 from proxycore.transport.websocket import LARGEST_MESSAGE
 
 logger = logging.getLogger(__name__)
@@ -77,14 +76,9 @@ class ProxyApplication(Application):
         context: ServingContext = self.settings["context"]
         return context
 
-    def server(self, tls: ssl.SSLContext | None = None) -> HTTPServer:
+    def server(self, tls: ssl.SSLContext | None = None) -> Server:
         """Return an HTTP server for the routes; HTTPS with `tls`."""
-        return LimitedServer(
-            self,
-            fields=lambda: self.context.cors.fields(None),
-            tls=tls,
-            idle_timeout=CLIENT_IDLE_TIMEOUT,
-        )
+        return Server(self, tls=tls, idle_timeout=CLIENT_IDLE_TIMEOUT)
 
     def reload(self, settings: Settings) -> None:
         """Apply new settings. Requests in progress end under those that they began with."""

@@ -160,7 +160,7 @@ class Process:
         announce_stop(len(context.running), seconds, hint=not stop.is_passed_on)
         now = asyncio.get_running_loop().time
         deadline = now() + seconds
-        while context.running and not stop.second.is_set() and now() < deadline:
+        while (context.running or self._server.is_sending) and not stop.second.is_set() and now() < deadline:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.second.wait(), _DRAIN_STEP)
 

@@ -2,8 +2,12 @@
 
 The only room that uses sockets, TLS and HTTP libraries. An `attempt` is one call to the
 upstream: it sends the request (`messages`, `request_body`, `held_body`), reads the response's head, and
-relays the body chunk by chunk with backpressure, or buffers it (`fetch`, `buffered_response`). `server` and
-`connection` refuse what is not valid HTTP/1.1 before a handler sees it.
+relays the body chunk by chunk with backpressure, or buffers it (`fetch`, `buffered_response`).
+
+A `listener` accepts connections for a `server`. Each is a `server_connection`, which reads a head
+(`request_head`) and the body behind it (`request_framing`), and refuses what is not valid HTTP/1.1. A
+`server_request` is one request and its response, which handlers read and write; a WebSocket's handler takes
+the connection over as a `websocket_stream`.
 """
 
 __all__ = [

@@ -2,17 +2,17 @@
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import logging
 import socket
 from ipaddress import ip_address
 from typing import Any
 
-from tornado.httpserver import HTTPServer
-from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 from proxycore.transport.address_file import Address, AddressFile
+from proxycore.transport.server import Server
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class ListenError(Exception):
 class Listener:
     """Accepts connections for a server, and pauses when no more files can be opened.
 
-    A connection that can't be accepted stays in the kernel's queue: without the pause Tornado would try, fail
-    and log thousands of times a second.
+    A connection that can't be accepted stays in the kernel's queue; without the pause it would be tried again
+    thousands of times a second.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -54,7 +54,7 @@ class Listener:
             if hasattr(socket, "TCP_KEEPIDLE"):
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE // 4)
-        self._server: HTTPServer | None = None
+        self._accepting: list[asyncio.Task[None]] = []
         self._address_file = AddressFile()
 
     @property
@@ -70,17 +70,19 @@ class Listener:
             name = "127.0.0.1" if ip.version == 4 else "::1"
         self._address_file.write(Address(scheme, name, self.port))
 
-    def accept_for(self, server: HTTPServer) -> None:
+    def accept_for(self, server: Server) -> None:
         """Pass connections to this server from now on."""
-        self._server = server
-        asyncio.get_running_loop().set_exception_handler(self._on_fault)
-        server.add_sockets(self.sockets)
+        asyncio.get_running_loop().set_exception_handler(_report)
+        for listener in self.sockets:
+            task = asyncio.create_task(_accept(listener, server))
+            task.add_done_callback(functools.partial(_close, listener))
+            self._accepting.append(task)
 
     def stop(self) -> None:
-        """Stop accepting. Connections that were accepted continue."""
-        if self._server:
-            self._server.stop()
-            self._server = None
+        """Stop accepting, and close the sockets. Connections that were accepted continue."""
+        for task in self._accepting:
+            task.cancel()
+        self._accepting.clear()
         self._address_file.close()
 
     def close(self) -> None:
@@ -89,24 +91,34 @@ class Listener:
             listener.close()
         self._address_file.close()
 
-    def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, OSError) and error.errno in _NO_MORE_FILES:
-            self._pause(loop)
-        elif isinstance(error, OSError):
-            logger.debug("connection failed: %s", error)
+
+async def _accept(listener: socket.socket, server: Server) -> None:
+    """Accept connections until this is cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            accepted, address = await loop.sock_accept(listener)
+        except OSError as error:
+            if error.errno in _NO_MORE_FILES:
+                logger.error(  # noqa: TRY400 - the limit is at fault
+                    "limit of open files reached, new connections have to wait; raise it with ulimit -n"
+                )
+            await asyncio.sleep(_PAUSE if error.errno in _NO_MORE_FILES else 0)
         else:
-            logger.error("internal error", exc_info=error, extra={"fields": {"error": context["message"]}})
+            server.serve(accepted, address)
 
-    def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
-        logger.error("limit of open files reached, new connections have to wait; raise it with ulimit -n")
-        for listener in self.sockets:
-            IOLoop.current().remove_handler(listener)
-        loop.call_later(_PAUSE, self._resume)
 
-    def _resume(self) -> None:
-        if self._server:
-            self._server.add_sockets(self.sockets)
+def _close(listener: socket.socket, _: asyncio.Task[None]) -> None:
+    listener.close()
+
+
+def _report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what failed in the event loop, where nobody waited for it."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        logger.debug("connection failed: %s", error)
+    else:
+        logger.error("internal error", exc_info=error, extra={"fields": {"error": context["message"]}})
 
 
 def bracketed(host: str) -> str:

@@ -2,14 +2,13 @@
 
 import asyncio
 
-from tornado.http1connection import HTTP1Connection
-
 from proxycore.gemini.first_event import FirstEvent
 from proxycore.gemini.response_opening import ResponseOpening
 from proxycore.gemini.token_usage import TAIL
 from proxycore.http.base_handler import BaseHandler
 from proxycore.transport.buffered_response import DESCRIBES_BODY
 from proxycore.transport.response_head import ResponseHead
+from proxycore.transport.server_request import ServerRequest
 
 
 class ResponseWriter:
@@ -29,7 +28,7 @@ class ResponseWriter:
         opening: ResponseOpening | FirstEvent | None = None,
     ) -> None:
         connection = handler.request.connection
-        assert isinstance(connection, HTTP1Connection)  # noqa: S101 - Tornado serves no other HTTP
+        assert isinstance(connection, ServerRequest)  # noqa: S101 - nothing else serves
         self._handler = handler
         self._connection = connection
         self._lengths = head.values.get("content-length", [])
@@ -58,7 +57,7 @@ class ResponseWriter:
             self._check_changed(self._opening)
             self._write(rest)
         self._send_head()
-        return not self._connection.stream.closed()
+        return not self._connection.closed
 
     def _through_opening(self, opening: ResponseOpening | FirstEvent, chunk: bytes) -> bytes:
         chunk = opening.feed(chunk)
@@ -83,10 +82,10 @@ class ResponseWriter:
         self._handler.record.sent_bytes += len(chunk)
         self.tail = (self.tail + chunk)[-TAIL:] if len(chunk) < TAIL else chunk[-TAIL:]
         if self._head_sent:
-            return self._connection.write(chunk)
+            return self._connection.send(chunk)
         self._head_sent = True
         self._handler.write(chunk)
         if chunk and self._lengths == [str(len(chunk))]:
             return None  # the whole response, which is written in one piece when it is finished
-        self._connection.stream.set_nodelay(True)
-        return self._handler.flush()
+        flushed = self._handler.flush()
+        return None if flushed.done() else flushed

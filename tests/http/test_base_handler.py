@@ -201,7 +201,7 @@ LARGE_HEADS: dict[str, tuple[str, list[tuple[str, str]], int]] = {
     "70 kB": ("/v1/models", [("X", "x" * 70_000)], 431),
     "90 kB": ("/v1/models", [("X", "x" * 90_000)], 431),
     "two megabytes": ("/v1/models", [(f"X-{number}", "x" * 20_000) for number in range(100)], 431),
-    "a target of a megabyte": ("/v1/" + "x" * 2**20, [], 431),
+    "a target of a megabyte": ("/v1/" + "x" * 2**20, [], 414),
 }
 
 

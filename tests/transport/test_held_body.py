@@ -6,7 +6,6 @@ import json
 import pytest
 
 from proxycore.transport.body_budget import SMALL
-from proxycore.transport.disconnect import has_disconnected
 from tests.http.test_base_handler import status_of
 from tests.support.proxy import proxy
 from tests.support.waiting import until
@@ -226,11 +225,3 @@ async def test_whatever_becomes_of_requests_nothing_stays_held() -> None:
             await until(lambda: here.app.budget.held > 0)
         await until(lambda: not here.app.context.running)
         assert (here.app.budget.held, here.app.budget.waiting) == (0, 0)
-
-
-def test_a_closed_stream_has_left() -> None:
-    class Closed:
-        def closed(self) -> bool:
-            return True
-
-    assert has_disconnected(Closed())  # type: ignore[arg-type]
