@@ -167,13 +167,14 @@ class BaseHandler(TrackedHandler):
         seconds: a client that is still sending would otherwise find the connection closed before it reads
         the response.
         """
-        if linger and self.incoming.is_coming:
+        received = self.incoming.is_read or self._connection.received
+        if linger and self.incoming.is_coming and not received:
             self._become(HandlerState.LINGERING)
             self.flush()
             self._loop.call_later(_LINGER, self._stop_lingering)
             return
-        if not self.incoming.is_read and not self._headers_written:
-            self.set_header("Connection", "close")  # as Tornado does if it has not read the whole request
+        if not received and not self._headers_written:
+            self.set_header("Connection", "close")  # the rest of the request will not be read
         self.finish()
 
     def _stop_lingering(self) -> None:
