@@ -8,10 +8,12 @@ from typing import Any
 
 from tornado.web import stream_request_body
 
+from proxycore.http.checked_headers import CheckedHeaders
 from proxycore.http.credential_limiter import LONGEST_DELAY
 from proxycore.http.error_response import error_body, retry_info, summary_of
 from proxycore.http.fields import Fields, downstream_fields
 from proxycore.http.handler_state import HandlerState
+from proxycore.http.http_date import http_date
 from proxycore.http.tracked_handler import TrackedHandler
 
 _LINGER = 30.0  # seconds that a refused client gets to finish sending its body and read the response
@@ -21,20 +23,25 @@ _LINGER = 30.0  # seconds that a refused client gets to finish sending its body 
 class BaseHandler(TrackedHandler):
     """Handles one request. Its body is read and dropped unless a subclass stores it."""
 
-    def set_default_headers(self) -> None:
-        """Set the fields that every response has. Tornado calls it again before an error of its own."""
-        headers = self._headers  # not through `set_header`, whose checks these fields do not need
-        del headers["Server"], headers["Content-Type"]  # Tornado's own
-        for name, value in self.context.cors.fields(self.request.headers.get("Origin")):
-            headers[name] = value
-        headers["X-Request-Id"] = self.record.request_id
+    _headers: CheckedHeaders
+
+    def clear(self) -> None:
+        """Begin a response with the fields that every response has.
+
+        Called by Tornado at the start, and before an error of its own. Its own version makes fields that no
+        response of this program has.
+        """
+        fields = self.context.cors.fields(self.request.headers.get("Origin"))
+        fields += [("Date", http_date()), ("X-Request-Id", self.record.request_id)]
         if self.context.draining:
-            headers["Connection"] = "close"
+            fields.append(("Connection", "close"))
+        self._headers = CheckedHeaders(fields)
+        self._write_buffer: list[bytes] = []
+        self._status_code, self._reason = 200, "OK"
 
     def add_fields(self, fields: Fields) -> None:
-        """Add header fields to the response; a repeated name adds another field."""
-        for name, value in fields:
-            self._headers.add(name, value)  # checks them once; `add_header` would check twice
+        """Add header fields to the response, which were checked; a repeated name adds another field."""
+        self._headers.extend(fields)
 
     def set_head(self, status: int, reason: str, fields: Fields) -> None:
         """Set a response's head from one of the upstream's, without secrets and what is not forwarded."""
