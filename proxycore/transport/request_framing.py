@@ -38,16 +38,17 @@ class ChunkedBody:
     llhttp is never given more than a blank line's end at once: what follows the body is not its business.
     """
 
-    __slots__ = ("_framing", "_in_size_line", "_parser", "_pieces", "_tail", "complete")
+    __slots__ = ("_framing", "_in_size_line", "_parser", "_pieces", "_tail", "_trailers", "complete")
 
     def __init__(self) -> None:
         self.complete = False
         self._parser = HttpRequestParser(self)
-        self._parser.feed_data(CANONICAL_LINE + b"Transfer-Encoding: chunked\r\n\r\n")
         self._pieces: list[bytes] = []
         self._tail = b""  # the last three bytes, which a blank line may begin with
         self._framing = 0  # bytes since the last content
         self._in_size_line = True
+        self._trailers = 0  # bytes of trailer fields
+        self._parser.feed_data(CANONICAL_LINE + b"Transfer-Encoding: chunked\r\n\r\n")
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Add bytes; return the content in them, and what follows the body. Raises MalformedBodyError."""
@@ -81,6 +82,12 @@ class ChunkedBody:
         """Called by llhttp with content, as far as it has come."""
         self._pieces.append(content)
         self._framing = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by llhttp with each trailer field. Raises MalformedBodyError when they are too large."""
+        self._trailers += len(name) + len(value)
+        if self._trailers > _LARGEST_TRAILERS:
+            raise MalformedBodyError
 
     def on_chunk_header(self) -> None:
         """Called by llhttp behind a chunk's size line."""

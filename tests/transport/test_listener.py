@@ -14,7 +14,9 @@ import pytest
 from proxycore.transport import listener
 from proxycore.transport.listener import Listener, ListenError, reachable_host
 from tests.support.process import program
+from tests.support.proxy import proxy
 from tests.support.waiting import PATIENCE
+from tests.support.wire import ask
 
 needs_ipv6 = pytest.mark.skipif(
     not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(), reason="there is no IPv6 here"
@@ -138,3 +140,24 @@ def test_without_the_right_to_low_ports_the_program_says_so(tmp_path: Path) -> N
     with program(folder=tmp_path, environment={"PORT": "80"}, prefix=drop) as started:
         assert started.exit_status() == 2
     assert "ports below 1024 need a privilege" in started.log
+
+
+@pytest.mark.usefixtures("io_loop")
+@pytest.mark.turned
+async def test_without_files_connections_wait_until_there_are_some(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept, tries = socket.socket.accept, 0
+
+    def without_files(self: socket.socket) -> tuple[socket.socket, object]:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return accept(self)
+
+    async with proxy("http://127.0.0.1:9") as here:
+        monkeypatch.setattr(socket.socket, "accept", without_files)
+        assert (await ask(here.port, "GET", "/healthz")).status == 200
+    said = [record.message for record in caplog.records if "limit of open files" in record.message]
+    assert len(said) == 3
