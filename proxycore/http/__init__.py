@@ -9,6 +9,7 @@ __all__ = [
     "address",
     "auth",
     "base_handler",
+    "checked_headers",
     "coding",
     "context",
     "cors",

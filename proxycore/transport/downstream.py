@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Downstream(Protocol):
-    """A connection, as `client_transport` implements and describes it."""
+    """A connection, as `downstream_transport` implements and describes it."""
 
     written: "asyncio.Future[None]"
     closed: bool

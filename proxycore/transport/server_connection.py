@@ -16,7 +16,7 @@ client ends its side, the connection is closed; in IDLE, HEAD and LINGERING what
 import math
 from enum import Enum, auto
 
-from proxycore.transport.client_transport import ClientTransport
+from proxycore.transport.downstream_transport import DownstreamTransport
 from proxycore.transport.open_connections import OpenConnections
 from proxycore.transport.request_framing import ChunkedBody, LengthBody, MalformedBodyError, body_of
 from proxycore.transport.request_head import HeadReader, RequestHead
@@ -44,7 +44,7 @@ _S = State
 _SERVING = frozenset({_S.BODY, _S.COMPLETE, _S.DETACHED})
 
 
-class ServerConnection(ClientTransport):
+class ServerConnection(DownstreamTransport):
     """A connection of a client, with HTTP/1.1 on it until it is detached."""
 
     __slots__ = ("_body", "_head_reader", "_held", "_request", "_state", "_stream")

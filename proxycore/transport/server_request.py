@@ -19,8 +19,8 @@ from tornado.httputil import (
 from tornado.iostream import StreamClosedError
 from tornado.web import Application
 
-from proxycore.transport.client_request import ClientRequest
 from proxycore.transport.downstream import Downstream
+from proxycore.transport.incoming_request import IncomingRequest
 from proxycore.transport.request_head import RequestHead
 from proxycore.transport.websocket_stream import WebSocketStream
 
@@ -39,7 +39,7 @@ class _Body(Enum):
 
 
 class RequestConnection(Downstream, Protocol):
-    """The connection that a request came on, as `client_transport` and `server_connection` describe it."""
+    """The connection that a request came on, as `server_connection` implements and describes it."""
 
     application: Application
     remote_ip: str
@@ -91,7 +91,7 @@ class ServerRequest(HTTPConnection):
         self._close_callback: Callable[[], None] | None = None
         self._chunked = False
         self._unwritten: int | None = None  # bytes of the response's body; None if nothing states them
-        request = ClientRequest(head, self, connection.remote_ip, connection.protocol)
+        request = IncomingRequest(head, self, connection.remote_ip, connection.protocol)
         self._delegate: Any = connection.application.find_handler(request)  # Tornado's, private
         self._expects_continue = head.headers.get("Expect", "").lower() == "100-continue"
 

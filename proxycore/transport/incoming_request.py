@@ -8,7 +8,7 @@ from tornado.httputil import HTTPConnection, HTTPServerRequest, split_host_and_p
 from proxycore.transport.request_head import RequestHead
 
 
-class ClientRequest(HTTPServerRequest):
+class IncomingRequest(HTTPServerRequest):
     """A request from a head that was checked. Its query is not parsed: handlers read it byte for byte."""
 
     def __init__(self, head: RequestHead, connection: HTTPConnection, remote_ip: str, protocol: str) -> None:

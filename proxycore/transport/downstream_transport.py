@@ -15,7 +15,7 @@ MOST_UNSENT = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
-class ClientTransport(asyncio.Protocol):
+class DownstreamTransport(asyncio.Protocol):
     """One of a server's `connections`, with a client at `remote_ip`; `protocol` is `http` or `https`.
 
     `closed` is whether nothing can be written any more: what was written before may still be on its way.
