@@ -9,7 +9,7 @@ from tornado.iostream import StreamClosedError
 
 from proxycore.transport.open_connections import OpenConnections
 
-MOST_UNSENT = 64 * 1024
+MOST_UNSENT = 16 * 1024
 """Bytes that wait for a client before whoever writes has to wait as well."""
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time

@@ -106,6 +106,7 @@ async def _accept(listener: socket.socket, server: Server) -> None:
             await asyncio.sleep(_PAUSE if error.errno in _NO_MORE_FILES else 0)
         else:
             server.serve(accepted, address)
+            await asyncio.sleep(0)  # many that arrive together must not hold up others
 
 
 def _close(listener: socket.socket, _: asyncio.Task[None]) -> None:

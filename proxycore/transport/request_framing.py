@@ -22,14 +22,14 @@ class LengthBody:
         self.left = length
         self.complete = length == 0
 
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Add bytes; return the content in them, and what follows the body."""
         left = self.left
         if len(data) < left:
             self.left = left - len(data)
-            return [data], b""
+            return data, b""
         self.left, self.complete = 0, True
-        return [data[:left]], data[left:]
+        return data[:left], data[left:]
 
 
 class ChunkedBody:
@@ -50,7 +50,7 @@ class ChunkedBody:
         self._trailers = 0  # bytes of trailer fields
         self._parser.feed_data(CANONICAL_LINE + b"Transfer-Encoding: chunked\r\n\r\n")
 
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Add bytes; return the content in them, and what follows the body. Raises MalformedBodyError."""
         position, end = 0, self._end_across(data)
         with memoryview(data) as view:
@@ -62,7 +62,7 @@ class ChunkedBody:
                 position, end = end, -1
         self._tail = (self._tail + data[-3:])[-3:]
         pieces, self._pieces = self._pieces, []
-        return pieces, data[position:]
+        return b"".join(pieces), data[position:]
 
     def _end_across(self, data: bytes) -> int:
         """Where in `data` a blank line ends that began before it, -1 if none does."""

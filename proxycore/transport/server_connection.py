@@ -129,15 +129,15 @@ class ServerConnection(DownstreamTransport):
         request = self._request
         assert request is not None  # noqa: S101 - as the table says
         try:
-            pieces, rest = self._body.feed(data)
+            content, rest = self._body.feed(data)
         except MalformedBodyError:
             self._state = _S.COMPLETE
             request.break_off()
             return b""
-        for piece in pieces:
-            request.feed(piece)
+        if content:
+            request.feed(content)
         if self._state is not _S.BODY:
-            return b""  # it was refused at one of them
+            return b""  # it was refused for that
         if self._body.complete:
             self._state = _S.COMPLETE
             request.end()

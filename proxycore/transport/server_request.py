@@ -93,7 +93,8 @@ class ServerRequest(HTTPConnection):
         self._unwritten: int | None = None  # bytes of the response's body; None if nothing states them
         request = IncomingRequest(head, self, connection.remote_ip, connection.protocol)
         self._delegate: Any = connection.application.find_handler(request)  # Tornado's, private
-        self._expects_continue = head.headers.get("Expect", "").lower() == "100-continue"
+        expected = head.headers.get("Expect")
+        self._expects_continue = expected is not None and _is_continue(expected, head.version)
 
     # The request, from the connection to the handler.
 
@@ -289,3 +290,8 @@ class ServerRequest(HTTPConnection):
             future.exception()  # nobody has to look at it
             return future
         return catching_up or self._connection.written
+
+
+def _is_continue(expected: str, version: str) -> bool:
+    """Whether the client waits for a `100 Continue`, which HTTP/1.0 does not know (RFC 9110 §10.1.1)."""
+    return expected.lower() == "100-continue" and version == "HTTP/1.1"

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from proxycore.transport.listener import Listener
 from proxycore.transport.server_connection import HEAD_TIMEOUT
 from tests.support.proxy import proxy
 from tests.support.waiting import PATIENCE, quiet, until
@@ -443,3 +444,25 @@ async def test_a_reset_ends_what_runs() -> None:
         client.writer.transport.abort()
         await until(lambda: upstream.seen[0].closed is not None)
         await until(lambda: not here.app.context.running)
+
+
+@pytest.mark.turned
+async def test_a_server_knows_what_it_has_not_sent_yet() -> None:
+    size = 3_000_000
+    async with RawUpstream(always(answer(200, bytes(size)))) as upstream, proxy(upstream.url) as here:
+        server, listener = here.app.server(), Listener("127.0.0.1", 0)
+        listener.accept_for(server)
+        loop, got = asyncio.get_running_loop(), 0
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.setblocking(False)
+            await loop.sock_connect(slow, ("127.0.0.1", listener.port))
+            await loop.sock_sendall(slow, get("x"))
+            await until(lambda: server.is_sending)
+            while server.is_sending:
+                got += len(await loop.sock_recv(slow, 2**16))
+            while got < size:
+                got += len(await loop.sock_recv(slow, 2**16))
+        assert not here.app.context.running
+        listener.stop()
+        await server.close_all_connections()
