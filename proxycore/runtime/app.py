@@ -104,6 +104,7 @@ class ProxyApplication(Application):
             await asyncio.sleep(_CLOSE_STEP)
         self._contexts.limiter.summarise()
         self.upstream.close()
+        await asyncio.sleep(0)  # its connections close in the loop's next turn
 
     def join(self, publisher: Publisher) -> None:
         """Share the state of the keys with other processes from now on."""

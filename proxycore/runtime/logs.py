@@ -195,11 +195,9 @@ def configure(level: str, form: str, redactor: Redactor) -> None:
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger().setLevel(level.upper())
-    # Tornado logs every malformed request and every broken connection; libcurl every header, keys included;
-    # websockets every message.
+    # Tornado logs every malformed request and every broken connection; websockets every message.
     least_levels = {
         "tornado": logging.WARNING,
-        "tornado.curl_httpclient": logging.INFO,
         "websockets": logging.WARNING,
     }
     for name, least in least_levels.items():

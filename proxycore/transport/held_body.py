@@ -1,6 +1,6 @@
 """A request's body that is held in memory, so that it can be sent again. Pure, except for futures.
 
-There is one copy of it, from the first byte that the client sends to the last that libcurl reads. Its memory
+There is one copy of it, from the first byte that the client sends to the last that is sent. Its memory
 counts against the budget of all held bodies (`body_budget`) until it is dropped.
 """
 

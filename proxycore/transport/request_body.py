@@ -1,7 +1,7 @@
 """A request's body that is streamed to the upstream instead of being held. Pure, except for futures.
 
-The client's side puts one chunk at a time and waits until it is read; libcurl reads when it can send. So a
-slow upstream slows the client down, and at most one chunk is in memory.
+The client's side puts one chunk at a time and waits until it is read; the connection reads when it can send.
+So a slow upstream slows the client down, and at most one chunk is in memory.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ class RequestBodyStream:
 
     def __init__(self, length: int | None) -> None:
         self.length = length
-        self.starved = False  # whether libcurl waits for the client
+        self.starved = False  # whether the connection waits for the client
         self._chunk = memoryview(b"")
         self._ended = False
         self._dropped = False

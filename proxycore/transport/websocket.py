@@ -1,28 +1,19 @@
 """A WebSocket (RFC 6455) to the upstream, for a Live session.
 
-AsyncHTTPClient has no WebSockets, and Tornado's own client supports no outbound proxies.
+AsyncHTTPClient has no WebSockets, and Tornado's own client supports no outbound proxies. This is the library
+`websockets` on connections that are opened as those for requests are (`connector`).
 """
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from dataclasses import replace
-from functools import partial
-from typing import Any
 from urllib.parse import quote
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidProxy,
-    InvalidStatus,
-    ProxyError,
-)
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from proxycore.http.fields import Fields
 from proxycore.transport.buffered_response import BUFFERED_BYTES, BufferedResponse
@@ -40,27 +31,12 @@ UpstreamClosed = ConnectionClosed
 LARGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, in either direction."""
 
-_KEEPALIVE = 60  # seconds; a session may be idle for long, and NATs drop idle connections
 _AT_ONCE = 16 * 1024  # bytes in the send buffer above which the sender waits
 _CLOSE_TIMEOUT = 2.0  # seconds that the upstream gets to respond to a close
 _NO_CODE = 1005  # of a close frame without a code; never sent (RFC 6455 §7.4.1)
 # Codes that a close frame may have (RFC 6455 §7.4, and the registry that §11.7 began).
 _SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
-
-
-class _Session(ClientConnection):
-    """A connection that requests `target` byte for byte, where the library would parse it as a URI."""
-
-    def __init__(self, target: str, protocol: ClientProtocol, **options: Any) -> None:  # noqa: ANN401 - the library's
-        protocol.uri = replace(protocol.uri, path=quote(target.encode("latin-1"), safe=_ASCII), query="")
-        super().__init__(protocol, **options)
-
-
-class _Connect(connect):
-    def process_redirect(self, exc: Exception) -> Exception:
-        """Follow no redirect: it would send the key to another address. It is returned to the client."""
-        return exc
 
 
 class UpstreamSession:
@@ -119,37 +95,47 @@ async def open_session(
 
     Raises UpstreamError if there was no response.
     """
-    route = upstream.route
-    secure = upstream.origin.startswith("https:")
-    tls: dict[str, Any] = {"ssl": _tls_context(upstream)} if secure else {}
-    if route.proxy and route.proxy.startswith("https:"):
-        tls["proxy_ssl"] = _tls_context(upstream)
+    session = _session(upstream, target, subprotocols)
     try:
-        session = await _Connect(
-            upstream.origin.replace("http", "ws", 1),
-            create_connection=partial(_Session, upstream.prefix + target),  # type: ignore[arg-type] # wants a class
-            subprotocols=[Subprotocol(name) for name in subprotocols] or None,
-            additional_headers=fields,
-            user_agent_header=None,
-            compression=None,  # what goes to the client is not compressed either
-            proxy=route.proxy,
-            open_timeout=route.connect_timeout + route.first_byte_timeout,
-            ping_interval=None,  # a slow client would look like an upstream that is gone
-            close_timeout=_CLOSE_TIMEOUT,
-            max_size=LARGEST_MESSAGE,
-            max_queue=1,
-            **tls,
-        )
+        await upstream.client.open(upstream.origin, session)
+    except UpstreamError as error:
+        raise unreachable(detail=f"({error} {error.detail})") from None
+    try:
+        async with asyncio.timeout(upstream.route.first_byte_timeout):
+            await session.handshake(fields, None)
     except InvalidStatus as error:
+        session.transport.abort()
         return _refusal(error)
     except TimeoutError:
+        session.transport.abort()
         raise UpstreamError(
             "The upstream timed out: it did not open the session.", sent=True, is_timeout=True
         ) from None
-    except (OSError, InvalidHandshake, InvalidProxy) as error:
+    except (OSError, InvalidHandshake) as error:
+        session.transport.abort()
         raise _to_upstream_error(error) from error
-    _keep_alive(session)
+    except BaseException:
+        session.transport.abort()
+        raise
     return session
+
+
+def _session(upstream: Upstream, target: str, subprotocols: list[str]) -> ClientConnection:
+    """The connection of a session, which is still to be opened."""
+    protocol = ClientProtocol(
+        parse_uri(upstream.origin.replace("http", "ws", 1)),
+        subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+        max_size=LARGEST_MESSAGE,
+    )
+    # The target goes out byte for byte, where the library would parse it as a URI.
+    path = quote((upstream.prefix + target).encode("latin-1"), safe=_ASCII)
+    protocol.uri = replace(protocol.uri, path=path, query="")
+    return ClientConnection(
+        protocol,
+        ping_interval=None,  # a slow client would look like an upstream that is gone
+        close_timeout=_CLOSE_TIMEOUT,
+        max_queue=1,
+    )
 
 
 def close_frame_of(session: ClientConnection) -> tuple[int, str] | None:
@@ -160,15 +146,9 @@ def close_frame_of(session: ClientConnection) -> tuple[int, str] | None:
     return (code, session.close_reason or "") if code is not None and code in _SENDABLE else None
 
 
-def _tls_context(upstream: Upstream) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=upstream.ca_file)
-
-
 def _to_upstream_error(error: Exception) -> UpstreamError:
     detail = f"({type(error).__name__}: {error})"
-    if isinstance(error, OSError | InvalidProxy | ProxyError):
-        return unreachable(detail=detail)
-    if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError):
+    if isinstance(error, OSError) or isinstance(error.__cause__, EOFError):
         return broken_off(detail)
     return malformed("it neither opens the session nor refuses it as HTTP does", detail)
 
@@ -184,10 +164,3 @@ def _refusal(error: InvalidStatus) -> BufferedResponse:
         raise _to_upstream_error(error)
     body = response.body or b""
     return BufferedResponse(head, bytes(body) if len(body) <= BUFFERED_BYTES else None)
-
-
-def _keep_alive(session: ClientConnection) -> None:
-    connection = session.transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)

@@ -20,7 +20,7 @@ from proxycore.transport.response_writer import ResponseWriter
 from proxycore.transport.server_request import ServerRequest
 from tests.support.proxy import KEYS, proxy
 from tests.support.waiting import at_once, quiet, until
-from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
+from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect, connections_to
 
 GENERATE = "/v1beta/models/gemini-2.0-flash:generateContent"
 STREAM = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse"
@@ -292,8 +292,8 @@ async def test_nothing_is_left_of_a_thousand_disconnects() -> None:
         await until(lambda: all(seen.closed for seen in upstream.seen))
         await until(lambda: len(asyncio.all_tasks()) <= before + 1)
         assert not here.app.upstream.busy
-        assert not here.app.upstream.client._requests
-        assert not here.app.upstream.client._fds
+        assert here.app.upstream.connections == 0
+        await until(lambda: connections_to(upstream.port) == 0)
 
 
 async def test_a_client_that_disconnects_while_the_connection_is_opened_leaves_nothing_behind() -> None:
@@ -307,13 +307,15 @@ async def test_a_client_that_disconnects_while_the_connection_is_opened_leaves_n
             filler.setblocking(False)
             filler.connect_ex(deaf.getsockname())
             fillers.append(filler)
-        async with proxy(f"http://127.0.0.1:{deaf.getsockname()[1]}", ONE_KEY) as here:
+        port = deaf.getsockname()[1]
+        before = connections_to(port)
+        async with proxy(f"http://127.0.0.1:{port}", ONE_KEY) as here:
             async with connect(here.port) as client:
                 client.send("POST", STREAM, body=b"{}")
-                await until(lambda: bool(here.app.context.running and here.app.upstream.client._fds))
+                await until(lambda: connections_to(port) == before + 1)
                 assert len(here.app.context.running) == 1
             await until(lambda: not here.app.context.running)
-            await until(lambda: not here.app.upstream.client._fds)
+            await until(lambda: connections_to(port) == before)
         for filler in fillers:
             filler.close()
 

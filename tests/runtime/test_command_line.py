@@ -13,7 +13,16 @@ from proxycore.runtime.settings import LOG_FORMATS, LOG_LEVELS
 from tests.support.process import ROOT
 
 SERVER = ROOT / "server.py"
-_LIBRARIES = {"tornado", "pycurl", "redis", "websockets", "prometheus_client", "dotenv", "uvloop", "asyncio"}
+_LIBRARIES = {
+    "tornado",
+    "httptools",
+    "redis",
+    "websockets",
+    "prometheus_client",
+    "dotenv",
+    "uvloop",
+    "asyncio",
+}
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -318,7 +318,7 @@ async def test_a_network_error_is_not_attributed_to_keys_and_names_the_settings_
     status, out, _ = await check(tmp_path, {"1": "AQ.one", "2": "AQ.two"}, UPSTREAM_URL="http://127.0.0.1:9")
     assert status == 1
     assert out.count("unknown  The upstream could not be reached: no connection to its address.") == 2
-    assert " ms" not in out  # milliseconds differ from key to key, and would hide that it is one error
+    assert " ms" not in out  # what differs from key to key would hide that it is one error
     assert out.splitlines()[-1].startswith(
         "All keys failed with the same error, so the keys are not the cause"
     )
@@ -390,7 +390,7 @@ async def test_responses_can_neither_show_a_secret_nor_control_the_terminal(
 
 
 async def test_all_pages_of_a_long_list_count(tmp_path: Path) -> None:
-    first = [f"gemini-{number}" for number in range(1000)]  # more than libcurl hands over at once
+    first = [f"gemini-{number}" for number in range(1000)]  # more than is read at once
     pages = {
         "/v1beta/models/gemini-0:countTokens": answer(200, b"{}"),
         "/v1beta/models?pageSize=1000": listing(*first, nextPageToken="a/b&c"),

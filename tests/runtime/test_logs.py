@@ -17,7 +17,7 @@ logger = logging.getLogger("proxycore")
 SECRET = "AQ.Ab8-made_up"
 REDACTOR = Redactor({SECRET: "key 1", 'pass"word\\': "client key a"})
 TEXT, JSON = TextFormatter(REDACTOR), JsonFormatter(REDACTOR)
-LOGGERS = ("", "proxycore", "tornado", "tornado.access", "tornado.curl_httpclient")
+LOGGERS = ("", "proxycore", "tornado", "tornado.access", "websockets")
 
 
 OVERRIDES = {"LF": 0x0A, "CR": 0x0D, "NUL": 0x00, "ESC": 0x1B, "DEL": 0x7F, "NEL": 0x85}
@@ -268,13 +268,13 @@ def test_only_lines_of_the_least_level_and_above_are_written(
 
 @pytest.mark.usefixtures("_own_logging")
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
-def test_neither_details_of_tornado_nor_headers_of_libcurl_are_written(
+def test_neither_details_of_tornado_nor_headers_of_sessions_are_written(
     capsys: pytest.CaptureFixture[str], level: str
 ) -> None:
     configure(level, "text", REDACTOR)
     logging.getLogger("tornado.access").info("200 GET / (127.0.0.1)")
     logging.getLogger("tornado.general").info("malformed")
-    logging.getLogger("tornado.curl_httpclient").debug("x-goog-api-key: something")
+    logging.getLogger("websockets.client").debug("> x-goog-api-key: something")
     log.flush()
     assert capsys.readouterr().err == ""
 
@@ -283,7 +283,7 @@ def test_neither_details_of_tornado_nor_headers_of_libcurl_are_written(
 def test_the_least_level_is_tornados_too(capsys: pytest.CaptureFixture[str]) -> None:
     configure("error", "text", REDACTOR)
     logging.getLogger("tornado.access").warning("404 GET / (127.0.0.1)")
-    logging.getLogger("tornado.curl_httpclient").warning("something")
+    logging.getLogger("tornado.general").warning("something")
     log.flush()
     assert capsys.readouterr().err == ""
 

@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 
@@ -109,6 +110,15 @@ class RawUpstream(Upstream):
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         await script
+
+
+_OPEN = {"01", "02"}  # ESTABLISHED and SYN_SENT, as Linux counts them
+
+
+def connections_to(port: int) -> int:
+    """The sockets of this host that are connected to a port of it, or try to be."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2] == f"0100007F:{port:04X}" and row[3] in _OPEN for row in rows)
 
 
 async def read_request(reader: asyncio.StreamReader) -> Seen:

@@ -84,9 +84,9 @@ async def test_an_upstream_that_sends_all_at_once_waits_until_somebody_takes_it(
         attempt = attempt_at(here)
         assert (await attempt.head()).status == status
         await waits.wait()
-        for _ in range(50):  # turns in which libcurl could read on
+        for _ in range(50):  # turns in which more could be read
             await asyncio.sleep(0.001)
-        assert sum(map(len, attempt._held)) <= 2**20
+        assert len(attempt._held) <= 2**18
         got = bytearray()
         await attempt.relay(got.extend)
         attempt.end()

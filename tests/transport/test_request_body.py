@@ -20,7 +20,7 @@ async def settle() -> None:
 
 
 async def take_all(feed: RequestBodyStream, sizes: list[int]) -> bytes:
-    """Takes as libcurl does: until there is nothing, and again when it is told that there is more."""
+    """Takes as a connection does: until there is nothing, and again when it is told that there is more."""
     told, body = asyncio.Event(), b""
     feed.on_readable(told.set)
     for size in itertools.cycle(sizes):

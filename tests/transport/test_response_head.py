@@ -1,4 +1,4 @@
-"""Reading an answer's head from the lines that libcurl hands over."""
+"""Reading a response's head: its status, fields, framing, and what is refused."""
 
 import contextlib
 
@@ -6,16 +6,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxycore.transport.response_head import MalformedError, ResponseHead, ResponseHeadReader
+from proxycore.transport.response_head import (
+    MOST_HEAD,
+    Framing,
+    MalformedError,
+    ResponseHead,
+    find_end,
+    framing,
+    parse_head,
+)
+
+
+def read(data: bytes) -> list[ResponseHead]:
+    """The heads of responses without bodies."""
+    arrived: list[ResponseHead] = []
+    while found := find_end(data):
+        if head := parse_head(data[: found[0]]):
+            arrived.append(head)
+        data = data[found[1] :]
+    return arrived
 
 
 def heads(*lines: bytes) -> list[ResponseHead]:
     """The heads that these lines make; each gets the line end of HTTP."""
-    arrived: list[ResponseHead] = []
-    reader = ResponseHeadReader(arrived.append)
-    for line in lines:
-        reader(line + b"\r\n")
-    return arrived
+    return read(b"".join(line + b"\r\n" for line in lines))
 
 
 def test_a_head_has_status_reason_and_fields_in_order_with_repeats() -> None:
@@ -24,21 +38,22 @@ def test_a_head_has_status_reason_and_fields_in_order_with_repeats() -> None:
     assert heads(*lines) == [ResponseHead(429, "Too Many Requests", fields)]
 
 
-def test_a_head_arrives_once_with_its_empty_line_and_not_before() -> None:
-    arrived: list[ResponseHead] = []
-    reader = ResponseHeadReader(arrived.append)
-    reader(b"HTTP/1.1 200 OK\r\n")
-    reader(b"A: b\r\n")
-    assert arrived == []
-    reader(b"\r\n")
-    assert arrived == [ResponseHead(200, "OK", [("A", "b")])]
+@pytest.mark.parametrize("size", range(1, 30))
+def test_a_head_is_found_in_pieces_of_any_size(size: int) -> None:
+    whole, data = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody", b""
+    for start in range(0, len(whole), size):
+        searched, data = len(data), data + whole[start : start + size]
+        found = find_end(data, searched)
+        assert (found is not None) == (len(data) >= len(whole) - 4)
+        if found:
+            assert parse_head(data[: found[0]]) == ResponseHead(200, "OK", [("A", "b")])
+            assert whole[found[1] :] == b"body"
+            return
 
 
 STATUS_LINES = {
     "HTTP/1.1": (b"HTTP/1.1 200 OK", 200, "OK"),
     "HTTP/1.0": (b"HTTP/1.0 404 Not Found", 404, "Not Found"),
-    "HTTP/2": (b"HTTP/2 200 ", 200, ""),
-    "HTTP/3": (b"HTTP/3 503", 503, ""),
     "empty reason": (b"HTTP/1.1 200 ", 200, ""),
     "spaces in the reason": (b"HTTP/1.1 500  Odd  reason ", 500, "Odd  reason"),
     "Latin-1 in the reason": (b"HTTP/1.1 400 Schl\xfcssel", 400, "Schl\xfcssel"),
@@ -75,9 +90,8 @@ def test_a_field_on_several_lines_is_one_field() -> None:
     assert heads(*lines)[0].fields == [("A", "one two three"), ("B", "x")]
 
 
-@pytest.mark.parametrize("line", [b"nonsense", b": no name"])
-def test_a_line_without_a_name_is_no_field(line: bytes) -> None:
-    assert heads(b"HTTP/1.1 200 OK", line, b"A: b", b"")[0].fields == [("A", "b")]
+def test_a_line_without_a_name_is_no_field() -> None:
+    assert heads(b"HTTP/1.1 200 OK", b": no name", b"A: b", b"")[0].fields == [("A", "b")]
 
 
 def test_interim_responses_are_not_the_response() -> None:
@@ -86,12 +100,13 @@ def test_interim_responses_are_not_the_response() -> None:
     assert heads(*interim, b"HTTP/1.1 200 OK", b"A: b", b"") == [ResponseHead(200, "OK", [("A", "b")])]
 
 
-def test_trailer_fields_belong_to_no_head() -> None:
-    answer = (b"HTTP/1.1 200 OK", b"A: b", b"")
-    assert heads(*answer, b"X-Trailer: 1", b"") == [ResponseHead(200, "OK", [("A", "b")])]
-
-
 MALFORMED = {
+    "HTTP/2": (b"HTTP/2 200 ",),
+    "HTTP/3": (b"HTTP/3 503",),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.2",),
+    "an empty line first": (b"", b"HTTP/1.1 200 OK"),
+    "a line without a colon": (b"HTTP/1.1 200 OK", b"nonsense", b"A: b"),
+    "NUL": (b"HTTP/1.1 200 OK", b"A: one\x00two"),
     "no number": (b"HTTP/1.1 abc OK",),
     "no status": (b"HTTP/1.1",),
     "digits of another alphabet": (b"HTTP/1.1 \xb2\xb2\xb2 x",),
@@ -144,20 +159,71 @@ def test_a_head_whose_body_has_one_end_is_taken(status: int, lines: tuple[bytes,
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CR LF", "LF"])
 def test_line_ends_may_be_of_any_kind(end: bytes) -> None:
-    arrived: list[ResponseHead] = []
-    reader = ResponseHeadReader(arrived.append)
-    for line in (b"HTTP/1.1 200 OK", b"A: b", b""):
-        reader(line + end)
-    assert arrived == [ResponseHead(200, "OK", [("A", "b")])]
+    lines = (b"HTTP/1.1 200 OK", b"A: b", b"")
+    assert read(b"".join(line + end for line in lines)) == [ResponseHead(200, "OK", [("A", "b")])]
 
 
 @pytest.mark.parametrize("end", [b"", b"\r"], ids=["nothing", "half a line's end"])
 def test_a_head_that_breaks_off_is_none(end: bytes) -> None:
-    arrived: list[ResponseHead] = []
-    reader = ResponseHeadReader(arrived.append)
-    for line in (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", end):
-        reader(line)
-    assert arrived == []
+    assert read(b"HTTP/1.1 200 OK\r\nA: b\r\n" + end) == []
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["incomplete", "complete"])
+def test_a_head_that_is_too_large_is_refused(end: bytes) -> None:
+    start = b"HTTP/1.1 200 OK\r\nA: "
+    assert find_end(start + b"b" * (MOST_HEAD - len(start))) is None
+    with pytest.raises(MalformedError, match="too large"):
+        find_end(start + b"b" * MOST_HEAD + end)
+
+
+@pytest.mark.parametrize("data", [b"X", b"HTTP/2", b"HTTP/1.10", b"\x00", b"\n"])
+def test_what_will_be_no_response_is_refused_as_soon_as_that_is_clear(data: bytes) -> None:
+    for size in range(1, len(data)):
+        assert find_end(data[:size], size - 1) is None
+    with pytest.raises(MalformedError, match=r"it is not HTTP/1\.1"):
+        find_end(data, len(data) - 1)
+
+
+LENGTH, CHUNKED = (b"Content-Length: 5",), (b"Transfer-Encoding: chunked",)
+FRAMINGS = {
+    "a length": ("GET", 200, LENGTH, (Framing.LENGTH, 5)),
+    "no bytes": ("GET", 200, (b"Content-Length: 00",), (Framing.NONE, 0)),
+    "chunks": ("GET", 200, CHUNKED, (Framing.CHUNKED, 0)),
+    "chunks in capitals": ("GET", 200, (b"Transfer-Encoding: Chunked",), (Framing.CHUNKED, 0)),
+    "neither": ("GET", 200, (), (Framing.CLOSE, 0)),
+    "HEAD": ("HEAD", 200, LENGTH, (Framing.NONE, 0)),
+    "HEAD with chunks": ("HEAD", 200, CHUNKED, (Framing.NONE, 0)),
+    "204": ("GET", 204, (), (Framing.NONE, 0)),
+    "304": ("GET", 304, LENGTH, (Framing.NONE, 0)),
+}
+
+
+@pytest.mark.parametrize(("method", "status", "lines", "expected"), FRAMINGS.values(), ids=FRAMINGS)
+def test_where_the_body_ends(
+    method: str, status: int, lines: tuple[bytes, ...], expected: tuple[Framing, int]
+) -> None:
+    [head] = heads(b"HTTP/1.1 %d x" % status, *lines, b"")
+    assert framing(head, method) == expected
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b""])
+def test_a_coding_other_than_chunked_is_refused(coding: bytes) -> None:
+    [head] = heads(b"HTTP/1.1 200 OK", b"Transfer-Encoding: " + coding, b"")
+    with pytest.raises(MalformedError, match="Transfer-Encoding is unknown"):
+        framing(head, "GET")
+
+
+PERSISTENCE = {
+    "1.1": (b"HTTP/1.1 200 OK", (), True),
+    "1.1 that closes": (b"HTTP/1.1 200 OK", (b"Connection: a, Close",), False),
+    "1.0": (b"HTTP/1.0 200 OK", (), False),
+    "1.0 that is kept": (b"HTTP/1.0 200 OK", (b"Connection: Keep-Alive",), True),
+}
+
+
+@pytest.mark.parametrize(("line", "lines", "expected"), PERSISTENCE.values(), ids=PERSISTENCE)
+def test_whether_the_connection_may_be_kept(line: bytes, lines: tuple[bytes, ...], *, expected: bool) -> None:
+    assert heads(line, *lines, b"")[0].persistent is expected
 
 
 @given(
@@ -170,5 +236,5 @@ def test_no_lines_make_it_fail(lines: list[bytes]) -> None:
 
 
 def test_what_no_response_may_carry_is_replaced_or_dropped() -> None:
-    lines = (b"HTTP/1.1 200 OK", b"A: one\x00two\x1b", b"B\x01: c", b"D(: e", b"F: g", b"  h\x0bi", b"")
+    lines = (b"HTTP/1.1 200 OK", b"A: one\x02two\x1b", b"B\x01: c", b"D(: e", b"F: g", b"  h\x0bi", b"")
     assert heads(*lines)[0].fields == [("A", "one two"), ("B", "c"), ("F", "g h i")]
