@@ -1,5 +1,6 @@
 """Fixtures and hooks of all tests."""
 
+import asyncio
 import os
 from collections.abc import Generator, Iterator
 
@@ -31,9 +32,10 @@ def browsers_loop() -> Iterator[IOLoop]:
 
 @pytest.fixture
 def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
-    """A loop for each test. Those marked `turned` have one whose time does not pass by itself.
+    """A loop for each test, of the kind that the test's parameter makes, if it has one.
 
-    Those marked `visits` have the browser's, one after the other.
+    Tests marked `turned` have one whose time does not pass by itself; those marked `visits` have the
+    browser's, one after the other.
     """
     if request.node.get_closest_marker("visits"):
         shared: IOLoop = request.getfixturevalue("browsers_loop")
@@ -42,7 +44,8 @@ def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
         shared.clear_current()
         return
     turned = request.node.get_closest_marker("turned")
-    loop = IOLoop(asyncio_loop=TurnedLoop(**turned.kwargs)) if turned else IOLoop()
+    made = TurnedLoop(**turned.kwargs) if turned else getattr(request, "param", asyncio.new_event_loop)()
+    loop = IOLoop(asyncio_loop=made)
     loop.make_current()
     yield loop
     loop.clear_current()

@@ -142,7 +142,7 @@ class Connector:
 
     async def _resolve(self, address: Address, whose: str = "its") -> _Addresses:
         host, port = address.host, address.port
-        with contextlib.suppress(socket.gaierror):  # as an address, without asking anyone
+        with contextlib.suppress(socket.gaierror, UnicodeError):  # as an address, without asking anyone
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         try:
             return await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
