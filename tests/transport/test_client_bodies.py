@@ -1,6 +1,8 @@
 """Request bodies on their way to the upstream."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -16,6 +18,29 @@ PLAIN = OK + b"Content-Length: 5\r\n\r\nhello"
 pytestmark = ON_EITHER_LOOP
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def serving(serve: Serve) -> AsyncIterator[str]:
+    """A server's address; it serves each connection so, until the client closes it."""
+    tasks = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            await serve(reader, writer)
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=2**30)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    await asyncio.gather(*(task for task in tasks if task))
+
+
 async def test_a_body_that_streams_is_sent_in_chunks_or_with_its_length() -> None:
     received: list[bytes] = []
 
@@ -26,10 +51,8 @@ async def test_a_body_that_streams_is_sent_in_chunks_or_with_its_length() -> Non
             received.append(await reader.readexactly(len(rest)))
             assert received[-1] == rest
             writer.write(PLAIN)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as here:
+    async with serving(serve) as url, client(url) as here:
         for length in (None, 11):
             stream = RequestBodyStream(length)
             fetched = asyncio.ensure_future(fetch(here, "POST", body=stream))
@@ -38,7 +61,6 @@ async def test_a_body_that_streams_is_sent_in_chunks_or_with_its_length() -> Non
             stream.end()
             assert (await fetched)[1] == b"hello"
         assert len(received) == 2
-    server.close()
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -75,8 +97,7 @@ async def test_an_upstream_that_does_not_read_stops_the_clients_body() -> None:
             put += 65536
         stream.end()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**30)
-    async with client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as here:
+    async with serving(serve) as url, client(url) as here:
         stream = RequestBodyStream(None)
         fetched = asyncio.ensure_future(fetch(here, "POST", body=stream))
         sending = asyncio.ensure_future(send(stream))
@@ -89,7 +110,6 @@ async def test_an_upstream_that_does_not_read_stops_the_clients_body() -> None:
         reading.set()
         assert (await fetched)[1] == b"hello"
         await sending
-    server.close()
 
 
 async def test_a_refusal_is_read_while_the_body_is_still_being_sent() -> None:
@@ -98,8 +118,7 @@ async def test_a_refusal_is_read_while_the_body_is_still_being_sent() -> None:
         writer.write(answer(413, b"too large"))
         await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as here:
+    async with serving(serve) as url, client(url) as here:
         stream = RequestBodyStream(None)
         fetched = asyncio.ensure_future(fetch(here, "POST", body=stream))
         sending = asyncio.ensure_future(stream.put(b"first"))
@@ -107,7 +126,6 @@ async def test_a_refusal_is_read_while_the_body_is_still_being_sent() -> None:
         assert (head.status, body, here.connections) == (413, b"too large", 0)
         stream.drop()
         await sending
-    server.close()
 
 
 async def test_a_response_may_begin_before_the_request_is_sent_whole() -> None:
@@ -118,8 +136,7 @@ async def test_a_response_may_begin_before_the_request_is_sent_whole() -> None:
         await reader.readuntil(b"0\r\n\r\n")
         writer.write(b"0\r\n\r\n")
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as here:
+    async with serving(serve) as url, client(url) as here:
         stream = RequestBodyStream(None)
         one, got = attempt(here, "POST", body=stream), bytearray()
         head = asyncio.ensure_future(one.head())
@@ -132,4 +149,3 @@ async def test_a_response_may_begin_before_the_request_is_sent_whole() -> None:
         one.end()
         assert bytes(got) == b"3\r\none"
         assert here.connections == 1
-    server.close()

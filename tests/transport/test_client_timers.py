@@ -11,7 +11,7 @@ from tests.support.wire import CHUNKED, RawUpstream, Seen, always, chunk, connec
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nhello"
-pytestmark = pytest.mark.turned
+pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.turned]
 
 
 async def test_idle_connections_are_closed_in_time_by_one_timer() -> None:
