@@ -17,11 +17,11 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from proxycore.demo import Health, MockServer
+from tests.support.outbound import http_proxy, socks_proxy
 from tests.support.process import TLS, certify, program
 from tests.support.proxy import KEYS, Proxy, proxy
 from tests.support.waiting import PATIENCE, quiet, until
 from tests.support.wire import ask
-from tests.transport.test_attempt import outbound, socks
 
 LIVE = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 SETUP = {"setup": {"model": "models/gemini-2.5-flash-live-preview"}}
@@ -396,8 +396,12 @@ async def test_the_upstreams_side_goes_over_tls_and_is_verified(tmp_path: Path) 
 async def test_sessions_go_through_the_outbound_proxy() -> None:
     asked: list[bytes] = []
     over: list[str] = []
-    async with upstream(echo) as url, outbound(asked, b"user:pass") as port, socks(over) as socks_port:
-        for way in (f"http://user:pass@127.0.0.1:{port}", f"socks5://127.0.0.1:{socks_port}"):
+    async with (
+        upstream(echo) as url,
+        http_proxy(asked, b"user:pass") as port,
+        socks_proxy(over) as socks_port,
+    ):
+        for way in (f"http://user:pass@127.0.0.1:{port}", f"socks5://127.0.0.1:{other}"):
             async with proxy(url, UPSTREAM_PROXY=way) as here, session(here) as client:
                 await client.send("around")
                 assert await client.recv() == "around"

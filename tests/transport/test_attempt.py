@@ -1,16 +1,14 @@
 """The way to the upstream over TLS and through outbound proxies, with everything that can be wrong there."""
 
 import asyncio
-import base64
-import contextlib
 import datetime
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trustme
 
+from tests.support.outbound import http_proxy, socks_proxy
 from tests.support.proxy import KEYS, proxy
 from tests.support.wire import CHUNKED, Got, RawUpstream, Script, Seen, always, answer, ask, chunk
 
@@ -82,65 +80,9 @@ async def test_an_upstream_that_cant_prove_itself_gets_nothing(
     assert not upstream.seen
 
 
-@contextlib.asynccontextmanager
-async def outbound(
-    asked: list[bytes], credential: bytes = b"", tls: ssl.SSLContext | None = None
-) -> AsyncIterator[int]:
-    """An outbound HTTP proxy that tunnels, and notes what it was asked."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        asked.append(head)
-        if credential and b"Basic " + base64.b64encode(credential) not in head:
-            writer.write(b"HTTP/1.1 407 Who Are You\r\nContent-Length: 0\r\n\r\n")
-        else:
-            port = int(head.split(b" ")[1].rpartition(b":")[2])
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"HTTP/1.1 200 Connection established\r\nX-Of-The-Proxy: 1\r\n\r\n")
-            await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
-@contextlib.asynccontextmanager
-async def socks(asked: list[str]) -> AsyncIterator[int]:
-    """An outbound SOCKS5 proxy (RFC 1928), which notes where it was to go."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        _, methods = await reader.readexactly(2)
-        await reader.readexactly(methods)
-        writer.write(b"\x05\x00")
-        *_, kind = await reader.readexactly(4)
-        size = 4 if kind == 1 else (await reader.readexactly(1))[0]
-        host = await reader.readexactly(size)
-        port = int.from_bytes(await reader.readexactly(2))
-        asked.append(host.decode() if kind == 3 else ".".join(map(str, host)))
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"\x05\x00\x00\x01" + bytes(6))
-        await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-    writer.close()
-
-
 async def test_an_outbound_proxy_is_used_and_its_own_head_is_not_the_response() -> None:
     asked: list[bytes] = []
-    async with RawUpstream(OK) as upstream, outbound(asked, b"user:pass") as port:
+    async with RawUpstream(OK) as upstream, http_proxy(asked, b"user:pass") as port:
         got = await through(upstream.url, UPSTREAM_PROXY=f"http://user:pass@127.0.0.1:{port}")
     assert (got.status, got.all("x-of-the-proxy")) == (200, [])
     assert asked[0].startswith(b"CONNECT 127.0.0.1:")
@@ -153,7 +95,7 @@ async def test_an_outbound_proxy_that_refuses_is_told_without_its_password(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked: list[bytes] = []
-    async with RawUpstream(OK) as upstream, outbound(asked, b"user:other") as port:
+    async with RawUpstream(OK) as upstream, http_proxy(asked, b"user:other") as port:
         got = await through(upstream.url, UPSTREAM_PROXY=f"http://user:t0p-s3cret@127.0.0.1:{port}")
     assert got.status == 500
     assert b"could not be reached" in got.body
@@ -165,7 +107,7 @@ async def test_an_outbound_proxy_may_speak_tls(authority: trustme.CA, tmp_path: 
     asked: list[bytes] = []
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    async with RawUpstream(OK) as upstream, outbound(asked, tls=tls) as port:
+    async with RawUpstream(OK) as upstream, http_proxy(asked, tls=tls) as port:
         proxies = {
             "UPSTREAM_PROXY": f"https://127.0.0.1:{port}",
             "UPSTREAM_CA_FILE": str(tmp_path / "ca.pem"),
@@ -177,7 +119,7 @@ async def test_an_outbound_proxy_may_speak_tls(authority: trustme.CA, tmp_path: 
 @pytest.mark.parametrize(("scheme", "host"), [("socks5", "127.0.0.1"), ("socks5h", "localhost")])
 async def test_an_outbound_proxy_may_speak_socks(scheme: str, host: str) -> None:
     asked: list[str] = []
-    async with RawUpstream(OK) as upstream, socks(asked) as port:
+    async with RawUpstream(OK) as upstream, socks_proxy(asked) as port:
         url = upstream.url.replace("127.0.0.1", host)
         assert (await through(url, UPSTREAM_PROXY=f"{scheme}://127.0.0.1:{port}")).status == 200
     assert asked == [host]
