@@ -399,7 +399,7 @@ async def test_sessions_go_through_the_outbound_proxy() -> None:
     async with (
         upstream(echo) as url,
         http_proxy(asked, b"user:pass") as port,
-        socks_proxy(over) as socks_port,
+        socks_proxy(over) as other,
     ):
         for way in (f"http://user:pass@127.0.0.1:{port}", f"socks5://127.0.0.1:{other}"):
             async with proxy(url, UPSTREAM_PROXY=way) as here, session(here) as client:

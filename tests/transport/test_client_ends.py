@@ -147,7 +147,7 @@ async def test_a_connection_that_is_not_made(seconds: float) -> None:
 async def test_a_refused_connection_and_an_unknown_name_are_told_apart() -> None:
     async with client("http://127.0.0.1:9") as here:
         refused = await failure(here)
-    assert str(refused) == "The upstream could not be reached: nothing answers at its address."
+    assert str(refused) == "The upstream could not be reached: no connection to its address."
     async with client("http://no..name") as here:
         unknown = await failure(here)
     assert str(unknown) == "The upstream could not be reached: its name can't be resolved."

@@ -140,7 +140,10 @@ async def test_a_response_that_breaks_off_is_an_error(data: bytes, *, reset: boo
 
     async with RawUpstream(script) as upstream, client(upstream.url) as here:
         error = await failure(here)
-        assert (str(error), error.sent) == ("The upstream broke off before its answer was whole.", True)
+        assert (str(error), error.sent) == (
+            "The upstream broke off the connection before the response was complete.",
+            True,
+        )
         assert len(upstream.seen) == 1
         assert here.connections == 0
 

@@ -39,6 +39,6 @@ async def test_an_upstream_that_falls_silent_is_left_in_time(data: bytes, second
             began = asyncio.get_running_loop().time()
             error = await failure(here)
             passed = asyncio.get_running_loop().time() - began
-    assert str(error) == f"The upstream said nothing for {seconds:g} seconds."
+    assert str(error) == f"The upstream timed out: no data for {seconds:g} seconds."
     assert (error.sent, error.is_timeout) == (True, True)
     assert seconds <= passed < seconds + 5
