@@ -43,6 +43,7 @@ __all__ = [
     "server_connection",
     "server_request",
     "tls",
+    "tls_client",
     "tunnel",
     "turns",
     "upstream",

@@ -19,7 +19,8 @@ from urllib.parse import unquote, urlsplit
 from aiohappyeyeballs import start_connection
 
 from proxycore.transport.messages import unreachable
-from proxycore.transport.tls import TlsClient, TlsTransport, trusting
+from proxycore.transport.tls import TlsTransport
+from proxycore.transport.tls_client import TlsClient, trusting
 from proxycore.transport.tunnel import (
     Credential,
     Handshake,
