@@ -1,6 +1,7 @@
 """HTTP/1.1 read as strictly as RFC 9112 can be: what tests compare both ends of the proxy with.
 
-It repairs nothing and guesses nothing: a message is whole, has not yet come to its end, or is malformed.
+It repairs nothing unless it is told to, and guesses nothing: a message is whole, has not yet come to its end,
+or is malformed.
 """
 
 import re
@@ -11,6 +12,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
 _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])" % _TOKEN)
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d) (%b)" % _TEXT)
+_STATUS_LINE_WITHOUT_REASON = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)((?: %b)?)" % _TEXT)
 _FIELD = re.compile(rb"(%b):[ \t]*((?:%b[\x21-\x7e\x80-\xff])?)[ \t]*" % (_TOKEN, _TEXT))
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
@@ -26,7 +28,7 @@ class _IncompleteError(Exception):
     """More bytes are needed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Message:
     """A request (`line` is method, target, minor version) or a response (minor version, status, reason)."""
 
@@ -34,6 +36,9 @@ class Message:
     fields: tuple[tuple[bytes, bytes], ...]
     body: bytes = b""
     ended_by_close: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{b' '.join(self.line)!r}, {len(self.fields)} fields, {self.body!r}>"
 
     def all(self, name: bytes) -> list[bytes]:
         """The values of a field."""
@@ -64,27 +69,31 @@ class Reading:
 
 def read_requests(data: bytes) -> Reading:
     """Read the requests of one connection."""
-    return _read(data, _request)
+    return _read(_Reader(data), _request)
 
 
-def read_responses(data: bytes, methods: Iterable[bytes] = (), *, closed: bool = False) -> Reading:
+def read_responses(
+    data: bytes, methods: Iterable[bytes] = (), *, closed: bool = False, lenient: bool = False
+) -> Reading:
     """Read the final responses of one connection; `methods` are those of its requests, else GET.
 
-    With `closed` the sender has ended the connection in good order (FIN), as far as TCP can tell.
+    With `closed` the sender has ended the connection in good order (FIN), as far as TCP can tell. `lenient`
+    takes what RFC 9112 lets a recipient repair, and what servers do: lines that end in LF alone, fields on
+    several lines, and a status without the blank behind it.
     """
     asked = iter(methods)
 
     def response(reader: _Reader) -> Message:
         return _response(reader, next(asked, b"GET"), closed=closed)
 
-    return _read(data, response)
+    return _read(_Reader(data, lenient=lenient), response)
 
 
 class _Reader:
     """Bytes, and how many of them were read."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+    def __init__(self, data: bytes, *, lenient: bool = False) -> None:
+        self.data, self.at, self.lenient = data, 0, lenient
 
     def line(self) -> bytes:
         """The next line, which ends in CRLF."""
@@ -93,9 +102,11 @@ class _Reader:
             raise _IncompleteError
         line = self.data[self.at : end]
         self.at = end + 1
-        if not line.endswith(b"\r"):
-            raise MalformedError(f"a line ends in LF alone: {line[:80]!r}")
-        return line[:-1]
+        if line.endswith(b"\r"):
+            return line[:-1]
+        if self.lenient:
+            return line
+        raise MalformedError(f"a line ends in LF alone: {line[:80]!r}")
 
     def take(self, size: int) -> bytes:
         """So many bytes."""
@@ -109,16 +120,16 @@ class _Reader:
         return self.take(len(self.data) - self.at)
 
 
-def _read(data: bytes, one: Callable[[_Reader], Message]) -> Reading:
-    reading, reader, begun = Reading(), _Reader(data), 0
+def _read(reader: _Reader, one: Callable[[_Reader], Message]) -> Reading:
+    reading, begun = Reading(), 0
     try:
-        while reader.at < len(data):
+        while reader.at < len(reader.data):
             begun = reader.at
             reading.messages.append(one(reader))
     except _IncompleteError:
-        reading.rest = data[begun:]
+        reading.rest = reader.data[begun:]
     except MalformedError as error:
-        reading.rest, reading.error = data[begun:], str(error)
+        reading.rest, reading.error = reader.data[begun:], str(error)
     return reading
 
 
@@ -130,8 +141,8 @@ def _match(pattern: re.Pattern[bytes], line: bytes, what: str) -> re.Match[bytes
 
 
 def _request(reader: _Reader) -> Message:
-    if reader.data.startswith(b"\r\n", reader.at):
-        reader.line()  # RFC 9112 section 2.2 lets a server ignore one empty line
+    while reader.data.startswith(b"\r\n", reader.at):
+        reader.line()  # RFC 9112 section 2.2: a server ignores at least one empty line
     method, target, minor = _match(_REQUEST_LINE, reader.line(), "request line").groups()
     message = Message((method, target, minor), _fields(reader))
     hosts = message.all(b"host")
@@ -143,7 +154,8 @@ def _request(reader: _Reader) -> Message:
 
 def _response(reader: _Reader, method: bytes, *, closed: bool) -> Message:
     while True:
-        minor, status, reason = _match(_STATUS_LINE, reader.line(), "status line").groups()
+        pattern = _STATUS_LINE_WITHOUT_REASON if reader.lenient else _STATUS_LINE
+        minor, status, reason = _match(pattern, reader.line(), "status line").groups()
         message = Message((minor, status, reason), _fields(reader))
         if not 100 <= message.status < 200 or message.status == 101:
             break
@@ -162,6 +174,10 @@ def _response(reader: _Reader, method: bytes, *, closed: bool) -> Message:
 def _fields(reader: _Reader) -> tuple[tuple[bytes, bytes], ...]:
     fields: list[tuple[bytes, bytes]] = []
     while line := reader.line():
+        if reader.lenient and fields and line[:1] in b" \t":
+            name, value = fields[-1]
+            fields[-1] = (name, (value + b" " + line.strip(b" \t")).strip(b" \t"))
+            continue
         name, value = _match(_FIELD, line, "field").groups()
         fields.append((name, value))
     return tuple(fields)
