@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from tests.bench.client import PLAIN, Client, stream_of
 from tests.bench.machine import Meter, Sample, ServerError
-from tests.bench.upstream import ANSWER, EVENT_NUMBER, EVENT_SIZE, EVENT_TIME
+from tests.bench.upstream import ANSWER, EVENT_BEGIN, EVENT_END, EVENT_NUMBER, EVENT_SIZE, EVENT_TIME
 
 _OPENING_AT_ONCE = 32  # streams that may wait for their first event at the same time
 _PATIENCE = 30.0  # seconds for a stream to open, for anything to be done, or for the last answers
@@ -172,7 +172,8 @@ class _StreamClient(Client):
         start, end = 0, len(body) - EVENT_SIZE
         while start <= end and not self._over:
             event = body[start : start + EVENT_SIZE]
-            if not event.startswith(b"data: ") or event[EVENT_NUMBER] != b"%06d" % self.received:
+            right = event.startswith(EVENT_BEGIN) and event.endswith(EVENT_END)
+            if not right or event[EVENT_NUMBER] != b"%06d" % self.received:
                 self.end("wrong event")
             self._take(event, now)
             start += EVENT_SIZE
@@ -248,6 +249,11 @@ class Streams:
         if not events.received:
             raise ServerError(f"no event came: {dict(errors)}")
         return Slice(events.received, used, errors, statistics.median(events.delays) / 1e9)
+
+    @property
+    def received(self) -> list[int]:
+        """How many events each has had."""
+        return [client.received for client in self._clients]
 
     def leave(self) -> None:
         """Hang up on all."""

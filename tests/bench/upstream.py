@@ -47,6 +47,7 @@ _EVENT = (
 EVENT_SIZE = len(_EVENT % (0, 0))
 EVENT_NUMBER = slice(_EVENT.index(b"%06d"), _EVENT.index(b"%06d") + 6)
 EVENT_TIME = slice(EVENT_NUMBER.stop + 1, EVENT_NUMBER.stop + 21)
+EVENT_BEGIN, EVENT_END = (_EVENT % (0, 0))[: EVENT_NUMBER.start], (_EVENT % (0, 0))[EVENT_TIME.stop :]
 
 _CHUNK = b"%x\r\n" % EVENT_SIZE + _EVENT + b"\r\n"
 

@@ -17,7 +17,7 @@ SMUGGLED = b"GET /v1beta/models/smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
 class Case:
     """`statuses`: of the one response, if it is refused; else `target` and `body` are what arrives upstream.
 
-    `last`: it ends its connection, since it says so.
+    `last`: it ends its connection, since it says so. `lenient`: 400 is right as well.
     """
 
     raw: bytes
@@ -25,6 +25,7 @@ class Case:
     target: bytes = PATH
     body: bytes = b""
     last: bool = False
+    lenient: bool = False
 
     @property
     def arrives(self) -> list[tuple[bytes, bytes]]:
@@ -163,7 +164,7 @@ CODINGS = {
     "an underscore in the name": relayed(post(CL2 + b"Transfer_Encoding: chunked\r\n"), b"{}"),
     "chunked in capitals": relayed(coded(b" CHUNKED"), b"{}"),
     "a tab before chunked": relayed(coded(b"\tchunked"), b"{}"),
-    "a tab after chunked": relayed(coded(b" chunked\t"), b"{}"),
+    "a tab after chunked": Case(coded(b" chunked\t"), body=b"{}", lenient=True),
     "no blank before chunked": relayed(coded(b"chunked"), b"{}"),
 }
 
@@ -176,7 +177,6 @@ CHUNKS = {
     "a tab after a size": refused(chunked(b"2\t\r\n{}\r\n" + END)),
     "an underscore in a size": refused(chunked(b"0_2\r\n{}\r\n" + END)),
     "a size of 2^64 + 2": refused(chunked(b"10000000000000002\r\n{}\r\n" + END)),
-    "a size of 2^64 - 1": refused(chunked(b"ffffffffffffffff\r\n{}\r\n" + END), 400, 413),
     "a size of 30 digits": refused(chunked(b"f" * 30 + b"\r\n{}\r\n" + END)),
     "no hexadecimal digit": refused(chunked(b"g\r\n{}\r\n" + END)),
     "an empty size": refused(chunked(b"\r\n{}\r\n" + END)),

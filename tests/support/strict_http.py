@@ -12,7 +12,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
 _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])" % _TOKEN)
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d) (%b)" % _TEXT)
-_STATUS_LINE_WITHOUT_REASON = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)((?: %b)?)" % _TEXT)
+_ODD_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)((?:[^0-9\n][^\n]*)?)")
 _FIELD = re.compile(rb"(%b):[ \t]*((?:%b[\x21-\x7e\x80-\xff])?)[ \t]*" % (_TOKEN, _TEXT))
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
@@ -78,8 +78,8 @@ def read_responses(
     """Read the final responses of one connection; `methods` are those of its requests, else GET.
 
     With `closed` the sender has ended the connection in good order (FIN), as far as TCP can tell. `lenient`
-    takes what RFC 9112 lets a recipient repair, and what servers do: lines that end in LF alone, fields on
-    several lines, and a status without the blank behind it.
+    reads what recipients may repair: lines that end in LF alone, fields on several lines, and whatever is in
+    a reason or in a value; a field whose name is none does not count. It is strict about all framing.
     """
     asked = iter(methods)
 
@@ -154,7 +154,7 @@ def _request(reader: _Reader) -> Message:
 
 def _response(reader: _Reader, method: bytes, *, closed: bool) -> Message:
     while True:
-        pattern = _STATUS_LINE_WITHOUT_REASON if reader.lenient else _STATUS_LINE
+        pattern = _ODD_STATUS_LINE if reader.lenient else _STATUS_LINE
         minor, status, reason = _match(pattern, reader.line(), "status line").groups()
         message = Message((minor, status, reason), _fields(reader))
         if not 100 <= message.status < 200 or message.status == 101:
@@ -174,13 +174,23 @@ def _response(reader: _Reader, method: bytes, *, closed: bool) -> Message:
 def _fields(reader: _Reader) -> tuple[tuple[bytes, bytes], ...]:
     fields: list[tuple[bytes, bytes]] = []
     while line := reader.line():
-        if reader.lenient and fields and line[:1] in b" \t":
-            name, value = fields[-1]
-            fields[-1] = (name, (value + b" " + line.strip(b" \t")).strip(b" \t"))
+        if reader.lenient:
+            _add_odd(fields, line)
             continue
         name, value = _match(_FIELD, line, "field").groups()
         fields.append((name, value))
     return tuple(fields)
+
+
+def _add_odd(fields: list[tuple[bytes, bytes]], line: bytes) -> None:
+    if line[:1] in b" \t":
+        if fields:
+            name, value = fields[-1]
+            fields[-1] = (name, (value + b" " + line.strip(b" \t")).strip(b" \t"))
+        return
+    name, _, value = line.partition(b":")
+    if re.fullmatch(_TOKEN, name.rstrip(b" \t")):
+        fields.append((name.rstrip(b" \t"), value.strip(b" \t")))
 
 
 def _framing(message: Message) -> tuple[list[bytes], list[bytes]] | None:

@@ -30,7 +30,7 @@ def problem(odd: Odd, answered: Reading) -> str:
     if answered.error or len(answered.messages) + bool(answered.rest) > 1:
         return f"not one well-formed response: {answered}"
     if not answered.messages:
-        return "" if odd.cut else f"it was cut: {answered.rest!r}"
+        return "" if odd.cut or odd.lenient else f"it was cut: {answered.rest!r}"
     (got,) = answered.messages
     if got.status == 500:
         error = json.loads(got.body)["error"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def problem(case: Case, got: bytes, arrived: list[Message]) -> str:
     statuses = [one.status for one in answered.messages]
     if not answered.whole:
         return f"the response is not well-formed: {answered}"
+    if case.lenient and statuses == [400]:
+        case = replace(case, statuses=(400,))
     if [(one.target, one.body) for one in arrived] != case.arrives:
         return f"{arrived} arrived, and {statuses} came back"
     if not case.statuses:
@@ -88,10 +91,11 @@ async def test_it_does_not_matter_how_a_request_is_cut_into_packets(tmp_path: Pa
         for name, case in short.items():
             async with raw_client(here.port) as client:
                 middle = case.raw.find(b"\r\n\r\n") + 4
-                for piece in (case.raw[: middle - 5], case.raw[middle - 5 : middle], case.raw[middle:-1]):
+                head, body = case.raw[:middle], case.raw[middle:] + NEXT
+                for piece in (head[:-3], head[-3:], body[:1], body[1:4]):
                     client.write(piece)
                     await asyncio.sleep(0.001)
-                client.write(case.raw[-1:] + NEXT)
+                client.write(body[4:])
                 got = await end_of(client)
                 if wrong := problem(case, got, upstream.take()):
                     problems[name] = wrong
