@@ -189,3 +189,21 @@ BODIES = {
     "more after the last chunk": surplus(OK + TE + b"\r\n" + WHOLE + b"x"),
     "a body without a length of HEAD's": surplus(OK + b"Content-Length: 0\r\n\r\n{}", body=b""),
 }
+
+# Which of the `lenient` are repaired: an upgrade of the parser that repairs more, or less, is to be seen.
+REPAIRED = {
+    "framing: a length on the next line",
+    "framing: chunked on the next line",
+    "head: a blank before the colon",
+    "head: a blank before the first field",
+    "head: a control character in a value",
+    "head: CR in a value",
+    "head: a field after CR",
+    "head: no name",
+    "head: a folded field",
+    "head: a field folded with a tab",
+    "head: LF everywhere",
+    "head: LF after a field",
+    "head: LF for the empty line",
+    "head: DEL in a value",
+}

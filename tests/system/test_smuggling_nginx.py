@@ -32,7 +32,6 @@ STRICTER = {
         "a tab before a length",
         "blanks around a length",
         "a tab before chunked",
-        "a tab after chunked",
     },
 }
 # Where we refuse and nginx relays.
