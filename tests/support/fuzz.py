@@ -141,16 +141,22 @@ class Fuzzer:
     async def _batch(self, inputs: list[Input]) -> str:
         wrong = [one for one in await _all(self._request, inputs) if one]
         await self._quiet()
-        readings = [connection.reading for connection in self._upstream.connections]
-        arrived = [message for reading in readings for message in reading.messages]
-        wrong += [f"malformed at the upstream: {reading.error}" for reading in readings if reading.error]
-        for reading in readings:
-            reading.messages.clear()
-            reading.error = ""
+        arrived, wrong_upstream = self._take()
+        wrong += wrong_upstream
         sent = [NEXT, *(one.raw + NEXT for one in inputs)]
         meant = {_essence(message) for raw in sent for message in read_requests(raw).messages}
         wrong += [f"upstream it was {message}" for message in arrived if _essence(message) not in meant]
         return "\n".join(wrong)
+
+    def _take(self) -> tuple[list[Message], list[str]]:
+        """What has arrived upstream, and what was malformed there."""
+        readings = [connection.reading for connection in self._upstream.connections]
+        arrived = [message for reading in readings for message in reading.messages]
+        wrong = [f"malformed at the upstream: {reading.error}" for reading in readings if reading.error]
+        for reading in readings:
+            reading.messages.clear()
+            reading.error = ""
+        return arrived, wrong
 
     async def _request(self, one: Input) -> str:
         got, closed = await self._exchange(one.pieces, NEXT)
@@ -180,7 +186,9 @@ class Fuzzer:
             return f"{wrong}\nsent: {one.pieces}, {'closed' if one.close else 'open'}" if wrong else ""
 
         self._upstream.respond = respond
-        return [wrong for wrong in await _all(run, inputs) if wrong]
+        wrong = [found for found in await _all(run, inputs) if found]
+        await self._quiet()
+        return wrong + self._take()[1]
 
     async def _exchange(self, pieces: Iterable[bytes], last: bytes) -> tuple[bytes, bool]:
         """All that came until the end or a silence, and whether it was the end."""

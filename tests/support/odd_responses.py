@@ -88,6 +88,8 @@ FRAMING = {
     "an underscore": sized(b" 2_0"),
     "a blank between digits": sized(b" 2 0"),
     "a length in words": sized(b" two"),
+    "a vertical tab before a length": sized(b" \x0b2"),
+    "a vertical tab before a length on the next line": sized(b"\r\n\x0b2"),
     "a length of 2^64 + 2": sized(b" 18446744073709551618"),
     "a length of 5000 digits": sized(b" " + b"9" * 5000),
     "a length on the next line": lenient(OK + b"Content-Length:\r\n 2\r\n\r\n{}"),
@@ -112,6 +114,7 @@ FRAMING = {
     "HTTP/1.0": good(b"HTTP/1.0 200 OK\r\n\r\n{}", close=True),
     "HTTP/1.0 with a length": good(b"HTTP/1.0 200 OK\r\n" + CL2 + b"\r\n{}"),
     "204": good(b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+    "204 with a length of 0": good(b"HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n", 204, b""),
     "304 with a length": good(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 90\r\n\r\n", 304, b""),
 }
 
@@ -182,6 +185,8 @@ BODIES = {
     "a trailer": good(OK + TE + b"\r\n2\r\n{}\r\n0\r\nX: y\r\n\r\n"),
     "two responses": surplus(OK + CL2 + b"\r\n{}" + EVIL),
     "two responses in chunks": surplus(OK + TE + b"\r\n" + WHOLE + EVIL),
+    "two responses, both in chunks": surplus(OK + TE + b"\r\n" + WHOLE + OK + TE + b"\r\n" + WHOLE),
+    "a response behind a trailer": surplus(OK + TE + b"\r\n2\r\n{}\r\n0\r\nX: y\r\n\r\n" + EVIL),
     "a response after 204": surplus(b"HTTP/1.1 204 X\r\n\r\n" + EVIL, 204, b""),
     "a response after 304": surplus(b"HTTP/1.1 304 X\r\n\r\n" + EVIL, 304, b""),
     "more than the length": surplus(OK + CL2 + b"\r\n{}}"),

@@ -190,7 +190,8 @@ def _add_odd(fields: list[tuple[bytes, bytes]], line: bytes) -> None:
         return
     name, _, value = line.partition(b":")
     if re.fullmatch(_TOKEN, name.rstrip(b" \t")):
-        fields.append((name.rstrip(b" \t"), value.strip(b" \t")))
+        # RFC 9112 section 2.2: a bare CR is replaced by a blank, if the field is not refused for it.
+        fields.append((name.rstrip(b" \t"), value.replace(b"\r", b" ").strip(b" \t")))
 
 
 def _framing(message: Message) -> tuple[list[bytes], list[bytes]] | None:
