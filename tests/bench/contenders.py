@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -133,7 +134,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Contender:
-    """A proxy that can be started; `needs` is the program that has to be installed for it."""
+    """A proxy that can be started; `needs` is the program or Python package that it needs."""
 
     name: str
     command: Callable[[Place], list[str]]
@@ -141,7 +142,7 @@ class Contender:
 
     @property
     def missing(self) -> bool:
-        return self.needs is not None and _found(self.needs) is None
+        return self.needs is not None and _found(self.needs) is None and find_spec(self.needs) is None
 
     @contextmanager
     def running(self, origin: Origin, folder: Path, core: int) -> Iterator[Started]:
@@ -197,7 +198,7 @@ ALL = {
     "ours": checkout(OURS),
     "nginx": Contender(NGINX, _nginx, "nginx"),
     "caddy": Contender("Caddy", _caddy, "caddy"),
-    "aiohttp": Contender("aiohttp", _script("aiohttp_proxy.py")),
+    "aiohttp": Contender("aiohttp", _script("aiohttp_proxy.py"), "aiohttp"),
     "flask": Contender("Flask", _script("flask_proxy.py")),
 }
 """By the names of the command line. Flask, with requests, is a proxy of the usual kind."""

@@ -92,7 +92,7 @@ async def test_errors_are_the_sdks_own() -> None:
             with pytest.raises(errors.ClientError) as caught:
                 stranger.models.generate_content(model=MODEL, contents=PROMPT)
             assert (caught.value.code, caught.value.status) == (401, "UNAUTHENTICATED")
-            assert "The API key is missing or wrong" in str(caught.value.message)
+            assert "The API key is missing or invalid" in str(caught.value.message)
             stranger.close()
 
         await in_a_thread(work)

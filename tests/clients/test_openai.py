@@ -105,7 +105,7 @@ async def test_errors_are_the_sdks_own() -> None:
                     model="gemini-unheard-of", messages=[{"role": "user", "content": PROMPT}]
                 )
         async with client_of(here.url, "wrong") as stranger:
-            with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+            with pytest.raises(openai.AuthenticationError, match="missing or invalid"):
                 await stranger.models.list()
 
 

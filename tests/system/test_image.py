@@ -128,7 +128,7 @@ async def test_it_runs_as_documented_and_a_stream_survives_its_stop(
                     f"memory of the container, WORKERS={workers}", f"{container.memory() / 1e6:.0f} MB"
                 )
                 stop = asyncio.create_task(asyncio.to_thread(container.stop))
-                await asyncio.to_thread(container.wait_for, "stopping: 1 request")
+                await asyncio.to_thread(container.wait_for, "stopping: waiting up to 30 s for 1 request")
                 stopping.set()
                 assert b"".join([data async for data in client.chunks()]).endswith(b"data: 2\r\n\r\n")
             assert await stop == 0
@@ -143,7 +143,7 @@ def test_flags_go_to_the_program_and_anything_else_is_a_command(
 ) -> None:
     write_settings(tmp_path)
     with engine.run(*arguments_of("docker run"), *command.split(), folder=tmp_path) as container:
-        container.wait_for("The mock Gemini API has 10 keys")
+        container.wait_for("The mock of the Gemini API has 10 keys")
 
 
 @needs_engine

@@ -38,6 +38,6 @@ await run({
   "wrong key": () =>
     assert.rejects(
       generateText({ model: provider("wrong")(MODEL), ...asked }),
-      (problem) => problem.statusCode === 401 && problem.message.includes("missing or wrong"),
+      (problem) => problem.statusCode === 401 && problem.message.includes("missing or invalid"),
     ),
 });

@@ -59,6 +59,6 @@ await run({
   "wrong key": () =>
     assert.rejects(stranger.models.generateContent({ model: MODEL, contents: PROMPT }), (problem) => {
       assert(problem instanceof ApiError && problem.status === 401);
-      return problem.message.includes("The API key is missing or wrong");
+      return problem.message.includes("The API key is missing or invalid");
     }),
 });

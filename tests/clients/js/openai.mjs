@@ -41,7 +41,7 @@ await run({
     const stranger = new OpenAI({ apiKey: "wrong", baseURL, maxRetries: 0 });
     await assert.rejects(stranger.chat.completions.create(asked), (problem) => {
       assert(problem instanceof OpenAI.AuthenticationError);
-      return problem.message.includes("missing or wrong");
+      return problem.message.includes("missing or invalid");
     });
   },
 });
