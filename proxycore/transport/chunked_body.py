@@ -21,7 +21,9 @@ class _Events:
         self.surplus = False
 
     def on_message_begin(self) -> None:
-        self.surplus = self.ended
+        if self.ended:
+            self.surplus = True
+            raise ValueError("a second response")  # so that llhttp reads no more of it
 
     def on_message_complete(self) -> None:
         self.ended = True

@@ -5,8 +5,8 @@ from httptools import HttpParserError, HttpRequestParser
 from proxycore.transport.request_head import CANONICAL_LINE, RequestHead
 
 _END = b"\r\n\r\n"  # of a chunked body, and of nothing else in its framing
-_LONGEST_SIZE_LINE = 512  # bytes of a chunk's size and extensions, without the chunk
-_LARGEST_TRAILERS = 8 * 1024  # bytes
+_SIZE_LINE = 32  # bytes around each chunk that count as nothing: 16 digits and four line ends are 24
+_MOST_OVERHEAD = 8 * 1024  # bytes of extensions and trailers that a body may have (RFC 9112 §7.1.1)
 
 
 class MalformedBodyError(Exception):
@@ -38,17 +38,15 @@ class ChunkedBody:
     llhttp is never given more than a blank line's end at once: what follows the body is not its business.
     """
 
-    __slots__ = ("_framing", "_in_size_line", "_parser", "_pieces", "_tail", "_trailers", "complete")
+    __slots__ = ("_overhead", "_parser", "_pieces", "_tail", "complete")
 
     def __init__(self) -> None:
         self.complete = False
         self._parser = HttpRequestParser(self)
         self._pieces: list[bytes] = []
         self._tail = b""  # the last three bytes, which a blank line may begin with
-        self._framing = 0  # bytes since the last content
-        self._in_size_line = True
-        self._trailers = 0  # bytes of trailer fields
         self._parser.feed_data(CANONICAL_LINE + b"Transfer-Encoding: chunked\r\n\r\n")
+        self._overhead = 0  # bytes that are neither content nor the line before it
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Add bytes; return the content in them, and what follows the body. Raises MalformedBodyError."""
@@ -70,33 +68,22 @@ class ChunkedBody:
         return found + len(_END) - len(self._tail) if found >= 0 else -1
 
     def _parse(self, data: memoryview) -> None:
-        self._framing += len(data)
+        self._overhead += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
             raise MalformedBodyError from error
-        if self._framing > (_LONGEST_SIZE_LINE if self._in_size_line else _LARGEST_TRAILERS):
+        if self._overhead > _MOST_OVERHEAD:
             raise MalformedBodyError
 
     def on_body(self, content: bytes) -> None:
         """Called by llhttp with content, as far as it has come."""
         self._pieces.append(content)
-        self._framing = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by llhttp with each trailer field. Raises MalformedBodyError when they are too large."""
-        self._trailers += len(name) + len(value)
-        if self._trailers > _LARGEST_TRAILERS:
-            raise MalformedBodyError
-
-    def on_chunk_header(self) -> None:
-        """Called by llhttp behind a chunk's size line."""
-        self._in_size_line = False
+        self._overhead -= len(content)
 
     def on_chunk_complete(self) -> None:
-        """Called by llhttp behind a chunk, before the next size line."""
-        self._in_size_line = True
-        self._framing = 0
+        """Called by llhttp behind a chunk."""
+        self._overhead -= _SIZE_LINE
 
     def on_message_complete(self) -> None:
         """Called by llhttp at the body's end."""

@@ -28,7 +28,8 @@ CANONICAL_LINE = b"POST / HTTP/1.1\r\n"
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e\x80-\xff]+) (HTTP/1\.[01])")
 _EMPTY_LINES = re.compile(rb"(?:\r\n){0,8}")  # before a request (RFC 9112 §2.2)
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # below 2 ** 63, and longer than any body
-_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]+")  # RFC 3986 §3.2.2, without what could be two hosts
+# RFC 3986 §3.2.2, without what could be two hosts, and a port.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]*)?")
 _CR = 13
 _END = b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")

@@ -23,6 +23,10 @@ _FOLD = re.compile(r"[ \t]*\n[ \t]+")  # of a field on several lines (RFC 9112 �
 _SPACE_AT_END = re.compile(r"[ \t]+$", re.MULTILINE)
 _NO_COLON = re.compile(r"^[^:\n]*$", re.MULTILINE)
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09, 0x0A})
+# Another recipient may see no space in it, or no folded line, and so find the body's end elsewhere.
+_CONTROL_IN_FRAMING = re.compile(
+    rb"(?im)^(?:(?:content-length|transfer-encoding)(?:[^\n]|\n[ \t])*)?[\x01-\x08\x0b-\x1f\x7f]"
+)
 _SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)  # RFC 9110 §15: others are invalid
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # below 2 ** 63, and longer than any body
@@ -92,9 +96,9 @@ def parse_head(data: bytes) -> ResponseHead | None:
 
     None for an interim response (RFC 9110 §15.2). Raises MalformedError.
     """
-    data = data.replace(b"\r\n", b"\n")
+    data = data.replace(b"\r\n", b"\n").removesuffix(b"\r")
     if len(data.translate(None, _CONTROLS)) != len(data):
-        if b"\0" in data:
+        if b"\0" in data or _CONTROL_IN_FRAMING.search(data):
             raise MalformedError("its head is not valid HTTP")
         data = data.translate(_SPACES)
     line, _, rest = data.decode("latin-1").partition("\n")

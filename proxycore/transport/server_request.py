@@ -219,11 +219,11 @@ class ServerRequest(HTTPConnection):
 
     def finish(self) -> None:
         """The response is complete. Raises HTTPOutputError if it is shorter than announced."""
-        if self._unwritten and not self.finished:
+        if self.finished or self._connection.closed:
+            return  # it was aborted, or the client has disconnected
+        if self._unwritten:
             self.abort(reset=False)
             raise HTTPOutputError(f"{self._unwritten} bytes of the response are missing")
-        if self.finished:
-            return  # it was aborted
         if self._chunked:
             self._connection.send(_LAST_CHUNK)
         self.finished = True
@@ -256,6 +256,8 @@ class ServerRequest(HTTPConnection):
         length = headers.get("Content-Length")
         if self._method == "HEAD" or status in _BODILESS or status < 200:
             self._unwritten = 0
+            if status == 204 and length is not None:
+                del headers["Content-Length"]  # RFC 9110 §8.6
         elif length is not None:
             self._unwritten = int(length)
         elif self._version == "HTTP/1.1":

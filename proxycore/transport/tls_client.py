@@ -34,6 +34,7 @@ def trusting(ca_file: str) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate in the file is trusted as such
+    context.hostname_checks_common_name = False  # RFC 9110 §4.3.4
     context.load_verify_locations(cafile=ca_file)
     context.set_alpn_protocols(["http/1.1"])
     return context

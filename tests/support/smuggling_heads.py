@@ -128,7 +128,7 @@ LINES = {
     "NUL before the method": refused(b"\x00" + get()),
     "a blank line with a blank": refused(b" \r\n" + get()),
     "a method in brackets": refused(b"(GET) " + PATH + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
-    "a method of 100 kB": refused(b"G" * 100_000 + b" " + PATH + b" HTTP/1.1\r\n\r\n", 400, 405, 431),
+    "a method of 100 kB": refused(b"G" * 100_000 + b" " + PATH + b" HTTP/1.1\r\n\r\n", 400, 405, 414, 431),
     "a method in small letters": refused(b"get " + PATH + b" HTTP/1.1\r\n" + HOST + b"\r\n", 400, 405),
     "CONNECT": refused(b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n" + SMUGGLED, 400, 405),
     "TRACE": refused(b"TRACE " + PATH + b" HTTP/1.1\r\n" + HOST + b"\r\n", 405),
