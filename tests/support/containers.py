@@ -132,7 +132,7 @@ class Container:
     def wait_for(self, pattern: str, seconds: float = 60.0) -> re.Match[str]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            ended = not self.inspect(".State.Running")
+            ended = self.inspect(".State.Status") == "exited"
             if match := re.search(pattern, self.log):
                 return match
             assert not ended, f"it ended: {self.log}"

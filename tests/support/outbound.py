@@ -6,6 +6,8 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tests.support.serving import serving
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[int]]
 
 
@@ -13,18 +15,15 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[int]]
 async def _tunnelling(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A server on the port that it yields; `serve` returns the port that a tunnel leads to, or 0."""
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            if port := await serve(reader, writer):
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
-        writer.close()
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if port := await serve(reader, writer):
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
+            with contextlib.suppress(ConnectionError):
+                await far_writer.wait_closed()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with serving(relay, tls) as port:
+        yield port
 
 
 def http_proxy(

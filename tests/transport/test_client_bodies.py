@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from proxycore.transport.body_budget import BodyBudget
 from proxycore.transport.held_body import HeldBody
 from proxycore.transport.request_body import RequestBodyStream
 from tests.support.attempts import ON_EITHER_LOOP, attempt, client, fetch
+from tests.support.serving import Serve, serving
 from tests.support.waiting import until
 from tests.support.wire import CHUNKED, RawUpstream, always, answer, chunk
 
@@ -18,27 +19,16 @@ PLAIN = OK + b"Content-Length: 5\r\n\r\nhello"
 pytestmark = ON_EITHER_LOOP
 
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
 @contextlib.asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[str]:
-    """A server's address; it serves each connection so, until the client closes it."""
-    tasks = set()
+async def upstream_of(serve: Serve) -> AsyncIterator[str]:
+    """The URL of a server that serves each connection so, until the client closes it."""
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
-        with contextlib.suppress(ConnectionError):
-            await serve(reader, writer)
-            await reader.read()
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+    async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await serve(reader, writer)
+        await reader.read()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=2**30)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    server.close()
-    await asyncio.gather(*(task for task in tasks if task))
+    async with serving(until_closed) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def test_a_body_that_streams_is_sent_in_chunks_or_with_its_length() -> None:
@@ -52,7 +42,7 @@ async def test_a_body_that_streams_is_sent_in_chunks_or_with_its_length() -> Non
             assert received[-1] == rest
             writer.write(PLAIN)
 
-    async with serving(serve) as url, client(url) as here:
+    async with upstream_of(serve) as url, client(url) as here:
         for length in (None, 11):
             stream = RequestBodyStream(length)
             fetched = asyncio.ensure_future(fetch(here, "POST", body=stream))
@@ -97,7 +87,7 @@ async def test_an_upstream_that_does_not_read_stops_the_clients_body() -> None:
             put += 65536
         stream.end()
 
-    async with serving(serve) as url, client(url) as here:
+    async with upstream_of(serve) as url, client(url) as here:
         stream = RequestBodyStream(None)
         fetched = asyncio.ensure_future(fetch(here, "POST", body=stream))
         sending = asyncio.ensure_future(send(stream))
@@ -118,7 +108,7 @@ async def test_a_refusal_is_read_while_the_body_is_still_being_sent() -> None:
         writer.write(answer(413, b"too large"))
         await writer.drain()
 
-    async with serving(serve) as url, client(url) as here:
+    async with upstream_of(serve) as url, client(url) as here:
         stream = RequestBodyStream(None)
         fetched = asyncio.ensure_future(fetch(here, "POST", body=stream))
         sending = asyncio.ensure_future(stream.put(b"first"))
@@ -136,7 +126,7 @@ async def test_a_response_may_begin_before_the_request_is_sent_whole() -> None:
         await reader.readuntil(b"0\r\n\r\n")
         writer.write(b"0\r\n\r\n")
 
-    async with serving(serve) as url, client(url) as here:
+    async with upstream_of(serve) as url, client(url) as here:
         stream = RequestBodyStream(None)
         one, got = attempt(here, "POST", body=stream), bytearray()
         head = asyncio.ensure_future(one.head())

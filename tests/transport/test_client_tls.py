@@ -13,6 +13,7 @@ import trustme
 from proxycore.transport.messages import UpstreamError
 from tests.support.attempts import ON_EITHER_LOOP, attempt, client, failure, fetch
 from tests.support.outbound import http_proxy, socks_proxy
+from tests.support.serving import serving
 from tests.support.waiting import until
 from tests.support.wire import CHUNKED, RawUpstream, Script, Seen, always, answer, chunk
 
@@ -185,10 +186,8 @@ async def test_what_speaks_no_tls_fails_in_the_handshake(ca_file: str) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with client(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", ca_file=ca_file) as here:
+    async with serving(serve) as port, client(f"https://127.0.0.1:{port}", ca_file=ca_file) as here:
         error = await failure(here)
-    server.close()
     assert str(error) == "The upstream could not be reached: the TLS handshake failed."
     assert not error.sent
 
@@ -208,8 +207,7 @@ async def test_an_attempt_can_be_ended_in_the_handshake(ca_file: str) -> None:
         closed.set()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with client(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", ca_file=ca_file) as here:
+    async with serving(serve) as port, client(f"https://127.0.0.1:{port}", ca_file=ca_file) as here:
         one = attempt(here)
         head = asyncio.ensure_future(one.head())
         await asyncio.sleep(0.05)
@@ -217,7 +215,6 @@ async def test_an_attempt_can_be_ended_in_the_handshake(ca_file: str) -> None:
         with pytest.raises(UpstreamError):
             await head
         await closed.wait()
-    server.close()
 
 
 # Outbound proxies.
@@ -288,11 +285,11 @@ async def test_an_outbound_proxy_that_speaks_something_else_is_refused(scheme: s
         writer.write(said)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    proxy = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with client("http://127.0.0.1:9", proxy=proxy) as here:
+    async with (
+        serving(serve) as port,
+        client("http://127.0.0.1:9", proxy=f"{scheme}://127.0.0.1:{port}") as here,
+    ):
         assert str(await failure(here)) == "The upstream could not be reached: the outbound proxy refused."
-    server.close()
 
 
 async def test_the_certificate_of_an_outbound_proxy_is_verified(authority: trustme.CA, ca_file: str) -> None:
