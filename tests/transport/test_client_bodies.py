@@ -139,3 +139,28 @@ async def test_a_response_may_begin_before_the_request_is_sent_whole() -> None:
         one.end()
         assert bytes(got) == b"3\r\none"
         assert here.connections == 1
+
+
+async def test_a_body_is_sent_no_further_once_its_request_was_refused() -> None:
+    later = asyncio.Event()
+    more: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"5\r\nhello\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n")
+        await later.wait()
+        writer.write(b"never")
+        more.append(await reader.read())
+
+    async with upstream_of(serve) as url, client(url) as here:
+        stream = RequestBodyStream(None)
+        one = attempt(here, "POST", body=stream)
+        head = asyncio.ensure_future(one.head())
+        await stream.put(b"hello")
+        assert (await head).status == 403
+        put = asyncio.ensure_future(stream.put(b"world"))  # nobody reads it
+        later.set()
+        assert await one.read(99) == b"never"
+        one.end()
+        put.cancel()
+    assert more == [b""]
