@@ -19,6 +19,10 @@ _FEW = 12  # ready projects: of so many, all are examined if no draw succeeds
 Usable = Callable[[Project], bool]
 
 
+def _any(_: Project) -> bool:
+    return True
+
+
 class ReadyIndex:
     """The projects, indexed for `model`."""
 
@@ -35,7 +39,7 @@ class ReadyIndex:
         for project in projects:
             self._insert(project, now)
 
-    def draw(self, source: random.Random, now: float, usable: Usable) -> Project | None:
+    def draw(self, source: random.Random, now: float, usable: Usable = _any) -> Project | None:
         """Return a random project that is ready and usable, weighted by the calls that each has left.
 
         One whose quota is not known counts as much as the one with most calls left.
@@ -46,7 +50,7 @@ class ReadyIndex:
         for _ in range(_DRAWS):
             if not self._ready:
                 return None
-            project = source.choice(self._ready)
+            project = self._ready[int(source.random() * len(self._ready))]  # a fifth of the time of `choice`
             if not self._is_ready(project, now) or not usable(project):
                 continue
             weight = seen[project] = self._weight(project, now)

@@ -140,10 +140,13 @@ class Selector:
 
     def _draw(self, model: str, now: float, avoid: Collection[Key]) -> Key | None:
         index, source = self._index(model, now), self._random
-        tried = {key.project for key in avoid}
-        project = index.draw(source, now, lambda project: project not in tried)
-        if project is None and avoid:
-            project = index.draw(source, now, lambda project: bool(_fit(project, model, now, avoid)))
+        if not avoid:
+            project = index.draw(source, now)
+        else:
+            tried = {key.project for key in avoid}
+            project = index.draw(source, now, lambda project: project not in tried) or index.draw(
+                source, now, lambda project: bool(_fit(project, model, now, avoid))
+            )
         if project is None:
             return None
         fit = _fit(project, model, now, avoid)
