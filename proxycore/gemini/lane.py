@@ -22,7 +22,7 @@ _TOOL = re.compile(
 )
 _TOOLS = b'"tools"'
 _SEARCHED = 64 * 1024  # bytes after the member's name
-_REMEMBERED = 1024  # lanes whose parts are cached: each request needs them several times
+_REMEMBERED = 1024  # lanes and paths whose parts are cached: each request needs them several times
 _WORDS = {
     "googlesearch": "google_search",
     "googlesearchretrieval": "google_search",
@@ -38,8 +38,8 @@ def lane_of(model: str, path: str, body: bytes | bytearray) -> str:
     """The lane of a request for this model (empty: none) with this path and body."""
     if not model:
         return ""
-    if method := _METHODS.search(path):
-        return f"{model}:{method[1] or method[2]}"
+    if method := _method_in(path):
+        return f"{model}:{method}"
     tool = _tool_in(body)
     return f"{model}+{tool}" if tool else model
 
@@ -54,6 +54,13 @@ def model_of(lane: str) -> str:
 def counted_as(lane: str) -> str:
     """The lane whose quotas a request of this one spends."""
     return lane.partition("+")[0] if "+" in lane else lane
+
+
+@lru_cache(_REMEMBERED)
+def _method_in(path: str) -> str:
+    """The method in a path that has quotas of its own; empty if it is none of those."""
+    match = _METHODS.search(path)
+    return match[1] or match[2] if match else ""
 
 
 def _tool_in(body: bytes | bytearray) -> str:

@@ -33,6 +33,10 @@ def usage_in(tail: bytes) -> TokenUsage:
     start = tail.rfind(b'"usage')
     if start < 0:
         return TokenUsage()
-    counts = {name: int(count) for name, count in _COUNT.findall(tail, start, start + _LONGEST)}
-    given = sum(count for name, count in counts.items() if name in _INPUT)
-    return TokenUsage(given, sum(counts.values()) - given)
+    given = made = 0
+    for name, count in dict(_COUNT.findall(tail, start, start + _LONGEST)).items():
+        if name in _INPUT:
+            given += int(count)
+        else:
+            made += int(count)
+    return TokenUsage(given, made)
