@@ -37,8 +37,10 @@ def log_request(
         level = logging.WARNING
     if logger.isEnabledFor(level):
         message = "credential refused" if record.unauthenticated else _MESSAGES.get(outcome, outcome)
-        fields = _fields(request, record, status, seconds)
-        logger.log(level, message, extra={"fields": fields})
+        # Not by `logger.log`, which looks for the caller and compares the fields with the record's own.
+        entry = logging.LogRecord(logger.name, level, "", 0, message, None, None)
+        entry.__dict__["fields"] = _fields(request, record, status, seconds)
+        logger.handle(entry)
 
 
 def _fields(request: HTTPServerRequest, record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:
