@@ -31,6 +31,8 @@ class HandlerState(Enum):
         self.word = word
         self.over = over
 
+    __hash__ = object.__hash__  # Enum's own is a Python function, called several times a request
+
 
 _S = HandlerState
 _ENDS = frozenset({_S.FINISHED, _S.LEFT, _S.CUT})
