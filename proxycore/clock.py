@@ -8,15 +8,14 @@ what people read, and what Google counts by the wall (midnight in Los Angeles), 
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 _STEP = 0.25  # seconds: less is no setting, and leaves what people are shown as it is
 
+_since_boot: Callable[[], float]
 if sys.platform == "linux":
-
-    def _since_boot() -> float:
-        # Unlike CLOCK_MONOTONIC, it goes on while a laptop is suspended, as the quotas at Google do.
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
+    # Unlike CLOCK_MONOTONIC, it goes on while a laptop is suspended, as the quotas at Google do.
+    _since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 else:
     _since_boot = time.perf_counter  # on Windows, that of `monotonic` goes in steps of 16 ms
 
