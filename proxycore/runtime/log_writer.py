@@ -38,7 +38,8 @@ class LogWriter:
 
     def begin(self) -> None:
         """Start with an empty queue and without a thread, also in a child after a fork."""
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._lines: list[bytes] = []
         self._held = 0  # bytes that are queued or being written
         self._unreported = 0  # dropped lines since the last notice
@@ -49,7 +50,7 @@ class LogWriter:
     def write(self, line: str) -> None:
         """Queue a line, given without its end, or drop it. Never blocks."""
         data = self._encoded(line)
-        with self._changed:
+        with self._lock:  # not by way of the condition, which enters it in Python
             if self._unreported or self._held + len(data) > _QUEUED_BYTES:
                 self._unreported += 1
                 self.dropped += 1
