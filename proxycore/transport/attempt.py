@@ -70,9 +70,10 @@ class Attempt:
         self._fetch = upstream.client.fetch(self._request, raise_error=False)
         self._fetch.add_done_callback(self._on_finished)
         await self._wait()
-        if self._head is None:
+        head, self._head = self._head, None  # a stream may go on for hours, and has no use for it
+        if head is None:
             raise self._pop_error() or broken_off()
-        return self._head
+        return head
 
     async def read(self, limit: int) -> bytes | None:
         """Read the body; None if it has more than `limit` bytes. Raises UpstreamError if it ends early."""
