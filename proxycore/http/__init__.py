@@ -7,6 +7,7 @@ program serves, from its head to its entry in the log. The other modules are its
 __all__ = [
     "access_record",
     "address",
+    "application",
     "auth",
     "base_handler",
     "checked_headers",

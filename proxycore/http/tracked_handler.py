@@ -74,8 +74,7 @@ class TrackedHandler(RequestHandler):
         self.end_request(HandlerState.FINISHED, self.get_status())
 
     def on_connection_close(self) -> None:
-        """Called by Tornado when the client has closed the connection."""
-        super().on_connection_close()
+        """Called by the connection when the client has closed it."""
         self.leave()
 
     def leave(self) -> None:

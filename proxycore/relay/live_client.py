@@ -118,6 +118,7 @@ class LiveClient(RelayHandler, WebSocketHandler):
 
     def on_connection_close(self) -> None:
         """The client has disconnected; the session counts as running until the upstream's side is closed."""
+        WebSocketHandler.on_connection_close(self)
         super().on_connection_close()
         if self._tasks:
             self.context.running.add(self)

@@ -7,14 +7,13 @@ import secrets
 import ssl
 from typing import Any
 
-from tornado.web import Application
-
 from proxycore.admin.actions import Actions
 from proxycore.admin.event_stream import EventStream
 from proxycore.admin.handlers import AdminParts
 from proxycore.admin.pages import NotRelayedHandler
 from proxycore.admin.snapshot import snapshot
 from proxycore.clock import Clock
+from proxycore.http.application import HandlerApplication
 from proxycore.http.context import ServingContext
 from proxycore.http.incoming_body import CLIENT_IDLE_TIMEOUT
 from proxycore.peers.publisher import Publisher
@@ -34,7 +33,7 @@ _CLOCK_INTERVAL = 1.0  # seconds between two comparisons with the wall clock
 _CLOSE_STEP, _CLOSE_STEPS = 0.01, 100  # seconds; a second in all for handlers that were cut
 
 
-class ProxyApplication(Application):
+class ProxyApplication(HandlerApplication):
     """A Tornado application with all its parts. Belongs to the running event loop.
 
     `source` is the random source for the choice of keys and for pauses. `figures` has the figures of all
@@ -64,7 +63,7 @@ class ProxyApplication(Application):
         )
         super().__init__(
             routes(pool, parts),
-            default_handler_class=NotRelayedHandler,
+            NotRelayedHandler,
             context=self._contexts.context(settings),
             clock=clock,
             websocket_max_message_size=LARGEST_MESSAGE,

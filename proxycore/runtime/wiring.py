@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from proxycore.admin.handlers import AdminParts, MetricsHandler, SnapshotHandler
 from proxycore.admin.pages import (
@@ -19,6 +18,7 @@ from proxycore.clock import Clock
 from proxycore.gemini.list_pages import LIST_PATHS
 from proxycore.gemini.paths import MISTAKEN, RELAYED
 from proxycore.gemini.verdict import Backoff
+from proxycore.http.application import PathRoute
 from proxycore.http.auth import Admin, ClientKeys
 from proxycore.http.context import InFlight, ServingContext
 from proxycore.http.cors import Cors
@@ -127,17 +127,17 @@ class ContextFactory:
         return self._redact(text)
 
 
-def routes(pool: Pool, parts: AdminParts) -> list[Any]:
+def routes(pool: Pool, parts: AdminParts) -> list[PathRoute]:
     """Return which handler serves which paths; the first match counts."""
     relay, admin = {"pool": pool}, {"parts": parts}
     return [
-        (MISTAKEN, NotRelayedHandler),
+        (MISTAKEN, NotRelayedHandler, {}),
         (LIVE_PATHS, LiveHandler, relay),
         (LIST_PATHS, ListHandler, relay),
         (RELAYED, RelayHandler, relay),
         (UPLOAD_PATHS, UploadHandler, relay),
         (PAGE_PATHS, PageHandler, {"files": page_files()}),
-        (r"/healthz", AliveHandler),
+        (r"/healthz", AliveHandler, {}),
         (r"/readyz", ReadyHandler, {"rotator": pool.rotator}),
         (r"/status\.json", SnapshotHandler, admin),
         (r"/metrics", MetricsHandler, admin),

@@ -83,7 +83,7 @@ class ServerConnection(DownstreamTransport):
     def on_deadline(self) -> None:
         """Refuse an unfinished head; close the connection in any other state."""
         if self._state is _S.HEAD and not self.closed:
-            self._begin(self._head_reader.time_out(HEAD_TIMEOUT))
+            self._begin(self._head_reader.time_out(HEAD_TIMEOUT), b"")
         else:
             super().on_deadline()
 
@@ -112,18 +112,19 @@ class ServerConnection(DownstreamTransport):
                 self.wait(HEAD_TIMEOUT if unfinished else self._connections.idle_timeout)
             return b""
         head, rest = read
-        self._begin(head)
-        return rest
+        return self._begin(head, rest)
 
-    def _begin(self, head: RequestHead) -> None:
+    def _begin(self, head: RequestHead, data: bytes) -> bytes:
         self.deadline = math.inf
         self._request = request = ServerRequest(self, head)
-        request.begin(head)
-        if head.length == 0:
+        length = head.length
+        if length is not None and len(data) >= length:
             self._state = _S.COMPLETE
-            request.end()
-        else:
-            self._body, self._state = body_of(head), _S.BODY
+            request.begin(head, data[:length])
+            return data[length:]
+        self._body, self._state = body_of(head), _S.BODY
+        request.begin(head, None)
+        return data
 
     def _read_body(self, data: bytes) -> bytes:
         request = self._request

@@ -93,17 +93,22 @@ class ServerRequest(HTTPConnection):
         self._unwritten: int | None = None  # bytes of the response's body; None if nothing states them
         request = IncomingRequest(head, self, connection.remote_ip, connection.protocol)
         self._delegate: Any = connection.application.find_handler(request)  # Tornado's, private
-        expected = head.headers.get("Expect")
-        self._expects_continue = expected is not None and _is_continue(expected, head.version)
+        # HTTP/1.0 does not know it (RFC 9110 §10.1.1).
+        expected = head.headers.get("Expect", "").lower()
+        self._expects_continue = expected == "100-continue" and head.version == "HTTP/1.1"
 
     # The request, from the connection to the handler.
 
-    def begin(self, head: RequestHead) -> None:
-        """Start the handler."""
+    def begin(self, head: RequestHead, content: bytes | None) -> None:
+        """Start the handler. `content` is the whole body if it came with the head."""
         start = RequestStartLine(head.method, head.target, head.version)
-        prepared = self._delegate.headers_received(start, head.headers)
-        if head.length != 0:
-            self._wait_for(prepared)
+        if content is not None:
+            self._body = _Body.RECEIVED
+            if content:
+                self._inbox.append(content)
+        self._wait_for(self._delegate.headers_received(start, head.headers))
+        if not self._waiting:
+            self._pass_on()
 
     def feed(self, content: bytes) -> None:
         """Pass content on to the handler as soon as it can take it."""
@@ -146,13 +151,13 @@ class ServerRequest(HTTPConnection):
         if future.cancelled() or future.exception():
             self._connection.abort(reset=False)  # the handler has reported why
             return
-        if self._expects_continue and not self.begun and self._body is _Body.COMING:
-            self._connection.send(_CONTINUE)
-        self._expects_continue = False
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Pass on what the handler can take now."""
+        """Pass on what the handler can take now, and ask the client for more if it waits to be asked."""
+        if self._expects_continue and not self.begun and self._body is _Body.COMING:
+            self._connection.send(_CONTINUE)
+        self._expects_continue = False
         while self._inbox and not self._waiting:
             content = self._inbox.pop(0)
             if not self.finished:
@@ -292,8 +297,3 @@ class ServerRequest(HTTPConnection):
             future.exception()  # nobody has to look at it
             return future
         return catching_up or self._connection.written
-
-
-def _is_continue(expected: str, version: str) -> bool:
-    """Whether the client waits for a `100 Continue`, which HTTP/1.0 does not know (RFC 9110 §10.1.1)."""
-    return expected.lower() == "100-continue" and version == "HTTP/1.1"
