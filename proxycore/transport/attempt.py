@@ -141,11 +141,8 @@ class Attempt:
         self._active_at = self._loop.time()
         if self._sink is not None:
             self._push(self._sink, chunk)
-        elif not self._held:
-            self._held = chunk
-        else:
-            self._held = bytearray(self._held) if isinstance(self._held, bytes) else self._held
-            self._held += chunk
+            return
+        self._held = bytearray(self._held) + chunk if self._held else chunk
         if len(self._held) >= _MOST_HELD and not self._paused:
             self._pause()
 

@@ -16,7 +16,7 @@ from tornado.httputil import HTTPHeaders
 from proxycore.http.fields import Field
 from proxycore.transport.client_connection import ClientConnection
 from proxycore.transport.connection_pool import ConnectionPool
-from proxycore.transport.connector import Connector, Way
+from proxycore.transport.connector import ConnectOptions, Connector
 from proxycore.transport.messages import Outgoing, UpstreamError, unreachable
 from proxycore.transport.request_writer import BodyWriter, write_request
 from proxycore.transport.response_head import ResponseHead
@@ -112,18 +112,18 @@ class Client(AsyncHTTPClient):
     """Fetches UpstreamRequests, and no others; a failed fetch raises UpstreamError."""
 
     def initialize(self, defaults: dict[str, Any] | None = None) -> None:
-        """Called by Tornado for a new client, which can fetch after `set_way`."""
+        """Called by Tornado for a new client, which can fetch after `set_connect_options`."""
         super().initialize(defaults)
         self.busy = 0  # requests in progress
         self.pool: ConnectionPool[ClientConnection] = ConnectionPool()
-        self._way: Way | None = None
+        self._options: ConnectOptions | None = None
         self._connector: Connector
 
-    def set_way(self, way: Way) -> None:
-        """Make connections this way from now on; those that were made another way serve no new request."""
-        self._connector = Connector(way)
-        if way != self._way:
-            self._way = way
+    def set_connect_options(self, options: ConnectOptions) -> None:
+        """Open connections with these options from now on; those opened with others serve no new request."""
+        self._connector = Connector(options)
+        if options != self._options:
+            self._options = options
             self.pool.renew()
 
     def fetch_impl(self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]) -> None:

@@ -62,7 +62,7 @@ def address_of(url: str, ports: dict[str, int]) -> Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ConnectOptions:
     """How connections to an origin are made: authorities, outbound proxy, seconds for all of it."""
 
     origin: str
@@ -72,12 +72,12 @@ class Way:
 
 
 class Connector:
-    """Opens connections one way. Belongs to the running event loop."""
+    """Opens connections with these options. Belongs to the running event loop."""
 
-    def __init__(self, way: Way) -> None:
-        self._timeout = way.timeout
-        self._ca_file = way.ca_file
-        self._proxy = address_of(way.proxy, _PROXY_PORTS) if way.proxy else None
+    def __init__(self, options: ConnectOptions) -> None:
+        self._timeout = options.timeout
+        self._ca_file = options.ca_file
+        self._proxy = address_of(options.proxy, _PROXY_PORTS) if options.proxy else None
         self._context: ssl.SSLContext | None = None
         self._tls: dict[str, TlsClient] = {}  # by host
         self._loop = asyncio.get_running_loop()

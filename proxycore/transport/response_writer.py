@@ -17,8 +17,7 @@ class ResponseWriter:
     The handler's head is set from `head` already, or a `FirstEvent` sets it before it passes anything on. The
     first chunk mostly arrives together with the head, so both are written together; if it
     does not, the head is written alone, at the event loop's next turn. A head that states the body's length
-    or coding waits for the first chunk, since redaction may still change both (`opening`). `tail` is the last
-    bytes sent so far.
+    or coding waits for the first chunk, since redaction may still change both (`opening`).
     """
 
     def __init__(
@@ -34,11 +33,16 @@ class ResponseWriter:
         self._lengths = head.values.get("content-length", [])
         self._head_sent = False
         self._opening = opening  # until nothing can change any more
-        self.tail = b""
+        self._tail = bytearray()
         if not isinstance(opening, FirstEvent) and (
             opening is None or DESCRIBES_BODY.isdisjoint(head.values)
         ):
             asyncio.get_running_loop().call_soon(self._send_head)
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes sent so far, at most `TAIL`."""
+        return bytes(self._tail[-TAIL:])
 
     def send(self, chunk: bytes) -> "asyncio.Future[None] | None":
         """Send a chunk. Returns a future if the client has to catch up first; it is done when it has."""
@@ -80,7 +84,10 @@ class ResponseWriter:
         if self._handler.state.over:
             return None  # aborted a moment ago; the attempt will be ended
         self._handler.record.sent_bytes += len(chunk)
-        self.tail = (self.tail + chunk)[-TAIL:] if len(chunk) < TAIL else chunk[-TAIL:]
+        tail = self._tail
+        tail += chunk if len(chunk) < TAIL else chunk[-TAIL:]
+        if len(tail) > 2 * TAIL:
+            del tail[:-TAIL]
         if self._head_sent:
             return self._connection.send(chunk)
         self._head_sent = True

@@ -9,7 +9,7 @@ import certifi
 from tornado.httpclient import AsyncHTTPClient
 
 from proxycore.transport.client import Client
-from proxycore.transport.connector import Way
+from proxycore.transport.connector import ConnectOptions
 from proxycore.transport.turns import Rounds
 
 _SYSTEM_CA_FILES = (
@@ -53,7 +53,8 @@ class Upstream:
         self.origin, self.prefix = _split(route.url)
         system = next((path for path in _SYSTEM_CA_FILES if path and Path(path).is_file()), None)
         ca_file = route.ca_file or system or certifi.where()
-        self.client.set_way(Way(self.origin, ca_file, route.proxy, route.connect_timeout))
+        options = ConnectOptions(self.origin, ca_file, route.proxy, route.connect_timeout)
+        self.client.set_connect_options(options)
 
     @property
     def busy(self) -> int:
