@@ -50,7 +50,7 @@ class ReadyIndex:
         for _ in range(_DRAWS):
             if not self._ready:
                 return None
-            project = self._ready[int(source.random() * len(self._ready))]  # a fifth of the time of `choice`
+            project = source.choice(self._ready)
             if not self._is_ready(project, now) or not usable(project):
                 continue
             weight = seen[project] = self._weight(project, now)

@@ -50,7 +50,7 @@ SPREAD = {
     "AQ.healthy-1": Health.healthy(),
     "AQ.healthy-2": Health.healthy(),
     "AQ.healthy-3": Health.healthy(),
-    "AQ.five-a-second": Health.quota(5, window=1.0),
+    "AQ.twelve-a-second": Health.quota(12, window=1.0),
     "AQ.others-spent": Health(models={"gemini-2.5-pro": Health.day_spent()}),
 }
 DEAD = {"AQ.suspended", "AQ.invalid", "AQ.disabled"}

@@ -74,7 +74,7 @@ async def test_a_resumed_session_uses_the_key_that_it_began_with(
 ) -> None:
     async with secure_pool(tmp_path, monkeypatch) as here, async_client_of(here.url) as client:
         # A close frame tells no time, so a key whose quota is spent would rest longer than a request waits.
-        here.mock.keys["AQ.five-a-second"] = Health.healthy()
+        here.mock.keys["AQ.twelve-a-second"] = Health.healthy()
 
         async def begin(handle: str | None) -> str:
             """The handle to resume with."""
