@@ -463,6 +463,6 @@ async def test_a_server_knows_what_it_has_not_sent_yet() -> None:
                 got += len(await loop.sock_recv(slow, 2**16))
             while got < size:
                 got += len(await loop.sock_recv(slow, 2**16))
-        assert not here.app.context.running
+        await until(lambda: not here.app.context.running)
         listener.stop()
         await server.close_all_connections()
