@@ -45,7 +45,7 @@ class Attempt:
         self._waiter: asyncio.Future[None] | None = None  # done with the head, or with the fetch
         self._head: ResponseHead | None = None
         self._sink: Sink | None = None
-        self._held: bytes | bytearray = b""  # what arrived before there was a sink
+        self._held = bytearray()  # what arrived before there was a sink
         self._paused = False
         self._in_turn = 0  # bytes passed on since the transfer last paused
         self._blocked: asyncio.Future[None] | None = None  # done when the sink can accept more
@@ -101,7 +101,7 @@ class Attempt:
         self._sink = sink
         try:
             if self._held:
-                held, self._held = bytes(self._held), b""
+                held, self._held = bytes(self._held), bytearray()
                 self._push(sink, held)
             if self._paused and self._blocked is None:
                 self._resume()
@@ -142,7 +142,7 @@ class Attempt:
         if self._sink is not None:
             self._push(self._sink, chunk)
             return
-        self._held = bytearray(self._held) + chunk if self._held else chunk
+        self._held += chunk
         if len(self._held) >= _MOST_HELD and not self._paused:
             self._pause()
 

@@ -22,8 +22,7 @@ class _Events:
 
     def on_message_begin(self) -> None:
         if self.ended:
-            self.surplus = True
-            raise ValueError("a second response")  # so that llhttp reads no more of it
+            raise ValueError("a second response")  # llhttp reads no more of it, and `feed` notes the surplus
 
     def on_message_complete(self) -> None:
         self.ended = True

@@ -146,10 +146,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read into the buffer."""
-        if self._state is State.BODY:
-            self._read_body(_RECEIVED[:nbytes])
-        else:
-            self.data_received(_RECEIVED[:nbytes])
+        self.data_received(_RECEIVED[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Take bytes, which may be overwritten after this call."""

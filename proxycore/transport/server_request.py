@@ -53,7 +53,7 @@ class RequestConnection(Downstream, Protocol):
 
 
 class ServerRequest(HTTPConnection):
-    """One request, as `ClientConnection` describes it, and its response.
+    """One request, as `http.client_connection` describes it, and its response.
 
     `keep_alive` is whether the connection can be used again after the response; `finished` is whether all of
     the response was written; `unread` is whether the client may be sending what nobody will read.

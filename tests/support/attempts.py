@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -79,3 +79,23 @@ async def failure(upstream: Upstream, method: str = "GET", body: bytes | HeldBod
     except UpstreamError as error:
         return error
     raise AssertionError("it did not fail")
+
+
+class StalledSink:
+    """A sink that can take no more until `free` is done; `got` is the bytes that it was given."""
+
+    def __init__(self) -> None:
+        self.free: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.got = 0
+
+    def __call__(self, data: bytes) -> "asyncio.Future[None] | None":
+        self.got += len(data)
+        return None if self.free.done() else self.free
+
+
+async def steady(count: Callable[[], int]) -> None:
+    """Wait until a count grows no more."""
+    before = -1
+    while before != (now := count()):
+        before = now
+        await asyncio.sleep(0.05)

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from proxycore.transport.messages import UpstreamError
-from tests.support.attempts import ON_EITHER_LOOP, attempt, client, failure, fetch
+from tests.support.attempts import ON_EITHER_LOOP, StalledSink, attempt, client, failure, fetch, steady
 from tests.support.waiting import until
 from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, chunk, connections_to
 
@@ -31,25 +31,16 @@ async def test_a_sink_that_cant_take_more_stops_the_upstream(size: int) -> None:
         writer.write(b"0\r\n\r\n")
 
     async with RawUpstream(script) as upstream, client(upstream.url) as here:
-        one, free, got = attempt(here), asyncio.get_running_loop().create_future(), 0
-
-        def sink(data: bytes) -> "asyncio.Future[None] | None":
-            nonlocal got
-            got += len(data)
-            return None if free.done() else free
-
+        one, sink = attempt(here), StalledSink()
         await one.head()
         relayed = asyncio.ensure_future(one.relay(sink))
-        before = -1
-        while before != sent:
-            before = sent
-            await asyncio.sleep(0.05)
+        await steady(lambda: sent)
         assert sent < total
-        assert got + len(one._held) <= 2**18
-        free.set_result(None)
+        assert sink.got + len(one._held) <= 2**18
+        sink.free.set_result(None)
         await relayed
         one.end()
-        assert got == sent // len(piece) * size * max(1, 65536 // size)
+        assert sink.got == sent // len(piece) * size * max(1, 65536 // size)
 
 
 async def test_a_fast_response_leaves_the_others_their_turns() -> None:

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from proxycore.transport.messages import UpstreamError
-from tests.support.attempts import ON_EITHER_LOOP, attempt, client, failure, fetch
+from tests.support.attempts import ON_EITHER_LOOP, StalledSink, attempt, client, failure, fetch, steady
 from tests.support.outbound import http_proxy, socks_proxy
 from tests.support.serving import serving
 from tests.support.waiting import until
@@ -133,24 +133,15 @@ async def test_a_sink_that_cant_take_more_stops_an_upstream_with_tls(
 
     async with TlsUpstream(script, authority.issue_cert("127.0.0.1")) as upstream:
         async with client(upstream.url, ca_file=ca_file) as here:
-            one, free, got = attempt(here), asyncio.get_running_loop().create_future(), 0
-
-            def sink(data: bytes) -> "asyncio.Future[None] | None":
-                nonlocal got
-                got += len(data)
-                return None if free.done() else free
-
+            one, sink = attempt(here), StalledSink()
             await one.head()
             relayed = asyncio.ensure_future(one.relay(sink))
-            before = -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.05)
-            assert got + len(one._held) <= 2**18
-            free.set_result(None)
+            await steady(lambda: sent)
+            assert sink.got + len(one._held) <= 2**18
+            sink.free.set_result(None)
             await relayed
             one.end()
-            assert got == sent == 400 * 99_000
+            assert sink.got == sent == 400 * 99_000
 
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
