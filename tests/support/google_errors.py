@@ -44,30 +44,40 @@ def _info(reason: str) -> dict[str, Any]:
     return {"@type": f"{_TYPE}ErrorInfo", "reason": reason, "domain": "googleapis.com", "metadata": metadata}
 
 
-def _quota_failure(metric: str, quota: str, model: str, value: int) -> dict[str, Any]:
-    violation = {
+def _quota_failure(metric: str, quota: str, model: str, value: int | None) -> dict[str, Any]:
+    violation: dict[str, Any] = {
         "quotaMetric": f"generativelanguage.googleapis.com/{metric}",
         "quotaId": quota,
         "quotaDimensions": {"location": "global", "model": model},
-        "quotaValue": str(value),
     }
+    if value is not None:
+        violation["quotaValue"] = str(value)
     return {"@type": f"{_TYPE}QuotaFailure", "violations": [violation]}
 
 
-def _spent(metric: str, quota: str, model: str, value: int, seconds: float) -> Response:
-    words = (
-        f"{QUOTA_WORDS}\n* Quota exceeded for metric: generativelanguage.googleapis.com/{metric}, limit:"
-        f" {value}, model: {model}\nPlease retry in {seconds:.9f}s."
-    )
-    retry = {"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{int(seconds)}s"}
-    failure = _quota_failure(metric, quota, model, value)
-    return error(429, "RESOURCE_EXHAUSTED", words, _HELP, failure, retry)
+def _spent(
+    metric: str, quota: str, model: str, value: int | None, seconds: float | None, *, exact: bool = True
+) -> Response:
+    """An exhausted quota; without its `value` or the `seconds` until it is free where those are None.
+
+    Unless `exact`, the seconds are whole, as in errors that name them in `RetryInfo` alone.
+    """
+    words, details = QUOTA_WORDS, [_HELP, _quota_failure(metric, quota, model, value)]
+    if value is not None:
+        words += (
+            f"\n* Quota exceeded for metric: generativelanguage.googleapis.com/{metric}, limit:"
+            f" {value}, model: {model}"
+        )
+    if seconds is not None:
+        words += f"\nPlease retry in {seconds:.9f}s." if exact else ""
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{int(seconds)}s"})
+    return error(429, "RESOURCE_EXHAUSTED", words, *details)
 
 
-def minute_spent(model: str, value: int, seconds: float) -> Response:
+def minute_spent(model: str, value: int | None, seconds: float | None, *, exact: bool = True) -> Response:
     """An exhausted quota of requests per minute, with the seconds until it is free."""
     quota = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"
-    return _spent("generate_content_free_tier_requests", quota, model, value, seconds)
+    return _spent("generate_content_free_tier_requests", quota, model, value, seconds, exact=exact)
 
 
 def day_spent(model: str, value: int) -> Response:
@@ -76,10 +86,11 @@ def day_spent(model: str, value: int) -> Response:
     return _spent("generate_content_free_tier_requests", quota, model, value, 41.065029449)
 
 
-def tokens_spent(model: str, value: int, seconds: float) -> Response:
+def tokens_spent(model: str, value: int | None, seconds: float | None, *, exact: bool = True) -> Response:
     """A quota of tokens per minute that is exhausted, or smaller than the prompt."""
     quota = "GenerateContentInputTokensPerModelPerMinute-FreeTier"
-    return _spent("generate_content_free_tier_input_token_count", quota, model, value, seconds)
+    metric = "generate_content_free_tier_input_token_count"
+    return _spent(metric, quota, model, value, seconds, exact=exact)
 
 
 def not_found(model: str) -> Response:
