@@ -17,8 +17,9 @@ import time
 
 from tests.support.google_windows import Counting
 from tests.support.quota_cases import CASES, counted
-from tests.support.quota_simulation import SCHEDULERS, Simulation
-from tests.support.scenario import Figures, Scenario
+from tests.support.scenario import Scenario
+from tests.support.simulation import SCHEDULERS, Simulation
+from tests.support.simulation_figures import Figures
 
 _HEADS = ("served", "calls", "used", "tokens", "wait s", "uneven", "again", "CPU s")
 

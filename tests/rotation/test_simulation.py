@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.simulation import Simulation
+from tests.support.old_simulation import Simulation
 
 pytestmark = pytest.mark.no_cover  # it would take three times as long, for lines that other tests run as well
 EQUAL = [15] * 10

@@ -5,12 +5,13 @@ Times are seconds since the beginning of a simulation.
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from tests.support import google_errors as google
 from tests.support.google_errors import Response
-from tests.support.google_windows import Counting, Window
+from tests.support.google_windows import Counting, Day, Window
 
 MODEL = "gemini-2.5-flash"
 
@@ -19,11 +20,16 @@ class Delay(Enum):
     """The time to retry that a refusal names."""
 
     TRUE = "when there is room"
-    WHOLE = "the same, in whole seconds rounded up"
+    CEILING = "the same, in whole seconds rounded up"
     FLOOR = "the same, in whole seconds cut"
     MISSING = "none"
     LONG = "10 to 60 seconds too long"
     HOUR = "an hour"
+
+    @property
+    def exact(self) -> bool:
+        """Whether fractions of a second are told."""
+        return self not in {Delay.CEILING, Delay.FLOOR}
 
     def told(self, wait: float, source: random.Random) -> float | None:
         """Return the seconds that are told to one who has to wait so long."""
@@ -34,7 +40,7 @@ class Delay(Enum):
                 return wait + source.uniform(10.0, 60.0)
             case Delay.HOUR:
                 return 3600.0
-            case Delay.WHOLE:
+            case Delay.CEILING:
                 return math.ceil(wait)
             case Delay.FLOOR:
                 return math.floor(wait)
@@ -51,17 +57,29 @@ class Others:
 
 
 @dataclass(frozen=True)
+class DayPlan:
+    """A quota of requests a day. `left` may be made before `midnight`; it is reset `late` after that."""
+
+    requests: int
+    left: int
+    midnight: float
+    late: float
+
+
+@dataclass(frozen=True)
 class KeyPlan:
-    """A key with a project of its own: its quotas a minute, and what happens to them.
+    """A project with so many `keys`: its quotas of a minute, and what happens to them.
 
     From the moment `raised_at` on, it may make `raised_to` requests.
     """
 
     requests: int = 15
     tokens: int | None = None
+    keys: int = 1
     others: Others | None = None
     raised_at: float = math.inf
     raised_to: int = 0
+    day: DayPlan | None = None
 
     def limit(self, at: float) -> int:
         """Return the requests a minute at a moment."""
@@ -78,31 +96,33 @@ class KeyPlan:
 class Habits:
     """How Google counts and refuses. `value` is whether a refusal has the quota's.
 
-    `counts_refused` is whether refused calls are counted as well, `overloaded` the share of calls that fail
-    with 503, `slow` the share that takes ten times as long.
+    A minute lasts for `period`. `counts_refused` is whether refused calls are counted as well, `overloaded`
+    the share of calls that fail with 503.
     """
 
     counting: Counting = Counting.SLIDING
+    period: float = 60.0
     delay: Delay = Delay.TRUE
     value: bool = True
     counts_refused: bool = False
     overloaded: float = 0.0
-    slow: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A refused call: by which quota, of what limit; `told` are the seconds to wait, None if none are."""
+Refusal = Callable[[], Response]
+"""A call that was not served: builds the response, as Google writes it."""
 
+
+@dataclass(slots=True)
+class _Quota:
+    """A quota, and how an error about it is written: with its limit and the time to retry."""
+
+    window: Window
     of_tokens: bool
-    limit: int | None
-    told: float | None
-    exact: bool
+    write: Callable[[int | None, float | None], Response]
 
-    def response(self) -> Response:
-        """Return the response, as Google writes it."""
-        spent = google.tokens_spent if self.of_tokens else google.minute_spent
-        return spent(MODEL, self.limit, self.told, exact=self.exact)
+    def wait(self, now: float, tokens: int) -> float:
+        """Return in how many seconds there is room for a prompt of so many tokens."""
+        return self.window.wait(now, tokens if self.of_tokens else 1)
 
 
 @dataclass
@@ -113,62 +133,73 @@ class Project:
     habits: Habits
     source: random.Random
     _requests: Window = field(init=False)
-    _tokens: Window | None = field(init=False)
+    _quotas: list[_Quota] = field(init=False)
     _others_at: float = math.inf
 
     def __post_init__(self) -> None:
-        counting, plan = self.habits.counting, self.plan
-        self._requests = counting.window(plan.requests)
-        self._tokens = None if plan.tokens is None else counting.window(plan.tokens)
+        plan, habits, exact = self.plan, self.habits, self.habits.delay.exact
+        self._requests = habits.counting.window(plan.requests, habits.period)
+        self._quotas = [
+            _Quota(
+                self._requests,
+                False,
+                lambda limit, told: google.minute_spent(MODEL, limit, told, exact=exact),
+            )
+        ]
+        if plan.tokens:
+            window = habits.counting.window(plan.tokens, habits.period)
+            self._quotas.append(
+                _Quota(window, True, lambda limit, told: google.tokens_spent(MODEL, limit, told, exact=exact))
+            )
+        if day := plan.day:
+            window = Day(day.requests, day.left, day.midnight + day.late)
+            self._quotas.append(
+                _Quota(window, False, lambda limit, _: google.day_spent(MODEL, limit or day.requests))
+            )
         if plan.others:
             self._others_at = self._next_other(plan.others.begin)
 
     def wait(self, now: float, tokens: int) -> float:
         """Return in how many seconds there is room for a prompt of so many tokens; 0 means now."""
         self._pass(now)
-        wait = self._requests.wait(now, 1)
-        return max(wait, self._tokens.wait(now, tokens)) if self._tokens else wait
+        return max(quota.wait(now, tokens) for quota in self._quotas)
 
     def left(self, now: float) -> float:
         """Return the share of its scarcest quota that is left."""
         self._pass(now)
-        windows = [self._requests] if self._tokens is None else [self._requests, self._tokens]
-        return min(window.left(now) / window.limit for window in windows)
+        return min(quota.window.left(now) / quota.window.limit for quota in self._quotas)
 
     def call(self, now: float, tokens: int) -> Refusal | None:
         """Count a call with a prompt of so many tokens; None when it is served."""
         self._pass(now)
-        refusal = self._refusal(now, tokens)
-        if refusal is None or self.habits.counts_refused:
-            self._requests.spend(now, 1)
-        if refusal is None and self._tokens:
-            self._tokens.spend(now, tokens)
-        return refusal
-
-    def _refusal(self, now: float, tokens: int) -> Refusal | None:
-        window, of_tokens, wait = self._requests, False, self._requests.wait(now, 1)
-        if wait <= 0 and self._tokens:
-            window, of_tokens, wait = self._tokens, True, self._tokens.wait(now, tokens)
+        if self.habits.overloaded and self.source.random() < self.habits.overloaded:
+            return lambda: google.OVERLOADED
+        spent = max(self._quotas, key=lambda quota: quota.wait(now, tokens))
+        wait = spent.wait(now, tokens)
         if wait <= 0:
+            for quota in self._quotas:
+                quota.window.spend(now, tokens if quota.of_tokens else 1)
             return None
-        delay = self.habits.delay
-        told = delay.told(wait, self.source)
-        limit = int(window.limit) if self.habits.value else None
-        return Refusal(of_tokens, limit, told, exact=delay not in {Delay.WHOLE, Delay.FLOOR})
+        if self.habits.counts_refused:
+            self._requests.spend(now, 1)
+        if wait == math.inf:
+            wait = spent.window.wait(now, spent.window.limit)  # it never fits; this is when all is free
+        told = self.habits.delay.told(wait, self.source)
+        limit = int(spent.window.limit) if self.habits.value else None
+        return lambda: spent.write(limit, told)
 
     def _pass(self, now: float) -> None:
         """Let happen what has happened since the last call."""
-        limit = self.plan.limit(now)
         while self._others_at <= now:
             at = self._others_at
-            if self._requests.wait(at, 1) <= 0 or self.habits.counts_refused:
+            self._requests.limit = self.plan.limit(at)
+            if self.habits.counts_refused or self._requests.wait(at, 1) <= 0:
                 self._requests.spend(at, 1)
             self._others_at = self._next_other(at)
-        if limit != self._requests.limit:
-            self._requests.limit = limit
+        self._requests.limit = self.plan.limit(now)
 
     def _next_other(self, at: float) -> float:
         others = self.plan.others
         assert others is not None
-        at += self.source.expovariate(others.share * self.plan.limit(at) / 60.0)
+        at += self.source.expovariate(others.share * self.plan.limit(at) / self.habits.period)
         return at if at < others.end else math.inf

@@ -1,4 +1,4 @@
-"""The windows in which Google may count a quota: sliding, from minute to minute, or a bucket that refills.
+"""The windows in which Google may count: sliding, from minute to minute, a bucket that refills, and a day.
 
 What is counted is an amount: 1 for a request, or the tokens of a prompt. Times are moments in seconds.
 """
@@ -18,7 +18,10 @@ class Window(Protocol):
     period: float
 
     def wait(self, now: float, amount: float) -> float:
-        """Return in how many seconds there is room for this amount, if nothing else is spent; 0 means now."""
+        """Return in how many seconds there is room for this amount, if nothing else is spent; 0 means now.
+
+        It is infinite for more than the limit.
+        """
 
     def spend(self, now: float, amount: float) -> None:
         """Spend an amount, whether there is room for it or not."""
@@ -30,7 +33,7 @@ class Window(Protocol):
 class Sliding:
     """Counts what was spent in the last `period` seconds, at any moment."""
 
-    def __init__(self, limit: float, period: float = 60.0) -> None:
+    def __init__(self, limit: float, period: float) -> None:
         self.limit, self.period = limit, period
         self._spent: deque[tuple[float, float]] = deque()
         self._used = 0.0
@@ -40,8 +43,8 @@ class Sliding:
         excess = amount - self.left(now)
         if excess <= 0:
             return 0.0
-        free_at = now
-        for at, spent in self._spent:
+        free_at = now if amount <= self.limit else math.inf
+        for at, spent in self._spent if amount <= self.limit else ():
             free_at, excess = at + self.period, excess - spent
             if excess <= 0:
                 break
@@ -63,13 +66,15 @@ class Sliding:
 class Fixed:
     """Counts from one full minute of the clock to the next."""
 
-    def __init__(self, limit: float, period: float = 60.0) -> None:
+    def __init__(self, limit: float, period: float) -> None:
         self.limit, self.period = limit, period
         self._begun = -math.inf
         self._used = 0.0
 
     def wait(self, now: float, amount: float) -> float:
         """Return in how many seconds there is room."""
+        if amount > self.limit:
+            return math.inf
         return 0.0 if amount <= self.left(now) else self._begun + self.period - now
 
     def spend(self, now: float, amount: float) -> None:
@@ -88,13 +93,15 @@ class Fixed:
 class Bucket:
     """Holds up to `limit`, and is refilled evenly, so that it is full after `period` seconds."""
 
-    def __init__(self, limit: float, period: float = 60.0) -> None:
+    def __init__(self, limit: float, period: float) -> None:
         self.limit, self.period = limit, period
         self._level = limit
         self._at = math.inf
 
     def wait(self, now: float, amount: float) -> float:
         """Return in how many seconds there is room."""
+        if amount > self.limit:
+            return math.inf
         return max(0.0, amount - self.left(now)) * self.period / self.limit
 
     def spend(self, now: float, amount: float) -> None:
@@ -109,14 +116,36 @@ class Bucket:
         return self._level + _PARTS * self.limit
 
 
+class Day:
+    """Counts until a moment, and anew after it. Of `limit`, `left` may be spent before that."""
+
+    def __init__(self, limit: float, left: float, ends: float) -> None:
+        self.limit, self.period = limit, 86_400.0
+        self._left, self._ends = left, ends
+
+    def wait(self, now: float, amount: float) -> float:
+        """Return in how many seconds there is room."""
+        return 0.0 if amount <= self.left(now) else self._ends - now
+
+    def spend(self, now: float, amount: float) -> None:
+        """Spend an amount."""
+        self._left = self.left(now) - amount
+
+    def left(self, now: float) -> float:
+        """Return what may be spent now."""
+        if now >= self._ends:
+            self._left, self._ends = self.limit, self._ends + self.period
+        return self._left
+
+
 class Counting(Enum):
-    """How a quota is counted."""
+    """How a quota of a minute is counted."""
 
     SLIDING = Sliding
     FIXED = Fixed
     BUCKET = Bucket
 
-    def window(self, limit: float) -> Window:
-        """Return a window of a minute of which nothing is spent."""
-        made: Window = self.value(limit)
+    def window(self, limit: float, period: float) -> Window:
+        """Return a window of which nothing is spent."""
+        made: Window = self.value(limit, period)
         return made

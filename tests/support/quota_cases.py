@@ -3,54 +3,47 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tests.support.google_quotas import Delay, Habits, KeyPlan, Others
+from tests.support.google_quotas import DayPlan, Delay, Habits, KeyPlan, Others
 from tests.support.google_windows import Counting
-from tests.support.scenario import MINUTE, Scenario
+from tests.support.scenario import MINUTE, Client, Prompts, Scenario
 
 EQUAL = (KeyPlan(),) * 10
 UNEQUAL = tuple(KeyPlan(quota) for quota in (5, 8, 11, 14, 18, 23, 29, 37, 47, 60))
 
 
-def others(keys: tuple[KeyPlan, ...], some: Others, every: int = 1) -> tuple[KeyPlan, ...]:
-    """Return the keys with other users of each, or of every so many."""
-    return tuple(key if number % every else replace(key, others=some) for number, key in enumerate(keys))
+def load(share: float) -> tuple[Client, ...]:
+    """Return one client with this load."""
+    return (Client("one", share),)
 
 
-def raised(before: int, after: int, at: float) -> tuple[KeyPlan, ...]:
-    """Return ten keys whose quota is raised at a moment."""
-    return (KeyPlan(before, raised_at=at, raised_to=after),) * 10
+def others(projects: tuple[KeyPlan, ...], some: Others, every: int = 1) -> tuple[KeyPlan, ...]:
+    """Return the projects with other users of each, or of every so many."""
+    return tuple(
+        plan if number % every else replace(plan, others=some) for number, plan in enumerate(projects)
+    )
 
 
 def _clean() -> Iterator[tuple[str, Scenario]]:
-    for name, keys in ("equal", EQUAL), ("unequal", UNEQUAL):
-        for load in 0.7, 0.95, 1.3:
-            yield f"clean {name} {load:.0%}", Scenario(keys=keys, load=load)
+    for name, projects in ("equal", EQUAL), ("unequal", UNEQUAL):
+        for share in 0.7, 0.95, 1.3:
+            yield f"clean {name} {share:.0%}", Scenario(projects=projects, clients=load(share))
+    for number in 2, 4:
+        yield (
+            f"clean, {number} processes, 95%",
+            Scenario(projects=EQUAL, clients=load(0.95), processes=number),
+        )
 
 
-def _told() -> Iterator[tuple[str, Scenario]]:
-    plain = Scenario(keys=EQUAL, load=0.95)
-    for name, habits in {
-        "RetryInfo missing": Habits(delay=Delay.MISSING),
-        "RetryInfo 10 to 60 s too long": Habits(delay=Delay.LONG),
-        "RetryInfo an hour": Habits(delay=Delay.HOUR),
-        "RetryInfo in whole seconds": Habits(delay=Delay.WHOLE),
-        "no quotaValue": Habits(value=False),
-    }.items():
-        yield name, replace(plain, habits=habits)
-    yield "refused calls are counted", replace(plain, load=0.8, habits=Habits(counts_refused=True))
-
-
-def _cases() -> Iterator[tuple[str, Scenario]]:
-    yield from _clean()
+def _shared() -> Iterator[tuple[str, Scenario]]:
     yield (
         "others 30 % of all keys",
-        Scenario(keys=others(EQUAL, Others(0.3)), load=0.66 / 0.7, end=40 * MINUTE),
+        Scenario(projects=others(EQUAL, Others(0.3)), clients=load(0.66 / 0.7), end=40 * MINUTE),
     )
     yield (
         "after others on half the keys",
         Scenario(
-            keys=others(EQUAL, Others(0.8, 0.0, 20 * MINUTE), 2),
-            load=0.95,
+            projects=others(EQUAL, Others(0.8, 0.0, 20 * MINUTE), 2),
+            clients=load(0.95),
             begin=23 * MINUTE,
             end=120 * MINUTE,
         ),
@@ -58,20 +51,102 @@ def _cases() -> Iterator[tuple[str, Scenario]]:
     yield (
         "3 x 1000, after others of 3 min",
         Scenario(
-            keys=others((KeyPlan(1000),) * 3, Others(0.8, 2 * MINUTE, 5 * MINUTE)),
-            load=0.95,
+            projects=others((KeyPlan(1000),) * 3, Others(0.8, 2 * MINUTE, 5 * MINUTE)),
+            clients=load(0.95),
             begin=8 * MINUTE,
             end=20 * MINUTE,
         ),
     )
     yield (
         "raised from 5 to 50",
-        Scenario(keys=raised(5, 50, 10 * MINUTE), load=0.95, begin=20 * MINUTE, end=40 * MINUTE),
+        Scenario(
+            projects=(KeyPlan(5, raised_at=10 * MINUTE, raised_to=50),) * 10,
+            clients=load(0.95),
+            begin=20 * MINUTE,
+            end=40 * MINUTE,
+        ),
     )
-    yield from _told()
+    yield (
+        "lowered from 50 to 5",
+        Scenario(
+            projects=(KeyPlan(50, raised_at=10 * MINUTE, raised_to=5),) * 10,
+            clients=load(0.95),
+            begin=12 * MINUTE,
+            end=40 * MINUTE,
+        ),
+    )
+    yield (
+        "Redis away for 60 s",
+        Scenario(
+            projects=EQUAL,
+            clients=load(0.95),
+            processes=2,
+            apart=(10 * MINUTE, 11 * MINUTE),
+            begin=13 * MINUTE,
+            end=25 * MINUTE,
+        ),
+    )
 
 
-CASES: dict[str, Scenario] = dict(_cases())
+def _told() -> Iterator[tuple[str, Scenario]]:
+    plain = Scenario(projects=EQUAL, clients=load(0.95))
+    for name, habits in {
+        "RetryInfo missing": Habits(delay=Delay.MISSING),
+        "RetryInfo 10 to 60 s too long": Habits(delay=Delay.LONG),
+        "RetryInfo an hour": Habits(delay=Delay.HOUR),
+        "RetryInfo in whole seconds": Habits(delay=Delay.CEILING),
+        "no quotaValue": Habits(value=False),
+        "503 on 45 % of calls": Habits(overloaded=0.45),
+        "503 on 60 % of calls": Habits(overloaded=0.6),
+    }.items():
+        yield name, replace(plain, habits=habits)
+    yield (
+        "refused calls are counted",
+        replace(plain, clients=load(0.8), habits=Habits(counts_refused=True)),
+    )
+
+
+def _day() -> Iterator[tuple[str, Scenario]]:
+    midnight = 6 * MINUTE
+    for late in 0.2, 1.0, 5.0, 30.0:
+        day = DayPlan(250, 20, midnight, late)
+        yield (
+            f"a new day after {late:g} s",
+            Scenario(
+                projects=(KeyPlan(day=day),) * 10,
+                clients=load(0.95),
+                begin=midnight,
+                end=midnight + 25 * MINUTE,
+            ),
+        )
+
+
+def _prompts() -> Iterator[tuple[str, Scenario]]:
+    for tokens, median in (60_000, 20_000.0), (250_000, 40_000.0):
+        yield (
+            f"{tokens:,} tokens a minute",
+            Scenario(
+                projects=(KeyPlan(1000, tokens=tokens),) * 10, clients=load(0.95), prompts=Prompts(median)
+            ),
+        )
+
+
+def _clients() -> Iterator[tuple[str, Scenario]]:
+    yield (
+        "a light client beside a heavy one",
+        Scenario(projects=EQUAL, clients=(Client("light", 0.1), Client("heavy", 3.0))),
+    )
+    for share in 0.2, 1.0:
+        yield (
+            f"130 %, {share:.0%} return as told",
+            Scenario(projects=EQUAL, clients=load(1.3), returning=share),
+        )
+    yield "20 % owned, 110 %", Scenario(projects=EQUAL, clients=load(1.1), bound=0.2)
+
+
+CASES: dict[str, Scenario] = dict(
+    case for cases in (_clean, _shared, _told, _day, _prompts, _clients) for case in cases()
+)
 """The cases, with windows that slide."""
 
 

@@ -11,6 +11,7 @@ from tests.support.google_quotas import Project, Refusal
 from tests.support.scenario import Request
 
 TRIES = 3
+_SOON = 0.001  # seconds until it tries again, if the upstream failed
 _BENCHED = 60.0  # seconds, of the fixed bench
 
 
@@ -52,6 +53,8 @@ class Bound:
 
     async def serve(self, request: Request) -> tuple[bool, float | None]:
         """Serve a request as soon as there is room."""
+        if self._wait(request) == math.inf:
+            return False, None
         if (not self._waiting or request.tokens) and self._call(request):
             return True, None
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -67,13 +70,23 @@ class Bound:
 
     def _call(self, request: Request) -> bool:
         upstream, now = self._upstream, self._upstream.now()
-        keys = range(len(upstream.projects)) if request.owner is None else (request.owner,)
-        free = [key for key in keys if upstream.projects[key].wait(now, request.tokens) <= 0]
+        free = [
+            number
+            for number in self._fit(request)
+            if upstream.projects[number].wait(now, request.tokens) <= 0
+        ]
         if not free:
             return False
-        lefts = {key: upstream.projects[key].left(now) for key in free}
+        lefts = {number: upstream.projects[number].left(now) for number in free}
         best = (min if request.tokens else max)(free, key=lefts.__getitem__)
         return upstream.call_now(best, request) is None
+
+    def _fit(self, request: Request) -> Sequence[int]:
+        return range(len(self._upstream.projects)) if request.owner is None else (request.owner,)
+
+    def _wait(self, request: Request) -> float:
+        now = self._upstream.now()
+        return min(self._upstream.projects[number].wait(now, request.tokens) for number in self._fit(request))
 
     def _wake(self) -> None:
         self._timer = None
@@ -84,14 +97,9 @@ class Bound:
             elif not place[0].tokens and place[0].owner is None:
                 break
         if self._waiting:
-            now = self._upstream.now()
-            some = {(request.tokens, request.owner): None for request, _ in self._waiting}
-            wait = min(
-                self._upstream.projects[key].wait(now, tokens)
-                for tokens, owner in some
-                for key in (range(len(self._upstream.projects)) if owner is None else (owner,))
-            )
-            self._timer = asyncio.get_running_loop().call_later(max(wait, 0.001), self._wake)
+            alike = {(request.tokens, request.owner): request for request, _ in self._waiting}
+            wait = min(map(self._wait, alike.values()))
+            self._timer = asyncio.get_running_loop().call_later(max(wait, _SOON), self._wake)
 
 
 class Peer:
