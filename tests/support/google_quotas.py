@@ -112,6 +112,11 @@ Refusal = Callable[[], Response]
 """A call that was not served: builds the response, as Google writes it."""
 
 
+def overloaded() -> Response:
+    """Refuse a call because the model is overloaded."""
+    return google.OVERLOADED
+
+
 @dataclass(slots=True)
 class _Quota:
     """A quota, and how an error about it is written: with its limit and the time to retry."""
@@ -173,7 +178,7 @@ class Project:
         """Count a call with a prompt of so many tokens; None when it is served."""
         self._pass(now)
         if self.habits.overloaded and self.source.random() < self.habits.overloaded:
-            return lambda: google.OVERLOADED
+            return overloaded
         spent = max(self._quotas, key=lambda quota: quota.wait(now, tokens))
         wait = spent.wait(now, tokens)
         if wait <= 0:

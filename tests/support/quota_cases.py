@@ -61,7 +61,7 @@ def _shared() -> Iterator[tuple[str, Scenario]]:
         "raised from 5 to 50",
         Scenario(
             projects=(KeyPlan(5, raised_at=10 * MINUTE, raised_to=50),) * 10,
-            clients=load(0.95),
+            clients=load(1.1),
             begin=20 * MINUTE,
             end=40 * MINUTE,
         ),
@@ -96,14 +96,19 @@ def _told() -> Iterator[tuple[str, Scenario]]:
         "RetryInfo an hour": Habits(delay=Delay.HOUR),
         "RetryInfo in whole seconds": Habits(delay=Delay.CEILING),
         "no quotaValue": Habits(value=False),
-        "503 on 45 % of calls": Habits(overloaded=0.45),
-        "503 on 60 % of calls": Habits(overloaded=0.6),
     }.items():
         yield name, replace(plain, habits=habits)
     yield (
         "refused calls are counted",
         replace(plain, clients=load(0.8), habits=Habits(counts_refused=True)),
     )
+
+
+def _storms() -> Iterator[tuple[str, Scenario]]:
+    # Seven requests a second: a retry budget is spent, and quotas are not.
+    plenty = Scenario(projects=(KeyPlan(1000),) * 10, clients=load(0.04))
+    for share in 0.45, 0.6:
+        yield f"503 on {share:.0%} of calls", replace(plenty, habits=Habits(overloaded=share))
 
 
 def _day() -> Iterator[tuple[str, Scenario]]:
@@ -145,7 +150,7 @@ def _clients() -> Iterator[tuple[str, Scenario]]:
 
 
 CASES: dict[str, Scenario] = dict(
-    case for cases in (_clean, _shared, _told, _day, _prompts, _clients) for case in cases()
+    case for cases in (_clean, _shared, _told, _storms, _day, _prompts, _clients) for case in cases()
 )
 """The cases, with windows that slide."""
 

@@ -18,7 +18,7 @@ class Prompts:
     """
 
     median: float
-    spread: float = 1.1
+    spread: float = 1.0
     token: float = 4.0
     noise: float = 0.1
 

@@ -31,6 +31,7 @@ class Simulation:
         self.seed = seed
         self._latencies = self.source(f"latency {seed}")
         self._returns = self.source(f"returns {seed}")
+        self._sent: dict[int, float] = {}  # when the last call was made, by the number of a request
         self._figures = Figures(scenario, 0.0, scenario.end)
         self._start = 0.0
         self._time: Callable[[], float] = float
@@ -51,6 +52,7 @@ class Simulation:
     async def call(self, project: int, request: Request) -> Refusal | None:
         """Make a call with a key of a project; None when it is served."""
         latency, source = self.scenario.latency / 2, self._latencies
+        self._sent[request.number] = self.now()
         await asyncio.sleep(latency * source.uniform(0.5, 1.5))
         refusal = self.call_now(project, request)
         await asyncio.sleep(latency * source.uniform(0.5, 1.5))
@@ -80,6 +82,7 @@ class Simulation:
         (self._figures.returns if request.again else self._figures.records).append(record)
         record.served, record.told = await scheduler.serve(request)
         record.took = self.now() - record.at
+        record.sent = self._sent.pop(request.number, record.at)
         if record.told is None or request.again or self._returns.random() >= self.scenario.returning:
             return
         await asyncio.sleep(record.told + _LATE)

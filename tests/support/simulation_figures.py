@@ -14,11 +14,16 @@ _WAITED = 0.01  # of a period: who took longer had to wait
 
 @dataclass(slots=True)
 class Record:
-    """What became of a request. `took` is until it was served or refused, `told` after how long to return."""
+    """What became of a request.
+
+    `sent` is when its last call was made, `took` how long it was until it was served or refused, `told` after
+    how long its client is told to return.
+    """
 
     request: Request
     at: float
     served: bool = False
+    sent: float = 0.0
     took: float = 0.0
     told: float | None = None
 
@@ -67,6 +72,11 @@ class Figures:
         return replace(self, records=records)
 
     @property
+    def answers(self) -> int:
+        """How many requests were served."""
+        return sum(record.served for record in self.records)
+
+    @property
     def served(self) -> float:
         """The share of requests that were served."""
         return _share([record.served for record in self.records])
@@ -111,12 +121,12 @@ class Figures:
 
     @property
     def in_order(self) -> float:
-        """The share of those who had to wait that were served after the one that had arrived before."""
+        """The share of those who had to wait whose call followed that of one that had arrived before."""
         longest = _WAITED * self.scenario.habits.period
         waited = sorted(
-            (record.at + record.took, record.request.number)
+            (record.sent, record.request.number)
             for record in self.records
-            if record.served and record.took > longest
+            if record.served and record.sent > record.at + longest
         )
         return _share([one[1] < other[1] for one, other in pairwise(waited)])
 

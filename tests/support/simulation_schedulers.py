@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import Protocol
 
-from tests.support.google_quotas import Project, Refusal
+from tests.support.google_quotas import Project, Refusal, overloaded
 from tests.support.scenario import Request
 
 TRIES = 3
@@ -115,17 +115,19 @@ class Peer:
             key = self.choose(tried) if request.owner is None else request.owner
             if key is None:
                 break
-            if await self.upstream.call(key, request) is None:
+            refusal = await self.upstream.call(key, request)
+            if refusal is None:
                 return True, None
             tried.add(key)
-            self.refused(key)
+            if refusal is not overloaded:
+                self.refused(key)
         return False, None
 
     def choose(self, tried: set[int]) -> int | None:
         """Return the key for the next try; None if there is none."""
 
     def refused(self, key: int) -> None:
-        """Take note of a refusal."""
+        """Take note of a refusal by a quota."""
 
 
 class PlainRandom(Peer):
