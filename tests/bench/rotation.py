@@ -41,12 +41,24 @@ def _row(figures: list[Figures], seconds: float) -> str:
     return "".join(f"{cell:>9}" for cell in cells)
 
 
+def _parts(scenario: Scenario, figures: list[Figures]) -> dict[str, list[Figures]]:
+    """The figures of each client if there are several, and of requests that only their owner can serve."""
+    names = [client.name for client in scenario.clients if len(scenario.clients) > 1]
+    parts = {name: [one.of(name) for one in figures] for name in names}
+    if scenario.bound:
+        parts |= {"owned": [one.owned(owned=True) for one in figures]}
+        parts |= {"not owned": [one.owned(owned=False) for one in figures]}
+    return parts
+
+
 def _show(name: str, scenario: Scenario, schedulers: list[str], seeds: int) -> None:
     for scheduler in schedulers:
         began = time.process_time()
         figures = [Simulation(scenario, seed).run(SCHEDULERS[scheduler]) for seed in range(1, seeds + 1)]
         row = _row(figures, time.process_time() - began)
         sys.stdout.write(f"{name:<40}{scheduler:<16}{row}\n")
+        for part, those in _parts(scenario, figures).items():
+            sys.stdout.write(f"{'  ' + part:<40}{scheduler:<16}{_row(those, 0.0)}\n")
         sys.stdout.flush()
 
 

@@ -16,6 +16,11 @@ def load(share: float) -> tuple[Client, ...]:
     return (Client("one", share),)
 
 
+def tight(projects: tuple[KeyPlan, ...], share: float) -> Scenario:
+    """Return a scenario in which requests wait long enough for the bound to serve all of them at 95 %."""
+    return Scenario(projects=projects, clients=load(share), max_wait=20.0)
+
+
 def others(projects: tuple[KeyPlan, ...], some: Others, every: int = 1) -> tuple[KeyPlan, ...]:
     """Return the projects with other users of each, or of every so many."""
     return tuple(
@@ -26,11 +31,11 @@ def others(projects: tuple[KeyPlan, ...], some: Others, every: int = 1) -> tuple
 def _clean() -> Iterator[tuple[str, Scenario]]:
     for name, projects in ("equal", EQUAL), ("unequal", UNEQUAL):
         for share in 0.7, 0.95, 1.3:
-            yield f"clean {name} {share:.0%}", Scenario(projects=projects, clients=load(share))
+            yield f"clean {name} {share:.0%}", tight(projects, share)
     for number in 2, 4:
         yield (
             f"clean, {number} processes, 95%",
-            Scenario(projects=EQUAL, clients=load(0.95), processes=number),
+            replace(tight(EQUAL, 0.95), processes=number),
         )
 
 
@@ -71,15 +76,15 @@ def _shared() -> Iterator[tuple[str, Scenario]]:
         Scenario(
             projects=(KeyPlan(50, raised_at=10 * MINUTE, raised_to=5),) * 10,
             clients=load(0.95),
+            max_wait=20.0,
             begin=12 * MINUTE,
             end=40 * MINUTE,
         ),
     )
     yield (
         "Redis away for 60 s",
-        Scenario(
-            projects=EQUAL,
-            clients=load(0.95),
+        replace(
+            tight(EQUAL, 0.95),
             processes=2,
             apart=(10 * MINUTE, 11 * MINUTE),
             begin=13 * MINUTE,
@@ -89,7 +94,7 @@ def _shared() -> Iterator[tuple[str, Scenario]]:
 
 
 def _told() -> Iterator[tuple[str, Scenario]]:
-    plain = Scenario(projects=EQUAL, clients=load(0.95))
+    plain = tight(EQUAL, 0.95)
     for name, habits in {
         "RetryInfo missing": Habits(delay=Delay.MISSING),
         "RetryInfo 10 to 60 s too long": Habits(delay=Delay.LONG),

@@ -72,7 +72,7 @@ class Scenario:
     prompts: Prompts | None = None
     begin: float = 5 * MINUTE
     end: float = 25 * MINUTE
-    max_wait: float = 20.0
+    max_wait: float = 10.0
     latency: float = 0.02
     returning: float = 0.0
     bound: float = 0.0

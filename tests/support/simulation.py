@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from tests.support.google_quotas import Project, Refusal
 from tests.support.scenario import Request, Scenario
+from tests.support.simulation_bound import Bound
 from tests.support.simulation_figures import CallRecord, Figures, Record
 from tests.support.simulation_proxy import Proxies
-from tests.support.simulation_schedulers import Bound, FixedBench, PlainRandom, RoundRobin, Scheduler
+from tests.support.simulation_schedulers import FixedBench, PlainRandom, RoundRobin, Scheduler
 from tests.support.turned_loop import TurnedLoop
 
 _LATE = 0.003  # seconds after its time that a client comes back
@@ -100,7 +101,7 @@ def proxies(run: Simulation) -> Scheduler:
 
 
 SCHEDULERS: dict[str, Callable[[Simulation], Scheduler]] = {
-    "bound": lambda run: Bound(run, run.scenario.max_wait),
+    "bound": lambda run: Bound(run, run.scenario),
     "proxy": proxies,
     "random, 1 try": lambda run: PlainRandom(run, run.source(f"peer {run.seed}"), 1),
     "random, 3 tries": lambda run: PlainRandom(run, run.source(f"peer {run.seed}")),

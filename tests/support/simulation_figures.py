@@ -38,7 +38,7 @@ class CallRecord:
     served: bool
 
 
-@dataclass
+@dataclass(repr=False)
 class Figures:
     """What became of the requests that arrived, and of the calls, from `begin` to `end`."""
 

@@ -1,6 +1,5 @@
-"""Who chooses the keys in a simulation: the bound, which sees Google's own counts, and the usual programs."""
+"""Who chooses the keys in a simulation: programs of the usual kind."""
 
-import asyncio
 import math
 import random
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from tests.support.google_quotas import Project, Refusal, overloaded
 from tests.support.scenario import Request
 
 TRIES = 3
-_SOON = 0.001  # seconds until it tries again, if the upstream failed
 _BENCHED = 60.0  # seconds, of the fixed bench
 
 
@@ -37,69 +35,6 @@ class Scheduler(Protocol):
 
     async def serve(self, request: Request) -> tuple[bool, float | None]:
         """Serve a request, or do not."""
-
-
-class Bound:
-    """Knows everything, and calls at once: the best that can be done without knowing the future.
-
-    A prompt goes where it fits with the least to spare; a request goes where the most is left.
-    """
-
-    def __init__(self, upstream: Upstream, max_wait: float) -> None:
-        self._upstream = upstream
-        self._max_wait = max_wait
-        self._waiting: list[tuple[Request, asyncio.Future[bool]]] = []
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def serve(self, request: Request) -> tuple[bool, float | None]:
-        """Serve a request as soon as there is room."""
-        if self._wait(request) == math.inf:
-            return False, None
-        if (not self._waiting or request.tokens) and self._call(request):
-            return True, None
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        place = request, turn
-        self._waiting.append(place)
-        if self._timer is None:
-            self._wake()
-        await asyncio.wait((turn,), timeout=self._max_wait)
-        if turn.done():
-            return True, None
-        self._waiting.remove(place)
-        return False, None
-
-    def _call(self, request: Request) -> bool:
-        upstream, now = self._upstream, self._upstream.now()
-        free = [
-            number
-            for number in self._fit(request)
-            if upstream.projects[number].wait(now, request.tokens) <= 0
-        ]
-        if not free:
-            return False
-        lefts = {number: upstream.projects[number].left(now) for number in free}
-        best = (min if request.tokens else max)(free, key=lefts.__getitem__)
-        return upstream.call_now(best, request) is None
-
-    def _fit(self, request: Request) -> Sequence[int]:
-        return range(len(self._upstream.projects)) if request.owner is None else (request.owner,)
-
-    def _wait(self, request: Request) -> float:
-        now = self._upstream.now()
-        return min(self._upstream.projects[number].wait(now, request.tokens) for number in self._fit(request))
-
-    def _wake(self) -> None:
-        self._timer = None
-        for place in self._waiting[:]:
-            if self._call(place[0]):
-                self._waiting.remove(place)
-                place[1].set_result(True)
-            elif not place[0].tokens and place[0].owner is None:
-                break
-        if self._waiting:
-            alike = {(request.tokens, request.owner): request for request, _ in self._waiting}
-            wait = min(map(self._wait, alike.values()))
-            self._timer = asyncio.get_running_loop().call_later(max(wait, _SOON), self._wake)
 
 
 class Peer:
