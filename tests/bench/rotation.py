@@ -6,8 +6,9 @@
 
 The bound is a scheduler that knows what Google knows, but not the future. For each case and scheduler, the
 mean of the seeds: the share of the requests and of their tokens that was served, upstream calls for each
-answer, the share of what the quotas left that was used, the median wait, how unevenly the keys were used (the
-coefficient of variation), the share served of those who came back when they were told to, and our CPU.
+answer, the share of what the quotas left that was used, the share of the prompts that was cached, the median
+wait, how unevenly the keys were used (the coefficient of variation), the share served of those who came back
+when they were told to, and our CPU.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from tests.support.scenario import Scenario
 from tests.support.simulation import SCHEDULERS, Simulation
 from tests.support.simulation_figures import Figures
 
-_HEADS = ("served", "calls", "used", "tokens", "wait s", "uneven", "again", "CPU s")
+_HEADS = ("served", "calls", "used", "tokens", "cached", "wait s", "uneven", "again", "CPU s")
 
 
 def _row(figures: list[Figures], seconds: float) -> str:
@@ -33,6 +34,7 @@ def _row(figures: list[Figures], seconds: float) -> str:
         f"{mean('calls_per_answer'):.3f}",
         f"{mean('used'):.1%}",
         f"{mean('tokens_served'):.1%}" if any(one.records[0].request.tokens for one in figures) else "-",
+        f"{mean('cached'):.1%}" if figures[0].scenario.conversations else "-",
         f"{mean('median_wait'):.2f}",
         f"{mean('unevenness'):.3f}",
         f"{mean('served_again'):.1%}" if figures[0].scenario.returning else "-",

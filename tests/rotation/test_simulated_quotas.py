@@ -19,6 +19,7 @@ pytestmark = pytest.mark.no_cover  # it would take three times as long, for line
 not_learned = pytest.mark.skip(reason="the limiter does not learn this yet")
 not_fair = pytest.mark.skip(reason="the queue is not fair yet")
 not_counted = pytest.mark.skip(reason="tokens are not counted yet")
+not_led = pytest.mark.skip(reason="conversations are not led to one project yet")
 not_retried = pytest.mark.skip(reason="the retry budget is spent too early yet")
 
 
@@ -121,6 +122,15 @@ def test_clients_that_return_when_they_were_told_to_are_served(seed: int) -> Non
     figures = run(during("130 %, 20% return as told", 5, 20), seed)
     assert len(figures.returns) > 100
     assert figures.served_again >= 0.95
+
+
+@not_led
+def test_the_turns_of_a_conversation_find_their_prompt_cached_and_keys_are_used_evenly() -> None:
+    figures = run(during("conversations", 8, 23))
+    assert figures.cached >= 0.75
+    assert figures.unevenness <= 0.25
+    assert figures.served == 1
+    assert figures.calls_per_answer <= 1.01
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.support.google_quotas import DayPlan, Delay, Habits, KeyPlan, Others
 from tests.support.google_windows import Counting
-from tests.support.scenario import MINUTE, Client, Prompts, Scenario
+from tests.support.scenario import MINUTE, Client, Conversations, Prompts, Scenario
 
 EQUAL = (KeyPlan(),) * 10
 UNEQUAL = tuple(KeyPlan(quota) for quota in (5, 8, 11, 14, 18, 23, 29, 37, 47, 60))
@@ -151,6 +151,10 @@ def _clients() -> Iterator[tuple[str, Scenario]]:
             f"130 %, {share:.0%} return as told",
             Scenario(projects=EQUAL, clients=load(1.3), returning=share),
         )
+    yield (
+        "conversations",
+        Scenario(projects=EQUAL, clients=load(0.6), conversations=Conversations(), begin=8 * MINUTE),
+    )
     yield "20 % owned, 110 %", Scenario(projects=EQUAL, clients=load(1.1), bound=0.2)
 
 

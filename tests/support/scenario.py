@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.support.google_quotas import Habits, KeyPlan
@@ -41,11 +41,32 @@ class Client:
     load: float
 
 
+@dataclass(frozen=True)
+class Conversations:
+    """Conversations of so many turns, with a mean pause in seconds after each.
+
+    The first prompt has `first` tokens, each later one about `growth` more than the one before.
+    """
+
+    turns: int = 12
+    pause: float = 20.0
+    first: int = 5000
+    growth: int = 600
+
+    def prompts(self, source: random.Random) -> Iterator[int]:
+        """Return the tokens of the prompts of a conversation."""
+        tokens = float(self.first)
+        for _ in range(self.turns):
+            yield int(tokens)
+            tokens += self.growth * source.uniform(0.5, 1.5)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request: its place in the order of arrivals, its client, and its prompt.
 
     `owner` is the number of the project that alone can serve it, `again` whether its client has come back.
+    `conversation` is the number of the one that it continues, 0 if it continues none.
     """
 
     number: int
@@ -54,6 +75,7 @@ class Request:
     tokens: int = 0
     owner: int | None = None
     again: bool = False
+    conversation: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +92,7 @@ class Scenario:
     clients: Sequence[Client]
     habits: Habits = field(default_factory=Habits)
     prompts: Prompts | None = None
+    conversations: Conversations | None = None
     begin: float = 5 * MINUTE
     end: float = 25 * MINUTE
     max_wait: float = 10.0

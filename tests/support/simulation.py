@@ -5,11 +5,13 @@ own, that of a scheduler that knows everything, or that of a program of the usua
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
 
 from tests.support.google_quotas import Project, Refusal
+from tests.support.prompt_cache import PromptCache
 from tests.support.scenario import Request, Scenario
 from tests.support.simulation_bound import Bound
 from tests.support.simulation_figures import CallRecord, Figures, Record
@@ -29,10 +31,12 @@ class Simulation:
             Project(plan, scenario.habits, self.source(f"project {number} {seed}"))
             for number, plan in enumerate(scenario.projects)
         ]
+        self.caches = [PromptCache() for _ in scenario.projects]
         self.seed = seed
         self._latencies = self.source(f"latency {seed}")
         self._returns = self.source(f"returns {seed}")
         self._sent: dict[int, float] = {}  # when the last call was made, by the number of a request
+        self._numbers = itertools.count(1)
         self._figures = Figures(scenario, 0.0, scenario.end)
         self._start = 0.0
         self._time: Callable[[], float] = float
@@ -63,7 +67,12 @@ class Simulation:
         """Make a call that takes no time."""
         now = self.now()
         refusal = self.projects[project].call(now, request.tokens)
-        self._figures.calls.append(CallRecord(now, project, request.tokens, refusal is None))
+        call = CallRecord(now, project, request.tokens, refusal is None)
+        if request.conversation and call.served:
+            cache = self.caches[project]
+            call = replace(call, cached=cache.cached(request.conversation, request.tokens, now))
+            cache.serve(request.conversation, request.tokens, now)
+        self._figures.calls.append(call)
         return refusal
 
     async def _run(self, make: "Callable[[Simulation], Scheduler]") -> None:
@@ -71,12 +80,27 @@ class Simulation:
         self._time, self._start = loop.time, loop.time()
         scheduler, tasks = make(self), []
         coming, prompts = self.source(f"arrivals {self.seed}"), self.source(f"prompts {self.seed}")
-        number, at = 0, 0.0
-        while (at := at + coming.expovariate(scenario.rate(at))) < scenario.end:
+        turns, at = scenario.conversations.turns if scenario.conversations else 1, 0.0
+        while (at := at + coming.expovariate(scenario.rate(at) / turns)) < scenario.end:
             await asyncio.sleep(at - self.now())
-            number += 1
-            tasks.append(asyncio.ensure_future(self._request(scheduler, scenario.draw(number, prompts))))
+            request = scenario.draw(next(self._numbers), prompts)
+            begin = self._conversation if scenario.conversations else self._request
+            tasks.append(asyncio.ensure_future(begin(scheduler, request)))
         await asyncio.gather(*tasks)
+
+    async def _conversation(self, scheduler: Scheduler, first: Request) -> None:
+        plan = self.scenario.conversations
+        assert plan is not None
+        source = self.source(f"conversation {first.number} {self.seed}")
+        for tokens in plan.prompts(source):
+            if self.now() >= self.scenario.end:
+                return
+            number = next(self._numbers)
+            await self._request(
+                scheduler,
+                replace(first, number=number, conversation=first.number, size=4 * tokens, tokens=tokens),
+            )
+            await asyncio.sleep(source.expovariate(1 / plan.pause))
 
     async def _request(self, scheduler: Scheduler, request: Request) -> None:
         record = Record(request, self.now())

@@ -54,8 +54,8 @@ class _Place:
 class Bound:
     """Knows everything, and calls at once: the best that can be done without knowing the future.
 
-    A prompt goes where it fits with the least to spare; a request goes where the most is left. Clients that
-    wait take turns.
+    A prompt goes where it fits with the least to spare, a turn of a conversation where most of it is cached,
+    and any other request where the most is left. Clients that wait take turns.
     """
 
     def __init__(self, upstream: Upstream, scenario: Scenario) -> None:
@@ -91,6 +91,11 @@ class Bound:
             return False
         lefts = {number: projects[number].left(now) for number in free}
         best = (min if request.tokens else max)(free, key=lefts.__getitem__)
+        if request.conversation:
+            cached = [
+                upstream.caches[number].cached(request.conversation, request.tokens, now) for number in free
+            ]
+            best = max(zip(cached, map(lefts.__getitem__, free), free, strict=True))[2]
         if upstream.call_now(best, request):
             return False
         if pace:

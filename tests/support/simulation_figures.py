@@ -30,12 +30,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """A call with a key of the project of this number, for a prompt of so many tokens."""
+    """A call with a key of the project of this number, for a prompt of so many tokens, `cached` or not."""
 
     at: float
     project: int
     tokens: int
     served: bool
+    cached: int = 0
 
 
 @dataclass(repr=False)
@@ -91,6 +92,12 @@ class Figures:
         """The share of the prompts' tokens that were served."""
         asked = sum(record.request.tokens for record in self.records)
         return sum(record.request.tokens for record in self.records if record.served) / max(1, asked)
+
+    @property
+    def cached(self) -> float:
+        """The share of the tokens of the served prompts that was cached."""
+        served = [call for call in self.calls if call.served]
+        return sum(call.cached for call in served) / max(1, sum(call.tokens for call in served))
 
     @property
     def calls_per_answer(self) -> float:

@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import Protocol
 
 from tests.support.google_quotas import Project, Refusal, overloaded
+from tests.support.prompt_cache import PromptCache
 from tests.support.scenario import Request
 
 TRIES = 3
@@ -19,6 +20,10 @@ class Upstream(Protocol):
     @property
     def projects(self) -> Sequence[Project]:
         """The projects, by the numbers of their keys."""
+
+    @property
+    def caches(self) -> Sequence[PromptCache]:
+        """What they have cached."""
 
     def now(self) -> float:
         """Return the moment."""
