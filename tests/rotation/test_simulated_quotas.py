@@ -32,6 +32,13 @@ def during(name: str, begin: float, end: float) -> Scenario:
     return replace(CASES[name], begin=begin * MINUTE, end=end * MINUTE)
 
 
+def test_no_program_does_better_than_the_bound() -> None:
+    scenario = during("clean equal 95%", 5, 11)
+    served = {name: Simulation(scenario).run(make).served for name, make in SCHEDULERS.items()}
+    assert served.pop("bound") >= max(served.values())
+    assert served.pop("proxy") >= max(served.values())
+
+
 @not_learned
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_others_spend_on_all_keys_is_left_to_them_and_no_more(seed: int) -> None:
