@@ -275,10 +275,8 @@ def _quota(refusal: Refusal, now: float) -> Verdict:
     ):
         return replace(_VAGUE, seconds=refusal.seconds)
     longest = max((quota.period or DAY for quota in counted), default=DAY)
-    if refusal.seconds is not None and refusal.seconds > longest:
-        # If the delay is implausible, the limits are not trusted either.
-        return replace(spent, seconds=longest)
-    return replace(spent, seconds=refusal.seconds, limits=tuple(_limits(counted)))
+    seconds = None if refusal.seconds is None else min(refusal.seconds, longest)
+    return replace(spent, seconds=seconds, limits=tuple(_limits(counted)))
 
 
 def _until_tomorrow(verdict: Verdict, quotas: list[Quota], now: float) -> Verdict:
@@ -289,5 +287,6 @@ def _until_tomorrow(verdict: Verdict, quotas: list[Quota], now: float) -> Verdic
 
 def _limits(quotas: Iterable[Quota]) -> Iterator[Limit]:
     for quota in quotas:
-        if quota.period in _COUNTED and quota.is_countable and not quota.of_tokens:
-            yield Limit(quota.name, int(quota.value), quota.period)
+        if quota.period in _COUNTED:
+            amount = int(quota.value) if quota.is_countable else None
+            yield Limit(quota.name, amount, quota.period, quota.of_tokens)

@@ -43,11 +43,15 @@ class Backoff(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A spent quota of requests: Google's id, and the limit per `seconds`; a day is Google's day."""
+    """A spent quota: Google's id, and the limit per `seconds`; a day is Google's day.
+
+    `amount` is a number of requests, or of tokens if it is `of_tokens`; None if Google does not tell it.
+    """
 
     quota: str
-    requests: int
+    amount: int | None
     seconds: float
+    of_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from proxycore.gemini.verdict import DAY
 from proxycore.peers.update import Update, UpdateKind, fingerprint
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import Bench, BenchPlace
+from proxycore.rotation.call_log import REMEMBERED
 from proxycore.rotation.events import (
     BenchChanged,
     CallCounted,
@@ -27,7 +28,6 @@ from proxycore.rotation.events import (
     SearchChanged,
 )
 from proxycore.rotation.key import Key, benches_of
-from proxycore.rotation.limiter import REMEMBERED
 from proxycore.rotation.outage import Outage
 from proxycore.rotation.ownership import Ownership
 from proxycore.rotation.rotator import Rotator
@@ -134,24 +134,24 @@ class Replicator:
 
     def _call_counted(self, event: CallCounted) -> None:
         if self._is_ours(event) and not self._publish_calls(event.key, event.lane):
-            self._post_call(event.key, event.lane, event.at, made=True)
+            self._post_call(event.key, event.lane, event.at, event.tokens)
 
     def _call_uncounted(self, event: CallUncounted) -> None:
         if self._is_ours(event) and not self._publish_calls(event.key, event.lane):
-            self._post_call(event.key, event.lane, event.at, made=False)
+            self._post_call(event.key, event.lane, event.at, None)
 
     def _publish_calls(self, key: Key, lane: str) -> bool:
         """Publish the calls so far, once peers have to know them; returns whether it did."""
         limiter = key.project.limiters.get(lane)
         if limiter is None or not limiter.begin_sharing():
             return False
-        for at in limiter.calls:
-            self._post_call(key, lane, at, made=True)
+        for place, at in enumerate(limiter.log.moments):
+            self._post_call(key, lane, at, limiter.log.tokens(place, place + 1))
         return True
 
-    def _post_call(self, key: Key, lane: str, at: float, *, made: bool) -> None:
+    def _post_call(self, key: Key, lane: str, at: float, tokens: int | None) -> None:
         about = f"{lane} {self._process_id} {at!r}"
-        self._post(UpdateKind.CALL, key, about, (made or None, [at]), at + REMEMBERED)
+        self._post(UpdateKind.CALL, key, about, (tokens, [at]), at + REMEMBERED)
 
     def _project_assigned(self, event: ProjectAssigned) -> None:
         if self._is_ours(event):
@@ -239,9 +239,13 @@ class Replicator:
         if update.value is None:
             self._rotator.uncount(key, model, at, Origin.PEER)
             return
-        self._rotator.count(key, model, at, Origin.PEER)
+        limiter, tokens = key.project.limiters[model], int(update.value)
+        if limiter.log.place(at) >= 0:
+            limiter.log.set_tokens(at, tokens)  # its response has told them
+            return
+        self._rotator.count(key, model, at, tokens, Origin.PEER)
         # Two processes may reserve the same room at once: the one with the later moment has to move.
-        if key.project.limiters[model].overbooked(self._clock()):
+        if limiter.overbooked(self._clock()):
             self._queues.refresh(model)
 
     def _apply_to_all(self, update: Update) -> None:

@@ -10,7 +10,8 @@ Each has one fact, when it was found, and for how long it holds.
     whole     which                   the same, for all models           the same
     retired   which                   the same, until its next trial     the same
     quota     which  the model        what was learned of its quotas     the same, of the day that is counted
-    call      which  model, who, id   True; None: it was not sent        when it was sent, or will be
+    call      which  model, who, id   tokens of the prompt; None: it     when it was sent, or will be
+                                      was not sent
     project   which                   the Google project of the key
     owner     which  the resource     True: the key owns it
     outage           the lane or *    the reason; None: it is over       since when

@@ -21,6 +21,7 @@ from collections.abc import Set as AbstractSet
 from typing import Self
 
 from proxycore.gemini.judge import judge
+from proxycore.gemini.prompt_size import PromptSize
 from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.verdict import (
     HEALTHY,
@@ -48,8 +49,8 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """The exchange of one request. Raises AffinityConflictError when no key could serve it.
 
-    `case` describes the request for the comparison of refusals. `first` is the key of the first attempt,
-    whatever its health. `once` allows no second attempt.
+    `case` describes the request for the comparison of refusals, `size` is that of its prompt, if it has one.
+    `first` is the key of the first attempt, whatever its health. `once` allows no second attempt.
     """
 
     _arrivals = itertools.count()
@@ -64,6 +65,7 @@ class Exchange:
         spends: bool,
         once: bool,
         case: Case | None = None,
+        size: PromptSize | None = None,
         first: Key | None = None,
     ) -> None:
         self.scope = scope
@@ -77,9 +79,12 @@ class Exchange:
         self._case = case or Case(request=record.request_id)
         self._policy = RetryPolicy(1 if once else pool.max_attempts, repeatable)
         self._step: NextStep = Proceed()
+        self._size = size
+        self._tokens = pool.token_ratios.estimate(scope.model, size) if size else 0
         self._first = first or self._key_of_group()
         self._only = self.owner  # None once it turned out not to know the resource
         self._call: Call | None = None  # the attempt in flight
+        self._served: Call | None = None  # the attempt whose response went to the client
         self._last_key: Key | None = None  # of the attempt before
         self._arrival = next(self._arrivals)
         self._deadline: float | None = None  # until when it may wait for a key, once it had to
@@ -119,7 +124,11 @@ class Exchange:
         if step.pause:
             await asyncio.sleep(step.pause)
         first, self._first = self._first, None
-        call = rotator.call(first, self.lane, spends=self.spends) if first else await self._acquire()
+        call = (
+            rotator.call(first, self.lane, spends=self.spends, tokens=self._tokens)
+            if first
+            else await self._acquire()
+        )
         if call is None:
             rotator.exhausted(self._case, self.lane)
             self.outcome.end(self._owner_may_be_untried)
@@ -136,7 +145,14 @@ class Exchange:
         `seconds` is the time to its head, None if that is not counted.
         """
         if self._call:
+            self._served = self._call
             self._close(self._call, verdict, status, seconds if verdict is HEALTHY else None)
+
+    def count_tokens(self, tokens: int) -> None:
+        """Learn how many tokens the prompt had, as the response that was committed to tells."""
+        if self._size and tokens and self._served:
+            self._pool.token_ratios.learn(self.scope.model, self._size, tokens)
+            self._pool.rotator.count_tokens(self._served, tokens)
 
     def settle(self, result: AttemptResult) -> None:
         """Put the attempt's response, which was not relayed, into effect, and decide what follows."""
@@ -172,6 +188,7 @@ class Exchange:
             self.scope,
             self.owner,
             avoid=avoid,
+            tokens=self._tokens,
             fit_at=self._fit_at(),
             words=self.outcome.words,
         )
@@ -217,7 +234,7 @@ class Exchange:
         return key if key and self._could_serve(key) else None
 
     def _could_serve(self, key: Key) -> bool:
-        ready = key.ready_at(self.lane) <= self._pool.clock()
+        ready = key.ready_at(self.lane, self._tokens) <= self._pool.clock()
         return ready and self.owner in (None, key) and key not in self._unfit()
 
     async def _acquire(self) -> Call | None:
@@ -229,16 +246,26 @@ class Exchange:
             unfit = advice.unfit
             used = policy.used | unfit if unfit else policy.used
             refused = policy.refused | unfit if unfit else policy.refused
-            if call := queues.try_acquire(self.lane, used, self._only, spends=spends, prefer=advice.witness):
+            if call := queues.try_acquire(
+                self.lane, used, self._only, spends=spends, prefer=advice.witness, tokens=self._tokens
+            ):
                 return call
             if self.verdict.then is Reaction.RETRY and (
-                call := queues.try_acquire(self.lane, refused, self._only, spends=spends)
+                call := queues.try_acquire(self.lane, refused, self._only, spends=spends, tokens=self._tokens)
             ):
                 return call  # no key caused the failure, so one that was used is good enough
             if any(refusal.verdict.unknown_model for refusal in self._case.unentitled):
                 return None  # benched keys are unlikely to know the model, either
             seconds = self._time_left()
-            call = await queues.wait(self.lane, self._arrival, refused, seconds, self.owner, spends=spends)
+            call = await queues.wait(
+                self.lane,
+                self._arrival,
+                refused,
+                seconds,
+                self.owner,
+                spends=spends,
+                tokens=self._tokens,
+            )
             if call or not (self._allow_again() or await self._wait_until_fit(unfit)):
                 return call
 
@@ -264,10 +291,10 @@ class Exchange:
         return True
 
     def _unfit(self) -> set[Key]:
-        return self._pool.rotator.unfit(self.lane, self._case.size, self._case.origin)
+        return self._pool.rotator.unfit(self._case.origin)
 
     def _fit_at(self) -> float | None:
-        return self._pool.rotator.fit_at(self.lane, self._case.size, self._case.origin)
+        return self._pool.rotator.fit_at(self.lane, self._case.origin)
 
     def _judge(self, result: AttemptResult, status: int | str) -> Verdict:
         """Return the verdict on the key. Log a response that is not for the client."""

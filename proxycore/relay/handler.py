@@ -17,6 +17,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from proxycore.gemini.auth_token import AuthToken, token_of
+from proxycore.gemini.prompt_size import PromptSize, prompt_size
 from proxycore.gemini.request_scope import SEARCHED_AT_ONCE, RequestScope, scope_of, scope_steps
 from proxycore.http.access_record import RequestOutcome
 from proxycore.http.credentials import credential, without_credentials
@@ -130,7 +131,8 @@ class RelayHandler(ResponseHandler):
             scope = scope_of(self.path, body, query)
         else:
             scope = await self.pool.turns.run(scope_steps(self.path, body, query))
-        if exchange := self.exchange(scope, size=len(body)):
+        size = prompt_size(body) if self.call.spends else None
+        if exchange := self.exchange(scope, size):
             await self.relay(exchange, self.outgoing(self.body))
 
     async def serve_token(self, token: AuthToken) -> None:
@@ -147,12 +149,17 @@ class RelayHandler(ResponseHandler):
             self.send_buffered(result)
 
     def exchange(
-        self, scope: RequestScope, *, size: int = 0, once: bool = False, first: Key | None = None
+        self,
+        scope: RequestScope,
+        size: PromptSize | None = None,
+        *,
+        once: bool = False,
+        first: Key | None = None,
     ) -> Exchange | None:
         """The exchange of a request with this scope; None if its resources have two owners: it is refused.
 
-        `size` is that of the held body in bytes. `once` allows no second attempt; `first` is
-        the key of the first attempt, whatever its health.
+        `size` is that of the prompt in the held body, if there is one. `once` allows no second attempt;
+        `first` is the key of the first attempt, whatever its health.
         """
         self.record.model = scope.model
         if group := self.request.headers.get(GROUP_FIELD):
@@ -165,7 +172,8 @@ class RelayHandler(ResponseHandler):
                 repeatable=self.call.repeatable,
                 spends=self.call.spends,
                 once=once,
-                case=case_of(self.request, self.path, size, self.record),
+                case=case_of(self.request, self.path, self.record),
+                size=size,
                 first=first,
             )
         except AffinityConflictError as error:

@@ -70,7 +70,7 @@ class ListHandler(RelayHandler):
             token = ""
         if len(missing) < len(keys):
             self._send_page(page, missing)
-        elif exchange := exchange or self.exchange(RequestScope(""), size=len(self.body)):
+        elif exchange := exchange or self.exchange(RequestScope("")):
             self.conclude(exchange)
 
     async def _fetch_all(self, keys: Sequence[Key], token: str) -> list[Exchange | None]:

@@ -7,6 +7,7 @@ from proxycore.clock import Clock
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
+from proxycore.rotation.token_ratios import TokenRatios
 from proxycore.rotation.wait_queues import WaitQueues
 from proxycore.stats.meter import Meter
 from proxycore.transport.body_budget import BodyBudget
@@ -29,6 +30,7 @@ class Pool:
     turns: Turns
     budget: BodyBudget
     retries: RetryBudget
+    token_ratios: TokenRatios
     max_attempts: int
     clock: Clock
     source: random.Random

@@ -170,4 +170,7 @@ class RelayAttempt:
         if any(value != "identity" for value in self._codings):
             handler.pool.meter.unread()
         else:
-            handler.count_tokens(usage_in(tail))
+            usage = usage_in(tail)
+            handler.count_tokens(usage)
+            if self._exchange:
+                self._exchange.count_tokens(usage.input)

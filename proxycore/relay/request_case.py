@@ -1,4 +1,4 @@
-"""Describes a request for the comparison of refusals: client, method, size and origin. Pure."""
+"""Describes a request for the comparison of refusals: client, method and origin. Pure."""
 
 from tornado.httputil import HTTPServerRequest
 
@@ -8,14 +8,13 @@ from proxycore.rotation.case import Case
 _LONGEST_METHOD, _LONGEST_ORIGIN = 64, 128  # characters, since they are stored
 
 
-def case_of(request: HTTPServerRequest, path: str, size: int, record: AccessRecord) -> Case:
-    """The case of a request for this path, with a body of `size` bytes."""
+def case_of(request: HTTPServerRequest, path: str, record: AccessRecord) -> Case:
+    """The case of a request for this path."""
     name = path.rpartition(":")[2] if ":" in path else path.rpartition("/")[2]
     page = request.headers.get("Referer") or request.headers.get("Origin") or ""
     return Case(
         client=record.client,
         method=f"{request.method} {name[:_LONGEST_METHOD]}",
         request=record.request_id,
-        size=size,
         origin="/".join(page.split("/", 3)[:3])[:_LONGEST_ORIGIN],  # scheme, host and port (RFC 6454 §4)
     )

@@ -20,15 +20,23 @@ class Unavailable:
 
 
 def explain(
-    pool: Pool, scope: RequestScope, owner: Key | None, *, avoid: Set[Key], fit_at: float | None, words: str
+    pool: Pool,
+    scope: RequestScope,
+    owner: Key | None,
+    *,
+    avoid: Set[Key],
+    tokens: int,
+    fit_at: float | None,
+    words: str,
 ) -> Unavailable:
     """Explain why no key could serve a request with this scope, which belongs to `owner` if that is known.
 
     `avoid` are keys that could not serve it even if they were ready, `fit_at` is when the first of those may,
+    `tokens` are those of its prompt,
     and `words` is what Google last said to the request. If it names a time, the client is expected back then.
     """
     rotator, lane = pool.rotator, scope.lane or scope.model
-    turn = rotator.next_turn(lane, avoid, owner)
+    turn = rotator.next_turn(lane, avoid, owner, tokens)
     words = words or (rotator.words_of(turn[0], lane) if turn else "") or rotator.last_words
     last_reason = f" Google's last reason: {words}" if words else ""
     moments = [moment for moment in (turn and turn[1], fit_at) if moment is not None]

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from proxycore.gemini.paths import VERSION
+from proxycore.gemini.prompt_size import PromptSize
 from proxycore.gemini.request_scope import RequestScope, scope_of
 from proxycore.gemini.upload_protocol import (
     carries_content,
@@ -119,15 +120,18 @@ class UploadHandler(RelayHandler):
             stream.drop()
 
     def exchange(
-        self, scope: RequestScope, *, size: int = 0, once: bool = False, first: Key | None = None
+        self,
+        scope: RequestScope,
+        size: PromptSize | None = None,
+        *,
+        once: bool = False,
+        first: Key | None = None,
     ) -> Exchange | None:
         """As for any request; a leg of an upload goes to the key that started it, and to no other."""
         upload_key = self._upload_key
         if self._is_follow_up and self._upload:
             scope = replace(scope, resources=(*scope.resources, self._upload))
-        return super().exchange(
-            scope, size=size, once=once or upload_key is not None, first=first or upload_key
-        )
+        return super().exchange(scope, size, once=once or upload_key is not None, first=first or upload_key)
 
     def rewrite_addresses(self, head: ResponseHead, key: Key | None) -> Fields:
         """Replace upload addresses by the proxy's own, and remember whose upload they lead to."""

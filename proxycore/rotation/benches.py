@@ -34,7 +34,6 @@ class Benches(Selector):
         super().__init__(keys, clock=clock, source=source)
         self._backoffs = backoffs
         self._barred: dict[str, set[Key]] = {}  # origin -> keys that are benched for it
-        self._limited: dict[str, set[Project]] = {}  # lane -> projects that take no large requests
 
     # State.
 
@@ -94,29 +93,19 @@ class Benches(Selector):
         """Google's message about one of the retired keys; empty if there is none."""
         return next((key.retired.words for key in self.keys if key.retired), "")
 
-    def unfit(self, model: str, size: int, origin: str) -> set[Key]:
-        """Return the keys that take no request of `size` bytes, or from a page of this origin, now."""
-        if not self._limited and not self._barred:
+    def unfit(self, origin: str) -> set[Key]:
+        """Return the keys that take no request from a page of this origin now."""
+        if not self._barred:
             return set()
         now, unfit = self._clock(), set[Key]()
-        for project in tuple(self._limited.get(counted_as(model), ())):
-            limiter = project.limiters.get(counted_as(model))
-            if limiter is None or now >= limiter.too_large_until:
-                self._limited[counted_as(model)].discard(project)
-            elif not limiter.accepts(size, now):
-                unfit.update(project.keys)
         for key in self._barred.get(origin, ()):
             if (bench := key.origins.get(origin)) and bench.benched_until > now:
                 unfit.add(key)
         return unfit
 
-    def fit_at(self, model: str, size: int, origin: str) -> float | None:
+    def fit_at(self, model: str, origin: str) -> float | None:
         """Return when the first unfit key is fit again, a moment of the clock; None if none is unfit."""
-        now, lane, moments = self._clock(), counted_as(model), []
-        for key in self.unfit(model, size, origin):
-            limiter, bench = key.project.limiters.get(lane), key.origins.get(origin)
-            large = limiter.too_large_until if limiter and not limiter.accepts(size, now) else now
-            moments.append(max(large, bench.benched_until if bench else now, key.ready_at(model)))
+        moments = [max(key.origins[origin].benched_until, key.ready_at(model)) for key in self.unfit(origin)]
         return min(moments, default=None)
 
     # Refusals.
@@ -170,11 +159,11 @@ class Benches(Selector):
                 benches.append(self.begin_bench(key, BenchPlace.WHOLE, bench, "", request))
         return benches[0] if benches else None
 
-    def _limit_size(self, project: Project, lane: str, size: int, seconds: float) -> None:
-        """Send a project no request of `size` bytes or more for a time: its quota of tokens is too small."""
+    def _limit_size(self, project: Project, lane: str, tokens: int, seconds: float) -> None:
+        """Send a project no prompt of so many tokens or more for a time: its quota is too small for that."""
         now = self._clock()
-        project.limiter(lane).limit_size(size, now + seconds, now)
-        self._limited.setdefault(lane, set()).add(project)
+        project.limiter(lane).limit_size(tokens, now + seconds, now)
+        self._counts_tokens.add(lane)
 
     def _allow_origin(self, key: Key, origin: str) -> None:
         barred = self._barred.get(origin, set())

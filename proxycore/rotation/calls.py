@@ -22,13 +22,14 @@ APART = 0.002
 class Call:
     """A call with a key: for a lane (`model`), sent at a moment. `spends` is whether it spends a quota.
 
-    `search` is the search that it is a try of, if any.
+    `tokens` are those of its prompt, as estimated; `search` is the search that it is a try of, if any.
     """
 
     key: Key
     model: str
     at: float
     spends: bool
+    tokens: int = 0
     search: Search | None = None
 
 
@@ -51,7 +52,6 @@ class Calls(Benches):
         self.attribution = Attribution()
         self.patience = patience
         self._alone = True
-        self.since = clock()  # a moment: all calls after it are known
 
     @property
     def alone(self) -> bool:
@@ -70,37 +70,38 @@ class Calls(Benches):
         prefer: Project | None = None,
         *,
         spends: bool,
+        tokens: int = 0,
     ) -> Call | None:
         """Make a call with a ready key, chosen as by `pick`; None when no key is ready."""
         now = self._clock()
-        key = self._pick(model, now, avoid, only, prefer)
-        return self._make_call(key, model, now, spends=spends) if key else None
+        key = self._pick(model, now, avoid, only, prefer, tokens=tokens)
+        return self._make_call(key, model, now, tokens, spends=spends) if key else None
 
-    def call(self, key: Key, model: str, *, spends: bool) -> Call:
+    def call(self, key: Key, model: str, *, spends: bool, tokens: int = 0) -> Call:
         """Make a call with this key."""
-        return self._make_call(key, model, self._clock(), spends=spends)
+        return self._make_call(key, model, self._clock(), tokens, spends=spends)
 
-    def _make_call(self, key: Key, model: str, now: float, *, spends: bool) -> Call:
-        call = Call(key, model, now, spends and bool(model))
+    def _make_call(self, key: Key, model: str, now: float, tokens: int, *, spends: bool) -> Call:
+        call = Call(key, model, now, spends and bool(model), tokens)
         key.tried_at = now  # written here and not by a method of the key: every attempt comes by
         if call.spends:
-            self._count(key, model, now, now, mine=True)
+            self._count(key, model, now, now, tokens, mine=True)
         self._sent(call)
         return call
 
-    def reserve(self, key: Key, model: str, at: float) -> float:
+    def reserve(self, key: Key, model: str, at: float, tokens: int = 0) -> float:
         """Reserve a call with this key for about this moment; returns the exact one."""
         # Processes that reserve at once get different moments, so that it is clear which has to move.
         at += self._random.uniform(0.0, APART)
-        self.count(key, model, at)
+        self.count(key, model, at, tokens)
         return at
 
-    def redeem(self, key: Key, model: str, at: float, *, spends: bool) -> Call:
+    def redeem(self, key: Key, model: str, at: float, *, spends: bool, tokens: int = 0) -> Call:
         """Make the call that was reserved for this moment."""
         key.tried_at = self._clock()
         if spends:
             key.project.limiter(counted_as(model)).open_reserved(at)
-        call = Call(key, model, at, spends)
+        call = Call(key, model, at, spends, tokens)
         self._sent(call)
         return call
 
@@ -109,23 +110,41 @@ class Calls(Benches):
         if (search := self.searches.holding(call.model)) and search.trying is call.key:
             call.search = search
 
-    def count(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
+    def count(self, key: Key, model: str, at: float, tokens: int = 0, origin: Origin = Origin.HERE) -> None:
         """Count a call from `at` on, which may be later than now."""
-        self._count(key, model, at, self._clock(), mine=False, origin=origin)
+        self._count(key, model, at, self._clock(), tokens, mine=False, origin=origin)
 
     def _count(
-        self, key: Key, model: str, at: float, now: float, *, mine: bool, origin: Origin = Origin.HERE
+        self,
+        key: Key,
+        model: str,
+        at: float,
+        now: float,
+        tokens: int,
+        *,
+        mine: bool,
+        origin: Origin = Origin.HERE,
     ) -> None:
         """Count a call; `mine` is whether its response arrives in this process."""
         lane = counted_as(model)
         limiter = key.project.limiter(lane)
         if limiter.today:
             limiter.today.roll(self._clock)
-        limiter.add(at, now, mine=mine)
+        limiter.add(at, now, tokens, mine=mine)
         if not mine and limiter.learn_again(now):
             self.events.publish(QuotaLearned(Origin.HERE, key, lane))
         if limiter.counted and self.events.is_wanted(CallCounted):
-            self.events.publish(CallCounted(origin, key, lane, at))
+            self.events.publish(CallCounted(origin, key, lane, at, tokens))
+
+    def count_tokens(self, call: Call, tokens: int) -> None:
+        """Correct the tokens of a call's prompt, once its response has told them, if they are counted."""
+        lane = counted_as(call.model)
+        limiter = call.key.project.limiters.get(lane)
+        if limiter and call.spends and lane in self._counts_tokens and tokens != call.tokens:
+            call.tokens = tokens
+            limiter.log.set_tokens(call.at, tokens)
+            if self.events.is_wanted(CallCounted):
+                self.events.publish(CallCounted(Origin.HERE, call.key, lane, call.at, tokens))
 
     def uncount(self, key: Key, model: str, at: float, origin: Origin = Origin.HERE) -> None:
         """Stop counting a call that was not made after all, or was refused."""
@@ -140,7 +159,11 @@ class Calls(Benches):
 
     def learn_quotas(self, key: Key, lane: str, value: object, moments: Sequence[float]) -> None:
         """Apply what a peer knows of the quotas of a key's project. Raises ValueError if it is malformed."""
-        key.project.limiter(lane).learn_quotas(value, moments, self.since, self._clock)
+        limiter = key.project.limiter(lane)
+        limiter.learn_quotas(value, moments, self._clock)
+        if any(quota.of_tokens for quota in limiter.quotas.values()):
+            self._counts_tokens.add(lane)
+        self.reconsider(key.project, lane)
         self.events.publish(QuotaLearned(Origin.PEER, key, lane))
 
     def settle(self, call: Call) -> None:

@@ -44,7 +44,7 @@ class Refusal:
 class Case:
     """One request: its client, its method, its id (`request`), and the results of its calls.
 
-    `size` is that of its body in bytes, `origin` that of the client's page (empty: none). `failed` are the
+    `origin` is that of the client's page (empty: none). `failed` are the
     keys whose responses were server errors, `refusals` those without a reason, `unentitled` those of projects
     that are not entitled to the lane. `about` is what the refusals are about.
     """
@@ -52,7 +52,6 @@ class Case:
     client: str = ""
     method: str = ""
     request: str = ""
-    size: int = 0
     origin: str = ""
     failed: list[Key] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)

@@ -42,9 +42,9 @@ class Comparison(Calls):
 
     def advise(self, case: Case, lane: str) -> Advice:
         """Return the constraints on the choice of a request's next key."""
-        if not case.refusals and not self._limited and not self._barred:
+        if not case.refusals and not self._barred:
             return _NO_ADVICE
-        unfit = self.unfit(lane, case.size, case.origin)
+        unfit = self.unfit(case.origin)
         if not case.refusals:
             return Advice(unfit=unfit)
         return Advice(self.attribution.retryable(case, lane), unfit, self._witness(case, lane))

@@ -81,10 +81,11 @@ class QuotaLearned(KeyEvent):
 
 @dataclass(frozen=True, slots=True)
 class CallCounted(KeyEvent):
-    """A call counts against the quotas from the moment `at` on."""
+    """A call with a prompt of so many `tokens` counts against the quotas from the moment `at` on."""
 
     lane: str
     at: float
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,28 +55,28 @@ class Project:
         found = self.limiters[model] = Limiter()
         return found
 
-    def free_at(self, model: str) -> float:
+    def free_at(self, model: str, tokens: int = 0) -> float:
         """Return when one more call for a model can be made with any of its keys; the past means now.
 
-        Infinity if all of them are retired.
+        `tokens` are those of its prompt. Infinity if all keys are retired.
         """
         first = self.keys[0]
         rests = first.whole or first.retired or first.callers
         moment = min(key.lane_usable_at(model) for key in self.keys) if rests else 0.0
-        return max(moment, self.quota_free_at(model)) if self.limiters else moment
+        return max(moment, self.quota_free_at(model, tokens)) if self.limiters else moment
 
-    def quota_free_at(self, lane: str) -> float:
+    def quota_free_at(self, lane: str, tokens: int = 0) -> float:
         """Return when the project's benches and quotas for a lane permit one more call."""
         limiter = self.limiters.get(lane)
-        moment = limiter.free_at() if limiter else 0.0
+        moment = limiter.free_at(tokens) if limiter else 0.0
         if "+" in lane and (counted := self.limiters.get(counted_as(lane))):
-            return max(moment, counted.free_at())
+            return max(moment, counted.free_at(tokens))
         return moment
 
-    def left(self, model: str, now: float) -> int | None:
-        """Return how many calls for a model the quotas permit now; None if no quota is known."""
+    def prospect(self, model: str, now: float, tokens: int = 0) -> float | None:
+        """Return how good a choice it is for a call (`Limiter.prospect`); None if no quota is known."""
         limiter = self.limiters.get(counted_as(model))
-        return limiter.left(now) if limiter and limiter.quotas else None
+        return limiter.prospect(now, tokens) if limiter and limiter.quotas else None
 
     def reliability(self, lane: str, now: float) -> float:
         """Return how likely a call is to succeed, 0 to 1, by calls that failed where others served."""
@@ -207,9 +207,9 @@ class Key:
         """Return the state of the key as a whole: ready, benched or retired."""
         return "retired" if self.retired else "benched" if self.usable_at > now else "ready"
 
-    def ready_at(self, model: str) -> float:
+    def ready_at(self, model: str, tokens: int = 0) -> float:
         """Return when this key may be used for the model, a moment of the clock; the past means now."""
-        return max(self.lane_usable_at(model), self.project.quota_free_at(model))
+        return max(self.lane_usable_at(model), self.project.quota_free_at(model, tokens))
 
 
 def _remember(benches: dict[str, Bench], about: str, bench: Bench) -> list[str]:

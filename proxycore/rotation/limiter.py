@@ -4,38 +4,25 @@ A call is the moment at which it was sent, or will be sent: waiters reserve call
 Times are the clock's moments, in seconds.
 """
 
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.gemini.verdict import DAY, Limit
+from proxycore.gemini.verdict import DAY
 from proxycore.rotation.bench import Bench, moment_of_day
+from proxycore.rotation.call_log import REMEMBERED, CallLog, OpenCalls
 from proxycore.rotation.daily_quota import DailyQuota
-from proxycore.rotation.quota import Quota
+from proxycore.rotation.quota import TOLERANCE, Quota, QuotaRefusal
 from proxycore.rotation.reliability import Reliability
 
 HEAD_START = 0.25
 """Seconds that the first call after a bench has to itself: refusals come faster than that."""
 
-REMEMBERED = 75.0
-"""Seconds that calls are remembered: longer than the longest window of a quota, but for the day."""
-
-_PRUNED = 5.0  # seconds between two times that old calls are forgotten: each time the others are moved
 _SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
 _PEERS_DELAY = 1.0  # seconds that peers may take to publish their calls
 _MANY = 16  # open calls: a project that served with so many may have any number
-
-
-@dataclass(frozen=True, slots=True)
-class _FirstRefusal:
-    """The first refusal for a quota, from which is learned again as peers publish calls, until `ends`."""
-
-    limit: Limit
-    wait: float  # seconds that Google asked for
-    at: float
-    ends: float
 
 
 @dataclass(eq=False, slots=True)
@@ -45,20 +32,21 @@ class Limiter:
     bench: Bench | None = None
     quotas: dict[str, Quota] = field(default_factory=dict)
     today: DailyQuota | None = None
-    calls: list[float] = field(default_factory=list)  # in order of time
+    log: CallLog = field(default_factory=CallLog)
     shared: bool = False
     reliability: Reliability = field(default_factory=Reliability)
-    too_large: int = 0  # bytes of a request that has too many tokens for what is left of a quota
-    too_large_until: float = 0.0
-    _first_refusal: _FirstRefusal | None = None
-    _open: list[float] = field(default_factory=list)  # in order; those without a response yet
+    _too_large: int = 0  # tokens of a prompt that exceeds what is left of a quota
+    _too_large_until: float = 0.0
+    _first_refusal: QuotaRefusal | None = None  # learned from again as peers publish their calls
+    _open: OpenCalls = field(default_factory=OpenCalls)
     _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
+    _uncertain: float = -inf  # the last call that was made though others have probably left no room for it
 
     def is_idle(self, now: float) -> bool:
         """Return whether there is nothing to remember."""
-        if self.bench or self.quotas or self.today or self.reliability.failures or self.too_large_until > now:
+        if self.counted or self.reliability.failures or self._too_large_until > now:
             return False
-        return not self.calls or self.calls[-1] < now - REMEMBERED
+        return not self.log.moments or self.log.moments[-1] < now - REMEMBERED
 
     @property
     def counted(self) -> bool:
@@ -72,33 +60,28 @@ class Limiter:
         self.shared = True
         return True
 
-    @property
-    def measured(self) -> bool:
-        """Whether a quota is known so well that calls are limited by it."""
-        return any(quota.window is not None for quota in self.quotas.values())
+    # When there is room.
 
-    def limit_size(self, size: int, until: float, now: float) -> None:
-        """Accept no request of `size` bytes or more until a moment: one had too many tokens for the quota."""
-        if self.too_large_until > now:
-            size, until = min(size, self.too_large), max(until, self.too_large_until)
-        self.too_large, self.too_large_until = size, until
+    def limit_size(self, tokens: int, until: float, now: float) -> None:
+        """Accept no prompt of so many tokens or more until a moment: one had too many for the quota."""
+        if self._too_large_until > now:
+            tokens, until = min(tokens, self._too_large), max(until, self._too_large_until)
+        self._too_large, self._too_large_until = tokens, until
 
-    def accepts(self, size: int, now: float) -> bool:
-        """Return whether what is left of the token quotas may suffice for a request of `size` bytes."""
-        return size < self.too_large or now >= self.too_large_until
-
-    def free_at(self) -> float:
+    def free_at(self, tokens: int = 0) -> float:
         """Return when one more call can be made, after all that are known; the past means now."""
-        calls, moment = self.calls, 0.0
+        log, moment = self.log, self._uncertain + HEAD_START
         for quota in self.quotas.values():
-            moment = max(moment, quota.free_at(calls))
+            moment = max(moment, quota.free_at(log, tokens))
         if self.today and self.today.used >= self.today.requests:
             moment = max(moment, self.today.ends)
+        if tokens and tokens >= self._too_large:
+            moment = max(moment, self._too_large_until)
         if self.bench:
             moment = max(moment, self.bench.benched_until)
             # The bench is over, but not refuted: one call at a time finds out, unless a quota is known.
-            if calls and self._is_unrefuted(self.bench, calls[-1]) and not self.measured:
-                moment = max(moment, calls[-1] + HEAD_START)
+            if log.moments and self._is_unrefuted(self.bench, log.moments[-1]) and not self.quotas:
+                moment = max(moment, log.moments[-1] + HEAD_START)
         return max(moment, self.open_until()) if self._at_once else moment
 
     @staticmethod
@@ -109,59 +92,133 @@ class Limiter:
 
     def open_until(self) -> float:
         """Return until when no other call may be made, since too many are open; 0 if not so."""
-        if not 0 < self._at_once <= len(self._open) or self.measured:
+        if not 0 < self._at_once <= len(self._open) or self.quotas:
             return 0.0
-        return self._open[-self._at_once] + HEAD_START
+        return self._open.moments[-self._at_once] + HEAD_START
 
-    def left(self, now: float) -> int | None:
-        """Return how many calls the quotas permit now; None if no quota is known."""
+    def prospect(self, now: float, tokens: int = 0) -> float | None:
+        """Return how good a choice it is for a call with so many tokens; None if no quota is known.
+
+        It is the number of calls that are estimated to be free, times their share of the quota, since a call
+        is the more likely to be refused the less is left.
+        """
         least = None
         for quota in self.quotas.values():
-            left = quota.left(self.calls, now)
-            least = left if least is None or left < least else least
+            left = max(0.0, quota.left(self.log, now))
+            prospect = left * left / quota.limit
+            if quota.of_tokens:
+                prospect = prospect / tokens if tokens else 1.0
+            least = prospect if least is None or prospect < least else least
         return least
 
-    def add(self, at: float, now: float, *, mine: bool) -> None:
+    def fits(self, at: float) -> bool:
+        """Return whether the quotas permit the call that is reserved for this moment, after those before."""
+        place = self.log.after(at) - 1
+        return place < 0 or all(quota.fits(self.log, place) for quota in self.quotas.values())
+
+    def overbooked(self, now: float) -> bool:
+        """Return whether more calls are reserved than the quotas permit."""
+        log, quotas = self.log, self.quotas.values()
+        return any(not quota.fits(log, n) for quota in quotas for n in range(log.after(now), len(log)))
+
+    # Calls.
+
+    def add(self, at: float, now: float, tokens: int = 0, *, mine: bool) -> None:
         """Count a call that is sent, or will be. `mine` is whether its response arrives in this process."""
-        calls = self.calls
-        if calls and calls[0] < now - REMEMBERED - _PRUNED:
-            del calls[: bisect_right(calls, now - REMEMBERED)]
-        if not calls or at >= calls[-1]:
-            calls.append(at)
-        else:
-            insort(calls, at)
+        log = self.log
+        if tokens and any(quota.of_tokens and tokens > quota.limit for quota in self.quotas.values()):
+            tokens = 0  # it will be refused, and is not to hold back others until then
+        place = log.add(at, now, tokens)
         if mine:
-            insort(self._open, at)
+            self._open.add(at)
         for quota in self.quotas.values():
-            quota.widen(now)
+            quota.add(log, place)
+            if quota.others.level and not mine and at <= quota.others.seen_at:
+                quota.others.reveal(tokens if quota.of_tokens else 1)
+            if quota.others.level and quota.left(log, at) < 0:
+                self._uncertain = max(at, self._uncertain)  # its response is awaited before the next one
         if self.today:
             self.today.used += 1
 
-    def learn_again(self, now: float) -> bool:
-        """Learn from the first refusal again, with the calls of peers; returns whether the quota changed."""
-        first = self._first_refusal
-        if first is None or now > first.ends:
-            self._first_refusal = None
-            return False
-        former = self.quotas[first.limit.quota]
-        quota = self.quotas[first.limit.quota] = Quota.of(first.limit, former.known_since)
-        calls, unsure = self._served_before(first.at, quota.requests)
-        quota.refused(quota.requests, calls, first.wait, first.at, unsure)
-        return (quota.window, quota.allowed) != (former.window, former.allowed)
-
     def remove(self, at: float) -> None:
         """Stop counting a call that was not made, or not served."""
-        _discard(at, self._open)
-        if _discard(at, self.calls) and self.today:
+        self._open.remove(at)
+        if at == self._uncertain:
+            self._uncertain = -inf
+        if self.log.remove(at) and self.today:
             self.today.used = max(0, self.today.used - 1)
 
     def served(self, at: float) -> bool:
         """Record that a call was served; returns whether more calls may be open at once for that."""
-        _discard(at, self._open)
+        self._open.remove(at)
+        if at == self._uncertain:
+            self._uncertain = -inf
+            return True
         if not self._at_once:
             return False
         self._at_once = self._at_once + 1 if self._at_once < _MANY else 0
         return True
+
+    def learn_from_served(self, at: float, now: float) -> bool:
+        """Learn from a call that was served; returns whether the quotas are larger than was known."""
+        log = self.log
+        place = log.place(at) if self.quotas else -1
+        if place < 0 or self._open.within(now - HEAD_START, at):
+            return False  # those may still be refused, and then this one tells nothing
+        return max(quota.served(log, place, now) for quota in self.quotas.values())
+
+    def close(self, at: float) -> None:
+        """Record that the call of this moment is not open any more; it stays counted."""
+        self._open.remove(at)
+
+    def open_reserved(self, at: float) -> None:
+        """Record that the call that was reserved for this moment is sent."""
+        self._open.add(at)
+
+    # Refusals.
+
+    def refused(self, refusal: QuotaRefusal, *, alone: bool) -> float | None:
+        """Learn from a refusal; returns the seconds that the project has to rest, None if that is not known.
+
+        Unless this process is `alone`, peers may have made calls that are not known yet, and publish them
+        once they know of this.
+        """
+        limit, wait, now = refusal.limit, refusal.wait, refusal.now
+        if limit.seconds == DAY:
+            if limit.amount is not None and wait is not None and not limit.of_tokens:
+                self.today = DailyQuota(limit.amount, moment_of_day(now, wait), now + wait, limit.amount)
+            return wait
+        if limit.quota not in self.quotas and not alone:
+            self._first_refusal = refusal
+        quota = self.quotas.setdefault(limit.quota, Quota.of(limit))
+        return quota.refused(self._served_before(refusal), refusal)
+
+    def learn_again(self, now: float) -> bool:
+        """Learn from the first refusal again, with the calls of peers; returns whether the quota changed."""
+        first = self._first_refusal
+        if first is None or now > first.now + _PEERS_DELAY:
+            self._first_refusal = None
+            return False
+        former, quota = self.quotas[first.limit.quota], Quota.of(first.limit)
+        quota.refused(self._served_before(first), first)
+        if not quota.measured or (quota.window, quota.limit) == (former.window, former.limit):
+            return False
+        self.quotas[first.limit.quota] = quota
+        return True
+
+    def _served_before(self, refusal: QuotaRefusal) -> CallLog:
+        """Return the calls of a quota's period before this one, without those that may still be refused.
+
+        No quota needs more of the last ones than it has requests.
+        """
+        log, limit, at = self.log, refusal.limit, refusal.at
+        unsure = self._open.within(at - HEAD_START, at)
+        begin, end = log.after(at - limit.seconds * TOLERANCE), log.after(at)
+        if limit.amount is not None and not limit.of_tokens:
+            begin = max(begin, end - limit.amount - len(unsure))
+        return log.part(begin, end, unsure)
+
+    # What peers know, and what is shown.
 
     def quotas_to_json(self) -> tuple[dict[str, Any], list[float]]:
         """Return what peers are sent about the quotas: a JSON value and the moments."""
@@ -169,15 +226,12 @@ class Limiter:
         today, moments = self.today.to_json() if self.today else (None, [])
         return {"quotas": quotas, "today": today}, moments
 
-    def learn_quotas(self, value: object, moments: Sequence[float], since: float, clock: Clock) -> None:
-        """Apply what a peer sent about the quotas. Raises ValueError when the value is malformed.
-
-        All calls since the moment `since` are known here.
-        """
+    def learn_quotas(self, value: object, moments: Sequence[float], clock: Clock) -> None:
+        """Apply what a peer sent about the quotas. Raises ValueError when the value is malformed."""
         match value:
             case {"quotas": dict(quotas), "today": today}:
                 now = clock()
-                learned = {str(name): Quota.from_json(quota, since, now) for name, quota in quotas.items()}
+                learned = {str(name): Quota.from_json(quota, now) for name, quota in quotas.items()}
                 if today is not None:
                     self.today = DailyQuota.from_json(today, moments, clock)
                 for name, quota in learned.items():
@@ -197,58 +251,9 @@ class Limiter:
 
     def end_bench(self) -> None:
         """End the bench. If no quota is known, calls begin one at a time: all at once would be refused."""
-        if self.bench and not self.measured and not self.bench.suspected:
+        if self.bench and not self.quotas and not self.bench.suspected:
             self._at_once = 1
         self.bench = None
-
-    def close(self, at: float) -> None:
-        """Record that the call of this moment is not open any more; it stays counted."""
-        _discard(at, self._open)
-
-    def open_reserved(self, at: float) -> None:
-        """Record that the call that was reserved for this moment is sent."""
-        insort(self._open, at)
-
-    def fits(self, at: float) -> bool:
-        """Return whether the quotas permit the call at this moment, after those before it."""
-        place = bisect_right(self.calls, at) - 1
-        return all(quota.fits(self.calls, place) for quota in self.quotas.values())
-
-    def overbooked(self, now: float) -> bool:
-        """Return whether more calls are reserved than the quotas permit."""
-        calls, quotas = self.calls, self.quotas.values()
-        first = bisect_right(calls, now)
-        return any(not quota.fits(calls, n) for quota in quotas for n in range(first, len(calls)))
-
-    def refused(self, limit: Limit, wait: float, at: float, now: float, since: float, *, alone: bool) -> None:
-        """Learn from a refusal for this limit of a call sent at `at`; Google asked to `wait` so many seconds.
-
-        All calls since `since` are known. Unless this process is `alone`, peers may have made calls that are
-        not known yet, and publish earlier ones once they know of this refusal.
-        """
-        if limit.seconds == DAY:
-            self.today = DailyQuota(limit.requests, moment_of_day(now, wait), now + wait, limit.requests)
-            return
-        if limit.quota not in self.quotas:
-            self.quotas[limit.quota] = Quota.of(limit, since)
-            if not alone:
-                self._first_refusal = _FirstRefusal(limit, wait, at, now + _PEERS_DELAY)
-                return
-        calls, unsure = self._served_before(at, limit.requests)
-        unknown = 0 if alone else max(1, limit.requests // 10)
-        self.quotas[limit.quota].refused(limit.requests, calls, wait, at, unsure + unknown)
-
-    def _served_before(self, at: float, most: int) -> tuple[list[float], int]:
-        """Return the calls before this one without those sent so lately that they may still be refused.
-
-        Also returns how many those are. Earlier than that, the last `most`: no quota of so many needs more.
-        """
-        calls, unfinished = self.calls, frozenset(self._open)
-        end = bisect_left(calls, at)
-        begin = bisect_left(calls, at - HEAD_START, 0, end)
-        lately = calls[begin:end]
-        served = [call for call in lately if call not in unfinished]
-        return calls[max(0, begin - most) : begin] + served, len(lately) - len(served)
 
     def absorb(self, other: "Limiter") -> None:
         """Merge the limiter of another project for this model: both projects are the same."""
@@ -258,8 +263,9 @@ class Limiter:
         if other.today and self.today:
             self.today.used += other.today.used
         self.today = self.today or other.today
-        self.calls = sorted(self.calls + other.calls)
-        self._open = sorted(self._open + other._open)
+        self.log.merge(other.log)
+        for at in other._open.moments:
+            self._open.add(at)
         self.shared |= other.shared
 
     def update_day_end(self, clock: Clock) -> None:
@@ -271,30 +277,10 @@ class Limiter:
     def snapshot(self, clock: Clock) -> dict[str, Any]:
         """Return it as JSON for the status page, times by the wall clock.
 
-        For each quota, by Google's name: Google's limit (`requests` in `period` seconds), the limit that is
-        applied (`allowed` in `window` seconds, null while that is not known), and how many are `left`.
         Suspected benches are left out.
         """
         now = clock()
-        quotas = {
-            name: {
-                "requests": quota.requests,
-                "period": quota.period,
-                "allowed": quota.allowed,
-                "window": quota.window,
-                "left": max(0, quota.left(self.calls, now)),
-            }
-            for name, quota in self.quotas.items()
-        }
+        quotas = {name: quota.snapshot(self.log, now) for name, quota in self.quotas.items()}
         today = self.today.snapshot(clock) if self.today else None
         bench = self.bench.snapshot(clock) if self.bench and not self.bench.suspected else None
         return {"bench": bench, "quotas": quotas, "today": today}
-
-
-def _discard(moment: float, moments: list[float]) -> bool:
-    """Remove one moment from a sorted list; returns whether it was there."""
-    place = bisect_left(moments, moment)
-    if place == len(moments) or moments[place] != moment:
-        return False
-    del moments[place]
-    return True

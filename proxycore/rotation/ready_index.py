@@ -16,6 +16,8 @@ from proxycore.rotation.key import Project
 _DRAWS = 6  # projects that are drawn and rejected, at most
 _FEW = 12  # ready projects: of so many, all are examined if no draw succeeds
 
+_UNCERTAIN = 0.02  # of a call: the weight of a project that has probably none left
+
 Usable = Callable[[Project], bool]
 
 
@@ -35,14 +37,17 @@ class ReadyIndex:
         ] = []  # a heap; entries that are not in `_until` are outdated
         self._until: dict[Project, float] = {}
         self._count = 0
-        self._most = 1  # calls that any project is known to have left
+        self._most = 1.0  # the largest weight that any project is known to have
         for project in projects:
             self._insert(project, now)
 
-    def draw(self, source: random.Random, now: float, usable: Usable = _any) -> Project | None:
+    def draw(
+        self, source: random.Random, now: float, usable: Usable = _any, tokens: int = 0
+    ) -> Project | None:
         """Return a random project that is ready and usable, weighted by the calls that each has left.
 
-        One whose quota is not known counts as much as the one with most calls left.
+        One whose quota is not known counts as much as the one with most calls left. `tokens` are those of
+        the prompt.
         """
         self._wake(now)
         # Rejection sampling by weight; when all were rejected, the choice is among those seen.
@@ -53,13 +58,13 @@ class ReadyIndex:
             project = source.choice(self._ready)
             if not self._is_ready(project, now) or not usable(project):
                 continue
-            weight = seen[project] = self._weight(project, now)
+            weight = seen[project] = self._weight(project, now, tokens)
             if weight >= self._most or source.random() * self._most < weight:
                 return project
         if len(self._ready) <= _FEW or not seen:
             fit = [project for project in self._ready[:] if self._is_ready(project, now) and usable(project)]
-            seen = {project: self._weight(project, now) for project in fit}
-        self._most = max(*map(int, seen.values()), self._most // 2, 1)
+            seen = {project: self._weight(project, now, tokens) for project in fit}
+        self._most = max(*seen.values(), self._most / 2, 1.0)
         return source.choices(list(seen), list(seen.values()))[0] if seen else None
 
     def ready(self, now: float) -> Iterator[Project]:
@@ -67,25 +72,40 @@ class ReadyIndex:
         self._wake(now)
         return (project for project in self._ready[:] if self._is_ready(project, now))
 
-    def first(self, now: float, usable: Usable) -> tuple[Project, float] | None:
-        """Return the usable project that is the first to be ready, and when; None if no project is usable."""
+    def first(self, now: float, usable: Usable, tokens: int = 0) -> tuple[Project, float] | None:
+        """Return the usable project that is the first to be ready, and when; None if no project is usable.
+
+        It has to be ready for a prompt of so many tokens.
+        """
         self._wake(now)
+        found: tuple[Project, float] | None = None
         for project in self._ready[:]:
             if self._is_ready(project, now) and usable(project):
-                return project, now
-        found, skipped = None, []
-        while self._benched and found is None:
+                moment = max(now, project.free_at(self._model, tokens)) if tokens else now
+                if found is None or moment < found[1]:
+                    found = project, moment
+                if moment <= now:
+                    return found
+        return self._first_benched(usable, tokens, found)
+
+    def _first_benched(
+        self, usable: Usable, tokens: int, found: tuple[Project, float] | None
+    ) -> tuple[Project, float] | None:
+        """Return the first one of those that are not ready, or what was found, if that is earlier."""
+        passed = []
+        while self._benched and (found is None or self._benched[0][0] < found[1]):
             until, _, project = self._benched[0]
             actual = project.free_at(self._model)
             if self._until.get(project) != until:
                 heappop(self._benched)
             elif actual != until:
                 self._replace(project, actual)
-            elif usable(project):
-                found = project, until
             else:
-                skipped.append(heappop(self._benched))
-        for entry in skipped:
+                passed.append(heappop(self._benched))
+                moment = project.free_at(self._model, tokens) if tokens else until
+                if usable(project) and (found is None or moment < found[1]):
+                    found = project, moment
+        for entry in passed:
             heappush(self._benched, entry)
         return found
 
@@ -94,14 +114,15 @@ class ReadyIndex:
         if project not in self._places:
             self._insert(project, now)
 
-    def _weight(self, project: Project, now: float) -> float:
+    def _weight(self, project: Project, now: float, tokens: int) -> float:
         if not project.limiters:
             return self._most
-        left, reliability = project.left(self._model, now), project.reliability(self._model, now)
-        if left is None:
+        prospect = project.prospect(self._model, now, tokens)
+        reliability = project.reliability(self._model, now)
+        if prospect is None:
             return self._most * reliability
-        self._most = max(self._most, left)
-        return max(left, 1) * reliability
+        self._most = max(self._most, prospect)
+        return max(prospect, _UNCERTAIN) * reliability
 
     def _is_ready(self, project: Project, now: float) -> bool:
         until = project.free_at(self._model)

@@ -16,6 +16,7 @@ Pure: the clock and the random source are arguments.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from proxycore.gemini.lane import counted_as
 from proxycore.gemini.verdict import (
@@ -29,7 +30,7 @@ from proxycore.gemini.verdict import (
     Reaction,
     Verdict,
 )
-from proxycore.rotation.bench import Bench, BenchPlace, ExponentialBackoff, bench_after
+from proxycore.rotation.bench import SHORTEST, Bench, BenchPlace, ExponentialBackoff, bench_after
 from proxycore.rotation.calls import Call
 from proxycore.rotation.case import Case, Refusal
 from proxycore.rotation.comparison import Comparison
@@ -42,7 +43,9 @@ from proxycore.rotation.events import (
     QuotaLearned,
 )
 from proxycore.rotation.key import Key, Project
+from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outage
+from proxycore.rotation.quota import QuotaRefusal
 
 
 class Rotator(Comparison):
@@ -146,13 +149,20 @@ class Rotator(Comparison):
                 self.recover(key, BenchPlace.MODEL, about, request)
             if limiter.reliability.failures:
                 limiter.reliability.succeed(now)
-            if call.spends and limiter.served(call.at):
-                self.reconsider(key.project, about)
-                self.events.publish(ConcurrencyRaised(Origin.HERE, key, about))
+            if call.spends:
+                self._learn_from_served(call, limiter, about, now)
+
+    def _learn_from_served(self, call: Call, limiter: Limiter, about: str, now: float) -> None:
+        if limiter.served(call.at):
+            self.reconsider(call.key.project, about)
+            self.events.publish(ConcurrencyRaised(Origin.HERE, call.key, about))
+        if limiter.quotas and limiter.learn_from_served(call.at, now):
+            self.reconsider(call.key.project, about)
+            self.events.publish(QuotaLearned(Origin.HERE, call.key, about))
 
     def _judge(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
         """Apply a refusal or failure to its key; returns the new bench, None if there is none."""
-        key, lane = call.key, call.model
+        key = call.key
         match verdict.then, verdict.rest:
             case Reaction.RETRY, _:
                 case.failed.append(key)
@@ -161,7 +171,7 @@ class Rotator(Comparison):
             case Reaction.ENTITLED, _:
                 case.unentitled.append(Refusal(key, verdict, now))
             case Reaction.TOKENS, _:
-                self._limit_size(key.project, counted_as(lane), case.size, verdict.seconds or self.patience)
+                self._refuse_size(call, verdict, now)
             case _, BenchScope.MODEL:
                 return self._bench_lane(call, verdict, case, now)
             case _, BenchScope.KEY:
@@ -177,8 +187,7 @@ class Rotator(Comparison):
     def _bench_lane(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
         key, lane = call.key, counted_as(call.model)
         limiter = key.project.limiter(lane)
-        for limit in verdict.limits if call.spends else ():
-            limiter.refused(limit, verdict.seconds or 0.0, call.at, now, self.since, alone=self.alone)
+        verdict = replace(verdict, seconds=self._learn_limits(call, verdict, now))
         self._forget_old(key.project, now)
         current = None if limiter.bench and limiter.bench.suspected else limiter.bench
         fresh = bench_after(current, verdict, self._backoffs[verdict.backoff], now, self._random)
@@ -189,6 +198,26 @@ class Rotator(Comparison):
         if verdict.limits:
             self.events.publish(QuotaLearned(Origin.HERE, key, lane))
         return fresh
+
+    def _refuse_size(self, call: Call, verdict: Verdict, now: float) -> None:
+        """Learn that a prompt has more tokens than is left of a quota."""
+        lane, seconds = counted_as(call.model), self._learn_limits(call, verdict, now)
+        self._limit_size(
+            call.key.project, lane, call.tokens, self.patience if seconds is None else max(seconds, SHORTEST)
+        )
+        if verdict.limits:
+            self.events.publish(QuotaLearned(Origin.HERE, call.key, lane))
+
+    def _learn_limits(self, call: Call, verdict: Verdict, now: float) -> float | None:
+        """Learn the quotas that a refusal names; returns how many seconds the project has to rest."""
+        if not verdict.limits or not call.spends:
+            return verdict.seconds
+        limiter = call.key.project.limiter(counted_as(call.model))
+        rests = [
+            limiter.refused(QuotaRefusal(limit, verdict.seconds, call.at, now, call.tokens), alone=self.alone)
+            for limit in verdict.limits
+        ]
+        return max((rest for rest in rests if rest is not None), default=None)
 
     def _die(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
         """Bench a key that was called dead, for longer each time, and retire it when that is proved."""

@@ -32,6 +32,7 @@ class Selector:
         self._clock = clock
         self._random = source
         self._indexes: OrderedDict[str, ReadyIndex] = OrderedDict()
+        self._counts_tokens: set[str] = set()  # lanes of which some project has a quota of tokens
 
     def _set(self, keys: Iterable[Key]) -> None:
         self.keys = tuple(keys)
@@ -54,13 +55,15 @@ class Selector:
         avoid: Collection[Key] = (),
         only: Key | None = None,
         prefer: Project | None = None,
+        *,
+        tokens: int = 0,
     ) -> Key | None:
         """Return a random key that is ready for the lane and not among `avoid`; None if there is none.
 
-        If possible, it belongs to none of their projects. With `only`, it is that key or None; with `prefer`,
-        it is of that project if that is ready.
+        It is ready for a prompt of so many `tokens`. If possible, it belongs to none of the projects of
+        `avoid`. With `only`, it is that key or None; with `prefer`, it is of that project if that is ready.
         """
-        return self._pick(model, self._clock(), avoid, only, prefer)
+        return self._pick(model, self._clock(), avoid, only, prefer, tokens=tokens)
 
     def _pick(
         self,
@@ -69,14 +72,21 @@ class Selector:
         avoid: Collection[Key],
         only: Key | None,
         prefer: Project | None,
+        *,
+        tokens: int,
     ) -> Key | None:
         if search := self.searches.holding(model):
             return self._pick_in(search, model, now, avoid, only)
+        tokens = self.counted_tokens(model, tokens)
         if only:
-            return None if only in avoid or only.ready_at(model) > now else only
-        if prefer and prefer.free_at(model) <= now and (fit := _fit(prefer, model, now, avoid)):
+            return None if only in avoid or only.ready_at(model, tokens) > now else only
+        if prefer and prefer.free_at(model, tokens) <= now and (fit := _fit(prefer, model, now, avoid)):
             return fit[0]
-        return self._draw(model, now, avoid)
+        return self._draw(model, now, avoid, tokens)
+
+    def counted_tokens(self, model: str, tokens: int) -> int:
+        """Return the tokens, if any project has a quota of them; else 0, since they do not matter."""
+        return tokens if tokens and counted_as(model) in self._counts_tokens else 0
 
     def _pick_in(
         self, search: Search, model: str, now: float, avoid: Collection[Key], only: Key | None
@@ -119,15 +129,20 @@ class Selector:
         return (known[lane] for lane in {model, counted_as(model)} if lane in known)
 
     def next_turn(
-        self, model: str, avoid: Collection[Key] = (), only: Key | None = None
+        self, model: str, avoid: Collection[Key] = (), only: Key | None = None, tokens: int = 0
     ) -> tuple[Key, float] | None:
-        """Return the key that can make one more call for the model first, and when; None if none can."""
-        now = self._clock()
+        """Return the key that can make one more call for the model first, and when; None if none can.
+
+        `tokens` are those of its prompt.
+        """
+        now, tokens = self._clock(), self.counted_tokens(model, tokens)
         if only:
-            first = None if only in avoid or only.retired else (only, max(only.ready_at(model), now))
+            first = None if only in avoid or only.retired else (only, max(only.ready_at(model, tokens), now))
         else:
             found = self._index(model, now).first(
-                now, lambda project: any(not key.retired and key not in avoid for key in project.keys)
+                now,
+                lambda project: any(not key.retired and key not in avoid for key in project.keys),
+                tokens,
             )
             first = (_first(found[0], avoid), found[1]) if found else None
         search = self.searches.holding(model)
@@ -138,14 +153,20 @@ class Selector:
         turn = self.next_turn(model, avoid, only)
         return turn[1] if turn else None
 
-    def _draw(self, model: str, now: float, avoid: Collection[Key]) -> Key | None:
+    def _draw(self, model: str, now: float, avoid: Collection[Key], tokens: int = 0) -> Key | None:
         index, source = self._index(model, now), self._random
-        if not avoid:
+        if not avoid and not tokens:
             project = index.draw(source, now)
         else:
             tried = {key.project for key in avoid}
-            project = index.draw(source, now, lambda project: project not in tried) or index.draw(
-                source, now, lambda project: bool(_fit(project, model, now, avoid))
+
+            def takes(project: Project) -> bool:
+                return not tokens or project.free_at(model, tokens) <= now
+
+            project = index.draw(
+                source, now, lambda project: project not in tried and takes(project), tokens
+            ) or index.draw(
+                source, now, lambda project: takes(project) and bool(_fit(project, model, now, avoid)), tokens
             )
         if project is None:
             return None

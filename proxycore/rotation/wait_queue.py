@@ -193,7 +193,9 @@ class WaitQueue:
                 continue
             if rotator.can_redeem(reservation.key, model):
                 self._waiters.remove(waiter)
-                call = rotator.redeem(reservation.key, model, reservation.at, spends=waiter.spends)
+                call = rotator.redeem(
+                    reservation.key, model, reservation.at, spends=waiter.spends, tokens=waiter.tokens
+                )
                 waiter.turn.set_result(call)
             else:
                 self.refresh()
@@ -202,14 +204,14 @@ class WaitQueue:
     def _serve_or_reserve(self, waiter: Waiter) -> None:
         """Serve a waiter at once, or reserve a call for it, or refuse it."""
         rotator, model = self._rotator, self._model
-        if key := rotator.pick(model, waiter.avoid, waiter.only):
+        if key := rotator.pick(model, waiter.avoid, waiter.only, tokens=waiter.tokens):
             self._serve(waiter, key)
             return
-        turn = rotator.next_turn(model, waiter.avoid, waiter.only)
+        turn = rotator.next_turn(model, waiter.avoid, waiter.only, waiter.tokens)
         if turn is None or turn[1] > waiter.deadline:
             self._refuse(waiter)
         elif waiter.spends:
-            waiter.reservation = self._reserve(*turn)
+            waiter.reservation = self._reserve(*turn, waiter.tokens)
         else:
             waiter.reservation = Reservation(turn[1], turn[0])
 
@@ -219,15 +221,16 @@ class WaitQueue:
 
     def _serve(self, waiter: Waiter, key: Key) -> None:
         self._waiters.remove(waiter)
-        waiter.turn.set_result(self._rotator.call(key, self._model, spends=waiter.spends))
+        call = self._rotator.call(key, self._model, spends=waiter.spends, tokens=waiter.tokens)
+        waiter.turn.set_result(call)
 
     def _refuse(self, waiter: Waiter) -> None:
         self._waiters.remove(waiter)
         waiter.reservation = None
         waiter.turn.set_result(None)
 
-    def _reserve(self, key: Key, at: float) -> Reservation:
-        return Reservation(self._rotator.reserve(key, self._model, at), key)
+    def _reserve(self, key: Key, at: float, tokens: int = 0) -> Reservation:
+        return Reservation(self._rotator.reserve(key, self._model, at, tokens), key)
 
     def _release(self, waiter: Waiter) -> None:
         """Undo the waiter's reservation."""

@@ -58,11 +58,12 @@ class WaitQueues:
         *,
         spends: bool = True,
         prefer: Project | None = None,
+        tokens: int = 0,
     ) -> Call | None:
         """Return a call with a ready key, of `prefer` if possible; None if there is none or others wait."""
         if self._queues.get(model):
             return None
-        return self._rotator.acquire(model, avoid, only, prefer, spends=spends)
+        return self._rotator.acquire(model, avoid, only, prefer, spends=spends, tokens=tokens)
 
     async def wait(
         self,
@@ -73,13 +74,15 @@ class WaitQueues:
         only: Key | None = None,
         *,
         spends: bool = True,
+        tokens: int = 0,
     ) -> Call | None:
         """Return this request's call once its turn has come, in order of arrival; None if that is too late.
 
         It returns at once when it is known that the turn would not come within `seconds`.
         """
         rotator, now = self._rotator, self._scheduler.now()
-        turn = rotator.next_turn(model, avoid, only) if seconds > 0 else None
+        counts_tokens = rotator.counted_tokens(model, tokens) > 0
+        turn = rotator.next_turn(model, avoid, only, tokens) if seconds > 0 else None
         if turn is None:
             return None
         if not (rotator.searches.holding(model) or self.expected.admit(model, turn[1] - now, seconds)):
@@ -89,7 +92,9 @@ class WaitQueues:
             queue = self._queues[model] = WaitQueue(model, rotator, self._scheduler)
         future = asyncio.get_running_loop().create_future()
         try:
-            return await queue.wait(Waiter(arrival, avoid, only, spends, now + seconds, future))
+            return await queue.wait(
+                Waiter(arrival, avoid, only, spends, tokens, now + seconds, future, counts_tokens)
+            )
         finally:
             if not queue:
                 self._queues.pop(model, None)

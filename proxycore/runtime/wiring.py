@@ -36,6 +36,7 @@ from proxycore.rotation.key import keys_of
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.scheduler import LoopScheduler
+from proxycore.rotation.token_ratios import TokenRatios
 from proxycore.rotation.wait_queues import WaitQueues
 from proxycore.runtime.logs import dropped_lines
 from proxycore.runtime.settings import Settings
@@ -80,6 +81,7 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
         turns=Turns(),
         budget=budget,
         retries=RetryBudget(clock),
+        token_ratios=TokenRatios(),
         max_attempts=settings.max_attempts,
         clock=clock,
         source=source,

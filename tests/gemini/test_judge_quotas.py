@@ -42,7 +42,8 @@ CACHE = (
 def test_quotas_of_tokens_say_nothing_of_smaller_prompts() -> None:
     verdict = read(429, exhausted(TOKENS, HELP, quota_failure(TOKENS_PER_MINUTE), retry_info("34s")))
     assert (verdict.then, verdict.rest, verdict.seconds) == (Reaction.TOKENS, BenchScope.MODEL, 34.0)
-    assert (verdict.reason, verdict.limits) == ("token quota exhausted", ())
+    assert verdict.reason == "token quota exhausted"
+    assert verdict.limits == (Limit(TOKENS_PER_MINUTE, 20, 60.0, of_tokens=True),)
 
 
 @pytest.mark.parametrize("body", [exhausted(TOKENS), as_list(exhausted(TOKENS))], ids=["native", "OpenAI"])
@@ -98,13 +99,15 @@ def test_a_told_time_is_at_most_the_quotas_period(quota_id: str, told: str, seco
     assert (verdict.reason, verdict.seconds) == ("quota exhausted", seconds)
 
 
-def test_a_response_that_is_wrong_about_the_time_sets_no_limit() -> None:
-    minute = quota_failure(PER_MINUTE, value="15")
-    assert read(429, exhausted(exceeded(), minute, retry_info("30s"))).limits == (
-        Limit(PER_MINUTE, 15, 60.0),
-    )
-    assert read(429, exhausted(exceeded(), minute, retry_info("1h"))).limits == ()
-    assert read(429, exhausted(exceeded(retry=""), minute), ("Retry-After", "3600")).limits == ()
+@pytest.mark.parametrize(("value", "amount"), [("15", 15), ("", None), ("many", None)])
+def test_a_quota_is_learned_from_even_if_its_limit_or_the_time_is_not_told(
+    value: str, amount: int | None
+) -> None:
+    minute, limits = quota_failure(PER_MINUTE, value=value), (Limit(PER_MINUTE, amount, 60.0),)
+    assert read(429, exhausted(exceeded(), minute, retry_info("30s"))).limits == limits
+    assert read(429, exhausted(exceeded(), minute, retry_info("1h"))).limits == limits
+    assert read(429, exhausted(exceeded(retry=""), minute), ("Retry-After", "3600")).limits == limits
+    assert read(429, exhausted(exceeded(retry=""), minute)).limits == limits
 
 
 def test_the_longest_period_of_several_quotas_bounds_the_time() -> None:

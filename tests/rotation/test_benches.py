@@ -2,10 +2,11 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from proxycore.gemini.verdict import HEALTHY, UPSTREAM_FAILURE, Backoff, BenchScope, Reaction, Verdict
+from proxycore.gemini.verdict import HEALTHY, UPSTREAM_FAILURE, Backoff, BenchScope, Limit, Reaction, Verdict
 from proxycore.rotation.bench import BenchPlace, ExponentialBackoff
 from proxycore.rotation.case import Case
 from proxycore.rotation.key import KeySpec, keys_of
@@ -34,11 +35,17 @@ class Pool:
         )
         self.keys = self.rotator.keys
 
-    def say(self, number: int, verdict: Verdict, case: Case, lane: str = FLASH) -> None:
-        self.rotator.apply(self.rotator.call(self.keys[number], lane, spends=True), verdict, case)
+    def say(self, number: int, verdict: Verdict, case: Case, lane: str = FLASH, tokens: int = 0) -> None:
+        call = self.rotator.call(self.keys[number], lane, spends=True, tokens=tokens)
+        self.rotator.apply(call, verdict, case)
 
-    def unfit(self, size: int, lane: str = FLASH, origin: str = "") -> set[str]:
-        return {key.name for key in self.rotator.unfit(lane, size, origin)}
+    def unfit(self, origin: str = "") -> set[str]:
+        return {key.name for key in self.rotator.unfit(origin)}
+
+    def takes(self, tokens: int, lane: str = FLASH) -> set[str]:
+        """The keys that take a prompt of so many tokens now."""
+        now = self.clock()
+        return {key.name for key in self.keys if key.ready_at(lane, tokens) <= now}
 
 
 # Sizes.
@@ -46,44 +53,62 @@ class Pool:
 
 def test_a_refusal_of_tokens_says_nothing_of_smaller_prompts_nor_of_other_models() -> None:
     here = Pool(2)
-    here.say(0, TOO_LARGE, Case(size=1000))
-    assert here.unfit(1000) == here.unfit(5000) == {"0"}
-    assert here.unfit(999) == set()
-    assert here.unfit(5000, PRO) == set()
-    assert here.unfit(5000, f"{FLASH}+google_search") == {"0"}  # that spends the model's quotas
-    assert here.rotator.pick(FLASH, {here.keys[1]}) is here.keys[0]
+    here.say(0, TOO_LARGE, Case(), tokens=1000)
+    assert here.takes(1000) == here.takes(5000) == {"1"}
+    assert here.takes(999) == {"0", "1"}
+    assert here.takes(5000, PRO) == {"0", "1"}
+    assert here.takes(5000, f"{FLASH}+google_search") == {"1"}  # that spends the model's quotas
+    assert here.rotator.pick(FLASH, {here.keys[1]}, tokens=999) is here.keys[0]
+    assert here.rotator.pick(FLASH, {here.keys[1]}, tokens=1000) is None
 
 
 def test_it_ends_after_the_retry_delay() -> None:
-    here = Pool(2)
-    here.say(0, TOO_LARGE, Case(size=1000))
-    assert here.rotator.fit_at(FLASH, 1000, "") == here.clock() + 30.0
-    assert here.rotator.fit_at(FLASH, 999, "") is None
+    here = Pool(1)
+    here.say(0, TOO_LARGE, Case(), tokens=1000)
+    assert here.rotator.next_turn(FLASH, tokens=1000) == (here.keys[0], here.clock() + 30.0)
+    assert here.rotator.next_turn(FLASH, tokens=999) == (here.keys[0], here.clock())
     here.clock.turn(29.9)
-    assert here.unfit(1000) == {"0"}
+    assert here.takes(1000) == set()
     here.clock.turn(0.1)
-    assert here.unfit(1000) == set()
-    assert here.rotator.fit_at(FLASH, 1000, "") is None
+    assert here.takes(1000) == {"0"}
 
 
 def test_the_smallest_that_was_refused_is_the_limit_and_the_longest_time_holds() -> None:
     here = Pool(1)
-    here.say(0, TOO_LARGE, Case(size=1000))
+    here.say(0, TOO_LARGE, Case(), tokens=1000)
     here.clock.turn(10.0)
-    here.say(0, Verdict("token quota exhausted", Reaction.TOKENS, BenchScope.MODEL, 5.0), Case(size=400))
-    here.say(0, TOO_LARGE, Case(size=2000))
-    assert here.unfit(400) == {"0"}
-    assert here.unfit(399) == set()
-    assert here.rotator.fit_at(FLASH, 400, "") == here.clock() + 30.0
+    short = Verdict("token quota exhausted", Reaction.TOKENS, BenchScope.MODEL, 5.0)
+    here.say(0, short, Case(), tokens=400)
+    here.say(0, TOO_LARGE, Case(), tokens=2000)
+    assert here.takes(400) == set()
+    assert here.takes(399) == {"0"}
+    assert here.rotator.next_turn(FLASH, tokens=400) == (here.keys[0], here.clock() + 30.0)
 
 
 def test_the_first_that_is_fit_again_is_waited_for() -> None:
     here = Pool(2)
-    here.say(0, TOO_LARGE, Case(size=1000))
+    here.say(0, TOO_LARGE, Case(), tokens=1000)
     here.clock.turn(10.0)
-    here.say(1, TOO_LARGE, Case(size=1000))
-    assert here.unfit(1000) == {"0", "1"}
-    assert here.rotator.fit_at(FLASH, 1000, "") == here.clock() + 20.0
+    here.say(1, TOO_LARGE, Case(), tokens=1000)
+    assert here.takes(1000) == set()
+    assert here.rotator.next_turn(FLASH, tokens=1000) == (here.keys[0], here.clock() + 20.0)
+
+
+def test_a_prompt_goes_where_its_tokens_fit() -> None:
+    here = Pool(3)
+    limit = Limit("TokensPerMinute", 1000, 60.0, of_tokens=True)
+    refusal = replace(TOO_LARGE, seconds=50.0, limits=(limit,))
+    for number, used in enumerate((900, 500, 200)):
+        here.rotator.call(here.keys[number], FLASH, spends=True, tokens=used)
+        here.clock.turn(1.0)
+        here.say(number, refusal, Case(), tokens=1000 - used + 1)
+    assert {here.rotator.pick(FLASH, tokens=700) for _ in range(20)} == {here.keys[2]}
+    assert here.rotator.pick(FLASH, tokens=900) is None
+    key, at = here.rotator.next_turn(FLASH, tokens=950) or (None, 0.0)
+    assert key is here.keys[0]
+    assert at - here.clock() == pytest.approx(48.0, abs=1.5)
+    here.clock.turn(50.0)
+    assert here.rotator.pick(FLASH, tokens=1001) is not None  # fits nowhere: Google tells
 
 
 # Origins.
@@ -98,15 +123,15 @@ def refuse_page(here: Pool, number: int, served_by: int, origin: str = PAGE) -> 
 def test_a_key_for_other_pages_is_benched_for_this_origin_only() -> None:
     here = Pool(2)
     refuse_page(here, 0, 1)
-    assert here.unfit(1, origin=PAGE) == here.unfit(1, PRO, PAGE) == {"0"}
-    assert here.unfit(1, origin=OTHER_PAGE) == here.unfit(1) == set()
+    assert here.unfit(PAGE) == {"0"}
+    assert here.unfit(OTHER_PAGE) == here.unfit() == set()
     assert here.keys[0].ready_at(FLASH) <= here.clock()
     assert here.keys[0].state(here.clock()) == "ready"
     here.clock.turn(9.9)
-    assert here.unfit(1, origin=PAGE) == {"0"}
-    assert here.rotator.fit_at(FLASH, 1, PAGE) == here.keys[0].origins[PAGE].benched_until
+    assert here.unfit(PAGE) == {"0"}
+    assert here.rotator.fit_at(FLASH, PAGE) == here.keys[0].origins[PAGE].benched_until
     here.clock.turn(1.2)
-    assert here.unfit(1, origin=PAGE) == set()
+    assert here.unfit(PAGE) == set()
 
 
 def test_it_doubles_each_time_for_its_origin_alone() -> None:
@@ -123,7 +148,7 @@ def test_an_origin_that_was_released_is_served_again() -> None:
     here = Pool(2)
     refuse_page(here, 0, 1)
     here.rotator.clear_bench(here.keys[0], BenchPlace.ORIGIN, PAGE)
-    assert here.unfit(1, origin=PAGE) == set()
+    assert here.unfit(PAGE) == set()
     assert here.keys[0].origins == {}
 
 
@@ -133,7 +158,7 @@ def test_of_origins_without_end_the_latest_are_remembered() -> None:
         refuse_page(here, 0, 1, f"https://page-{number}.example")
     assert len(here.keys[0].origins) == 64
     assert len(here.rotator._barred) == 64
-    assert here.unfit(1, origin="https://page-499.example") == {"0"}
+    assert here.unfit("https://page-499.example") == {"0"}
 
 
 # Those that fail where others serve.

@@ -16,9 +16,7 @@ from tests.support.simulation import SCHEDULERS, Simulation
 from tests.support.simulation_figures import Figures
 
 pytestmark = pytest.mark.no_cover  # it would take three times as long, for lines that other tests run as well
-not_learned = pytest.mark.skip(reason="the limiter does not learn this yet")
 not_fair = pytest.mark.skip(reason="the queue is not fair yet")
-not_counted = pytest.mark.skip(reason="tokens are not counted yet")
 not_led = pytest.mark.skip(reason="conversations are not led to one project yet")
 not_retried = pytest.mark.skip(reason="the retry budget is spent too early yet")
 
@@ -39,7 +37,6 @@ def test_no_program_does_better_than_the_bound() -> None:
     assert served.pop("proxy") >= max(served.values())
 
 
-@not_learned
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_others_spend_on_all_keys_is_left_to_them_and_no_more(seed: int) -> None:
     figures = run(during("others 30 % of all keys", 5, 35), seed)
@@ -47,19 +44,16 @@ def test_what_others_spend_on_all_keys_is_left_to_them_and_no_more(seed: int) ->
     assert figures.calls_per_answer <= 1.17
 
 
-@not_learned
 def test_what_others_spent_is_used_within_three_minutes_after_they_are_gone() -> None:
     assert run(during("after others on half the keys", 23, 43)).served >= 0.99
 
 
-@not_learned
 def test_a_large_quota_that_others_spent_for_minutes_is_used_again_as_soon() -> None:
     shared = others((KeyPlan(300),) * 3, Others(0.8, 2 * MINUTE, 5 * MINUTE))
     scenario = Scenario(projects=shared, clients=load(0.95), begin=8 * MINUTE, end=13 * MINUTE)
     assert run(scenario).served >= 0.99
 
 
-@not_learned
 def test_a_quota_that_was_raised_is_used_within_ten_minutes() -> None:
     assert run(during("raised from 5 to 50", 20, 24)).used >= 0.9
 
@@ -67,16 +61,14 @@ def test_a_quota_that_was_raised_is_used_within_ten_minutes() -> None:
 def test_a_quota_that_was_lowered_is_learned_within_two_minutes() -> None:
     figures = run(during("lowered from 50 to 5", 12, 32))
     assert figures.served >= 0.97
-    assert figures.calls_per_answer <= 1.03
+    assert figures.calls_per_answer <= 1.06  # one call in twenty looks whether there is more than five
 
 
-@not_learned
 @pytest.mark.parametrize("seed", [2, 3])
 def test_what_was_learned_while_redis_was_away_is_forgotten_when_it_is_back(seed: int) -> None:
     assert run(during("Redis away for 60 s", 13, 21), seed).served >= 0.95
 
 
-@not_learned
 @pytest.mark.parametrize(
     ("name", "least"),
     [
@@ -100,7 +92,6 @@ def test_a_day_that_begins_some_seconds_after_midnight_is_used(late: float) -> N
     assert run(replace(scenario, end=day.midnight + 10 * MINUTE)).used >= 0.95
 
 
-@not_counted
 @pytest.mark.parametrize("name", ["60,000 tokens a minute", "250,000 tokens a minute"])
 def test_quotas_of_tokens_are_used_nearly_as_well_as_they_could_be(name: str) -> None:
     scenario = during(name, 5, 15)

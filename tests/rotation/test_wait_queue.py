@@ -71,7 +71,7 @@ class Here:
         """How many calls are reserved."""
         now = self.clock()
         limiters = [one for key in self.keys for one in key.project.limiters.values()]
-        return sum(at > now for limiter in limiters for at in limiter.calls)
+        return sum(at > now for limiter in limiters for at in limiter.log.moments)
 
     def join(
         self, arrival: int, avoid: Collection[Key] = (), seconds: float = PATIENT, model: str = FLASH
@@ -434,7 +434,7 @@ def learned(here: Here, requests: int, window: float, *ago: float) -> None:
     """The key has so many calls in a window (seconds), and made some so many seconds ago."""
     now = here.clock()
     limiter = here.keys[0].project.limiter(FLASH)
-    limiter.quotas["PerMinute"] = Quota(requests, 60.0, 0.0, requests, window, window)
+    limiter.quotas["PerMinute"] = Quota(60.0, limit=requests, told=True, window=window, measured=True)
     for seconds in sorted(ago, reverse=True):
         limiter.add(now - seconds, now, mine=False)
 

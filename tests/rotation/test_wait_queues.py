@@ -90,5 +90,5 @@ async def test_a_call_that_a_cancelled_request_was_given_is_as_if_it_had_not_bee
     await settle()
     assert waiter.cancelled()
     assert here.rotator.attribution.of(FLASH).open == {}
-    assert len(here.keys[0].project.limiters[FLASH].calls) == 0
+    assert len(here.keys[0].project.limiters[FLASH].log) == 0
     assert here.rotator.pick(FLASH) is here.keys[0]

@@ -69,10 +69,11 @@ def test_a_search_is_read_as_it_was_written_by_who_did_not_begin_it() -> None:
 
 def test_quotas_are_read_as_they_were_written() -> None:
     mine, theirs = Limiter(), Limiter()
-    mine.quotas["PerMinute"] = Quota(10, 60.0, NOW, 9, 59.5, 50.0)
+    mine.quotas["PerMinute"] = Quota(60.0, limit=10, told=True, window=59.5)
+    mine.quotas["Tokens"] = Quota(60.0, of_tokens=True, limit=1000, window=60.0)
     mine.today = DailyQuota(100, NOW, NOW + 5.0, 7)
     value, moments = written(mine.quotas_to_json())
-    theirs.learn_quotas(value, moments, NOW, CLOCK)
+    theirs.learn_quotas(value, moments, CLOCK)
     assert theirs.quotas_to_json() == mine.quotas_to_json()
 
 
@@ -84,10 +85,10 @@ def test_quotas_are_read_as_they_were_written() -> None:
     [
         lambda value: Bench.from_json(value, [NOW], CLOCK),
         lambda value: DailyQuota.from_json(value, [NOW, NOW], CLOCK),
-        lambda value: Limiter().learn_quotas(value, [], NOW, CLOCK),
+        lambda value: Limiter().learn_quotas(value, [], CLOCK),
         lambda value: Ownership.from_json("files/1", KEY, value, []),
         lambda value: Search.from_json("m", value, [NOW, NOW], {}),
-        lambda value: Quota.from_json(value, NOW, NOW),
+        lambda value: Quota.from_json(value, NOW),
     ],
     ids=["bench", "today", "quotas", "ownership", "search", "quota"],
 )

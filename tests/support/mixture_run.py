@@ -13,6 +13,7 @@ from unittest import mock
 
 from proxycore.clock import Clock
 from proxycore.gemini.methods import repeatable, spends
+from proxycore.gemini.prompt_size import prompt_size
 from proxycore.http.access_record import AccessRecord
 from proxycore.http.fields import Field
 from proxycore.relay.exchange import Exchange
@@ -161,7 +162,8 @@ class Run:
             repeatable=repeatable(method, path),
             spends=spends(method, path),
             once=False,
-            case=case_of(received(request), path, len(body), record),
+            case=case_of(received(request), path, record),
+            size=prompt_size(body),
         )
 
         try:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from proxycore.clock import Clock
+from proxycore.gemini.prompt_size import PromptSize
 from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.verdict import Backoff, until_google_midnight
 from proxycore.http.access_record import AccessRecord
@@ -18,12 +19,12 @@ from proxycore.relay.exchange import Exchange
 from proxycore.relay.pool import Pool
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import ExponentialBackoff
-from proxycore.rotation.calls import Call
 from proxycore.rotation.case import Case
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.scheduler import LoopScheduler
+from proxycore.rotation.token_ratios import TokenRatios
 from proxycore.rotation.wait_queues import WaitQueues
 from proxycore.stats.meter import Meter
 from proxycore.transport.body_budget import BodyBudget
@@ -134,6 +135,7 @@ class Proxy:
             turns=cast(Turns, None),
             budget=cast(BodyBudget, None),
             retries=RetryBudget(clock),
+            token_ratios=TokenRatios(),
             max_attempts=0,
             clock=clock,
             source=source,
@@ -147,7 +149,7 @@ class Proxy:
                 refusal = await self._upstream.call(_number(call.key), request)
                 if refusal is None:
                     exchange.commit(200)
-                    self._served(call, request)
+                    exchange.count_tokens(request.tokens)
                     return True, None
                 status, fields, body = refusal()
                 exchange.settle(BufferedResponse(ResponseHead(status, "", fields), body))
@@ -158,10 +160,16 @@ class Proxy:
         name = f"{request.number} again" if request.again else str(request.number)
         record = AccessRecord(name, self._clock(), client=request.client, model=MODEL)
         record.received_bytes = request.size
-        case = Case(client=request.client, method="POST generateContent", request=name, size=request.size)
+        case = Case(client=request.client, method="POST generateContent", request=name)
         resources = () if request.owner is None else (_owned_by(request.owner),)
         scope = RequestScope(MODEL, resources)
-        return Exchange(self._pool, scope, record, repeatable=True, spends=True, once=False, case=case)
-
-    def _served(self, call: Call, request: Request) -> None:
-        """Report what a prompt has cost, as `usageMetadata` says it. The program does not use it yet."""
+        return Exchange(
+            self._pool,
+            scope,
+            record,
+            repeatable=True,
+            spends=True,
+            once=False,
+            case=case,
+            size=PromptSize(request.size, 0),
+        )
