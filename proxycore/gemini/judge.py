@@ -47,6 +47,7 @@ from proxycore.gemini.verdict import (
     NOT_OWNER,
     REGION_BLOCKED,
     UPSTREAM_FAILURE,
+    YOUNG_DAY,
     Backoff,
     BenchScope,
     Limit,
@@ -59,8 +60,7 @@ from proxycore.http.coding import decode
 from proxycore.http.fields import Fields, values_of
 
 _SPENDING_WINDOW = 600.0  # seconds that spending is measured in (ai.google.dev/gemini-api/docs/rate-limits)
-_YOUNG_DAY = 1800.0  # seconds after midnight in which a day's quota may not be reset yet: clocks differ
-_SHORT_BENCH = 30.0  # seconds that a key is benched during that time
+_YOUNG_PAUSES = (1.0, 300.0)  # seconds between two calls in a young day: as long as it is old, within these
 _LONGEST_WORDS = 300
 _COUNTED = (1.0, 60.0, DAY)  # seconds: the windows of the quotas that the proxy counts
 
@@ -280,9 +280,10 @@ def _quota(refusal: Refusal, now: float) -> Verdict:
 
 
 def _until_tomorrow(verdict: Verdict, quotas: list[Quota], now: float) -> Verdict:
-    if since_google_midnight(now) < _YOUNG_DAY:
-        return replace(verdict, seconds=_SHORT_BENCH)
-    return replace(verdict, seconds=until_google_midnight(now), limits=tuple(_limits(quotas)), day=True)
+    age = since_google_midnight(now)
+    shortest, longest = _YOUNG_PAUSES
+    seconds = min(max(shortest, age), longest) if age < YOUNG_DAY else until_google_midnight(now)
+    return replace(verdict, seconds=seconds, limits=tuple(_limits(quotas)), day=True)
 
 
 def _limits(quotas: Iterable[Quota]) -> Iterator[Limit]:

@@ -59,10 +59,10 @@ class Verdict:
     """What one response means. `seconds` is how long to bench; None means exponential backoff by `backoff`.
 
     `reason` is for the log and the status page. `limits` are the spent quotas that can be counted, `project`
-    is the Google project that the response names as the key's. `day` is whether the bench ends with Google's
-    day, even if the wall clock is set. `words` is Google's own message, one line of at most 300 characters,
-    empty without one; `unknown_model` is whether the model was not found; `deadline` whether the
-    upstream gave up after a long wait (504).
+    is the Google project that the response names as the key's. `day` is whether a quota of Google's day is
+    spent, so that the bench goes by that day, even if the wall clock is set. `words` is Google's own message,
+    one line of at most 300 characters, empty without one; `unknown_model` is whether the model was not found;
+    `deadline` whether the upstream gave up after a long wait (504).
     """
 
     reason: str
@@ -98,6 +98,9 @@ DEADLINE_EXCEEDED = Verdict("upstream deadline exceeded", Reaction.RETRY, deadli
 
 DAY = 86400.0
 """Seconds of a day, the window of Google's longest quotas."""
+
+YOUNG_DAY = 1800.0
+"""Seconds after midnight in which a day's quotas may not be reset yet: Google is late, and clocks differ."""
 
 
 def until_google_midnight(now: float) -> float:

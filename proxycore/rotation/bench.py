@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.gemini.verdict import Verdict, until_google_midnight
+from proxycore.gemini.verdict import YOUNG_DAY, Verdict, until_google_midnight
 
 SHORTEST = 1.0
 """Seconds: no bench is shorter, whatever a response asks for (`retryDelay` can be `0s`)."""
@@ -55,8 +55,8 @@ class ExponentialBackoff:
 class Bench:
     """Out of rotation until `benched_until`, for a reason, with strikes in a row.
 
-    `day_of` is a moment of the Google day that it ends with, None for other benches. `words` is Google's own
-    message. A `suspected` bench is short: a comparison shows whether the key is at fault.
+    `day_of` is a moment of the Google day whose quota is spent, None for other benches. `words` is Google's
+    own message. A `suspected` bench is short: a comparison shows whether the key is at fault.
     """
 
     reason: str
@@ -66,9 +66,17 @@ class Bench:
     words: str = ""
     suspected: bool = False
 
+    @property
+    def lasts_for_the_day(self) -> bool:
+        """Whether it ends with the Google day: in a young day, benches are short."""
+        return self.day_of is not None and self.benched_until - self.day_of > YOUNG_DAY
+
     def update_day_end(self, clock: Clock) -> None:
-        """Recompute the end, if it is the end of a Google day, by the wall clock as it is set now."""
-        if self.day_of is not None:
+        """Recompute the end, if it is the end of a Google day, by the wall clock as it is set now.
+
+        A short one lasts as long as before, and one that is over stays so: the next call shows the truth.
+        """
+        if self.day_of is not None and self.lasts_for_the_day and self.benched_until > clock():
             self.benched_until = end_of_day(self.day_of, clock)
 
     def to_json(self) -> tuple[list[Any], list[float]]:
@@ -120,7 +128,9 @@ def bench_after(
         strikes += 1
     wanted = backoff.seconds(strikes) if verdict.seconds is None else verdict.seconds
     seconds = max(wanted, SHORTEST)
-    until = now + seconds + source.uniform(0.0, min(_JITTER_SHARE * seconds, _JITTER_MAX))
+    until = now + seconds
+    if not verdict.day:  # whose end is a moment that is known, for all processes alike
+        until += source.uniform(0.0, min(_JITTER_SHARE * seconds, _JITTER_MAX))
     day_of = moment_of_day(now, wanted) if verdict.day else None
     if running and current is not None:
         if until > current.benched_until and verdict.seconds is not None:

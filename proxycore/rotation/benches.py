@@ -74,6 +74,8 @@ class Benches(Selector):
                 self._allow_origin(key, forgotten)
         if place is BenchPlace.ORIGIN:
             self._barred.setdefault(about, set()).add(key)
+        if place in LANE_PLACES and bench.benched_until <= self._clock():
+            self.reconsider(key.project, about)  # it may be in place of a longer one
 
     def _remove(self, key: Key, place: BenchPlace, about: str) -> None:
         key.remove_bench(place, about)

@@ -2,17 +2,19 @@
 
 import random
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxycore.clock import Clock
 from proxycore.gemini.lane import counted_as
 from proxycore.gemini.verdict import Backoff
 from proxycore.rotation.attribution import Attribution
-from proxycore.rotation.bench import ExponentialBackoff
+from proxycore.rotation.bench import BenchPlace, ExponentialBackoff
 from proxycore.rotation.benches import Benches
 from proxycore.rotation.events import CallCounted, CallUncounted, Origin, ProjectAssigned, QuotaLearned
 from proxycore.rotation.key import Key, Project
+from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.search import Search
+from proxycore.rotation.spent_days import SpentDays
 
 APART = 0.002
 """Seconds by which a reserved call may be later than necessary: no two are reserved for the same moment."""
@@ -50,6 +52,7 @@ class Calls(Benches):
     ) -> None:
         super().__init__(keys, backoffs, clock=clock, source=source)
         self.attribution = Attribution()
+        self._spent_days = SpentDays(self.events, clock=clock, source=source)
         self.patience = patience
         self._alone = True
 
@@ -131,6 +134,8 @@ class Calls(Benches):
         if limiter.today:
             limiter.today.roll(self._clock)
         limiter.add(at, now, tokens, mine=mine)
+        if limiter.today and limiter.today.spent:
+            self._spent_days.watch(key.project, lane)
         if not mine and limiter.learn_again(now):
             self.events.publish(QuotaLearned(Origin.HERE, key, lane))
         if limiter.counted and self.events.is_wanted(CallCounted):
@@ -165,6 +170,34 @@ class Calls(Benches):
             self._counts_tokens.add(lane)
         self.reconsider(key.project, lane)
         self.events.publish(QuotaLearned(Origin.PEER, key, lane))
+
+    def retry_spent_days(self) -> None:
+        """Permit one call where a day has been spent for some time, since its quota may have been raised.
+
+        Call it about every second.
+        """
+        for project, lane in self._spent_days.due():
+            key = next((key for key in project.keys if key in self._current_keys), None)
+            limiter = project.limiters.get(lane)
+            if key and limiter:
+                self._retry_spent_day(key, lane, limiter)
+
+    def _retry_spent_day(self, key: Key, lane: str, limiter: Limiter) -> None:
+        bench, today, now = limiter.bench, limiter.today, self._clock()
+        if today and today.spent and today.ends > now:
+            today.permit_one()
+            self.reconsider(key.project, lane)
+            self.events.publish(QuotaLearned(Origin.HERE, key, lane))
+        if bench and bench.day_of is not None and bench.benched_until > now:
+            self.set_bench(key, BenchPlace.MODEL, replace(bench, benched_until=now), lane)
+
+    def _end_trial_of_day(self, call: Call) -> None:
+        """Apply that a call was served: if it was the one that was permitted, the day is not spent."""
+        lane = counted_as(call.model)
+        limiter = call.key.project.limiters.get(lane)
+        if limiter and limiter.today and limiter.today.served():
+            self.reconsider(call.key.project, lane)
+            self.events.publish(QuotaLearned(Origin.HERE, call.key, lane))
 
     def settle(self, call: Call) -> None:
         """Close a call whose response has no information about the key."""

@@ -10,8 +10,8 @@ from math import inf
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.gemini.verdict import DAY
-from proxycore.rotation.bench import Bench, moment_of_day
+from proxycore.gemini.verdict import Limit
+from proxycore.rotation.bench import Bench
 from proxycore.rotation.call_log import REMEMBERED, CallLog, OpenCalls
 from proxycore.rotation.daily_quota import DailyQuota
 from proxycore.rotation.quota import TOLERANCE, Quota, QuotaRefusal
@@ -73,22 +73,22 @@ class Limiter:
         log, moment = self.log, self._uncertain + HEAD_START
         for quota in self.quotas.values():
             moment = max(moment, quota.free_at(log, tokens))
-        if self.today and self.today.used >= self.today.requests:
+        if self.today and self.today.spent:
             moment = max(moment, self.today.ends)
         if tokens and tokens >= self._too_large:
             moment = max(moment, self._too_large_until)
         if self.bench:
             moment = max(moment, self.bench.benched_until)
-            # The bench is over, but not refuted: one call at a time finds out, unless a quota is known.
-            if log.moments and self._is_unrefuted(self.bench, log.moments[-1]) and not self.quotas:
+            if log.moments and self._is_unrefuted(self.bench, log.moments[-1]):
                 moment = max(moment, log.moments[-1] + HEAD_START)
         return max(moment, self.open_until()) if self._at_once else moment
 
-    @staticmethod
-    def _is_unrefuted(bench: Bench, call: float) -> bool:
+    def _is_unrefuted(self, bench: Bench, call: float) -> bool:
+        # The bench is over, but not refuted: one call at a time finds out, unless the spent quota is known.
         # What was only suspected is not worth much caution, once some time has passed.
         until = bench.benched_until
-        return until <= call and (not bench.suspected or call <= until + _SUSPICIOUS)
+        is_over = until <= call and (bench.day_of is not None or not self.quotas)
+        return is_over and (not bench.suspected or call <= until + _SUSPICIOUS)
 
     def open_until(self) -> float:
         """Return until when no other call may be made, since too many are open; 0 if not so."""
@@ -138,7 +138,7 @@ class Limiter:
             if quota.others.level and quota.left(log, at) < 0:
                 self._uncertain = max(at, self._uncertain)  # its response is awaited before the next one
         if self.today:
-            self.today.used += 1
+            self.today.count(at)
 
     def remove(self, at: float) -> None:
         """Stop counting a call that was not made, or not served."""
@@ -146,7 +146,7 @@ class Limiter:
         if at == self._uncertain:
             self._uncertain = -inf
         if self.log.remove(at) and self.today:
-            self.today.used = max(0, self.today.used - 1)
+            self.today.uncount()
 
     def served(self, at: float) -> bool:
         """Record that a call was served; returns whether more calls may be open at once for that."""
@@ -177,17 +177,17 @@ class Limiter:
 
     # Refusals.
 
-    def refused(self, refusal: QuotaRefusal, *, alone: bool) -> float | None:
-        """Learn from a refusal; returns the seconds that the project has to rest, None if that is not known.
+    def spend_day(self, limits: Sequence[Limit], clock: Clock) -> None:
+        """Learn from a refusal, which names these limits, that a quota of the day is spent."""
+        self.today = DailyQuota.refused(self.today, limits, clock)
+
+    def refused(self, refusal: QuotaRefusal, *, alone: bool) -> float:
+        """Learn from a refusal for a quota of a short time; returns the seconds that the project has to rest.
 
         Unless this process is `alone`, peers may have made calls that are not known yet, and publish them
         once they know of this.
         """
-        limit, wait, now = refusal.limit, refusal.wait, refusal.now
-        if limit.seconds == DAY:
-            if limit.amount is not None and wait is not None and not limit.of_tokens:
-                self.today = DailyQuota(limit.amount, moment_of_day(now, wait), now + wait, limit.amount)
-            return wait
+        limit = refusal.limit
         if limit.quota not in self.quotas and not alone:
             self._first_refusal = refusal
         quota = self.quotas.setdefault(limit.quota, Quota.of(limit))
@@ -233,7 +233,7 @@ class Limiter:
                 now = clock()
                 learned = {str(name): Quota.from_json(quota, now) for name, quota in quotas.items()}
                 if today is not None:
-                    self.today = DailyQuota.from_json(today, moments, clock)
+                    self.today = DailyQuota.from_json(today, moments, clock).merged(self.today)
                 for name, quota in learned.items():
                     self.quotas.setdefault(name, quota).follow(quota)
             case _:

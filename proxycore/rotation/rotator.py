@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from proxycore.gemini.lane import counted_as
 from proxycore.gemini.verdict import (
+    DAY,
     HEALTHY,
     KEYS_NOT_ACCEPTED,
     NOT_GOOGLE,
@@ -127,6 +128,8 @@ class Rotator(Comparison):
                 failed.project.limiter(counted_as(lane)).reliability.fail(now)
         if self.searches:
             self._serve_in_searches(call, now)
+        if call.spends:
+            self._end_trial_of_day(call)
         self._clear(call, case.request, now)
 
     def _clear(self, call: Call, request: str, now: float) -> None:
@@ -210,14 +213,18 @@ class Rotator(Comparison):
 
     def _learn_limits(self, call: Call, verdict: Verdict, now: float) -> float | None:
         """Learn the quotas that a refusal names; returns how many seconds the project has to rest."""
-        if not verdict.limits or not call.spends:
+        if not call.spends:
             return verdict.seconds
         limiter = call.key.project.limiter(counted_as(call.model))
-        rests = [
-            limiter.refused(QuotaRefusal(limit, verdict.seconds, call.at, now, call.tokens), alone=self.alone)
+        if verdict.day:
+            limiter.spend_day(verdict.limits, self._clock)
+        refusals = [
+            QuotaRefusal(limit, verdict.seconds, call.at, now, call.tokens)
             for limit in verdict.limits
+            if limit.seconds < DAY
         ]
-        return max((rest for rest in rests if rest is not None), default=None)
+        rests = [limiter.refused(refusal, alone=self.alone) for refusal in refusals]
+        return verdict.seconds if verdict.day else max(rests, default=verdict.seconds)
 
     def _die(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
         """Bench a key that was called dead, for longer each time, and retire it when that is proved."""

@@ -120,9 +120,10 @@ class ProxyApplication(HandlerApplication):
         replicator.publish_all()
 
     async def watch_wall_clock(self) -> None:
-        """Compare with the wall clock every second, until it is cancelled."""
+        """Do every second what goes by the wall clock, until it is cancelled."""
         while True:
             self.check_wall_clock()
+            self.rotator.retry_spent_days()
             await asyncio.sleep(_CLOCK_INTERVAL)
 
     def check_wall_clock(self) -> None:

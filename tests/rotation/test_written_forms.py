@@ -71,7 +71,7 @@ def test_quotas_are_read_as_they_were_written() -> None:
     mine, theirs = Limiter(), Limiter()
     mine.quotas["PerMinute"] = Quota(60.0, limit=10, told=True, window=59.5)
     mine.quotas["Tokens"] = Quota(60.0, of_tokens=True, limit=1000, window=60.0)
-    mine.today = DailyQuota(100, NOW, NOW + 5.0, 7)
+    mine.today = DailyQuota(100, NOW, NOW + 5.0, 7, trial=True)
     value, moments = written(mine.quotas_to_json())
     theirs.learn_quotas(value, moments, CLOCK)
     assert theirs.quotas_to_json() == mine.quotas_to_json()
