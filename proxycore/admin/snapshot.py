@@ -21,6 +21,7 @@ from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.search import Search
 from proxycore.stats.counters import Counters
 from proxycore.stats.figures import Figures
+from proxycore.stats.forecast import DayForecast, forecasts
 from proxycore.stats.history import last_hour
 from proxycore.stats.meter import MOST_JUDGEMENTS, MOST_STREAMS
 
@@ -43,6 +44,7 @@ def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[
         "totals": _totals(counters),
         "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
         "keys": _keys(rotator, figures, clock, redact),
+        "today": _today(rotator, clock, redact),
         "clients": _clients(figures, clock),
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
         "streams": _streams(processes, clock, redact),
@@ -133,6 +135,24 @@ def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[st
         | _use(clock, *uses.get(key.name, (0.0, [])))
         for key in rotator.keys
     ]
+
+
+def _today(rotator: Rotator, clock: Clock, redact: Callable[[str], str]) -> dict[str, Json]:
+    return {redact(lane): _forecast(day, clock) for lane, day in forecasts(rotator, clock).items()}
+
+
+def _forecast(day: DayForecast, clock: Clock) -> Json:
+    spent_at = day.spent_at(clock())
+    return {
+        "requests": day.requests,
+        "used": day.used,
+        "left": day.left,
+        "spent": day.spent,
+        "unknown": day.unknown,
+        # By the minute, since it changes a little with every second.
+        "spent_at": None if spent_at is None else round(clock.to_wall(spent_at) / 60) * 60,
+        "until": clock.to_wall(day.ends),
+    }
 
 
 def _answers(counts: dict[str, int]) -> dict[str, int]:

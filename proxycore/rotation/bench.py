@@ -66,6 +66,10 @@ class Bench:
     words: str = ""
     suspected: bool = False
 
+    def is_of_day(self, now: float) -> bool:
+        """Return whether it runs because a quota of the Google day is spent."""
+        return self.day_of is not None and self.benched_until > now
+
     @property
     def lasts_for_the_day(self) -> bool:
         """Whether it ends with the Google day: in a young day, benches are short."""

@@ -185,10 +185,10 @@ class Calls(Benches):
     def _retry_spent_day(self, key: Key, lane: str, limiter: Limiter) -> None:
         bench, today, now = limiter.bench, limiter.today, self._clock()
         if today and today.spent and today.ends > now:
-            today.permit_one()
+            today.permit_one(now)
             self.reconsider(key.project, lane)
             self.events.publish(QuotaLearned(Origin.HERE, key, lane))
-        if bench and bench.day_of is not None and bench.benched_until > now:
+        if bench and bench.is_of_day(now):
             self.set_bench(key, BenchPlace.MODEL, replace(bench, benched_until=now), lane)
 
     def _end_trial_of_day(self, call: Call) -> None:

@@ -16,8 +16,9 @@ from proxycore.clock import Clock
 from proxycore.gemini.verdict import DAY, YOUNG_DAY, Limit, since_google_midnight, until_google_midnight
 from proxycore.rotation.bench import end_of_day, moment_of_day
 
-_PACE_WINDOW = 3600.0  # seconds: a call of so long ago weighs 1/e of one that is made now
+_PACE_WINDOW = 1800.0  # seconds: a call of so long ago weighs 1/e of one that is made now
 _SAME_DAY = 3600.0  # seconds by which two hosts' ends of a day differ, at most: their clocks do
+_SAME_RESPONSE = 0.5  # seconds by which two hosts' moments of the same response differ, at most
 _SHORTEST_COUNTED = 60.0  # seconds for which calls were counted, at least, before their pace is believed
 
 
@@ -26,7 +27,8 @@ class DailyQuota:
     """So many `requests` until `ends`, Google's midnight after `moment`; `used` of them were made.
 
     `requests` is None once a day that seemed to be spent was not: then it is not known how many are left.
-    `trial` is whether one more call was permitted to find that out.
+    `trial` is whether one more call was permitted to find that out. Calls before `since`, when that was last
+    learned from a response, are among the `used` already.
     """
 
     requests: int | None
@@ -34,6 +36,7 @@ class DailyQuota:
     ends: float
     used: int
     trial: bool = False
+    since: float = 0.0
     counted_at: float = 0.0  # the last call
     counted_since: float = 0.0
     weight: float = 0.0  # of all calls, each less by its age, when the last was counted
@@ -55,7 +58,8 @@ class DailyQuota:
         now = clock()
         wall = clock.to_wall(now)
         moment = moment_of_day(now, until_google_midnight(wall))
-        quota = cls(requests, moment, end_of_day(moment, clock), requests, counted_at=now, counted_since=now)
+        quota = cls(requests, moment, end_of_day(moment, clock), requests, since=now, counted_since=now)
+        quota.counted_at = now
         if former:
             former.roll(clock)
             quota.counted_since, quota.weight = former.counted_since, former.weight_at(now)
@@ -75,19 +79,23 @@ class DailyQuota:
 
     def count(self, at: float) -> None:
         """Count a call that is sent, or will be, at a moment."""
+        if at < self.since:
+            return
         self.used += 1
         self.weight = self.weight_at(at) + 1.0
         self.counted_at = max(at, self.counted_at)
 
-    def uncount(self) -> None:
-        """Stop counting a call that was not made, or not served."""
+    def uncount(self, at: float) -> None:
+        """Stop counting a call of that moment, which was not made, or not served."""
+        if at < self.since:
+            return
         self.used = max(0, self.used - 1)
         self.weight = max(0.0, self.weight - 1.0)
 
-    def permit_one(self) -> None:
+    def permit_one(self, now: float) -> None:
         """Permit one more call though the day is spent: its response shows whether that is still so."""
         if self.requests is not None:
-            self.used, self.trial = max(0, self.requests - 1), True
+            self.used, self.trial, self.since = max(0, self.requests - 1), True, now
 
     def served(self) -> bool:
         """Apply that a call was served; returns whether that shows that the day was not spent."""
@@ -106,18 +114,20 @@ class DailyQuota:
         return self.weight_at(now) / (_PACE_WINDOW * -math.expm1(-known / _PACE_WINDOW))
 
     def merged(self, mine: "DailyQuota | None") -> "DailyQuota":
-        """Return this quota, which a peer sent or another key had, with what was counted here as well."""
+        """Return this quota, which a peer sent, with what was counted here as well."""
         if mine is None:
             return self
+        if self.ends < mine.ends - _SAME_DAY:
+            return mine  # it was sent before midnight
         self.counted_at, self.counted_since = max(mine.counted_at, self.counted_at), mine.counted_since
         self.weight = max(mine.weight, self.weight)
-        if not self.trial and abs(mine.ends - self.ends) < _SAME_DAY:
+        if self.ends < mine.ends + _SAME_DAY and self.since < mine.since + _SAME_RESPONSE:
             self.used = max(mine.used, self.used)
         return self
 
     def to_json(self) -> tuple[list[Any], list[float]]:
         """Return what peers are sent: a JSON value and the moments."""
-        return [self.requests, self.used, self.trial], [self.ends, self.moment]
+        return [self.requests, self.used, self.trial], [self.ends, self.moment, self.since]
 
     @classmethod
     def from_json(cls, value: object, moments: Sequence[float], clock: Clock) -> "DailyQuota":
@@ -126,9 +136,9 @@ class DailyQuota:
         It ends at midnight by this host's wall clock at the latest.
         """
         match value, list(moments):
-            case [int() | None as requests, int(used), bool(trial)], [ends, moment]:
+            case [int() | None as requests, int(used), bool(trial)], [ends, moment, since]:
                 ends = min(ends, end_of_day(moment, clock))
-                return cls(requests, moment, ends, used, trial, counted_since=clock())
+                return cls(requests, moment, ends, used, trial, since, since or moment, clock())
         raise ValueError("not a quota of a day")
 
     def snapshot(self, clock: Clock) -> dict[str, Any] | None:
@@ -141,7 +151,7 @@ class DailyQuota:
     def roll(self, clock: Clock) -> None:
         """Begin a new day, if the last one has ended."""
         if clock() >= self.ends:
-            self.used, self.moment, self.trial = 0, clock(), False
+            self.used, self.moment, self.trial, self.since = 0, clock(), False, 0.0
             self.update_day_end(clock)
 
     def update_day_end(self, clock: Clock) -> None:

@@ -146,7 +146,7 @@ class Limiter:
         if at == self._uncertain:
             self._uncertain = -inf
         if self.log.remove(at) and self.today:
-            self.today.uncount()
+            self.today.uncount(at)
 
     def served(self, at: float) -> bool:
         """Record that a call was served; returns whether more calls may be open at once for that."""

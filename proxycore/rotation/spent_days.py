@@ -57,7 +57,7 @@ class SpentDays:
 
     def _bench_changed(self, event: BenchChanged) -> None:
         bench = event.bench if event.place is BenchPlace.MODEL else None
-        if bench and bench.lasts_for_the_day and bench.benched_until > self._clock():
+        if bench and bench.lasts_for_the_day and bench.is_of_day(self._clock()):
             self._try_after(_PAUSE, event.key.project, event.about)
 
     def _quota_learned(self, event: QuotaLearned) -> None:

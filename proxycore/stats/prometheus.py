@@ -18,12 +18,14 @@ from prometheus_client.registry import Collector
 
 from proxycore import __version__
 from proxycore.clock import Clock
+from proxycore.gemini.lane import model_of
 from proxycore.rotation.rotator import Rotator
 from proxycore.stats.counters import Labels
 from proxycore.stats.figures import Figures
+from proxycore.stats.forecast import forecasts
 from proxycore.stats.history import FIRST_BYTE_BOUNDS
 from proxycore.stats.meter import DURATION_BOUNDS, LAG_BOUNDS
-from proxycore.stats.model_labels import NONE
+from proxycore.stats.model_labels import NONE, ModelLabels
 
 _PREFIX = "gemini_proxy_"
 _REMOVED = "removed"
@@ -52,6 +54,14 @@ _HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] 
     ("request_duration_seconds", "duration", "Duration of requests and streams", ("model",), DURATION_BOUNDS),
     ("event_loop_lag_seconds", "lag", "Delay of the event loop", (), LAG_BOUNDS),
 )  # fmt: skip
+_DAYS = (
+    ("requests", "Requests per day of the projects whose daily quota is known."),
+    ("used", "Requests that they made since midnight Pacific time."),
+    ("left", "Requests that they have left until midnight Pacific time."),
+    ("spent_projects", "Projects that have none left."),
+    ("unknown_projects", "Projects of which it is not known how many requests are left."),
+    ("spent_timestamp_seconds", "When none will be left at the pace of the last hour, or were none left."),
+)
 
 
 class Metrics(Collector):
@@ -113,6 +123,7 @@ class Metrics(Collector):
         ):
             yield GaugeMetricFamily(_PREFIX + name, about, value=sum(one[counted] for one in processes))
         yield self._health()
+        yield from self._days()
         yield GaugeMetricFamily(f"{_PREFIX}workers", "Worker processes.", value=len(processes))
         started = min((one["started"] for one in processes), default=self._clock())
         yield GaugeMetricFamily(
@@ -131,6 +142,27 @@ class Metrics(Collector):
         for state, count in counts.items():
             family.add_metric([state], count)
         return family
+
+    def _days(self) -> Iterator[Metric]:
+        """The day's quotas by family. Those of methods that have their own are left out."""
+        now, labels = self._clock(), ModelLabels()
+        sums: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+        for lane, day in forecasts(self._rotator, self._clock).items():
+            if model_of(lane) != lane:
+                continue
+            family = labels.of(lane)
+            for name, n in (("requests", day.requests), ("used", day.used), ("left", day.left)):
+                sums[name][family] += n
+            sums["spent_projects"][family] += day.spent
+            sums["unknown_projects"][family] += day.unknown
+            if (spent_at := day.spent_at(now)) is not None:
+                first, wall = sums["spent_timestamp_seconds"], self._clock.to_wall(spent_at)
+                first[family] = min(first.get(family, wall), wall)
+        for name, about in _DAYS:
+            gauge = GaugeMetricFamily(f"{_PREFIX}daily_quota_{name}", about, labels=["model"])
+            for family, value in sums[name].items():
+                gauge.add_metric([family], value)
+            yield gauge
 
 
 def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

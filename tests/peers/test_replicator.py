@@ -307,6 +307,34 @@ async def test_a_newcomer_takes_part_in_a_search_that_is_on() -> None:
             assert new.app.rotator.pick(MODEL) is None
 
 
+async def test_one_call_for_all_processes_finds_out_whether_a_daily_quota_was_raised() -> None:
+    clock = TurnedClock()
+    clock.turn(until_google_midnight(clock.wall()) + 8 * 3600.0)
+    mock = MockServer({"AQ.key": Health.day_quota(2)}, clock=lambda: clock.now)
+    async with workers(mock, Store(clock), clock=clock, MAX_WAIT="0") as (one, other):
+        limiters = [each.app.rotator.keys[0].project.limiter(MODEL) for each in (one, other)]
+        assert [(await one.ask()).status for _ in range(3)] == [200, 200, 429]
+        await until(lambda: limiters[1].bench is not None and limiters[1].today is not None)
+        calls = len(mock.calls)
+        for _ in range(3):  # times that its quota has not changed
+            clock.turn(2.3 * 3600.0)
+            for each in (one, other):
+                each.app.rotator.retry_spent_days()
+            statuses = [(await each.ask()).status for each in (one, other, one, other)]
+            assert statuses == [429] * 4
+            await until(lambda: all(limiter.today and limiter.today.spent for limiter in limiters))
+        assert len(mock.calls) <= calls + 6
+        mock.keys["AQ.key"] = Health.healthy()
+        clock.turn(2.3 * 3600.0)
+        other.app.rotator.retry_spent_days()
+        await until(lambda: limiters[0].free_at() <= clock())
+        assert (await one.ask()).status == 200
+        await until(lambda: all(limiter.today and not limiter.today.requests for limiter in limiters))
+        for _ in range(5):
+            clock.turn(1.0)
+            assert [(await each.ask()).status for each in (one, other)] == [200, 200]
+
+
 async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnight_at_the_latest() -> None:
     store = Store(CLOCK)
     async with workers(MockServer({"AQ.key": Health.healthy()}), store, 1) as (one,):
