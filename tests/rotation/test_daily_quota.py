@@ -1,11 +1,13 @@
 """Daily quotas: a new day's is found and used although its reset is late, and so is one that was raised."""
 
+import asyncio
 import random
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
 from proxycore.gemini.judge import judge
 from proxycore.gemini.verdict import HEALTHY, Backoff
@@ -20,6 +22,8 @@ from tests.support.wire import ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 MODEL = "gemini-2.5-flash"
+GENERATE = f"/v1beta/models/{MODEL}:generateContent"
+QUESTION = b'{"contents": [{"parts": [{"text": "hi"}]}]}'
 HOUR = 3600.0
 PACIFIC = ZoneInfo("America/Los_Angeles")
 NAMES = ("1", "2", "3")
@@ -107,6 +111,17 @@ def test_a_new_days_quota_is_used_soon_after_a_reset_that_is_late(late: float, a
     assert here.used_of("2027-01-15") >= 0.95 * 60
     most = {0.2: 4, 1.0: 5, 5.0: 6, 30.0: 8}[late]
     assert max(here.refused.values()) <= most
+
+
+def test_a_day_whose_quota_is_not_told_is_used_and_spent_early_at_the_price_of_a_few_calls() -> None:
+    here = Day(MIDNIGHT - 60, late=5.0)
+    here.has_value = False
+    here.spend()
+    here.run(40, 0.2)
+    here.run(50, 0.2)
+    assert here.used_of("2027-01-15") == 60
+    here.run(HOUR, 1.0)
+    assert max(here.refused.values()) <= 20
 
 
 def test_the_reset_of_a_day_that_is_a_little_late_is_found_within_about_as_long_again() -> None:
@@ -233,8 +248,7 @@ async def test_through_the_proxy_a_new_days_quota_is_used_and_few_calls_are_refu
     async with proxy(mock.listen(), KEYS, clock, MAX_WAIT="0") as here:
 
         async def request() -> int:
-            path = f"/v1beta/models/{MODEL}:generateContent"
-            got = await ask(here.port, "POST", path, body=b'{"contents": [{"parts": [{"text": "hi"}]}]}')
+            got = await ask(here.port, "POST", GENERATE, body=QUESTION)
             clock.turn(0.3)
             return got.status
 
@@ -246,4 +260,28 @@ async def test_through_the_proxy_a_new_days_quota_is_used_and_few_calls_are_refu
         refused = len(mock.calls) - made - served
     await mock.stop()
     assert served >= 0.95 * 20
+    assert refused <= 2 * 8
+
+
+@pytest.mark.turned
+@pytest.mark.parametrize("late", [0.2, 1.0, 5.0, 30.0])
+async def test_requests_that_wait_at_midnight_are_served_by_the_new_days_quota(late: float) -> None:
+    time = asyncio.get_running_loop().time
+    before = MIDNIGHT - 40 - time()
+    clock = Clock(time, lambda: time() + before)
+    mock = MockServer({secret: Health.day_quota(20, late) for secret in KEYS.values()}, clock=clock.wall)
+    async with proxy(mock.listen(), KEYS, clock, MAX_WAIT="10") as here:
+
+        async def client() -> int:
+            served = 0
+            while clock.wall() < MIDNIGHT + 2 * late + 12:
+                got = await ask(here.port, "POST", GENERATE, body=QUESTION)
+                served += got.status == 200
+                await asyncio.sleep(0.5)
+            return served
+
+        served = sum(await asyncio.gather(*(client() for _ in range(10))))
+        refused = sum(call.status == 429 for call in mock.calls if call.arrived > MIDNIGHT - 20)
+    await mock.stop()
+    assert served >= 40 + 0.95 * 40
     assert refused <= 2 * 8
