@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 from proxycore.clock import Clock
 from proxycore.gemini.lane import counted_as
@@ -10,6 +11,7 @@ from proxycore.rotation.bench import LANE_PLACES, Bench, BenchPlace, Exponential
 from proxycore.rotation.case import Case, Refusal
 from proxycore.rotation.events import BenchBegan, BenchChanged, BenchEnded, Origin
 from proxycore.rotation.key import Key, Project
+from proxycore.rotation.limiter import HEAD_START
 from proxycore.rotation.selection import Selector
 
 _SUSPECTED = 1.0  # seconds
@@ -156,10 +158,25 @@ class Benches(Selector):
         """Bench whole keys; returns the first new bench, if any."""
         now, benches = self._clock(), []
         for key in keys:
-            bench = bench_after(key.whole, verdict, self._backoffs[verdict.backoff], now, self._random)
+            current = key.whole
+            if current and current.suspected:
+                current = replace(current, benched_until=now)  # what was a guess is known now
+            bench = bench_after(current, verdict, self._backoffs[verdict.backoff], now, self._random)
             if bench:
                 benches.append(self.begin_bench(key, BenchPlace.WHOLE, bench, "", request))
         return benches[0] if benches else None
+
+    def _suspect_keys(self, keys: Iterable[Key], verdict: Verdict, seconds: float) -> None:
+        """Bench whole keys for a short time, as suspected: one after the other is tried then."""
+        until = self._clock() + seconds
+        for key in keys:
+            former = key.whole
+            if key.retired or (former and former.benched_until >= until):
+                continue
+            strikes = former.strikes if former else 0
+            bench = Bench(verdict.reason, until, strikes, None, verdict.words, suspected=True)
+            self.set_bench(key, BenchPlace.WHOLE, bench)
+            until += HEAD_START
 
     def _limit_size(self, project: Project, lane: str, tokens: int, seconds: float) -> None:
         """Send a project no prompt of so many tokens or more for a time: its quota is too small for that."""

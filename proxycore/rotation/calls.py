@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 
 from proxycore.clock import Clock
 from proxycore.gemini.lane import counted_as
-from proxycore.gemini.verdict import Backoff
+from proxycore.gemini.verdict import DAY, Backoff, Verdict
+from proxycore.rotation.accounts import Accounts
 from proxycore.rotation.attribution import Attribution
 from proxycore.rotation.bench import BenchPlace, ExponentialBackoff
 from proxycore.rotation.benches import Benches
 from proxycore.rotation.events import CallCounted, CallUncounted, Origin, ProjectAssigned, QuotaLearned
 from proxycore.rotation.key import Key, Project
 from proxycore.rotation.limiter import Limiter
+from proxycore.rotation.quota import QuotaRefusal
 from proxycore.rotation.search import Search
 from proxycore.rotation.spent_days import SpentDays
 
@@ -53,6 +55,7 @@ class Calls(Benches):
         super().__init__(keys, backoffs, clock=clock, source=source)
         self.attribution = Attribution()
         self._spent_days = SpentDays(self.events, clock=clock, source=source)
+        self.accounts = Accounts()
         self.patience = patience
         self._alone = True
 
@@ -79,6 +82,15 @@ class Calls(Benches):
         now = self._clock()
         key = self._pick(model, now, avoid, only, prefer, tokens=tokens)
         return self._make_call(key, model, now, tokens, spends=spends) if key else None
+
+    def acquire_out_of_order(
+        self, model: str, avoid: Collection[Key], only: Key | None, *, spends: bool, tokens: int
+    ) -> Call | None:
+        """Make a call with a ready key of a later group, since a request can't wait for one of an earlier."""
+        if only or not self._indexes.ordered or self.searches.holding(model):
+            return None
+        key = self._draw(model, self._clock(), avoid, self.counted_tokens(model, tokens))
+        return self.call(key, model, spends=spends, tokens=tokens) if key else None
 
     def call(self, key: Key, model: str, *, spends: bool, tokens: int = 0) -> Call:
         """Make a call with this key."""
@@ -158,6 +170,8 @@ class Calls(Benches):
             limiter.remove(at)
             if limiter.learn_again(self._clock()):
                 self.events.publish(QuotaLearned(Origin.HERE, key, lane))
+            if limiter.is_idle(self._clock()):
+                del key.project.limiters[lane]  # the model may well be invented
             self.reconsider(key.project, lane)
             if limiter.counted and self.events.is_wanted(CallUncounted):
                 self.events.publish(CallUncounted(origin, key, lane, at))
@@ -199,6 +213,21 @@ class Calls(Benches):
             self.reconsider(call.key.project, lane)
             self.events.publish(QuotaLearned(Origin.HERE, call.key, lane))
 
+    def learn_limits(self, call: Call, verdict: Verdict, now: float) -> float | None:
+        """Learn the quotas that a refusal names; returns how many seconds the project has to rest."""
+        if not call.spends:
+            return verdict.seconds
+        limiter = call.key.project.limiter(counted_as(call.model))
+        if verdict.day:
+            limiter.spend_day(verdict.limits, self._clock)
+        refusals = [
+            QuotaRefusal(limit, verdict.seconds, call.at, now, call.tokens)
+            for limit in verdict.limits
+            if limit.seconds < DAY
+        ]
+        rests = [limiter.refused(refusal, alone=self.alone) for refusal in refusals]
+        return verdict.seconds if verdict.day else max(rests, default=verdict.seconds)
+
     def settle(self, call: Call) -> None:
         """Close a call whose response has no information about the key."""
         self.attribution.closed(call, call.model)
@@ -236,10 +265,11 @@ class Calls(Benches):
             former = key.project
             known.absorb(former)
             self.attribution.forget(former)
-            self.reconsider(known)
+            self.accounts.forget(former)
+            self.reconsider_all()
         self.events.publish(ProjectAssigned(origin, key))
 
     def _untried(self, search: Search) -> list[Key]:
         """Return the ready keys that were not tried in this search."""
-        ready = self._index(search.lane or "", self._clock()).ready(self._clock())
+        ready = self._indexes.ready(search.lane or "", self._clock())
         return [key for project in ready for key in project.keys if search.tries(key) <= 0]

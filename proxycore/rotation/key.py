@@ -16,19 +16,24 @@ from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.deaths import Deaths
 from proxycore.rotation.limiter import HEAD_START, Limiter
 
-_MOST_MODELS = 64  # of a project that are remembered: clients can invent names without end
+_MANY_MODELS = 64  # of a project that are remembered: clients can invent names without end
+_MOST_MODELS = 1024  # if quotas were learned for them
+_MOST_CHECKED = 8  # models that are looked at to find one that can be forgotten
 _MOST_ABOUT = 64  # lanes or origins of a key that are remembered
-_MOST_CHECKED = 8  # models that are looked at to find one that can be forgotten without loss
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """A key as it is configured. `project` and `account` are empty where the operator names none."""
+    """A key as it is configured. `project` and `account` are empty where the operator names none.
+
+    `rank` is the number of its group in KEY_ORDER: keys of a lower rank go first.
+    """
 
     name: str
     secret: str = field(repr=False)
     project: str = ""
     account: str = ""
+    rank: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -43,17 +48,35 @@ class Project:
     limiters: OrderedDict[str, Limiter] = field(default_factory=OrderedDict)  # the longest unused first
     served_at: float = float("-inf")  # its last success
 
+    @property
+    def rank(self) -> int:
+        """The lowest rank of its keys: they share the quotas and the bill, so they go together."""
+        return min(key.rank for key in self.keys)
+
     def limiter(self, model: str) -> Limiter:
         """Return the project's limiter for a model, created if there is none."""
         found = self.limiters.get(model)
         if found is not None:
             self.limiters.move_to_end(model)
             return found
-        if len(self.limiters) >= _MOST_MODELS:
-            oldest = list(islice(self.limiters.items(), _MOST_CHECKED))
-            del self.limiters[next((name for name, known in oldest if not known.counted), oldest[0][0])]
+        if len(self.limiters) >= _MANY_MODELS:
+            self._forget_model()
         found = self.limiters[model] = Limiter()
         return found
+
+    def _forget_model(self) -> None:
+        """Forget a model that was not used for long, of which as little as possible is known."""
+        limiters, benched = self.limiters, ""
+        for name, known in list(islice(limiters.items(), _MOST_CHECKED)):
+            if not known.counted:
+                del limiters[name]
+                return
+            if known.quotas or known.today:
+                limiters.move_to_end(name)  # so that others are looked at next time
+            else:
+                benched = benched or name
+        if benched or len(limiters) >= _MOST_MODELS:
+            del limiters[benched or next(iter(limiters))]
 
     def free_at(self, model: str, tokens: int = 0) -> float:
         """Return when one more call for a model can be made with any of its keys; the past means now.
@@ -115,6 +138,7 @@ class Key:
     tried_at: float = 0.0  # its last call
     operators_project: str = ""  # the name that the operator gave its project
     account: str = ""  # and its billing account
+    rank: int = 0  # the number of its group in KEY_ORDER
 
     def __post_init__(self) -> None:
         self.project.keys.append(self)
@@ -255,8 +279,10 @@ def keys_of(specs: Iterable[KeySpec], former: Iterable[Key] = ()) -> list[Key]:
 
 def _configured(key: Key | None, spec: KeySpec) -> Key:
     if key is None:
-        return Key(spec.name, spec.secret, operators_project=spec.project, account=spec.account)
-    key.name, key.account = spec.name, spec.account
+        return Key(
+            spec.name, spec.secret, operators_project=spec.project, account=spec.account, rank=spec.rank
+        )
+    key.name, key.account, key.rank = spec.name, spec.account, spec.rank
     if key.operators_project != spec.project:
         key.leave()
         key.operators_project = spec.project

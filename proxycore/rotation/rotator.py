@@ -20,7 +20,6 @@ from dataclasses import replace
 
 from proxycore.gemini.lane import counted_as
 from proxycore.gemini.verdict import (
-    DAY,
     HEALTHY,
     KEYS_NOT_ACCEPTED,
     NOT_GOOGLE,
@@ -46,7 +45,6 @@ from proxycore.rotation.events import (
 from proxycore.rotation.key import Key, Project
 from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outage
-from proxycore.rotation.quota import QuotaRefusal
 
 
 class Rotator(Comparison):
@@ -65,6 +63,7 @@ class Rotator(Comparison):
         self._set(keys)
         self.patience = patience
         self.attribution.keep(self.keys)
+        self.accounts.keep(set(self.projects))
         self._backoffs = backoffs
         self.reconsider_all()
         self.events.publish(KeysReplaced(Origin.HERE))
@@ -130,6 +129,9 @@ class Rotator(Comparison):
             self._serve_in_searches(call, now)
         if call.spends:
             self._end_trial_of_day(call)
+        if self.accounts.spent and call.spends:
+            for project in self.accounts.served(key.project, call.at):
+                self._lift_guess(project)
         self._clear(call, case.request, now)
 
     def _clear(self, call: Call, request: str, now: float) -> None:
@@ -182,7 +184,7 @@ class Rotator(Comparison):
             case _, BenchScope.PROJECT:
                 return self._bench_keys(key.project.keys, verdict, case.request)
             case _, BenchScope.ACCOUNT:
-                return self._bench_keys(self._of_account(key), verdict, case.request)
+                return self._bench_account(call, verdict, case)
             case _, BenchScope.RETIRED:
                 return self._die(call, verdict, case, now)
         return None
@@ -190,7 +192,7 @@ class Rotator(Comparison):
     def _bench_lane(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
         key, lane = call.key, counted_as(call.model)
         limiter = key.project.limiter(lane)
-        verdict = replace(verdict, seconds=self._learn_limits(call, verdict, now))
+        verdict = replace(verdict, seconds=self.learn_limits(call, verdict, now))
         self._forget_old(key.project, now)
         current = None if limiter.bench and limiter.bench.suspected else limiter.bench
         fresh = bench_after(current, verdict, self._backoffs[verdict.backoff], now, self._random)
@@ -204,27 +206,11 @@ class Rotator(Comparison):
 
     def _refuse_size(self, call: Call, verdict: Verdict, now: float) -> None:
         """Learn that a prompt has more tokens than is left of a quota."""
-        lane, seconds = counted_as(call.model), self._learn_limits(call, verdict, now)
-        self._limit_size(
-            call.key.project, lane, call.tokens, self.patience if seconds is None else max(seconds, SHORTEST)
-        )
+        lane, told = counted_as(call.model), self.learn_limits(call, verdict, now)
+        seconds = self.patience if told is None else max(told, SHORTEST)
+        self._limit_size(call.key.project, lane, call.tokens, seconds)
         if verdict.limits:
             self.events.publish(QuotaLearned(Origin.HERE, call.key, lane))
-
-    def _learn_limits(self, call: Call, verdict: Verdict, now: float) -> float | None:
-        """Learn the quotas that a refusal names; returns how many seconds the project has to rest."""
-        if not call.spends:
-            return verdict.seconds
-        limiter = call.key.project.limiter(counted_as(call.model))
-        if verdict.day:
-            limiter.spend_day(verdict.limits, self._clock)
-        refusals = [
-            QuotaRefusal(limit, verdict.seconds, call.at, now, call.tokens)
-            for limit in verdict.limits
-            if limit.seconds < DAY
-        ]
-        rests = [limiter.refused(refusal, alone=self.alone) for refusal in refusals]
-        return verdict.seconds if verdict.day else max(rests, default=verdict.seconds)
 
     def _die(self, call: Call, verdict: Verdict, case: Case, now: float) -> Bench | None:
         """Bench a key that was called dead, for longer each time, and retire it when that is proved."""
@@ -273,10 +259,26 @@ class Rotator(Comparison):
         self.outages.put(lane, outage)
         self.events.publish(OutageChanged(Origin.PEER, lane, outage))
 
+    def _bench_account(self, call: Call, verdict: Verdict, case: Case) -> Bench | None:
+        """Bench the keys of the billing account; for a short time those that only seem to belong to it."""
+        key, keys = call.key, self._of_account(call.key)
+        bench = self._bench_keys(keys, verdict, case.request)
+        if not key.account and key in self._current_keys:
+            others, seconds = self.accounts.refused(key.project, call.at)
+            rested = [one for project in others for one in project.keys if not one.account]
+            self._random.shuffle(rested)
+            self._suspect_keys(rested, verdict, min(seconds, verdict.seconds or seconds))
+        return bench
+
     def _of_account(self, key: Key) -> list[Key]:
         if not key.account:
             return list(key.project.keys)
         return [one for one in self.keys if one.account == key.account or one.project is key.project]
+
+    def _lift_guess(self, project: Project) -> None:
+        for key in project.keys:
+            if key.whole and key.whole.suspected:
+                self.clear_bench(key, BenchPlace.WHOLE)
 
     def _forget_old(self, project: Project, now: float) -> None:
         # Strikes are worth remembering for as long as the longest doubling; after that the model's

@@ -1,11 +1,12 @@
 """The choice of a key for a lane: a random one that is ready, or else the first that will be. Pure.
 
-During a search for a key that serves, one call at a time is made, with the project that was tried least. The
-clock and the random source are arguments. Changes are published as `events`.
+If some projects go before others (`KEY_ORDER`), a later group is used only when no key of an earlier one can
+serve within a second: a request waits for that one. During a search for a key that serves, one call at a time
+is made, with the project that was tried least. The clock and the random source are arguments. Changes are
+published as `events`.
 """
 
 import random
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 
 from proxycore.clock import Clock
@@ -14,11 +15,12 @@ from proxycore.rotation.events import Events
 from proxycore.rotation.key import Key, Project
 from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outages
-from proxycore.rotation.ready_index import ReadyIndex
+from proxycore.rotation.ready_index import ReadyIndex, Usable
+from proxycore.rotation.ready_indexes import ReadyIndexes
 from proxycore.rotation.search import Search
 from proxycore.rotation.searches import Searches
 
-_MOST_INDEXES = 64  # lanes; the index that was made first is dropped for another
+_SOON = 1.0  # seconds that a key of an earlier group is waited for while one of a later group is ready
 
 
 class Selector:
@@ -31,12 +33,12 @@ class Selector:
         self.searches = Searches(self.events, clock)
         self._clock = clock
         self._random = source
-        self._indexes: OrderedDict[str, ReadyIndex] = OrderedDict()
         self._counts_tokens: set[str] = set()  # lanes of which some project has a quota of tokens
 
     def _set(self, keys: Iterable[Key]) -> None:
         self.keys = tuple(keys)
         self._current_keys = frozenset(self.keys)
+        self._indexes = ReadyIndexes(self.projects)
 
     @property
     def projects(self) -> list[Project]:
@@ -61,7 +63,8 @@ class Selector:
         """Return a random key that is ready for the lane and not among `avoid`; None if there is none.
 
         It is ready for a prompt of so many `tokens`. If possible, it belongs to none of the projects of
-        `avoid`. With `only`, it is that key or None; with `prefer`, it is of that project if that is ready.
+        `avoid`. With `only`, it is that key or None; with `prefer`, it is of that project if that is ready
+        and of the group whose turn it is.
         """
         return self._pick(model, self._clock(), avoid, only, prefer, tokens=tokens)
 
@@ -80,9 +83,15 @@ class Selector:
         tokens = self.counted_tokens(model, tokens)
         if only:
             return None if only in avoid or only.ready_at(model, tokens) > now else only
-        if prefer and prefer.free_at(model, tokens) <= now and (fit := _fit(prefer, model, now, avoid)):
-            return fit[0]
-        return self._draw(model, now, avoid, tokens)
+        for index in self._indexes.of(model):
+            is_preferred = prefer and prefer in index.group and prefer.free_at(model, tokens) <= now
+            if prefer and is_preferred and (fit := _fit(prefer, model, now, avoid)):
+                return fit[0]
+            if key := self._draw_from(index, model, now, avoid, tokens):
+                return key
+            if self._indexes.ordered and _can_serve(index, now, avoid, tokens):
+                return None
+        return None
 
     def counted_tokens(self, model: str, tokens: int) -> int:
         """Return the tokens, if any project has a quota of them; else 0, since they do not matter."""
@@ -97,9 +106,11 @@ class Selector:
         if only:
             key = None if only in avoid or only.ready_at(model) > now else only
         else:
-            ready = self._index(model, now).ready(now)
+            ready = self._indexes.ready(model, now)
             fit = [key for project in ready for key in _fit(project, model, now, avoid)]
             self._random.shuffle(fit)
+            if self._indexes.ordered:
+                fit.sort(key=lambda key: key.project.rank)
             key = search.least_tried(fit)
         if key:
             search.begin_try(key, now)
@@ -131,7 +142,7 @@ class Selector:
     def next_turn(
         self, model: str, avoid: Collection[Key] = (), only: Key | None = None, tokens: int = 0
     ) -> tuple[Key, float] | None:
-        """Return the key that can make one more call for the model first, and when; None if none can.
+        """Return the key that can make one more call for the model next, and when; None if none can.
 
         `tokens` are those of its prompt.
         """
@@ -139,14 +150,21 @@ class Selector:
         if only:
             first = None if only in avoid or only.retired else (only, max(only.ready_at(model, tokens), now))
         else:
-            found = self._index(model, now).first(
-                now,
-                lambda project: any(not key.retired and key not in avoid for key in project.keys),
-                tokens,
-            )
-            first = (_first(found[0], avoid), found[1]) if found else None
+            first = self._first(model, now, avoid, tokens)
         search = self.searches.holding(model)
         return (first[0], max(first[1], search.due(model))) if first and search else first
+
+    def _first(self, model: str, now: float, avoid: Collection[Key], tokens: int) -> tuple[Key, float] | None:
+        usable, turns = _usable(avoid), []
+        for index in self._indexes.of(model):
+            if found := index.first(now, usable, tokens):
+                turns.append(found)
+                if found[1] <= now:
+                    break
+        if len(turns) > 1:
+            soon = min(at for _, at in turns) + _SOON
+            turns = [turn for turn in turns if turn[1] <= soon]
+        return (_first(turns[0][0], avoid), turns[0][1]) if turns else None
 
     def ready_at(self, model: str, avoid: Collection[Key] = (), only: Key | None = None) -> float | None:
         """Return when the first key that is not retired is ready for the model; None if there is none."""
@@ -154,7 +172,14 @@ class Selector:
         return turn[1] if turn else None
 
     def _draw(self, model: str, now: float, avoid: Collection[Key], tokens: int = 0) -> Key | None:
-        index, source = self._index(model, now), self._random
+        """Return a random key that is ready, of whatever group; None if there is none."""
+        drawn = (self._draw_from(index, model, now, avoid, tokens) for index in self._indexes.of(model))
+        return next((key for key in drawn if key), None)
+
+    def _draw_from(
+        self, index: ReadyIndex, model: str, now: float, avoid: Collection[Key], tokens: int
+    ) -> Key | None:
+        source = self._random
         if not avoid and not tokens:
             project = index.draw(source, now)
         else:
@@ -173,28 +198,13 @@ class Selector:
         fit = _fit(project, model, now, avoid)
         return fit[0] if len(fit) == 1 else source.choice(fit)
 
-    def _index(self, model: str, now: float) -> ReadyIndex:
-        index = self._indexes.get(model)
-        if index is None:
-            index = self._indexes[model] = ReadyIndex(self.projects, model, now)
-            if len(self._indexes) > _MOST_INDEXES:
-                self._indexes.popitem(last=False)
-        return index
-
     def reconsider_all(self) -> None:
-        """Drop all indexes: any project may be ready earlier than indexed, or be removed."""
-        self._indexes.clear()
+        """Make all indexes anew: any project may be ready earlier than indexed, or be removed."""
+        self._indexes.set_projects(self.projects)
 
     def reconsider(self, project: Project, model: str | None = None) -> None:
         """Update the indexes: a project may be ready earlier than indexed, for a model or (None) any."""
-        if not self._current_keys.intersection(project.keys):
-            return  # its last key was removed
-        if model is None:
-            self.reconsider_all()
-            return
-        for lane, index in self._indexes.items():
-            if lane == model or (lane.startswith(model) and counted_as(lane) == model):
-                index.reconsider(project, self._clock())
+        self._indexes.reconsider(project, model, self._clock())
 
 
 def _fit(project: Project, model: str, now: float, avoid: Collection[Key]) -> list[Key]:
@@ -202,6 +212,16 @@ def _fit(project: Project, model: str, now: float, avoid: Collection[Key]) -> li
     if not avoid and len(keys) == 1:
         return keys
     return [key for key in keys if key.lane_usable_at(model) <= now and key not in avoid]
+
+
+def _can_serve(index: ReadyIndex, now: float, avoid: Collection[Key], tokens: int) -> bool:
+    """Whether a key of these projects can serve soon."""
+    first = index.first(now, _usable(avoid), tokens)
+    return first is not None and first[1] <= now + _SOON
+
+
+def _usable(avoid: Collection[Key]) -> Usable:
+    return lambda project: any(not key.retired and key not in avoid for key in project.keys)
 
 
 def _first(project: Project, avoid: Collection[Key]) -> Key:

@@ -83,18 +83,18 @@ class WaitQueues:
         rotator, now = self._rotator, self._scheduler.now()
         counts_tokens = rotator.counted_tokens(model, tokens) > 0
         turn = rotator.next_turn(model, avoid, only, tokens) if seconds > 0 else None
-        if turn is None:
-            return None
-        if not (rotator.searches.holding(model) or self.expected.admit(model, turn[1] - now, seconds)):
-            return None
+        searching = rotator.searches.holding(model)
+        if turn is None or not (searching or self.expected.admit(model, turn[1] - now, seconds)):
+            return rotator.acquire_out_of_order(model, avoid, only, spends=spends, tokens=tokens)
         queue = self._queues.get(model)
         if queue is None:
             queue = self._queues[model] = WaitQueue(model, rotator, self._scheduler)
         future = asyncio.get_running_loop().create_future()
         try:
-            return await queue.wait(
+            call = await queue.wait(
                 Waiter(arrival, avoid, only, spends, tokens, now + seconds, future, counts_tokens)
             )
+            return call or rotator.acquire_out_of_order(model, avoid, only, spends=spends, tokens=tokens)
         finally:
             if not queue:
                 self._queues.pop(model, None)

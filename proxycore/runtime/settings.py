@@ -20,6 +20,7 @@ from proxycore.runtime.credential_settings import (
 )
 from proxycore.runtime.env_file import EnvText, parse_env
 from proxycore.runtime.env_reader import EnvReader, is_placeholder
+from proxycore.runtime.key_order import in_order
 from proxycore.runtime.memory import usable_memory
 from proxycore.runtime.quoting import without_comment
 from proxycore.runtime.regular_file import FileError, NoFileError, TextFiles
@@ -29,7 +30,7 @@ from proxycore.transport.body_budget import MEGABYTE
 _BENCH = ExponentialBackoff(10.0, 600.0)
 _FORBIDDEN_BENCH = ExponentialBackoff(300.0, 86400.0)
 
-_NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "UPSTREAM_", "WORKERS", "REDIS_URL")
+_NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "KEY_ORDER", "UPSTREAM_", "WORKERS", "REDIS_URL")
 _MOST_MISTAKES = 10
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -152,12 +153,12 @@ def parse(
     Raises SettingsError with all errors, StillChangingError while a file is being written.
     """
     reader = EnvReader(variables, files or TextFiles())
-    keyring = read_google_keys(reader)
+    keys = in_order(reader, "KEY_ORDER", read_google_keys(reader).specs)
     client_keys = read_client_keys(reader)
     admin_key = read_admin_key(reader)
-    warn_of_secrets(reader, keyring.specs, client_keys, admin_key)
+    warn_of_secrets(reader, keys, client_keys, admin_key)
     settings = Settings(
-        keys=keyring.specs,
+        keys=keys,
         client_keys=client_keys,
         admin_key=admin_key or client_keys.get("default"),
         host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,

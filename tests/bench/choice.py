@@ -4,13 +4,17 @@
 
 For 10 and 1,000 keys: all fresh; all with a quota that was learned and is half spent; nine of ten at rest;
 all at rest. The clock stands still, and what a choice changes (a call that counts) is part of its cost.
+
+Then 200 models at random with 1,000 keys, once with a quota of each model on every hundredth key, once on
+every key: the 99th percentile too, and the memory of it all in MB.
 """
 
 import random
 import sys
 import time
-from collections.abc import Callable
-from statistics import median
+import tracemalloc
+from collections.abc import Callable, Sequence
+from statistics import median, quantiles
 
 from proxycore.gemini.verdict import Backoff, BenchScope, Limit, Reaction, Verdict
 from proxycore.rotation.bench import ExponentialBackoff
@@ -19,6 +23,7 @@ from proxycore.rotation.rotator import Rotator
 from tests.support.clocks import TurnedClock
 
 MODEL = "gemini-2.5-flash"
+_MODELS = [f"gemini-{number}" for number in range(200)]
 _ROUNDS = 200
 _QUOTA = 1000
 _SPENT = Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL, 30.5)
@@ -72,23 +77,51 @@ def resting(count: int) -> Rotator:
     return rotator
 
 
-def choose(rotator: Rotator) -> None:
+def many_models(limited: int) -> Rotator:
+    """Of 1,000 keys so many have a quota for each of the models, which is learned; all have served."""
+    rotator, clock = pool(1000)
+    for model in _MODELS:
+        for key in rotator.keys[:: 1000 // limited]:
+            call = rotator.call(key, model, spends=True)
+            rotator.apply(call, _LEARNED)
+    clock.now += 5.0
+    return rotator
+
+
+def choose(rotator: Rotator, model: str = MODEL) -> None:
     """One choice as a request makes it."""
-    key = rotator.pick(MODEL)
+    key = rotator.pick(model)
     if key:
-        rotator.call(key, MODEL, spends=True)
+        rotator.call(key, model, spends=True)
     else:
-        rotator.next_turn(MODEL)
+        rotator.next_turn(model)
+
+
+def costs(rotator: Rotator, models: Sequence[str]) -> list[float]:
+    """Microseconds for choices of these models."""
+    times = []
+    for model in models:
+        began = time.perf_counter()
+        choose(rotator, model)
+        times.append(1e6 * (time.perf_counter() - began))
+    return times
 
 
 def cost(rotator: Rotator) -> float:
     """Microseconds for one choice."""
-    times = []
-    for _ in range(_ROUNDS):
-        began = time.perf_counter()
-        choose(rotator)
-        times.append(time.perf_counter() - began)
-    return 1e6 * median(times)
+    return median(costs(rotator, [MODEL] * _ROUNDS))
+
+
+def of_many_models(limited: int) -> str:
+    """Median, 99th percentile and memory with 200 models."""
+    models = random.Random(2).choices(_MODELS, k=20 * _ROUNDS)  # noqa: S311 - a load
+    tracemalloc.start()
+    rotator = many_models(limited)
+    costs(rotator, models)
+    megabytes = tracemalloc.get_traced_memory()[0] / 2**20
+    tracemalloc.stop()
+    times = costs(rotator, models)
+    return f"{median(times):>10.1f}{quantiles(times, n=100)[-1]:>12.1f}{megabytes:>8.1f}\n"
 
 
 def main() -> int:
@@ -98,6 +131,9 @@ def main() -> int:
     for state in states:
         few, many = (cost(state(count)) for count in (10, 1000))
         sys.stdout.write(f"{state.__name__.replace('_', ' '):<20}{few:>10.1f}{many:>12.1f}\n")
+    sys.stdout.write(f"\n{'200 models, 1,000 keys':<30}{'median':>10}{'99 %':>12}{'MB':>8}\n")
+    for limited in (10, 1000):
+        sys.stdout.write(f"{f'{limited:,} keys with quotas':<30}{of_many_models(limited)}")
     return 0
 
 

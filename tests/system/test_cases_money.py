@@ -112,6 +112,27 @@ async def test_keys_of_no_known_project_rest_one_by_one() -> None:
         assert set(await here.rests()) == set(refused)
 
 
+async def test_keys_that_began_to_be_refused_together_rest_together_the_next_time() -> None:
+    unpaid = set[str]()
+    async with pool(5, lambda call: SPEED if call.key in unpaid else None) as here:
+        assert all_served(await here.in_turn(40))
+        unpaid |= {"1", "2", "3"}
+        assert all_served(await here.in_turn(40))
+        assert set(await here.rests()) == unpaid
+        unpaid.clear()
+        await asyncio.sleep(15)
+        assert all_served(await here.in_turn(40))
+        here.upstream.calls.clear()
+        unpaid |= {"1", "2", "3"}
+        assert all_served(await here.in_turn(20))
+        assert len(here.upstream.of("1", "2", "3")) == 1
+        assert set(await here.rests()) == unpaid
+        unpaid.clear()
+        await asyncio.sleep(6)
+        assert all_served(await here.in_turn(40))
+        assert len(await here.rests()) == 1, "only the one that was refused itself"
+
+
 @pytest.mark.parametrize("refusal", [CREDIT, CAP], ids=named)
 async def test_when_nobody_has_money_the_client_is_told_by_google(refusal: Answer) -> None:
     async with pool(3, lambda _: refusal, MAX_WAIT="0") as here:
