@@ -174,7 +174,7 @@ class Replicator:
 
     def _return_expected(self, event: ReturnExpected) -> None:
         if event.origin is Origin.HERE:
-            about, value = f"{event.lane} {event.at!r}", None if event.gone else True
+            about, value = f"{event.lane} {event.at!r}", None if event.gone else event.client
             self._post(UpdateKind.EXPECT, None, about, (value, [event.at]), event.at + 1.0)
 
     def _owner_learned(self, event: OwnerLearned) -> None:
@@ -254,7 +254,7 @@ class Replicator:
             if update.value is None:
                 self._queues.expected.remove(model, at)
             else:
-                self._queues.expected.add(model, at, Origin.PEER)
+                self._queues.expected.add(model, at, str(update.value), Origin.PEER)
         elif update.kind == UpdateKind.OUTAGE:
             lane, outage = _lane_of(update.about), None
             if update.value is not None:

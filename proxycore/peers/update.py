@@ -18,7 +18,7 @@ Each has one fact, when it was found, and for how long it holds.
     search           the lane or *    reason, pause, whether it is an    since when, the next try, and when a
                                       outage, ids of requests, tries     try counts as open for long
                                       of each key; None: it is over
-    expect           model, id        True: a client was asked to        when
+    expect           model, id        the client that was asked to       when
                                       retry; None: it has, or has not
 
 A key is identified by its fingerprint, since its name may be given to another key one day. An update replaces

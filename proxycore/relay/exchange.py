@@ -76,7 +76,7 @@ class Exchange:
         self.outcome = Outcome()
         self._pool = pool
         self._record = record
-        self._case = case or Case(request=record.request_id)
+        self._case = case or Case(client=record.client, request=record.request_id)
         self._policy = RetryPolicy(1 if once else pool.max_attempts, repeatable)
         self._step: NextStep = Proceed()
         self._size = size
@@ -187,6 +187,7 @@ class Exchange:
             self._pool,
             self.scope,
             self.owner,
+            self._case.client,
             avoid=avoid,
             tokens=self._tokens,
             fit_at=self._fit_at(),
@@ -265,6 +266,7 @@ class Exchange:
                 self.owner,
                 spends=spends,
                 tokens=self._tokens,
+                client=self._case.client,
             )
             if call or not (self._allow_again() or await self._wait_until_fit(unfit)):
                 return call

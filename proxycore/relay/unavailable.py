@@ -23,6 +23,7 @@ def explain(
     pool: Pool,
     scope: RequestScope,
     owner: Key | None,
+    client: str,
     *,
     avoid: Set[Key],
     tokens: int,
@@ -32,8 +33,8 @@ def explain(
     """Explain why no key could serve a request with this scope, which belongs to `owner` if that is known.
 
     `avoid` are keys that could not serve it even if they were ready, `fit_at` is when the first of those may,
-    `tokens` are those of its prompt,
-    and `words` is what Google last said to the request. If it names a time, the client is expected back then.
+    `tokens` are those of its prompt, and `words` is what Google last said to the request. If it names a time,
+    `client` is expected back then.
     """
     rotator, lane = pool.rotator, scope.lane or scope.model
     turn = rotator.next_turn(lane, avoid, owner, tokens)
@@ -41,7 +42,7 @@ def explain(
     last_reason = f" Google's last reason: {words}" if words else ""
     moments = [moment for moment in (turn and turn[1], fit_at) if moment is not None]
     if moments:
-        seconds = pool.queues.retry_after(lane, min(moments))
+        seconds = pool.queues.retry_after(lane, min(moments), client)
         reason = _owner_is(scope, owner, "not available") or _counts(pool, scope.model or "this", lane)
         return Unavailable(f"{reason} Retry in {seconds}s.{last_reason}", seconds)
     reason = _owner_is(scope, owner, "disabled")

@@ -4,8 +4,8 @@ A key is *ready* until a response shows otherwise. A refusal *benches* it until 
 one lane (a quota, shared by its project), or as a whole. A refusal without a reason is a *suspicion* until
 the results of other keys show what it is about (`attribution`). A key that is called dead repeatedly is
 *retired*, and probed. Quotas are learned, so that no call is made that would be refused. When no key is
-ready, requests wait in order of arrival (`wait_queue`), each with a call reserved. Everything that changes is
-published as an event (`events`).
+ready, requests wait (`wait_queue`), fairly between clients and then in order of arrival, with a call reserved
+for each. Everything that changes is published as an event (`events`).
 """
 
 __all__ = [

@@ -44,9 +44,9 @@ class Refusal:
 class Case:
     """One request: its client, its method, its id (`request`), and the results of its calls.
 
-    `origin` is that of the client's page (empty: none). `failed` are the
-    keys whose responses were server errors, `refusals` those without a reason, `unentitled` those of projects
-    that are not entitled to the lane. `about` is what the refusals are about.
+    `client` is the name of its key, or its address, `origin` that of the client's page (empty: none).
+    `failed` are the keys whose responses were server errors, `refusals` those without a reason, `unentitled`
+    those of projects that are not entitled to the lane. `about` is what the refusals are about.
     """
 
     client: str = ""

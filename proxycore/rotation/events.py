@@ -143,10 +143,14 @@ class RequestBlamed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReturnExpected(Event):
-    """A client was asked to retry for a lane at a moment, or (`gone`) is not expected any more."""
+    """A client was asked to retry for a lane at a moment, or (`gone`) is not expected any more.
+
+    `client` is its name or address.
+    """
 
     lane: str
     at: float
+    client: str
     gone: bool
 
 

@@ -32,6 +32,8 @@ _CALLS_PER_PROBE = 64  # so that refused probes cost little
 _PROBE_AFTER = 4.0  # windows after which a probe is made in any case
 _ROUNDED = 1.0  # seconds
 _SHRUNK = 0.5  # of the window, after which a probe is made; as much is left of it at least if that is served
+_NEAR = 0.02  # of the window: it need not be known more exactly, since each step may cost a refusal
+_EVENLY = 0.9  # of the mean time between two calls of a spent quota: less, so that none is lost for a delay
 _LOWERED = 0.3  # of the difference, when a limit that Google does not tell turns out to be lower
 _MOST_MISSES = 4  # unexplained refusals in a row that double the time to wait, where none is told
 
@@ -71,6 +73,7 @@ class Quota:
     probe: float = -math.inf
     misses: int = 0  # unexplained refusals in a row
     missed_at: float = -math.inf  # when the last one arrived
+    spread_until: float = 0.0  # until when calls are made evenly
 
     @classmethod
     def of(cls, limit: Limit) -> "Quota":
@@ -133,7 +136,21 @@ class Quota:
         if place < 0:
             return 0.0
         oldest, window = log.moments[place], self.window
-        return min(oldest + window - self.doubt / 2, max(self.probe_at, oldest + window * _SHRUNK))
+        moment = oldest + window - self.doubt / 2
+        if self.spread_until > moment:
+            even = log.moments[-1] + _EVENLY * window / self.limit
+            moment = max(moment, min(even, self.spread_until))
+        return min(moment, max(self.probe_at, oldest + window * _SHRUNK))
+
+    def spread(self, until: float) -> None:
+        """Make calls evenly until a moment, since more are wanted than the quota permits."""
+        if not self.of_tokens:
+            self.spread_until = until
+
+    def rate(self, now: float) -> float:
+        """Return how much may be used per second, as others leave it; infinity if the window is not known."""
+        left = max(1.0, self.limit - self.others.at(now, self.window))
+        return left / self.window if self.measured else math.inf
 
     def left(self, log: CallLog, now: float) -> float:
         """Return how much is estimated to be free now; may be less than 0."""
@@ -229,7 +246,8 @@ class Quota:
         """Learn how long Google counts: until the `oldest` of the calls that spent the limit leaves."""
         seen = at - oldest + _SLACK
         if self.doubt and self.window - self.doubt < seen < self.window:
-            self.doubt = self.window - seen  # the next calls are made in the middle of what is left
+            # The next calls are made in the middle of what is left, unless that is hardly a loss.
+            self.doubt = self.window - seen if self.window - seen > _NEAR * self.window else 0.0
             return
         former, self.former = self.former, 0.0
         counted = max(seen, former) if wait is None else seen + wait

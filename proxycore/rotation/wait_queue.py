@@ -1,11 +1,16 @@
-"""The queue in which requests wait for a key for one model, served in order of arrival.
+"""The queue in which requests wait for a key for one model: fair between clients, then in order of arrival.
 
-While a key is ready, a request gets it at once. While none is, the request joins the queue: a place in it is
-a call that is reserved on the key that is ready first, after the calls that were reserved before. Reserved
-calls count like those that were made, so no other request takes their places, and it is known when the
-next request would be served: one that could not be served in time is refused at once, with the time to
-retry. When something changes (a key is refused, a key is ready earlier, a request is cancelled), the
-reservations are made anew in order of arrival.
+While a key is ready, a request gets it at once. While none is, the request joins the queue: for each that
+waits a call is reserved on the key that is ready first, after the calls that were reserved before. Reserved
+calls count like those that were made, so no other request takes their places, and it is known when each
+waiter would be served: one that could not be served in time is refused at once, with the time to retry.
+When something changes (a key is refused, a key is ready earlier, a request is cancelled), the reservations
+are made anew.
+
+A reservation is nobody's own: whoever is first in the order when it is due has it. Only a restricted waiter
+(a request of a resource's owner, or one that some keys have refused) has one of its own, since few
+reservations suit it: it takes over the one that suits it about when it would be its turn if any did, and
+another is made for the others.
 
 While a search for a key that serves is on (`search`), nothing is reserved: one request at a time gets the
 next try, mostly those that fewest keys have refused, since a request that every key refuses must not use up
@@ -13,10 +18,14 @@ all tries.
 """
 
 import asyncio
-from bisect import insort
+from collections.abc import Mapping
 
-from proxycore.rotation.calls import APART, Call
+from proxycore.rotation.calls import Call
+from proxycore.rotation.expected_returns import ExpectedReturns
+from proxycore.rotation.fair_order import FairOrder
 from proxycore.rotation.key import Key
+from proxycore.rotation.pool_rates import PoolRates
+from proxycore.rotation.reservations import Reservations
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.scheduler import Scheduler, Timer
 from proxycore.rotation.search import Search
@@ -28,26 +37,40 @@ _REFRESH = 0.0001  # seconds of delay for each waiter: the work grows with their
 
 
 class WaitQueue:
-    """The requests that wait for a key for one model.
+    """The requests that wait for a key for one model. `weights` are those of the clients, 1 by default.
 
     The scheduler has to go by the rotator's clock: reservations and deadlines are its moments.
     """
 
-    def __init__(self, model: str, rotator: Rotator, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        model: str,
+        rotator: Rotator,
+        scheduler: Scheduler,
+        *,
+        expected: ExpectedReturns,
+        rates: PoolRates,
+        weights: Mapping[str, float],
+    ) -> None:
         self._model = model
         self._rotator = rotator
         self._scheduler = scheduler
-        self._waiters: list[Waiter] = []
+        self._expected = expected
+        self._rates = rates
+        self._order = FairOrder(weights)
+        self._reservations = Reservations(model, rotator)  # one for each unrestricted waiter
         self._refreshing = False
         self._tries = 0
         self._timer: Timer | None = None
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self._order)
 
     async def wait(self, waiter: Waiter) -> Call | None:
         """Return the waiter's call when its turn comes; None if it cannot come before the deadline."""
         self._join(waiter)
+        if waiter.turn.done() and waiter.turn.result() is None:
+            return None
         seconds = waiter.deadline - self._scheduler.now()
         timer = self._scheduler.call_later(seconds, lambda: self._expire(waiter))
         try:
@@ -65,19 +88,44 @@ class WaitQueue:
         """Make the reservations anew soon, since something has changed."""
         if not self._refreshing:
             self._refreshing = True
-            self._scheduler.call_later(len(self._waiters) * _REFRESH, self._reserve_all)
+            self._scheduler.call_later(len(self._order) * _REFRESH, self._reserve_all)
 
     # Joining and leaving.
 
     def _join(self, waiter: Waiter) -> None:
-        insort(self._waiters, waiter)
-        if search := self._search:
+        if self._refreshing and not waiter.is_restricted:
+            self._reserve_all()
+        turn = self._turn(waiter)
+        self._order.add(waiter)
+        if turn is None:
+            self._refuse(waiter)
+        elif search := self._search:
             self._try_one(search)
-        elif waiter.is_restricted or (self._waiters[-1] is waiter and not self._refreshing):
-            self._serve_or_reserve(waiter)
+        elif turn[1] <= self._scheduler.now() and (key := self._pick(waiter)):
+            self._serve(waiter, key)
+        elif not self._admits(waiter, turn[1]):
+            self._refuse(waiter)
+            if not waiter.is_restricted:
+                self._rates.spread(self._model)
+        elif waiter.is_restricted:
+            self._reserve_own(waiter, *turn)
+            self._complete()
             self._set_timer()
         else:
-            self._reserve_all()
+            self._reservations.add(*turn)
+            if self._order.unrestricted[-1] is not waiter:
+                self._refuse_late()
+            self._set_timer()
+
+    def _admits(self, waiter: Waiter, at: float) -> bool:
+        """Return whether there is room for this waiter, which would have its turn `at` a moment if last."""
+        now, places = self._scheduler.now(), self._reservations
+        ahead = self._order.ahead(waiter)
+        if waiter.is_restricted and places:
+            ahead = min(ahead, len(places) - 1)  # it may take over the last as well
+        if ahead < len(places):
+            at = min(at, places[ahead].at)
+        return self._expected.admit(self._model, at - now, waiter.deadline - now, waiter.client)
 
     def _expire(self, waiter: Waiter) -> None:
         """Refuse a waiter whose deadline has come."""
@@ -94,13 +142,9 @@ class WaitQueue:
             self.refresh()
 
     def _leave(self, waiter: Waiter) -> None:
-        self._waiters.remove(waiter)
-        if waiter.is_restricted:
-            self._release(waiter)
-        elif waiter.reservation:
-            # Waiters behind move up one reservation; the last reservation is released.
-            behind = [one.reservation for one in self._exchanging() if one.reservation]
-            self._assign(sorted([*behind, waiter.reservation]))
+        self._order.remove([waiter])
+        self._release(waiter)
+        self._reservations.keep(len(self._order.unrestricted))
         self.refresh()
 
     # While a search is on.
@@ -111,25 +155,26 @@ class WaitQueue:
 
     def _try_one(self, search: Search) -> None:
         """Give the search's next try, if it is time for that, to the first waiter that a key is fit for."""
-        for waiter in self._waiters:
+        for waiter in self._order.restricted:
             self._release(waiter)
+        self._reservations.keep(0)
         if search.is_due(self._model, self._scheduler.now()):
             self._tries += 1
             for waiter in self._in_order_of_tries():
-                if key := self._rotator.pick(self._model, waiter.avoid, waiter.only):
+                if key := self._pick(waiter):
                     self._serve(waiter, key)
                     break
-                if self._rotator.next_turn(self._model, waiter.avoid, waiter.only) is None:
+                if self._turn(waiter) is None:
                     self._refuse(waiter)  # every key has refused it
         seconds = search.due(self._model) - self._scheduler.now()
-        self._set_timer((seconds if seconds > 0 else _NO_KEY_FIT) if self._waiters else None)
+        self._set_timer((seconds if seconds > 0 else _NO_KEY_FIT) if self._order else None)
 
     def _in_order_of_tries(self) -> list[Waiter]:
         # Those that fewest keys have refused; every fourth time those that wait longest, since new requests
         # that every key refuses must not use up all tries, either.
         if self._tries % 4 == 0:
-            return self._waiters[:]
-        return sorted(self._waiters, key=lambda waiter: len(waiter.avoid))
+            return list(self._order)
+        return sorted(self._order, key=lambda waiter: len(waiter.avoid))
 
     # Reservations.
 
@@ -139,101 +184,110 @@ class WaitQueue:
         if search := self._search:
             self._try_one(search)
             return
-        for waiter in [waiter for waiter in self._waiters if waiter.is_restricted]:
+        self._reservations.confirm()
+        for waiter in self._order.restricted[:]:
             self._release(waiter)
             self._serve_or_reserve(waiter)
-        rotator, model, exchanging = self._rotator, self._model, self._exchanging()
-        reservations = self._confirmed(exchanging)
-        while exchanging and (key := rotator.pick(model)):
-            self._serve(exchanging.pop(0), key)
-        while exchanging and (turn := rotator.next_turn(model)):
-            if len(reservations) >= len(exchanging):
-                if turn[1] >= reservations[len(exchanging) - 1].at - APART:
-                    break
-                last = reservations.pop()
-                rotator.uncount(last.key, model, last.at)
-            insort(reservations, self._reserve(*turn))
-        self._assign(reservations)
+        unrestricted = self._order.unrestricted
+        while unrestricted and (key := self._rotator.pick(self._model)):
+            self._serve(unrestricted[0], key)
+        self._complete()
         self._set_timer()
 
-    def _confirmed(self, waiters: list[Waiter]) -> list[Reservation]:
-        """Return the reservations of these waiters that still hold, in order; release the others."""
-        confirmed = []
-        for reservation in sorted(waiter.reservation for waiter in waiters if waiter.reservation):
-            if self._rotator.holds(reservation.key, self._model, reservation.at):
-                confirmed.append(reservation)
-            else:
-                self._rotator.uncount(reservation.key, self._model, reservation.at)
-        return confirmed
+    def _complete(self) -> None:
+        """Reserve a call for every unrestricted waiter, and refuse those that would be served too late."""
+        self._reservations.fill(len(self._order.unrestricted))
+        self._refuse_late()
 
-    def _assign(self, reservations: list[Reservation]) -> None:
-        """Assign these in order of arrival, and refuse the waiters that would be served too late."""
-        assigned = 0
-        for waiter in self._exchanging():
-            waiter.reservation = reservations[assigned] if assigned < len(reservations) else None
-            if waiter.reservation is None or waiter.reservation.at > waiter.deadline:
-                self._refuse(waiter)
+    def _refuse_late(self) -> None:
+        """Refuse the unrestricted waiters that would be served too late."""
+        late, behind = [], iter(self._reservations)
+        reservation = next(behind, None)
+        for waiter in self._order.unrestricted:
+            if reservation and reservation.at <= waiter.deadline:
+                reservation = next(behind, None)
             else:
-                assigned += 1
-        for reservation in reservations[assigned:]:
-            self._rotator.uncount(reservation.key, self._model, reservation.at)
+                late.append(waiter)
+        if late:
+            self._refuse(*late)
+        self._reservations.keep(len(self._order.unrestricted))
 
     def _serve_due(self) -> None:
-        """Serve every waiter whose reservation is due."""
+        """Serve those whose turn it is: the reservations that are due are for the first in the order."""
         if search := self._search:
             self._try_one(search)
             return
-        if not any(waiter.reservation for waiter in self._waiters):
+        if len(self._reservations) < len(self._order.unrestricted) or not all(
+            waiter.reservation for waiter in self._order.restricted
+        ):
             self._reserve_all()  # a search has ended
             return
-        now, rotator, model = self._scheduler.now(), self._rotator, self._model
-        for waiter in self._waiters[:]:
-            reservation = waiter.reservation
-            if reservation is None or reservation.at > now:
-                continue
-            if rotator.can_redeem(reservation.key, model):
-                self._waiters.remove(waiter)
-                call = rotator.redeem(
-                    reservation.key, model, reservation.at, spends=waiter.spends, tokens=waiter.tokens
-                )
-                waiter.turn.set_result(call)
-            else:
-                self.refresh()
+        now = self._scheduler.now()
+        for waiter in self._order.restricted[:]:
+            if (own := waiter.reservation) and own.at <= now:
+                self._redeem(own, waiter)
+        for reservation in self._reservations.due(now):
+            if self._redeem(reservation, self._order.unrestricted[0]):
+                self._reservations.remove(reservation)
         self._set_timer()
 
-    def _serve_or_reserve(self, waiter: Waiter) -> None:
-        """Serve a waiter at once, or reserve a call for it, or refuse it."""
-        rotator, model = self._rotator, self._model
-        if key := rotator.pick(model, waiter.avoid, waiter.only, tokens=waiter.tokens):
-            self._serve(waiter, key)
-            return
-        turn = rotator.next_turn(model, waiter.avoid, waiter.only, waiter.tokens)
-        if turn is None or turn[1] > waiter.deadline:
-            self._refuse(waiter)
-        elif waiter.spends:
-            waiter.reservation = self._reserve(*turn, waiter.tokens)
-        else:
-            waiter.reservation = Reservation(turn[1], turn[0])
+    def _redeem(self, reservation: Reservation, waiter: Waiter) -> bool:
+        """Serve a waiter with the call that was reserved, if it can be made; returns whether it can."""
+        if not self._rotator.can_redeem(reservation.key, self._model):
+            self.refresh()
+            return False
+        self._order.serve(waiter)
+        call = self._rotator.redeem(
+            reservation.key, self._model, reservation.at, spends=waiter.spends, tokens=waiter.tokens
+        )
+        waiter.turn.set_result(call)
+        return True
 
-    def _exchanging(self) -> list[Waiter]:
-        """The waiters that can use any key, and so each other's reservations."""
-        return [waiter for waiter in self._waiters if not waiter.is_restricted]
+    def _serve_or_reserve(self, waiter: Waiter) -> None:
+        """Serve a restricted waiter at once, or reserve a call for it, or refuse it."""
+        if key := self._pick(waiter):
+            self._serve(waiter, key)
+        elif turn := self._turn(waiter):
+            self._reserve_own(waiter, *turn)
+        else:
+            self._refuse(waiter)
+
+    def _reserve_own(self, waiter: Waiter, key: Key, at: float) -> None:
+        """Reserve a call for a restricted waiter that could have one with this key `at` a moment; or refuse.
+
+        It takes over an earlier reservation that suits it; another is then made for the others.
+        """
+        if not waiter.spends:
+            waiter.reservation = Reservation(at, key) if at <= waiter.deadline else None
+        elif taken := self._reservations.suitable(
+            waiter, self._order.ahead(waiter), min(at, waiter.deadline)
+        ):
+            self._reservations.remove(taken)
+            waiter.reservation = taken
+        elif at <= waiter.deadline:
+            reserved = self._rotator.reserve(key, self._model, at, waiter.tokens)
+            waiter.reservation = Reservation(reserved, key)
+        if waiter.reservation is None:
+            self._refuse(waiter)
+
+    def _pick(self, waiter: Waiter) -> Key | None:
+        return self._rotator.pick(self._model, waiter.avoid, waiter.only, tokens=waiter.tokens)
+
+    def _turn(self, waiter: Waiter) -> tuple[Key, float] | None:
+        return self._rotator.next_turn(self._model, waiter.avoid, waiter.only, waiter.tokens)
 
     def _serve(self, waiter: Waiter, key: Key) -> None:
-        self._waiters.remove(waiter)
+        self._order.serve(waiter)
         call = self._rotator.call(key, self._model, spends=waiter.spends, tokens=waiter.tokens)
         waiter.turn.set_result(call)
 
-    def _refuse(self, waiter: Waiter) -> None:
-        self._waiters.remove(waiter)
-        waiter.reservation = None
-        waiter.turn.set_result(None)
-
-    def _reserve(self, key: Key, at: float, tokens: int = 0) -> Reservation:
-        return Reservation(self._rotator.reserve(key, self._model, at, tokens), key)
+    def _refuse(self, *waiters: Waiter) -> None:
+        self._order.remove(waiters)
+        for waiter in waiters:
+            waiter.turn.set_result(None)
 
     def _release(self, waiter: Waiter) -> None:
-        """Undo the waiter's reservation."""
+        """Undo a restricted waiter's reservation."""
         if waiter.reservation and waiter.spends:
             self._rotator.uncount(waiter.reservation.key, self._model, waiter.reservation.at)
         waiter.reservation = None
@@ -244,7 +298,8 @@ class WaitQueue:
             self._timer.cancel()
             self._timer = None
         if seconds is None:
-            moments = [waiter.reservation.at for waiter in self._waiters if waiter.reservation]
+            moments = [waiter.reservation.at for waiter in self._order.restricted if waiter.reservation]
+            moments += [self._reservations[0].at] if self._reservations else []
             seconds = max(0.0, min(moments) - self._scheduler.now()) if moments else None
         if seconds is not None and not self._refreshing:
             self._timer = self._scheduler.call_later(seconds + _LATE, self._serve_due)

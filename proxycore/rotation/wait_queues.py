@@ -1,7 +1,7 @@
-"""The wait queues of all models: how a request gets its next call, at once or in order of arrival."""
+"""The wait queues of all models: how a request gets its next call, at once or when it is its turn."""
 
 import asyncio
-import math
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from proxycore.gemini.lane import counted_as
@@ -21,6 +21,7 @@ from proxycore.rotation.events import (
 )
 from proxycore.rotation.expected_returns import ExpectedReturns
 from proxycore.rotation.key import Key, Project
+from proxycore.rotation.pool_rates import PoolRates
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.scheduler import Scheduler
 from proxycore.rotation.wait_queue import WaitQueue
@@ -39,6 +40,8 @@ class WaitQueues:
         self._rotator = rotator
         self._scheduler = scheduler
         self._queues: dict[str, WaitQueue] = {}
+        self._weights: dict[str, float] = {}
+        self._rates = PoolRates(rotator, scheduler.now)
         self._subscribe(rotator.events)
 
     @property
@@ -49,6 +52,11 @@ class WaitQueues:
     def set_max_wait(self, max_wait: float) -> None:
         """Let requests that arrive from now on wait for so many seconds in all."""
         self.max_wait = max_wait
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Share the pool in proportion to these weights, by name of client: more than 0, else 1."""
+        self._weights.clear()
+        self._weights.update(weights)
 
     def try_acquire(
         self,
@@ -75,35 +83,44 @@ class WaitQueues:
         *,
         spends: bool = True,
         tokens: int = 0,
+        client: str = "",
     ) -> Call | None:
-        """Return this request's call once its turn has come, in order of arrival; None if that is too late.
+        """Return this request's call once its turn has come; None if that is too late.
 
-        It returns at once when it is known that the turn would not come within `seconds`.
+        Turns are fair between clients, and of one client in order of arrival. It returns at once when it is
+        known that the turn would not come within `seconds`.
         """
-        rotator, now = self._rotator, self._scheduler.now()
-        counts_tokens = rotator.counted_tokens(model, tokens) > 0
-        turn = rotator.next_turn(model, avoid, only, tokens) if seconds > 0 else None
-        searching = rotator.searches.holding(model)
-        if turn is None or not (searching or self.expected.admit(model, turn[1] - now, seconds)):
+        rotator = self._rotator
+        if seconds <= 0:
             return rotator.acquire_out_of_order(model, avoid, only, spends=spends, tokens=tokens)
         queue = self._queues.get(model)
         if queue is None:
-            queue = self._queues[model] = WaitQueue(model, rotator, self._scheduler)
-        future = asyncio.get_running_loop().create_future()
-        try:
-            call = await queue.wait(
-                Waiter(arrival, avoid, only, spends, tokens, now + seconds, future, counts_tokens)
+            queue = self._queues[model] = WaitQueue(
+                model,
+                rotator,
+                self._scheduler,
+                expected=self.expected,
+                rates=self._rates,
+                weights=self._weights,
             )
+        future, deadline = asyncio.get_running_loop().create_future(), self._scheduler.now() + seconds
+        counts_tokens = rotator.counted_tokens(model, tokens) > 0
+        waiter = Waiter(client, arrival, avoid, only, spends, tokens, counts_tokens, deadline, future)
+        try:
+            call = await queue.wait(waiter)
             return call or rotator.acquire_out_of_order(model, avoid, only, spends=spends, tokens=tokens)
         finally:
             if not queue:
                 self._queues.pop(model, None)
 
-    def retry_after(self, model: str, at: float) -> int:
-        """Return `Retry-After` for a moment, in whole seconds; the client is expected back then."""
-        now = self._scheduler.now()
-        seconds = max(1, math.ceil(at - now))
-        self.expected.add(model, now + seconds)
+    def retry_after(self, model: str, at: float, client: str = "") -> int:
+        """Return `Retry-After` in whole seconds for a client that could be served `at` a moment if alone.
+
+        Others that were told before come first; the client is expected back then.
+        """
+        now, at = self._scheduler.now(), max(at, self._scheduler.now())
+        seconds = self.expected.place(model, client, at, self._rates.of(model))
+        self.expected.add(model, now + seconds, client)
         return seconds
 
     def refresh(self, model: str | None) -> None:

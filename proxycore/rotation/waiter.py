@@ -16,26 +16,33 @@ class Reservation:
     key: Key = field(compare=False)
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Waiter:
-    """A request in a queue: earlier arrivals come first, however often they return to it.
+    """A request in a queue. Of one client, earlier arrivals come first, however often they return to it.
 
-    It may use the keys that are not in `avoid`, or that in `only`; `spends` is whether it spends their quota,
+    It may use the keys that are not in `avoid`, or that in `only`; `spends` is whether it spends their quota.
     `tokens` are those of its prompt, and `counts_tokens` is whether some project has a quota of them.
-    `turn` is resolved with its call, or with None if there is none for it before the `deadline`.
+    `turn` is resolved with its call, or with None if there is none for it before the `deadline`. `start` is
+    its virtual start time, see `FairOrder`. Only a restricted waiter has a reservation of its own.
     """
 
+    client: str
     arrival: int
-    avoid: AbstractSet[Key] = field(compare=False)
-    only: Key | None = field(compare=False)
-    spends: bool = field(compare=False)
-    tokens: int = field(compare=False)
-    deadline: float = field(compare=False)
-    turn: "asyncio.Future[Call | None]" = field(compare=False)
-    counts_tokens: bool = field(default=False, compare=False)
-    reservation: Reservation | None = field(default=None, compare=False)
+    avoid: AbstractSet[Key]
+    only: Key | None
+    spends: bool
+    tokens: int
+    counts_tokens: bool
+    deadline: float
+    turn: "asyncio.Future[Call | None]"
+    start: float = 0.0
+    reservation: Reservation | None = None
+    is_restricted: bool = field(init=False)
+    """Whether it cannot exchange its reservation with others, since it cannot use every key alike."""
 
-    @property
-    def is_restricted(self) -> bool:
-        """Whether it cannot exchange its reservation with others, since it cannot use every key alike."""
-        return bool(self.only or self.avoid or self.counts_tokens or not self.spends)
+    def __post_init__(self) -> None:
+        self.is_restricted = bool(self.only or self.avoid or self.counts_tokens or not self.spends)
+
+    def may_use(self, key: Key) -> bool:
+        """Return whether it can use this key."""
+        return key not in self.avoid and self.only in (None, key)

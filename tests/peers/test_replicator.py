@@ -348,6 +348,16 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
         assert key.ready_at("soon") == soon
 
 
+async def test_those_whom_one_worker_told_to_retry_are_expected_by_another() -> None:
+    async with workers(MockServer({"AQ.key": Health.healthy()}), Store(CLOCK), 2) as (one, other):
+        at, expected = CLOCK() + 100.0, other.app.queues.expected
+        assert expected.admit("m", 9.0, 10.0)
+        one.app.queues.expected.add("m", at, "client")
+        await until(lambda: not expected.admit("m", 9.0, 10.0))
+        expected.remove("m", at)
+        assert expected.admit("m", 9.0, 10.0)
+
+
 @pytest.mark.parametrize("value", [None, 5, "text", [], ["a"], {"quotas": 3}, {"quotas": {"q": [1]}}])
 @pytest.mark.parametrize(
     "kind",

@@ -16,7 +16,6 @@ from tests.support.simulation import SCHEDULERS, Simulation
 from tests.support.simulation_figures import Figures
 
 pytestmark = pytest.mark.no_cover  # it would take three times as long, for lines that other tests run as well
-not_fair = pytest.mark.skip(reason="the queue is not fair yet")
 not_led = pytest.mark.skip(reason="conversations are not led to one project yet")
 not_retried = pytest.mark.skip(reason="the retry budget is spent too early yet")
 
@@ -100,7 +99,6 @@ def test_quotas_of_tokens_are_used_nearly_as_well_as_they_could_be(name: str) ->
     assert ours.tokens_served >= 0.92 * bound.tokens_served
 
 
-@not_fair
 def test_a_light_client_hardly_waits_beside_a_heavy_one() -> None:
     figures = run(during("a light client beside a heavy one", 5, 15))
     assert figures.of("light").served >= 0.95
@@ -108,13 +106,11 @@ def test_a_light_client_hardly_waits_beside_a_heavy_one() -> None:
     assert figures.used >= 0.97
 
 
-@not_fair
 def test_requests_that_one_key_alone_can_serve_get_their_share_of_it_beside_a_crowd() -> None:
     figures = run(during("20 % owned, 110 %", 5, 25))
     assert figures.owned(owned=True).served >= figures.owned(owned=False).served - 0.03
 
 
-@not_fair
 @pytest.mark.parametrize("seed", [1, 2])
 def test_clients_that_return_when_they_were_told_to_are_served(seed: int) -> None:
     figures = run(during("130 %, 20% return as told", 5, 20), seed)

@@ -74,12 +74,19 @@ class Here:
         return sum(at > now for limiter in limiters for at in limiter.log.moments)
 
     def join(
-        self, arrival: int, avoid: Collection[Key] = (), seconds: float = PATIENT, model: str = FLASH
+        self,
+        arrival: int,
+        avoid: Collection[Key] = (),
+        seconds: float = PATIENT,
+        model: str = FLASH,
+        *,
+        only: Key | None = None,
+        client: str = "",
     ) -> "asyncio.Task[Key | None]":
         """A request joins the line; what it gets is written down."""
 
         async def wait() -> Key | None:
-            call = await self.queues.wait(model, arrival, frozenset(avoid), seconds)
+            call = await self.queues.wait(model, arrival, frozenset(avoid), seconds, only, client=client)
             key = call.key if call else None
             if call:
                 self.calls.append(call)
@@ -430,10 +437,10 @@ async def test_when_patience_ends_for_all_nothing_is_left() -> None:
 # Reservations, where a quota is known.
 
 
-def learned(here: Here, requests: int, window: float, *ago: float) -> None:
-    """The key has so many calls in a window (seconds), and made some so many seconds ago."""
+def learned(here: Here, requests: int, window: float, *ago: float, key: int = 0) -> None:
+    """A key has so many calls in a window (seconds), and made some so many seconds ago."""
     now = here.clock()
-    limiter = here.keys[0].project.limiter(FLASH)
+    limiter = here.keys[key].project.limiter(FLASH)
     limiter.quotas["PerMinute"] = Quota(60.0, limit=requests, told=True, window=window, measured=True)
     for seconds in sorted(ago, reverse=True):
         limiter.add(now - seconds, now, mine=False)
@@ -516,3 +523,99 @@ async def test_who_is_expected_for_invented_models_is_forgotten() -> None:
         if not number % 100:
             await asyncio.sleep(0.002)
     assert len(here.queues.expected) < 600
+
+
+# Shares.
+
+
+async def test_a_newcomer_of_another_client_comes_first_and_the_last_who_would_be_too_late_is_refused() -> (
+    None
+):
+    here = Here()
+    learned(here, 3, 10.0, 9.5, 9.0, 8.5)
+    for arrival in range(3):
+        here.join(arrival, client="one")
+    await settle()
+    here.join(3, client="another")
+    await settle()
+    assert here.served == [(2, None)]
+    await until(lambda: here.order == [0, 3, 1])
+    assert here.nothing_left()
+
+
+async def test_a_client_has_a_share_by_its_weight() -> None:
+    here = Here()
+    here.queues.set_weights({"one": 2.0})
+    learned(here, 6, 10.0, 9.9, 9.8, 9.7, 9.6, 9.5, 9.4)
+    for arrival in range(4):
+        here.join(arrival, client="one")
+    for arrival in range(4, 6):
+        here.join(arrival, client="another")
+    await until(lambda: here.order == [0, 4, 1, 2, 5, 3])
+
+
+async def test_an_owner_takes_over_a_call_that_is_reserved_with_its_key() -> None:
+    here = Here(2)
+    learned(here, 2, 10.0, 9.5, 8.5)
+    learned(here, 2, 10.0, 9.0, 8.0, key=1)
+    for arrival in range(4):
+        here.join(arrival)
+    await settle()
+    owners = here.join(4, only=here.keys[1])
+    await settle()
+    assert here.served == [(3, None)]
+    assert await owners is here.keys[1]
+    assert here.order == [0, 1, 2, 4]
+    assert here.nothing_left()
+
+
+async def test_an_owner_that_comes_first_takes_the_first_call_with_its_key() -> None:
+    here = Here(2)
+    learned(here, 2, 10.0, 9.5, 8.5)
+    learned(here, 2, 10.0, 9.0, 8.0, key=1)
+    for arrival in range(3):
+        here.join(arrival, client="one")
+    await settle()
+    here.join(4, only=here.keys[1], client="another")
+    await until(lambda: here.order == [0, 4, 1, 2])
+    assert here.nothing_left()
+
+
+async def test_an_owner_whose_key_has_no_call_in_time_is_refused_and_nobody_gives_way() -> None:
+    here = Here(2)
+    learned(here, 1, 10.0, 9.5)
+    learned(here, 1, 10.0, 1.0, key=1)
+    here.join(1)
+    await settle()
+    here.join(2, only=here.keys[1])
+    await settle()
+    assert here.served == [(2, None)]
+    await until(lambda: here.order == [1])
+    assert here.nothing_left()
+
+
+async def test_once_requests_are_refused_the_calls_of_a_key_are_spread_over_its_window() -> None:
+    here = Here()
+    learned(here, 3, 6.0, 5.9, 5.8, 5.7)
+    for arrival in range(4):
+        here.join(arrival)
+    await until(lambda: here.order == [0, 1, 2])
+    assert here.served[0] == (3, None)
+    await asyncio.sleep(5.0)
+    moments = []
+    for arrival in range(4, 7):
+        here.join(arrival)
+    for count in range(4, 7):
+        await until(lambda: len(here.order) == count)  # noqa: B023 - it is over before the next
+        moments.append(here.clock())
+    assert min(moments[1] - moments[0], moments[2] - moments[1]) == pytest.approx(1.8, abs=0.1)
+
+
+async def test_those_who_are_told_to_retry_are_told_as_many_moments_as_there_are_calls() -> None:
+    here = Here(2)
+    learned(here, 3, 6.0, 3.0, 2.0, 1.0)
+    learned(here, 3, 6.0, 3.0, 2.0, 1.0, key=1)
+    told = [here.queues.retry_after(FLASH, here.clock() + 3.0, "one") for _ in range(20)]
+    assert told[0] == 3
+    assert told[-1] == pytest.approx(3 + 20, abs=3)
+    assert here.queues.retry_after(PRO, here.clock() + 3.0, "one") == 3
