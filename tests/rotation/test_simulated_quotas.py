@@ -5,6 +5,7 @@ Of each case, what the rotation has to reach beside a scheduler that knows every
 """
 
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 
@@ -44,7 +45,8 @@ def test_what_others_spend_on_all_keys_is_left_to_them_and_no_more(seed: int) ->
 
 
 def test_what_others_spent_is_used_within_three_minutes_after_they_are_gone() -> None:
-    assert run(during("after others on half the keys", 23, 43)).served >= 0.99
+    runs = [run(during("after others on half the keys", 23, 43), seed) for seed in (1, 2, 3)]
+    assert fmean(figures.served for figures in runs) >= 0.99
 
 
 def test_a_large_quota_that_others_spent_for_minutes_is_used_again_as_soon() -> None:
@@ -94,9 +96,10 @@ def test_a_day_that_begins_some_seconds_after_midnight_is_used(late: float) -> N
 @pytest.mark.parametrize("name", ["60,000 tokens a minute", "250,000 tokens a minute"])
 def test_quotas_of_tokens_are_used_nearly_as_well_as_they_could_be(name: str) -> None:
     scenario = during(name, 5, 15)
-    ours, bound = run(scenario), Simulation(scenario).run(SCHEDULERS["bound"])
-    assert ours.served >= 0.92 * bound.served
-    assert ours.tokens_served >= 0.92 * bound.tokens_served
+    ours = [run(scenario, seed) for seed in (1, 2, 3)]
+    bound = [Simulation(scenario, seed).run(SCHEDULERS["bound"]) for seed in (1, 2, 3)]
+    assert fmean(one.served for one in ours) >= 0.92 * fmean(one.served for one in bound)
+    assert fmean(one.tokens_served for one in ours) >= 0.92 * fmean(one.tokens_served for one in bound)
 
 
 def test_a_light_client_hardly_waits_beside_a_heavy_one() -> None:
