@@ -19,6 +19,7 @@ from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outage
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.search import Search
+from proxycore.rotation.ways import shown
 from proxycore.stats.counters import Counters
 from proxycore.stats.figures import Figures
 from proxycore.stats.forecast import DayForecast, forecasts
@@ -62,6 +63,7 @@ def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> 
     return {
         "name": key.name,
         "project": redact(key.project.name) or None,
+        "proxy": shown(key.proxy) if key.proxy else None,
         "state": key.state(clock()),
         "bench": _bench(key.retired or key.whole, clock, redact),
         "models": {

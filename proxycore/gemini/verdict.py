@@ -62,7 +62,8 @@ class Verdict:
     is the Google project that the response names as the key's. `day` is whether a quota of Google's day is
     spent, so that the bench goes by that day, even if the wall clock is set. `words` is Google's own message,
     one line of at most 300 characters, empty without one; `unknown_model` is whether the model was not found;
-    `deadline` whether the upstream gave up after a long wait (504).
+    `deadline` whether the upstream gave up after a long wait (504); `way` whether it is about the way to
+    Google: the region, an outbound proxy, a gateway or the network.
     """
 
     reason: str
@@ -76,6 +77,7 @@ class Verdict:
     words: str = field(default="", compare=False)
     unknown_model: bool = False
     deadline: bool = False
+    way: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -85,10 +87,11 @@ class Verdict:
 
 HEALTHY = Verdict("healthy")
 CLIENT_ERROR = Verdict("client error")
-REGION_BLOCKED = Verdict("region not supported")
-NOT_GOOGLE = Verdict("not a Google response")
+REGION_BLOCKED = Verdict("region not supported", way=True)
+NOT_GOOGLE = Verdict("not a Google response", way=True)
 UPSTREAM_FAILURE = Verdict("upstream error", Reaction.RETRY)
-TIMED_OUT = Verdict("timeout")
+NO_RESPONSE = Verdict("upstream error", Reaction.RETRY, way=True)
+TIMED_OUT = Verdict("timeout", way=True)
 # From methods that accept no API key at all, and for some bad keys: no evidence against this one.
 KEYS_NOT_ACCEPTED = Verdict("API keys not accepted", Reaction.OWNER)
 NOT_OWNER = Verdict("the resource belongs to another key", Reaction.OWNER)

@@ -9,7 +9,7 @@ from typing import Any
 
 from proxycore.clock import Clock
 from proxycore.gemini.verdict import DAY
-from proxycore.peers.update import Update, UpdateKind, fingerprint
+from proxycore.peers.update import Update, UpdateKind, fingerprint, proxy_fingerprint
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.call_log import REMEMBERED
@@ -97,6 +97,8 @@ class Replicator:
         """Set the fingerprints of the keys that are configured now."""
         self._fingerprints = {key: self._fingerprints.get(key) or fingerprint(key.secret) for key in keys}
         self._keys = {name: key for key, name in self._fingerprints.items()}
+        # The keys' outbound proxies; without one, a way has no name.
+        self._proxies = {proxy_fingerprint(key.proxy): key.proxy for key in self._keys.values()}
 
     # Published: what was found here. A key without a fingerprint was removed, and completes its last calls.
 
@@ -162,9 +164,9 @@ class Replicator:
     def _outage_changed(self, event: OutageChanged) -> None:
         if event.origin is Origin.HERE:
             fact = event.outage.to_json() if event.outage else _NONE
-            self._post(
-                UpdateKind.OUTAGE, None, _lane_or_all(event.lane), fact, self._clock() + _REMEMBER_STRIKES
-            )
+            until = self._clock() + _REMEMBER_STRIKES
+            way = proxy_fingerprint(event.proxy)
+            self._post(UpdateKind.OUTAGE, None, _lane_or_all(event.lane), fact, until, way=way)
 
     def _search_changed(self, event: SearchChanged) -> None:
         if event.origin is Origin.HERE:
@@ -189,10 +191,17 @@ class Replicator:
             )
 
     def _post(
-        self, kind: UpdateKind, key: Key | None, about: str, fact: tuple[Any, Sequence[float]], until: float
+        self,
+        kind: UpdateKind,
+        key: Key | None,
+        about: str,
+        fact: tuple[Any, Sequence[float]],
+        until: float,
+        *,
+        way: str = "",
     ) -> None:
         value, moments = fact
-        name = self._fingerprints[key] if key else ""
+        name = self._fingerprints[key] if key else way
         # Of two updates about the same, the later one holds, even if the clock has not gone on.
         self._stamp = max(self._clock(), math.nextafter(self._stamp, math.inf))
         self._publish(Update(kind, name, about, value, self._stamp, until, tuple(moments)))
@@ -208,6 +217,8 @@ class Replicator:
                     self._apply_to_key(key, update)
                 elif not update.key:
                     self._apply_to_all(update)
+                elif update.kind == UpdateKind.OUTAGE and update.key in self._proxies:
+                    self._apply_outage(update)
             except (AttributeError, LookupError, TypeError, ValueError):
                 continue  # another version of this program, perhaps
 
@@ -256,12 +267,15 @@ class Replicator:
             else:
                 self._queues.expected.add(model, at, str(update.value), Origin.PEER)
         elif update.kind == UpdateKind.OUTAGE:
-            lane, outage = _lane_of(update.about), None
-            if update.value is not None:
-                outage = Outage.from_json(lane, update.value, update.moments)
-            self._rotator.learn_outage(lane, outage)
+            self._apply_outage(update)
         elif update.kind == UpdateKind.SEARCH:
             self._apply_search(_lane_of(update.about), update)
+
+    def _apply_outage(self, update: Update) -> None:
+        lane, proxy, outage = _lane_of(update.about), self._proxies.get(update.key), None
+        if update.value is not None:
+            outage = Outage.from_json(lane, update.value, update.moments, proxy)
+        self._rotator.learn_outage(lane, outage, proxy)
 
     def _apply_search(self, lane: str | None, update: Update) -> None:
         known = self._rotator.searches.get(lane)

@@ -14,15 +14,16 @@ Each has one fact, when it was found, and for how long it holds.
                                       was not sent
     project   which                   the Google project of the key
     owner     which  the resource     True: the key owns it
-    outage           the lane or *    the reason; None: it is over       since when
+    outage    way    the lane or *    the reason; None: it is over       since when
     search           the lane or *    reason, pause, whether it is an    since when, the next try, and when a
                                       outage, ids of requests, tries     try counts as open for long
                                       of each key; None: it is over
     expect           model, id        the client that was asked to       when
                                       retry; None: it has, or has not
 
-A key is identified by its fingerprint, since its name may be given to another key one day. An update replaces
-an older one with the same kind, key and about. Kinds of another version of this program are passed on.
+A key is identified by its fingerprint, since its name may be given to another key one day; so is a way by its
+outbound proxy's, which is empty without one. An update replaces an older one with the same kind, key and
+about. Kinds of another version of this program are passed on.
 
 All times are moments of the clock that the processes of a host share, in seconds. Other hosts have another
 clock, so that an update is `moved` when it is sent there: its moments have a field of their own for that.
@@ -35,6 +36,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 _NEVER = 1e15  # seconds; also keeps out what is no number, and integers that no float can hold
 
@@ -42,6 +44,17 @@ _NEVER = 1e15  # seconds; also keeps out what is no number, and integers that no
 def fingerprint(secret: str, salt: bytes = b"") -> str:
     """Return what identifies a key among the processes that have it as well, without disclosing it."""
     return hmac.new(salt, secret.encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def proxy_fingerprint(proxy: str | None) -> str:
+    """Return what identifies an outbound proxy among the processes that use it; empty for none.
+
+    Its password is not part of that, since it may be easy to guess.
+    """
+    if proxy is None:
+        return ""
+    parts = urlsplit(proxy)
+    return fingerprint(f"{parts.scheme}://{parts.username or ''}@{parts.hostname}:{parts.port}")
 
 
 def parse_json(line: bytes) -> Any:  # noqa: ANN401 - JSON

@@ -20,27 +20,25 @@ import logging
 from collections.abc import Set as AbstractSet
 from typing import Self
 
-from proxycore.gemini.judge import judge
 from proxycore.gemini.prompt_size import PromptSize
 from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.verdict import (
     HEALTHY,
+    NO_RESPONSE,
     NOT_OWNER,
     TIMED_OUT,
-    UPSTREAM_FAILURE,
     Reaction,
     Verdict,
 )
 from proxycore.http.access_record import AccessRecord
-from proxycore.relay.live_close import LiveClose
-from proxycore.relay.outcome import AttemptResult, Outcome
+from proxycore.relay.other_way import leave_way, may_leave_way
+from proxycore.relay.outcome import AttemptResult, Outcome, verdict_on
 from proxycore.relay.pool import Pool
 from proxycore.relay.retry_policy import GiveUp, NextStep, Proceed, Respond, RetryPolicy, settle
 from proxycore.relay.unavailable import Unavailable, explain
 from proxycore.rotation.calls import Call
 from proxycore.rotation.case import Case
-from proxycore.rotation.key import Key
-from proxycore.transport.buffered_response import BufferedResponse
+from proxycore.rotation.key import Key, Project
 from proxycore.transport.messages import UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -173,6 +171,12 @@ class Exchange:
         elif call.key is self._only and verdict is NOT_OWNER and not self._may_be_new:
             self._only = None
 
+    def may_leave_way(self, verdict: Verdict) -> bool:
+        """Whether such a response to the attempt in flight leads to a key behind another outbound proxy."""
+        if self._call is None or self.owner:
+            return False
+        return may_leave_way(self._pool, self._policy, self._call.key, verdict, self.lane)
+
     def hand_over(self) -> None:
         """Leave the attempt in flight to another exchange of the same request, which counts it."""
         call, self._call = self._call, None
@@ -206,6 +210,8 @@ class Exchange:
     def _decide(self, key: Key, verdict: Verdict, *, sent: bool) -> NextStep:
         policy, pool, window = self._policy, self._pool, 0.0
         useful = policy.note(key, verdict, self._case, sent=sent)
+        if verdict.way and not useful and self.owner is None:
+            useful = leave_way(pool, policy, key, verdict, self.lane)
         if verdict.then is Reaction.ENTITLED and useful:
             useful = pool.rotator.seeks_entitled(self._case, self.lane)
         if verdict.then is Reaction.RETRY:
@@ -232,7 +238,8 @@ class Exchange:
         if self.owner or not self.scope.group:
             return None
         key = self._pool.affinity.of(self.scope.group)
-        return key if key and self._could_serve(key) else None
+        avoided = self._pool.rotator.ways.avoided
+        return key if key and key not in avoided and self._could_serve(key) else None
 
     def _could_serve(self, key: Key) -> bool:
         ready = key.ready_at(self.lane, self._tokens) <= self._pool.clock()
@@ -244,24 +251,18 @@ class Exchange:
         while True:
             advice = rotator.advise(self._case, self.lane)
             policy.pardon(advice.retryable)
-            unfit = advice.unfit
-            used = policy.used | unfit if unfit else policy.used
-            refused = policy.refused | unfit if unfit else policy.refused
-            if call := queues.try_acquire(
-                self.lane, used, self._only, spends=spends, prefer=advice.witness, tokens=self._tokens
-            ):
+            unfit, avoided = advice.unfit, rotator.ways.avoided
+            if avoided and (call := self._try_acquire(unfit | avoided, advice.witness)):
                 return call
-            if self.verdict.then is Reaction.RETRY and (
-                call := queues.try_acquire(self.lane, refused, self._only, spends=spends, tokens=self._tokens)
-            ):
-                return call  # no key caused the failure, so one that was used is good enough
+            if call := self._try_acquire(unfit, advice.witness):
+                return call
             if any(refusal.verdict.unknown_model for refusal in self._case.unentitled):
                 return None  # benched keys are unlikely to know the model, either
             seconds = self._time_left()
             call = await queues.wait(
                 self.lane,
                 self._arrival,
-                refused,
+                policy.refused | unfit if unfit else policy.refused,
                 seconds,
                 self.owner,
                 spends=spends,
@@ -270,6 +271,17 @@ class Exchange:
             )
             if call or not (self._allow_again() or await self._wait_until_fit(unfit)):
                 return call
+
+    def _try_acquire(self, unfit: AbstractSet[Key], witness: Project | None) -> Call | None:
+        """Acquire a key that is ready, not unfit, and was not tried; after server errors also one that was."""
+        queues, policy, spends, tokens = self._pool.queues, self._policy, self.spends, self._tokens
+        used = policy.used | unfit if unfit else policy.used
+        call = queues.try_acquire(self.lane, used, self._only, spends=spends, prefer=witness, tokens=tokens)
+        if call or self.verdict.then is not Reaction.RETRY:
+            return call
+        # No key caused the failure, so one that was used is good enough.
+        refused = policy.refused | unfit if unfit else policy.refused
+        return queues.try_acquire(self.lane, refused, self._only, spends=spends, tokens=tokens)
 
     def _allow_again(self) -> bool:
         """Allow keys that refused the request again, once a search is over; return whether there is any."""
@@ -301,26 +313,13 @@ class Exchange:
     def _judge(self, result: AttemptResult, status: int | str) -> Verdict:
         """Return the verdict on the key. Log a response that is not for the client."""
         if isinstance(result, UpstreamError):
-            verdict = TIMED_OUT if result.is_timeout else UPSTREAM_FAILURE
+            verdict = TIMED_OUT if result.is_timeout else NO_RESPONSE
             self._log(logging.WARNING, verdict, reason=str(result), detail=result.detail or None)
             return verdict
-        verdict = self._verdict(result)
-        if verdict.then is not Reaction.RELAY:
+        verdict = verdict_on(result, self.scope, self._pool.clock.wall())
+        if verdict.then is not Reaction.RELAY or (verdict.way and self._pool.rotator.ways.several):
             self._log(logging.INFO, verdict, status=status)
         return verdict
-
-    def _verdict(self, result: BufferedResponse) -> Verdict:
-        now, scope = self._pool.clock.wall(), self.scope
-        if isinstance(result, LiveClose):
-            return result.verdict(now, scope)
-        return judge(
-            result.head.status,
-            result.head.fields,
-            result.body or b"",
-            now=now,
-            names_resource=bool(scope.resources),
-            opening_error=result.error,
-        )
 
     def _log(self, level: int, verdict: Verdict, **fields: object) -> None:
         record = self._record

@@ -62,7 +62,7 @@ class ListHandler(RelayHandler):
                     if not page.add(key.name, document, len(body)):
                         self._send_page(page, missing)
                         return
-                elif exchange and (refusal := _refusal_in(exchange)):
+                elif exchange and (refusal := self._refusal_in(exchange)):
                     self.send_buffered(refusal)  # it is about the request, so that every key would get it
                     return
                 else:
@@ -99,7 +99,9 @@ class ListHandler(RelayHandler):
     async def _response_to(self, outgoing: Outgoing, key: Key, *, fresh: bool) -> AttemptResult:
         field = credential(key.secret, outgoing.target)
         try:
-            page = await fetch_whole(self.pool.upstream, outgoing, field, _LARGEST_PAGE, fresh=fresh)
+            page = await fetch_whole(
+                self.pool.upstream, outgoing, field, _LARGEST_PAGE, proxy=key.proxy, fresh=fresh
+            )
         except UpstreamError as error:
             return error.with_traceback(None)
         if page.head.status == 200 and page.body and (scanner := scanner_for(self.path, page.head.fields)):
@@ -110,6 +112,14 @@ class ListHandler(RelayHandler):
         for start in range(0, len(body), _PIECE):
             self.pool.affinity.learn_mentioned(scanner.scan(body[start : start + _PIECE]), key)
             yield
+
+    def _refusal_in(self, exchange: Exchange) -> BufferedResponse | None:
+        """The refusal of a page if every key would get the same."""
+        last, verdict = exchange.last, exchange.verdict
+        if not isinstance(last, BufferedResponse) or last.head.status < 300:
+            return None
+        is_of_this_way = verdict.way and self.pool.rotator.ways.several
+        return last if verdict.then is Reaction.RELAY and not is_of_this_way else None
 
     def _send_page(self, page: Page, missing: list[str]) -> None:
         try:
@@ -131,16 +141,6 @@ class ListHandler(RelayHandler):
 
 def _groups(keys: Sequence[Key]) -> list[Sequence[Key]]:
     return [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
-
-
-def _refusal_in(exchange: Exchange) -> BufferedResponse | None:
-    last = exchange.last
-    relayed = (
-        exchange.verdict.then is Reaction.RELAY
-        and isinstance(last, BufferedResponse)
-        and last.head.status >= 300
-    )
-    return last if relayed and isinstance(last, BufferedResponse) else None
 
 
 def _page_in(result: AttemptResult | None) -> bytes:

@@ -227,7 +227,10 @@ class LiveHandler(LiveClient):
         offered = subprotocols_in(self.request)
         if self.accepted:  # the client was told which one is selected
             offered = [self.selected_subprotocol] if self.selected_subprotocol else []
-        return await open_session(self.pool.upstream, target, fields, offered)
+        upstream = self.pool.upstream
+        behind = key or (self.pool.affinity.of(token.name) if token else None)
+        proxy = behind.proxy if behind else upstream.route.proxy
+        return await open_session(upstream, target, fields, offered, proxy=proxy)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:  # noqa: ARG002 - Tornado's signature
         """Select the subprotocol that the upstream selected."""

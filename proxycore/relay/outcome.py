@@ -2,7 +2,8 @@
 
 A response about the request itself is for the client, even if a key had a server error later. Where every key
 was refused alike, the upstream's last response is for the client. Where quotas are spent it is the proxy's
-own, which knows when a key is available again; so it is where keys were refused for different reasons.
+own, which knows when a key is available again; so it is where keys were refused for different reasons, unless
+one of the responses was about the way to Google.
 """
 
 import json
@@ -10,8 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from proxycore.gemini.judge import judge
+from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.verdict import NOT_OWNER, BenchScope, Reaction, Verdict
 from proxycore.http.coding import decode
+from proxycore.relay.live_close import LiveClose
 from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import UpstreamError
 
@@ -41,6 +45,7 @@ class Outcome:
     disowned: AttemptResult | None = None
     _about_request: AttemptResult | None = None
     _server_error: AttemptResult | None = None  # the last one
+    _about_way: AttemptResult | None = None  # the last one
     _reasons: frozenset[str] = frozenset()
     _spent: bool = False
 
@@ -56,13 +61,16 @@ class Outcome:
             self.disowned = result
         elif verdict.then is Reaction.RETRY:
             self._server_error = result
+        elif verdict.way:
+            self._about_way = result
 
     def end(self, owner_may_be_untried: bool) -> None:
         """Conclude that there is no other attempt. `owner_may_be_untried` is whether a key that was not tried
         may own the resource.
         """
         if self.disowned and not owner_may_be_untried:
-            self.last, self.decided = self.disowned, True
+            # A key whose way was refused may own it, too.
+            self.last, self.decided = self._about_way or self.disowned, True
 
     @property
     def client_response(self) -> AttemptResult | None:
@@ -73,7 +81,7 @@ class Outcome:
             return found
         if self._spent or self.disowned:
             return None
-        return self.last if len(self._reasons) == 1 else None
+        return self.last if len(self._reasons) == 1 else self._about_way
 
     def details(self) -> list[dict[str, Any]]:
         """The error details of the last response, without those that the proxy's own has. Not redacted."""
@@ -89,6 +97,20 @@ class Outcome:
         found = error.get("details") if isinstance(error, dict) else None
         details = [one for one in found[:_MOST_DETAILS] if _is_fit(one)] if isinstance(found, list) else []
         return details if len(json.dumps(details)) <= _LONGEST_DETAILS else []
+
+
+def verdict_on(result: BufferedResponse, scope: RequestScope, now: float) -> Verdict:
+    """Return the verdict on the key of a request with this scope. `now` is the wall clock, in seconds."""
+    if isinstance(result, LiveClose):
+        return result.verdict(now, scope)
+    return judge(
+        result.head.status,
+        result.head.fields,
+        result.body or b"",
+        now=now,
+        names_resource=bool(scope.resources),
+        opening_error=result.error,
+    )
 
 
 def _is_fit(detail: object) -> bool:

@@ -64,7 +64,7 @@ async def probe_key(pool: Pool, key: Key) -> Verdict:
     outgoing = Outgoing("GET", _TARGET, [], b"")
     field = credential(key.secret, _TARGET)
     try:
-        result = await fetch_whole(pool.upstream, outgoing, field, BUFFERED_BYTES)
+        result = await fetch_whole(pool.upstream, outgoing, field, BUFFERED_BYTES, proxy=key.proxy)
     except UpstreamError as error:
         pool.meter.attempted(key, error.label)
         raise

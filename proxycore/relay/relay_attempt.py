@@ -8,6 +8,7 @@ connection is cut.
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from proxycore.gemini.first_event import FirstEvent
@@ -15,7 +16,7 @@ from proxycore.gemini.judge import judge_error
 from proxycore.gemini.response_opening import ResponseOpening
 from proxycore.gemini.response_scanner import ResponseScanner, scanner_for
 from proxycore.gemini.token_usage import usage_in
-from proxycore.gemini.verdict import HEALTHY, Verdict
+from proxycore.gemini.verdict import HEALTHY, Reaction, Verdict
 from proxycore.http.fields import Field
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.outcome import AttemptResult
@@ -61,7 +62,9 @@ class RelayAttempt:
         self._handler = handler
         self._key = key
         self._exchange = exchange
-        self._attempt = Attempt(handler.pool.upstream, outgoing, credential, fresh=fresh)
+        upstream = handler.pool.upstream
+        proxy = key.proxy if key else upstream.route.proxy
+        self._attempt = Attempt(upstream, outgoing, credential, proxy=proxy, fresh=fresh)
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._head: ResponseHead  # until the attempt is committed
@@ -117,7 +120,10 @@ class RelayAttempt:
         if not handler.call.spends or exchange is None:
             return None
         names_resource = exchange.scope.names_resource
-        return judge_error(error, now=handler.pool.clock.wall(), names_resource=names_resource)
+        verdict = judge_error(error, now=handler.pool.clock.wall(), names_resource=names_resource)
+        if verdict and verdict.way and exchange.may_leave_way(verdict):
+            return replace(verdict, then=Reaction.FAILOVER)
+        return verdict
 
     def _commit(self, verdict: Verdict) -> None:
         handler = self._handler

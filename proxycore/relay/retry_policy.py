@@ -75,6 +75,11 @@ class RetryPolicy:
         self._pardoned |= fresh
         return True
 
+    def refuse(self, keys: Set[Key]) -> None:
+        """Do not try these keys with this request any more."""
+        self.used |= keys
+        self.refused |= keys
+
     def note(self, key: Key, verdict: Verdict, case: Case, *, sent: bool = True) -> bool:
         """Count an attempt, and return whether another one could succeed.
 

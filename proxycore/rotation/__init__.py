@@ -24,4 +24,5 @@ __all__ = [
     "scheduler",
     "search",
     "wait_queues",
+    "ways",
 ]

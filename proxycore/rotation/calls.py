@@ -17,6 +17,7 @@ from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.quota import QuotaRefusal
 from proxycore.rotation.search import Search
 from proxycore.rotation.spent_days import SpentDays
+from proxycore.rotation.ways import Ways
 
 APART = 0.002
 """Seconds by which a reserved call may be later than necessary: no two are reserved for the same moment."""
@@ -56,6 +57,7 @@ class Calls(Benches):
         self.attribution = Attribution()
         self._spent_days = SpentDays(self.events, clock=clock, source=source)
         self.accounts = Accounts()
+        self.ways = Ways(self.keys, clock)
         self.patience = patience
         self._alone = True
 
@@ -122,6 +124,8 @@ class Calls(Benches):
 
     def _sent(self, call: Call) -> None:
         self.attribution.sent(call, call.key.project, call.model, call.at)
+        if self.ways.failing:
+            self.ways.sent(call.key, call.at)
         if (search := self.searches.holding(call.model)) and search.trying is call.key:
             call.search = search
 

@@ -5,7 +5,7 @@ Times are the clock's moments, in seconds.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -120,10 +120,14 @@ class DayEndsMoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class OutageChanged(Event):
-    """The outage for a lane (None: for all lanes) is `outage` now; None: it is over."""
+    """The outage for a lane (None: for all lanes) is `outage` now; None: it is over.
+
+    It affects keys with this outbound proxy (None: with none).
+    """
 
     lane: str | None
     outage: Outage | None
+    proxy: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

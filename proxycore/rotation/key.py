@@ -27,6 +27,7 @@ class KeySpec:
     """A key as it is configured. `project` and `account` are empty where the operator names none.
 
     `rank` is the number of its group in KEY_ORDER: keys of a lower rank go first.
+    `proxy` is the URL of the outbound proxy that it is used through, None for none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class KeySpec:
     project: str = ""
     account: str = ""
     rank: int = 0
+    proxy: str | None = field(default=None, repr=False)
 
 
 @dataclass(eq=False, slots=True)
@@ -139,6 +141,7 @@ class Key:
     operators_project: str = ""  # the name that the operator gave its project
     account: str = ""  # and its billing account
     rank: int = 0  # the number of its group in KEY_ORDER
+    proxy: str | None = field(default=None, repr=False)  # the URL of its outbound proxy
 
     def __post_init__(self) -> None:
         self.project.keys.append(self)
@@ -280,9 +283,14 @@ def keys_of(specs: Iterable[KeySpec], former: Iterable[Key] = ()) -> list[Key]:
 def _configured(key: Key | None, spec: KeySpec) -> Key:
     if key is None:
         return Key(
-            spec.name, spec.secret, operators_project=spec.project, account=spec.account, rank=spec.rank
+            spec.name,
+            spec.secret,
+            operators_project=spec.project,
+            account=spec.account,
+            rank=spec.rank,
+            proxy=spec.proxy,
         )
-    key.name, key.account, key.rank = spec.name, spec.account, spec.rank
+    key.name, key.account, key.rank, key.proxy = spec.name, spec.account, spec.rank, spec.proxy
     if key.operators_project != spec.project:
         key.leave()
         key.operators_project = spec.project

@@ -64,6 +64,9 @@ class Rotator(Comparison):
         self.patience = patience
         self.attribution.keep(self.keys)
         self.accounts.keep(set(self.projects))
+        self.ways.change(self.keys)
+        for gone in self.outages.keep({key.proxy for key in self.keys}):
+            self.events.publish(OutageChanged(Origin.HERE, gone.model, None, gone.proxy))
         self._backoffs = backoffs
         self.reconsider_all()
         self.events.publish(KeysReplaced(Origin.HERE))
@@ -92,8 +95,10 @@ class Rotator(Comparison):
         """
         case, key, lane, now = case or Case(), call.key, call.model, self._clock()
         self.attribution.closed(call, lane)
-        for ended in self.outages.ended(lane, verdict, call.at):
-            self.events.publish(OutageChanged(Origin.HERE, ended.model, None))
+        if verdict.way or self.ways.failing:
+            self.ways.note(key, call.at, verdict)
+        for ended in self.outages.ended(lane, verdict, call.at, key.proxy):
+            self.events.publish(OutageChanged(Origin.HERE, ended.model, None, ended.proxy))
         if verdict is HEALTHY:
             self._serve(call, case, now)
             return None
@@ -105,8 +110,7 @@ class Rotator(Comparison):
             self.settle(call)
         elif call.spends:
             self.uncount(key, lane, call.at)
-        if outage := self.outages.begun(lane, verdict, now):
-            self.events.publish(OutageChanged(Origin.HERE, outage.model, outage))
+        self._begin_outage(call, verdict, now)
         known = call.search and (call.search.tries(key), call.search.outage)
         bench = self._judge(call, verdict, case, now)
         if search := call.search:
@@ -115,6 +119,12 @@ class Rotator(Comparison):
                 search.count_try(key)
             self.searches.end_try(search, alike=alike or verdict.rest is BenchScope.NOTHING)
         return bench
+
+    def _begin_outage(self, call: Call, verdict: Verdict, now: float) -> None:
+        key = call.key
+        begun = self.outages.begun(call.model, verdict, now, key.proxy, self.ways.failures(key))
+        if begun:
+            self.events.publish(OutageChanged(Origin.HERE, begun.model, begun, begun.proxy))
 
     def _serve(self, call: Call, case: Case, now: float) -> None:
         """Apply that a call was served: refusals of the same request by other keys were their fault."""
@@ -254,10 +264,13 @@ class Rotator(Comparison):
             bench = Bench(retired.reason, until, key.deaths.times, words=retired.words)
             self.set_bench(key, BenchPlace.RETIRED, bench)
 
-    def learn_outage(self, lane: str | None, outage: Outage | None) -> None:
-        """Apply that a peer found an outage for a lane (None: for all lanes), or its end (None)."""
-        self.outages.put(lane, outage)
-        self.events.publish(OutageChanged(Origin.PEER, lane, outage))
+    def learn_outage(self, lane: str | None, outage: Outage | None, proxy: str | None = None) -> None:
+        """Apply that a peer found an outage for a lane (None: for all lanes), or its end (None).
+
+        `proxy` is the outbound proxy of the keys that it affects.
+        """
+        self.outages.put(lane, outage, proxy)
+        self.events.publish(OutageChanged(Origin.PEER, lane, outage, proxy))
 
     def _bench_account(self, call: Call, verdict: Verdict, case: Case) -> Bench | None:
         """Bench the keys of the billing account; for a short time those that only seem to belong to it."""

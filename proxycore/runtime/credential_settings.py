@@ -1,12 +1,20 @@
-"""Reads the keys that are configured, for the Gemini API, clients and the admin, and warns of weak ones."""
+"""Reads the keys that are configured, for the Gemini API, clients and the admin, and warns of weak ones.
+
+With a key for the Gemini API goes the outbound proxy that it is used through.
+"""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from proxycore.rotation.key import KeySpec
 from proxycore.runtime.env_reader import EnvReader, is_placeholder, is_sendable
 from proxycore.runtime.keyring import Keyring
 from proxycore.runtime.quoting import has_lone_quote
+from proxycore.runtime.setting_names import SYNONYMS
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+"""The schemes that the URL of an outbound proxy may have."""
 
 _UNSENDABLE = "has spaces or characters that a header can't contain"
 _SHORT = 16  # characters; shorter secrets can be guessed
@@ -23,6 +31,50 @@ def read_google_keys(reader: EnvReader) -> Keyring:
         keyring.add_lines("KEYS_FILE", reader.file_text("KEYS_FILE", path))
     reader.warnings += keyring.warnings
     return keyring
+
+
+def read_proxies(reader: EnvReader, keys: Sequence[KeySpec]) -> dict[str, str]:
+    """Return the outbound proxies of single keys and projects, by the name of the key or project.
+
+    There is a warning for one whose name no key and no project has; a key may be configured later.
+    """
+    proxies, names = {}, {name for key in keys for name in _proxy_names(key)}
+    for name in reader.suffixes("UPSTREAM_PROXY"):
+        variable = f"UPSTREAM_PROXY_{name}"
+        if name not in names and variable in SYNONYMS:
+            continue  # meant for all keys, and told like any misspelled name
+        url = reader.url(variable, PROXY_SCHEMES, bare=True)
+        if url:
+            proxies[name] = url
+            if name not in names:
+                label = reader.label(variable)
+                reader.warnings.append(f"{label}: there is no key and no project {name}, ignored")
+    return proxies
+
+
+def with_proxies(
+    keys: Sequence[KeySpec], proxies: Mapping[str, str], other: str | None
+) -> tuple[KeySpec, ...]:
+    """Return the keys with their outbound proxies, by their own names or those of their projects.
+
+    All other keys get the proxy `other`, None for none.
+    """
+    if not proxies and not other:
+        return tuple(keys)
+    return tuple(
+        replace(key, proxy=next((proxies[name] for name in _proxy_names(key) if name in proxies), other))
+        for key in keys
+    )
+
+
+def _proxy_names(key: KeySpec) -> Iterator[str]:
+    """The names that a key's outbound proxy may have, the first one counts."""
+    yield key.name
+    variable, _, number = key.name.rpartition(".")
+    if variable and number.isdecimal():
+        yield variable  # of which the key is one of several
+    if key.project:
+        yield key.project
 
 
 def read_client_keys(reader: EnvReader) -> dict[str, str]:

@@ -25,6 +25,7 @@ _ORIGIN = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 
 
 _SECRETS = ("ADMIN_API_KEY", "UPSTREAM_PROXY", "REDIS_URL")
+_NAMED_SECRETS = (*KEY_PREFIXES, "UPSTREAM_PROXY")  # which may have a name as a suffix
 _IN_FILE = "_FILE"
 
 
@@ -70,14 +71,17 @@ class EnvReader:
             self.mistakes.append(f"{variable}: {_shown(path)}{error}")
             return ""
 
+    def suffixes(self, prefix: str) -> list[str]:
+        """The suffixes of the variables that begin with this prefix and `_`, 2 before 10."""
+        begin = f"{prefix}_"
+        names = [one.removeprefix(begin) for one in self._values if one.startswith(begin) and one != begin]
+        return sorted(names, key=_natural)
+
     def named(self, prefix: str) -> list[tuple[str, str, str]]:
         """The variables with this prefix, 2 before 10: label, suffix (`default` for none), value."""
-        found = []
-        for variable in self._values:
-            if variable == prefix:
-                found.append((variable, "default"))
-            elif variable.startswith(f"{prefix}_") and variable != f"{prefix}_":
-                found.append((variable, variable.removeprefix(f"{prefix}_")))
+        found = [(f"{prefix}_{name}", name) for name in self.suffixes(prefix)]
+        if prefix in self._values:
+            found.append((prefix, "default"))
         found.sort(key=lambda entry: _natural(entry[1]))
         return [(self.label(variable), name, self.text(variable)) for variable, name in found]
 
@@ -206,8 +210,8 @@ def is_sendable(secret: str) -> bool:
 
 def _names_secret_file(variable: str) -> bool:
     secret = variable.removesuffix(_IN_FILE)
-    is_key = any(secret == prefix or secret.startswith(f"{prefix}_") for prefix in KEY_PREFIXES)
-    return secret != variable and (is_key or secret in _SECRETS)
+    is_named = any(secret == prefix or secret.startswith(f"{prefix}_") for prefix in _NAMED_SECRETS)
+    return secret != variable and (is_named or secret in _SECRETS)
 
 
 def _had_comment(value: str) -> bool:

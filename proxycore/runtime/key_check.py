@@ -190,10 +190,10 @@ class KeyCheck:
         return "".join(char if char.isprintable() else " " for char in clean)
 
     async def _try(self, key: KeySpec) -> Finding:
-        name, secret = key.name, key.secret
+        name = key.name
         try:
-            models = await self._models(secret)
-            finding = await self._count(name, secret, _generating(models) or [_USUAL_MODEL])
+            models = await self._models(key)
+            finding = await self._count(key, _generating(models) or [_USUAL_MODEL])
         except _RefusedError as refused:
             response = refused.response
             no_list = "the list of models is not available there"
@@ -203,12 +203,12 @@ class KeyCheck:
             return Finding(name, State.UNKNOWN, reason, advice=UNREACHABLE)
         return replace(finding, models=tuple(_useful(models)))
 
-    async def _models(self, secret: str) -> list[dict[str, Any]]:
+    async def _models(self, key: KeySpec) -> list[dict[str, Any]]:
         """The models that the key may list; raises _RefusedError, and UpstreamError without a response."""
         models: list[dict[str, Any]] = []
         target = _LIST
         for _ in range(_MOST_PAGES):
-            response = await self._ask(secret, Outgoing("GET", target, [], b""))
+            response = await self._ask(key, Outgoing("GET", target, [], b""))
             page = response.document or {}
             listed = page.get("models", [])
             if response.verdict is not HEALTHY or not isinstance(listed, list):
@@ -221,13 +221,14 @@ class KeyCheck:
             target = f"{_LIST}&pageToken={quote(str(token), safe='')}"
         return models
 
-    async def _count(self, name: str, secret: str, models: list[str]) -> Finding:
+    async def _count(self, key: KeySpec, models: list[str]) -> Finding:
         """The result of counting tokens, with the first model that does not fail itself."""
+        name = key.name
         responses = []
         for model in models[:_MOST_MODELS]:
             target = _COUNT.format(model=model)
             fields = [("Content-Type", "application/json")]
-            response = await self._ask(secret, Outgoing("POST", target, fields, _PROMPT))
+            response = await self._ask(key, Outgoing("POST", target, fields, _PROMPT))
             if response.verdict is HEALTHY:
                 return Finding(name, State.WORKS)
             responses.append(response)
@@ -245,9 +246,9 @@ class KeyCheck:
             name, f"{'may list models, but not generate: ' * has_reason}{response.reason}"
         )
 
-    async def _ask(self, secret: str, outgoing: Outgoing) -> _Response:
-        field = credential(secret, outgoing.target)
-        return _judged(await fetch_whole(self._upstream, outgoing, field, BUFFERED_BYTES))
+    async def _ask(self, key: KeySpec, outgoing: Outgoing) -> _Response:
+        field = credential(key.secret, outgoing.target)
+        return _judged(await fetch_whole(self._upstream, outgoing, field, BUFFERED_BYTES, proxy=key.proxy))
 
 
 def _judged(buffered: BufferedResponse) -> _Response:

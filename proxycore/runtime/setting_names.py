@@ -9,16 +9,19 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 KEY_PREFIXES = ("GOOGLE_API_KEY", "OUTPUT_API_KEY")
-"""The variables that may have a key's name as a suffix."""
+"""The variables of keys, which may have the key's name as a suffix."""
 
 _CLOSE, _CLOSE_KEY, _SIMILAR = 0.85, 0.9, 0.6  # ratios of difflib
 _SHORT = 5  # letters; HOST and PORT are similar to too many words
 _MORE = 2  # letters by which lengths may differ
-_SYNONYMS = {
+SYNONYMS = {
     "PROXY_URL": "UPSTREAM_PROXY",
+    "UPSTREAM_PROXY_URL": "UPSTREAM_PROXY",
     "PROXY_API_KEY": "OUTPUT_API_KEY",
     "LOGGING_LEVEL": "LOG_LEVEL",
 }
+"""Names that other programs have for settings, and the right ones."""
+
 # What Kubernetes and Docker's links set for a service (kubernetes.io, "Discovering services").
 _OF_A_SERVICE = re.compile(
     r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?|NAME|ENV_\w+)"
@@ -87,8 +90,8 @@ def _meant_key(name: str) -> str:
 
 def _meant_setting(name: str, known: Collection[str]) -> str:
     letters = _letters(name)
-    if name.upper() in _SYNONYMS:
-        return _SYNONYMS[name.upper()]
+    if name.upper() in SYNONYMS:
+        return SYNONYMS[name.upper()]
     by_letters = {_letters(one): one for one in known}
     if letters in by_letters:
         return by_letters[letters]

@@ -13,10 +13,13 @@ from urllib.parse import unquote, urlsplit
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import KeySpec
 from proxycore.runtime.credential_settings import (
+    PROXY_SCHEMES,
     read_admin_key,
     read_client_keys,
     read_google_keys,
+    read_proxies,
     warn_of_secrets,
+    with_proxies,
 )
 from proxycore.runtime.env_file import EnvText, parse_env
 from proxycore.runtime.env_reader import EnvReader, is_placeholder
@@ -34,7 +37,6 @@ _NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "KEY_ORDER", "UPSTREAM_", "WO
 _MOST_MISTAKES = 10
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
-PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 class SettingsError(Exception):
@@ -55,6 +57,7 @@ class Settings:
     upstream_url: str = "https://generativelanguage.googleapis.com"
     upstream_ca_file: str | None = None
     upstream_proxy: str | None = field(default=None, repr=False)
+    upstream_proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # by key or project
     public_url: str | None = None
     tls_cert_file: str | None = None
     tls_key_file: str | None = None
@@ -94,7 +97,9 @@ class Settings:
         admin_key = self.admin_key or self.one_time_admin_key
         named = {admin_key: "the admin key"} if admin_key else {}
         named |= {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
-        for variable, url in (("UPSTREAM_PROXY", self.upstream_proxy), ("REDIS_URL", self.redis_url)):
+        urls = {"UPSTREAM_PROXY": self.upstream_proxy, "REDIS_URL": self.redis_url}
+        urls |= {f"UPSTREAM_PROXY_{name}": url for name, url in self.upstream_proxies.items()}
+        for variable, url in urls.items():
             if password := urlsplit(url or "").password:
                 named = {password: f"the password of {variable}"} | named
                 named = {unquote(password): f"the password of {variable}"} | named
@@ -157,15 +162,18 @@ def parse(
     client_keys = read_client_keys(reader)
     admin_key = read_admin_key(reader)
     warn_of_secrets(reader, keys, client_keys, admin_key)
+    proxy = reader.url("UPSTREAM_PROXY", PROXY_SCHEMES, bare=True)
+    proxies = read_proxies(reader, keys)
     settings = Settings(
-        keys=keys,
+        keys=with_proxies(keys, proxies, proxy),
         client_keys=client_keys,
         admin_key=admin_key or client_keys.get("default"),
         host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,
         port=int(reader.number("PORT", Settings.port, most=65535, whole=True)),
         upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,
         upstream_ca_file=reader.file("UPSTREAM_CA_FILE"),
-        upstream_proxy=reader.url("UPSTREAM_PROXY", PROXY_SCHEMES, bare=True),
+        upstream_proxy=proxy,
+        upstream_proxies=proxies,
         public_url=reader.url("PUBLIC_URL", ("http", "https"), bare=False),
         tls_cert_file=reader.file("TLS_CERT_FILE"),
         tls_key_file=reader.file("TLS_KEY_FILE"),

@@ -152,6 +152,7 @@ def route_of(settings: Settings) -> Route:
         url=settings.upstream_url,
         ca_file=settings.upstream_ca_file,
         proxy=settings.upstream_proxy,
+        proxies=frozenset(key.proxy for key in settings.keys),
         connect_timeout=settings.connect_timeout,
         first_byte_timeout=settings.first_byte_timeout,
         idle_timeout=settings.idle_timeout,

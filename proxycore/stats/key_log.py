@@ -38,7 +38,7 @@ class KeyLog:
 
     def __init__(self, events: Events, clock: Clock) -> None:
         self._clock = clock
-        self._outages: dict[str | None, Outage] = {}
+        self._outages: dict[tuple[str | None, str | None], Outage] = {}  # by lane and proxy
         self._searches: dict[str | None, Search] = {}  # that turned into outages
         events.subscribe(BenchBegan, self._benched)
         events.subscribe(BenchEnded, self._recovered)
@@ -67,15 +67,16 @@ class KeyLog:
         logger.info("request at fault", extra={"fields": fields | {"id": judgement.request or None}})
 
     def _outage_changed(self, event: OutageChanged) -> None:
-        known, current, is_ours = self._outages.get(event.lane), event.outage, event.origin is Origin.HERE
+        about, current, is_ours = (event.lane, event.proxy), event.outage, event.origin is Origin.HERE
+        known = self._outages.get(about)
         if current and not known:
-            self._outages[event.lane] = current
+            self._outages[about] = current
             if is_ours:
                 logger.warning("%s", current.thought)
         elif known and not current:
-            del self._outages[event.lane]
+            del self._outages[about]
             if is_ours:
-                what = f" for {known.model}" if known.model else ""
+                what = (f" for {known.model}" if known.model else "") + known.through
                 logger.info("outage over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
 
     def _search_changed(self, event: SearchChanged) -> None:

@@ -28,16 +28,23 @@ Sink = Callable[[bytes], "asyncio.Future[None] | None"]
 class Attempt:
     """One attempt: `head`, then `read` or `relay`, and `end` in any case.
 
-    `credential` is the header field that presents the key, None if the request has its own. `fresh` asks
-    for a new connection instead of a reused one.
+    `credential` is the header field that presents the key, None if the request has its own; `proxy` is the
+    key's outbound proxy, None for none. `fresh` asks for a new connection instead of a reused one.
     """
 
     def __init__(
-        self, upstream: Upstream, outgoing: Outgoing, credential: Field | None, *, fresh: bool
+        self,
+        upstream: Upstream,
+        outgoing: Outgoing,
+        credential: Field | None,
+        *,
+        proxy: str | None,
+        fresh: bool,
     ) -> None:
         self._upstream = upstream
         self._outgoing = outgoing
         self._credential = credential
+        self._proxy = proxy
         self._fresh = fresh
         self._loop = asyncio.get_running_loop()
         self._request: UpstreamRequest | None = None  # while it is in progress
@@ -65,6 +72,7 @@ class Attempt:
             self._credential,
             on_head=self._on_head,
             streaming_callback=self._receive,
+            proxy=self._proxy,
             fresh=self._fresh,
         )
         self._fetch = upstream.client.fetch(self._request, raise_error=False)

@@ -27,8 +27,9 @@ _NO_HEADERS = HTTPHeaders()  # Tornado copies it for each request
 class UpstreamRequest(HTTPRequest):
     """A request to fetch: `outgoing`, to a target below `prefix` of the server at `url`.
 
-    `on_head` is called with the response's head, before `streaming_callback` with any chunk. `fresh` asks for
-    a new connection instead of a kept one. `sent` is whether the upstream may have received it.
+    `on_head` is called with the response's head, before `streaming_callback` with any chunk. `proxy` is the
+    outbound proxy that it goes through, None for none. `fresh` asks for a new connection instead of a kept
+    one. `sent` is whether the upstream may have received it.
     """
 
     on_head: Callable[[ResponseHead], None] | None
@@ -43,6 +44,7 @@ class UpstreamRequest(HTTPRequest):
         *,
         on_head: Callable[[ResponseHead], None],
         streaming_callback: Callable[[bytes], None],
+        proxy: str | None,
         fresh: bool,
     ) -> None:
         # Without HTTPRequest's own: it sets thirty attributes, which are for other clients.
@@ -52,6 +54,7 @@ class UpstreamRequest(HTTPRequest):
         self.request_timeout = 0.0
         self.on_head = on_head
         self.streaming_callback = streaming_callback
+        self.proxy = proxy
         self.fresh = fresh
         self.sent = False
         self._prefix, self._outgoing, self._credential = prefix, outgoing, credential
@@ -136,15 +139,15 @@ class Client(AsyncHTTPClient):
             self.busy -= 1
             callback(HTTPResponse(fetched, 599 if error else 200, _NO_HEADERS, error=error))
 
-        if not fetched.fresh and (connection := self.pool.take()):
+        if not fetched.fresh and (connection := self.pool.take(fetched.proxy)):
             fetched.connect(None, finish)
             fetched.start(connection)
         else:
             fetched.connect(asyncio.get_running_loop().create_task(self._connect(fetched)), finish)
 
-    async def open(self, url: str, protocol: asyncio.BaseProtocol) -> None:
+    async def open(self, url: str, protocol: asyncio.BaseProtocol, proxy: str | None) -> None:
         """Open a connection to a URL's host for another protocol than HTTP. Raises UpstreamError."""
-        await self._connector.open(url, protocol)
+        await self._connector.open(url, protocol, proxy)
 
     def close(self) -> None:
         """Close all connections; requests in progress fail."""
@@ -152,9 +155,9 @@ class Client(AsyncHTTPClient):
         self.pool.abort()
 
     async def _connect(self, request: UpstreamRequest) -> None:
-        connection = ClientConnection(self.pool)
+        connection = ClientConnection(self.pool, request.proxy)
         try:
-            await self._connector.open(request.url, connection)
+            await self._connector.open(request.url, connection, request.proxy)
         except UpstreamError as error:
             request.finish(error.with_traceback(None))
         except Exception:

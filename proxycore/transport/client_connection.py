@@ -62,7 +62,10 @@ class Request(Protocol):
 
 
 class ClientConnection(asyncio.BufferedProtocol):
-    """A connection that belongs to a pool from the moment that it is open."""
+    """A connection that belongs to a pool from the moment that it is open.
+
+    `proxy` is the outbound proxy that it goes through, None without one.
+    """
 
     __slots__ = (
         "_body",
@@ -79,10 +82,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         "descriptor",
         "generation",
         "kept_since",
+        "proxy",
     )
 
-    def __init__(self, pool: "ConnectionPool[ClientConnection]") -> None:
+    def __init__(self, pool: "ConnectionPool[ClientConnection]", proxy: str | None) -> None:
         self._pool = pool
+        self.proxy = proxy
         self.generation = pool.generation
         self.kept_since = 0.0
         self.descriptor = -1

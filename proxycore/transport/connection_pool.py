@@ -1,8 +1,9 @@
 """The connections to the upstream that are open, and those among them that wait for a request.
 
 taken    serves a request          kept when the response has ended, if it may serve another
-idle     waits for a request       the latest one is taken first; closed after `IDLE_SECONDS`, by one
-                                   timer for all, and at once when the upstream closes it
+idle     waits for a request       of those through the same outbound proxy, the latest one is taken first;
+                                   closed after `IDLE_SECONDS`, by one timer for all, and at once when the
+                                   upstream closes it
 """
 
 import asyncio
@@ -27,6 +28,7 @@ class Connection(Protocol):
     descriptor: int  # of its socket
     generation: int
     kept_since: float
+    proxy: str | None  # the outbound proxy that it goes through
 
     def close(self) -> None:
         """Close the connection, and remove it from the pool."""
@@ -50,11 +52,17 @@ class ConnectionPool(Generic[C]):
         self._timer: asyncio.TimerHandle | None = None
         self.generation = 0
 
-    def take(self) -> C | None:
-        """An idle connection, which the upstream has not closed; None if there is none."""
+    def take(self, proxy: str | None) -> C | None:
+        """An idle connection through this outbound proxy, or through none; None if there is no such one.
+
+        The upstream has not closed it.
+        """
         idle = self._idle
-        while idle:
-            connection = idle.pop()
+        for place in range(len(idle) - 1, -1, -1):
+            connection = idle[place]
+            if connection.proxy != proxy:
+                continue
+            del idle[place]
             if not _is_readable(connection.descriptor):
                 return connection
             connection.close()

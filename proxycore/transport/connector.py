@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -63,11 +63,14 @@ def address_of(url: str, ports: dict[str, int]) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
-    """How connections to an origin are made: authorities, outbound proxy, seconds for all of it."""
+    """How connections to an origin are made: authorities, outbound proxies, seconds for all of it.
+
+    Each connection is made through one of the `proxies`, or through none (None).
+    """
 
     origin: str
     ca_file: str
-    proxy: str | None
+    proxies: frozenset[str | None] = field(repr=False)
     timeout: float
 
 
@@ -77,26 +80,30 @@ class Connector:
     def __init__(self, options: ConnectOptions) -> None:
         self._timeout = options.timeout
         self._ca_file = options.ca_file
-        self._proxy = address_of(options.proxy, _PROXY_PORTS) if options.proxy else None
         self._context: ssl.SSLContext | None = None
-        self._tls: dict[str, TlsClient] = {}  # by host
+        # By outbound proxy and host: a TLS session that is resumed through another proxy would show the host
+        # that both belong together (RFC 8446 §C.4).
+        self._tls: dict[tuple[str | None, str], TlsClient] = {}
         self._loop = asyncio.get_running_loop()
 
-    async def open(self, url: str, protocol: asyncio.BaseProtocol) -> None:
-        """Open a connection to a URL's host for the protocol. Raises UpstreamError."""
+    async def open(self, url: str, protocol: asyncio.BaseProtocol, proxy: str | None) -> None:
+        """Open a connection to a URL's host for the protocol, through an outbound proxy unless that is None.
+
+        Raises UpstreamError.
+        """
         try:
             async with asyncio.timeout(self._timeout):
-                await self._open(address_of(url, _PORTS), protocol)
+                await self._open(address_of(url, _PORTS), protocol, proxy)
         except TimeoutError:
             raise unreachable("no connection within CONNECT_TIMEOUT") from None
 
-    async def _open(self, address: Address, protocol: asyncio.BaseProtocol) -> None:
-        secure = TlsTransport(self._tls_client(address.host), protocol) if address.secure else None
+    async def _open(self, address: Address, protocol: asyncio.BaseProtocol, proxy_url: str | None) -> None:
+        secure = TlsTransport(self._tls_client(proxy_url, address), protocol) if address.secure else None
         inner = secure or protocol
-        proxy = self._proxy
+        proxy = address_of(proxy_url, _PROXY_PORTS) if proxy_url else None
         if proxy:
             negotiation = Negotiation(await self._handshake(proxy, address))
-            outer = TlsTransport(self._tls_client(proxy.host), negotiation) if proxy.secure else None
+            outer = TlsTransport(self._tls_client(proxy_url, proxy), negotiation) if proxy.secure else None
             link = await self._link(proxy, outer or negotiation, whose="the outbound proxy's")
         else:
             link = await self._link(address, inner)
@@ -150,10 +157,10 @@ class Connector:
         except (OSError, UnicodeError) as error:  # UnicodeError: no name of the DNS
             raise unreachable(f"{whose} name can't be resolved", f"({_words(error)})") from None
 
-    def _tls_client(self, host: str) -> TlsClient:
-        client = self._tls.get(host)
+    def _tls_client(self, proxy_url: str | None, server: Address) -> TlsClient:
+        client = self._tls.get((proxy_url, server.host))
         if client is None:
-            client = self._tls[host] = TlsClient(self._trusted(), host)
+            client = self._tls[proxy_url, server.host] = TlsClient(self._trusted(), server.host)
         return client
 
     def _trusted(self) -> ssl.SSLContext:

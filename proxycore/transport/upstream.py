@@ -1,7 +1,7 @@
 """The upstream: how it is reached, and the client that all attempts share."""
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,11 +23,15 @@ _SYSTEM_CA_FILES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """How to reach the upstream: base URL, certificate authorities, outbound proxy; times in seconds."""
+    """How to reach the upstream: base URL, certificate authorities, outbound proxies; times in seconds.
+
+    `proxy` is for requests with no key, `proxies` are those of the keys; None is a direct connection.
+    """
 
     url: str
     ca_file: str | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    proxies: frozenset[str | None] = field(default=frozenset(), repr=False)
     connect_timeout: float = 10.0
     first_byte_timeout: float = 300.0
     idle_timeout: float = 300.0
@@ -53,7 +57,7 @@ class Upstream:
         self.origin, self.prefix = _split(route.url)
         system = next((path for path in _SYSTEM_CA_FILES if path and Path(path).is_file()), None)
         ca_file = route.ca_file or system or certifi.where()
-        options = ConnectOptions(self.origin, ca_file, route.proxy, route.connect_timeout)
+        options = ConnectOptions(self.origin, ca_file, route.proxies | {route.proxy}, route.connect_timeout)
         self.client.set_connect_options(options)
 
     @property

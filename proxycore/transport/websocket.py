@@ -89,15 +89,15 @@ class UpstreamSession:
 
 
 async def open_session(
-    upstream: Upstream, target: str, fields: Fields, subprotocols: list[str]
+    upstream: Upstream, target: str, fields: Fields, subprotocols: list[str], *, proxy: str | None
 ) -> ClientConnection | BufferedResponse:
     """Open a session; return its connection, or the response with which the upstream refused the handshake.
 
-    Raises UpstreamError if there was no response.
+    It goes through an outbound proxy unless that is None. Raises UpstreamError if there was no response.
     """
     session = _session(upstream, target, subprotocols)
     try:
-        await upstream.client.open(upstream.origin, session)
+        await upstream.client.open(upstream.origin, session, proxy)
     except UpstreamError as error:
         raise unreachable(detail=f"({error} {error.detail})") from None
     try:

@@ -11,7 +11,7 @@ import pytest
 
 from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
-from proxycore.gemini.verdict import until_google_midnight
+from proxycore.gemini.verdict import HEALTHY, REGION_BLOCKED, until_google_midnight
 from proxycore.peers.hub import Hub
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.store import Store, Subscriber
@@ -278,6 +278,30 @@ async def test_trouble_of_the_upstream_that_one_sees_is_known_to_the_other() -> 
         while one.app.rotator.outages.of(MODEL) is None:
             assert (await one.ask()).status == 503
         await until(lambda: other.app.rotator.outages.of(MODEL) is not None)
+
+
+async def test_an_outage_through_one_proxy_is_known_to_processes_that_use_the_same_one() -> None:
+    clock = TurnedClock()
+    store = Store(clock)
+    mine, same = ("http://me:secret-one@127.0.0.1:9", "http://me:secret-two@127.0.0.1:9")
+    keys = {"GOOGLE_API_KEY_0": "AQ.zero", "GOOGLE_API_KEY_1": "AQ.one"}
+    async with AsyncExitStack() as stack:
+        one, other, third = [
+            await worker(stack, "http://127.0.0.1:9", keys, store, clock=clock, UPSTREAM_PROXY_1=proxy)
+            for proxy in (mine, same, "http://other@127.0.0.1:9")
+        ]
+        key = one.key("AQ.one")
+        one.app.rotator.apply(one.app.rotator.call(key, MODEL, spends=True), REGION_BLOCKED)
+        await until(lambda: other.app.rotator.outages.of(MODEL, same) is not None)
+        assert next(iter(other.app.rotator.outages)).proxy == same
+        one.app.rotator.apply(one.app.rotator.call(one.key("AQ.zero"), MODEL, spends=True), REGION_BLOCKED)
+        await until(lambda: third.app.rotator.outages.of(MODEL, None) is not None)
+        assert len(list(third.app.rotator.outages)) == 1
+        clock.turn(1.0)
+        one.app.rotator.apply(one.app.rotator.call(key, MODEL, spends=True), HEALTHY)
+        await until(lambda: other.app.rotator.outages.of(MODEL, same) is None)
+        assert other.app.rotator.outages.of(MODEL, None)
+    assert not any(b"secret" in update.encode() for update in store.snapshot())
 
 
 async def test_a_newcomer_starts_with_what_the_others_know() -> None:

@@ -9,7 +9,9 @@ import pytest
 from proxycore.gemini.verdict import (
     DEADLINE_EXCEEDED,
     KEYS_NOT_ACCEPTED,
+    NOT_GOOGLE,
     NOT_OWNER,
+    REGION_BLOCKED,
     UPSTREAM_FAILURE,
     BenchScope,
     Reaction,
@@ -92,6 +94,18 @@ def test_that_nobody_knows_a_resource_is_shown_once_no_benched_key_may_own_it() 
     assert found.client_response is None
     found.end(owner_may_be_untried=True)
     assert found.client_response is None
+    found.end(owner_may_be_untried=False)
+    assert found.client_response is answers[0]
+
+
+@pytest.mark.parametrize("refused", [REGION_BLOCKED, NOT_GOOGLE], ids=lambda v: v.reason)
+def test_a_refusal_of_the_way_is_shown_where_the_keys_behind_another_one_can_never_serve(
+    refused: Verdict,
+) -> None:
+    found, answers = outcome(refused, DISABLED, DEAD)
+    assert found.client_response is answers[0]
+    assert outcome(refused, SPENT)[0].client_response is None
+    found, answers = outcome(refused, NOT_OWNER, NOT_OWNER)
     found.end(owner_may_be_untried=False)
     assert found.client_response is answers[0]
 

@@ -207,6 +207,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         "OUTPUT_API_KEY_phone": f"{CLIENT}-2",
         "ADMIN_API_KEY": f"{CLIENT}-3",
         "UPSTREAM_PROXY": "http://user:pass@a.example:3128",
+        "UPSTREAM_PROXY_shop": "socks5://user:pass@b.example",
         "REDIS_URL": "redis://user:pass@a.example",
     }
     named = {}
@@ -217,7 +218,9 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert set(parse(named).google_keys) == {"default", "1.1", "1.2"}
 
 
-@pytest.mark.parametrize("name", ["GOOGLE_API_KEY_1", "OUTPUT_API_KEY", "ADMIN_API_KEY", "UPSTREAM_PROXY"])
+@pytest.mark.parametrize(
+    "name", ["GOOGLE_API_KEY_1", "OUTPUT_API_KEY", "ADMIN_API_KEY", "UPSTREAM_PROXY", "UPSTREAM_PROXY_1"]
+)
 def test_an_unusable_file_of_a_secret_is_an_error_that_names_its_variable(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "binary").write_bytes(b"\xff\xfea\0b\0")

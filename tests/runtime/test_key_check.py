@@ -15,7 +15,8 @@ import pytest
 
 import proxycore.runtime.key_check
 from proxycore.demo import Health, MockServer
-from proxycore.runtime.key_check import Finding, KeyCheck
+from proxycore.runtime.key_check import Finding, KeyCheck, State
+from tests.support.outbound import http_proxy
 from tests.support.process import ROOT
 from tests.support.proxy import settings
 from tests.support.waiting import PATIENCE, quiet, until
@@ -522,3 +523,26 @@ async def test_anyone_can_try_it_on_the_demo(tmp_path: Path) -> None:
     status, out, _ = await check(tmp_path, {}, "--demo")
     assert status == 0
     assert out.endswith("7 of 10 keys work.\n")
+
+
+async def test_each_key_is_checked_through_its_own_outbound_proxy() -> None:
+    keys = {
+        "GOOGLE_API_KEY_1": "key-one",
+        "GOOGLE_API_KEY_2__shop": "key-two",
+        "GOOGLE_API_KEY_3": "key-three",
+    }
+    through_one, through_shops = bytearray(), bytearray()
+    async with (
+        RawUpstream(always(listing("gemini-2.5-flash"))) as upstream,
+        http_proxy([], carried=through_one) as one,
+        http_proxy([], carried=through_shops) as shops,
+    ):
+        proxies = {
+            "UPSTREAM_PROXY_1": f"http://127.0.0.1:{one}",
+            "UPSTREAM_PROXY_shop": f"http://127.0.0.1:{shops}",
+        }
+        findings = await KeyCheck(settings(upstream.url, keys, **proxies)).run(lambda _: None)
+    assert [finding.state for finding in findings] == [State.WORKS] * 3
+    carried = [set(re.findall(rb"key-\w+", way)) for way in (through_one, through_shops)]
+    assert carried == [{b"key-one"}, {b"key-two"}]
+    assert {seen.key for seen in upstream.seen} == set(keys.values())

@@ -10,6 +10,7 @@ import pytest
 from proxycore.demo import Health, MockServer
 from proxycore.rotation.key import KeySpec, keys_of
 from tests.support.clocks import TurnedClock
+from tests.support.outbound import http_proxy
 from tests.support.process import TLS, Program, certify, program
 from tests.support.proxy import proxy, rests, settings
 from tests.support.waiting import PATIENCE, until
@@ -71,6 +72,36 @@ async def test_a_changed_file_is_reloaded_and_all_errors_of_a_faulty_one_are_log
         assert (await ask(port, "GET", "/metrics", client("another"))).status == 200
         assert started.log.count("reloaded") == 1
         assert started.log.count("reload rejected") == 1
+
+
+async def test_a_key_and_its_outbound_proxy_come_and_go_with_a_reload(tmp_path: Path) -> None:
+    file, keys = tmp_path / ".env", tmp_path / "keys"
+    carried = bytearray()
+    async with RawUpstream(slow) as upstream, http_proxy([], b"me:t0p-s3cret", carried=carried) as port:
+        proxied = f"UPSTREAM_PROXY_two=http://me:t0p-s3cret@127.0.0.1:{port}\n"
+        file.write_text("KEYS_FILE=keys\nOUTPUT_API_KEY=the-client\n" + proxied)
+        keys.write_text("key-number-one one\n")
+        with program(folder=tmp_path, environment={"UPSTREAM_URL": upstream.url}) as started:
+            here = await asyncio.to_thread(lambda: started.port)
+
+            async def used() -> str:
+                assert (await ask(here, "POST", GENERATE, client("the-client"), body=BODY)).status == 200
+                return upstream.seen[-1].key
+
+            await said(started, "UPSTREAM_PROXY_two: there is no key and no project two, ignored")
+            assert await used() == "key-number-one"
+            keys.write_text("key-number-two two\n")
+            started.signal(signal.SIGHUP)
+            await said(started, "reloaded: 1 Gemini API key")
+            assert await used() == "key-number-two"
+            assert b"key-number-two" in carried
+            file.write_text("KEYS_FILE=keys\nOUTPUT_API_KEY=the-client\n")
+            started.signal(signal.SIGHUP)
+            await said(started, "reloaded: 1 Gemini API key", times=2)
+            before = len(carried)
+            assert await used() == "key-number-two"
+            assert len(carried) == before
+        assert "t0p-s3cret" not in started.log
 
 
 async def test_watching_can_be_turned_off(tmp_path: Path) -> None:

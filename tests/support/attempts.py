@@ -51,7 +51,8 @@ def attempt(
     *,
     fresh: bool = False,
 ) -> Attempt:
-    return Attempt(upstream, Outgoing(method, target, [("A", "b")], body), KEY, fresh=fresh)
+    outgoing = Outgoing(method, target, [("A", "b")], body)
+    return Attempt(upstream, outgoing, KEY, proxy=upstream.route.proxy, fresh=fresh)
 
 
 async def fetch(

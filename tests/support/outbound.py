@@ -12,13 +12,18 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[int]]
 
 
 @contextlib.asynccontextmanager
-async def _tunnelling(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A server on the port that it yields; `serve` returns the port that a tunnel leads to, or 0."""
+async def _tunnelling(
+    serve: Serve, tls: ssl.SSLContext | None = None, carried: bytearray | None = None
+) -> AsyncIterator[int]:
+    """A server on the port that it yields; `serve` returns the port that a tunnel leads to, or 0.
+
+    What goes up through the tunnels is added to `carried`.
+    """
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if port := await serve(reader, writer):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
+            await asyncio.gather(_pipe(reader, far_writer, carried), _pipe(far_reader, writer))
             with contextlib.suppress(ConnectionError):
                 await far_writer.wait_closed()
 
@@ -27,7 +32,10 @@ async def _tunnelling(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncI
 
 
 def http_proxy(
-    asked: list[bytes], credential: bytes = b"", tls: ssl.SSLContext | None = None
+    asked: list[bytes],
+    credential: bytes = b"",
+    tls: ssl.SSLContext | None = None,
+    carried: bytearray | None = None,
 ) -> contextlib.AbstractAsyncContextManager[int]:
     """A proxy that opens tunnels with CONNECT, and notes what it was asked; its port."""
 
@@ -40,11 +48,14 @@ def http_proxy(
         writer.write(b"HTTP/1.1 200 Connection established\r\nX-Of-The-Proxy: 1\r\n\r\n")
         return int(head.split(b" ")[1].rpartition(b":")[2])
 
-    return _tunnelling(serve, tls)
+    return _tunnelling(serve, tls, carried)
 
 
 def socks_proxy(
-    asked: list[str], credential: tuple[bytes, bytes] | None = None, reply: int = 0
+    asked: list[str],
+    credential: tuple[bytes, bytes] | None = None,
+    reply: int = 0,
+    carried: bytearray | None = None,
 ) -> contextlib.AbstractAsyncContextManager[int]:
     """A SOCKS5 proxy (RFC 1928, RFC 1929), which notes where it was to go, byte by byte slowly; its port."""
 
@@ -72,11 +83,15 @@ def socks_proxy(
             await asyncio.sleep(0.001)
         return 0 if reply else port
 
-    return _tunnelling(serve)
+    return _tunnelling(serve, carried=carried)
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pipe(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, carried: bytearray | None = None
+) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(65536):
+            if carried is not None:
+                carried += data
             writer.write(data)
     writer.close()

@@ -65,7 +65,7 @@ async def test_an_error_with_ten_thousand_quotas_teaches_a_few() -> None:
 
 def attempt_at(here: Proxy) -> Attempt:
     outgoing = Outgoing("POST", GENERATE, [], b"{}")
-    return Attempt(here.app.upstream, outgoing, ("x-goog-api-key", "a-key"), fresh=True)
+    return Attempt(here.app.upstream, outgoing, ("x-goog-api-key", "a-key"), proxy=None, fresh=True)
 
 
 SIZE = 30_000_000

@@ -23,6 +23,7 @@ GOOD, BAD, SPENT, FORMER = (
 )
 CLIENT, ALICE, ADMIN = "client-planted-1", "client-planted-2", "admin-planted"
 PROXY_PASSWORD, REDIS_PASSWORD = "proxy-planted!pw", "redis-planted!pw"
+KEYS_PROXY_PASSWORD = "key's-proxy-planted"
 PROMPT, ANSWER, WRONG, COOKIE, QUERY = (
     "prompt-planted",
     "answer-planted",
@@ -40,6 +41,7 @@ SECRETS = [
     ADMIN,
     PROXY_PASSWORD,
     "proxy-planted%21pw",
+    KEYS_PROXY_PASSWORD,
     REDIS_PASSWORD,
 ]
 PRIVATE = [PROMPT, ANSWER, WRONG, COOKIE, QUERY]
@@ -134,7 +136,9 @@ async def test_no_secret_comes_out_anywhere_at_any_level(form: str, tmp_path: Pa
             port = await asyncio.to_thread(lambda: started.port)
             answers = await traffic(port)
             file.write_text(
-                f"{keys}UPSTREAM_PROXY=http://user:proxy-planted%21pw@127.0.0.1:9\nMAX_ATTEMPTS=1\nMAX_WAIT=0.2\n"
+                f"{keys}UPSTREAM_PROXY=http://user:proxy-planted%21pw@127.0.0.1:9\n"
+                f"UPSTREAM_PROXY_2=socks5://user:{KEYS_PROXY_PASSWORD}@127.0.0.1:9\n"
+                "MAX_ATTEMPTS=1\nMAX_WAIT=0.2\n"
             )
             started.signal(signal.SIGHUP)
             await until(lambda: "reloaded" in started.log)
@@ -154,7 +158,7 @@ async def test_no_secret_comes_out_anywhere_at_any_level(form: str, tmp_path: Pa
             log = started.log
     for text in [log, *(one.decode() for one in shown)]:
         assert [secret for secret in [*SECRETS, *PRIVATE] if secret in text] == []
-    keys_only = [GOOD, BAD, SPENT, FORMER, PROXY_PASSWORD, REDIS_PASSWORD]
+    keys_only = [GOOD, BAD, SPENT, FORMER, PROXY_PASSWORD, KEYS_PROXY_PASSWORD, REDIS_PASSWORD]
     assert [key for key in keys_only for one in answers if key.encode() in one] == []
     assert "[key 1]" in log  # which was in the paths
     assert "benched" in log

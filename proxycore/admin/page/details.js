@@ -7,6 +7,7 @@ import { say } from "./words.js";
 // name of the fact, and its text (empty: it is left out)
 const FACTS = [
   ["project", (key) => key.project ?? ""],
+  ["proxy", (key) => key.proxy ?? ""],
   ["why", (key) => (stateOf(key) === "ready" ? "" : because(key.bench))],
   ["ends", (key) => (stateOf(key) === "ready" ? "" : countdown(key.bench.until))],
   ["requests", (key) => number(key.requests)],

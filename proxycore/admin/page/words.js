@@ -23,7 +23,7 @@ const ENGLISH = {
   chartNothing: "No requests in the last hour.",
   chartMinute: "{time}: {requests} requests, {refusals} refused upstream calls, TTFB {first}",
   legendRequests: "requests per minute (max. {most})", legendRefusals: "upstream calls refused by Google", legendFirst: "median TTFB (max. {most})",
-  name: "Key", project: "Project", state: "State", why: "Reason", ends: "Back in", successes: "Served",
+  name: "Key", project: "Project", proxy: "Outbound proxy", state: "State", why: "Reason", ends: "Back in", successes: "Served",
   s429: "429", s403: "403", s5xx: "5xx", lastUsed: "Last used", model: "Model", quotas: "Quota remaining", today: "Remaining today",
   more: "Details of key {name}", strikes: "strike {count}", at: "at {time}",
   modelsBenched: "benched for {count} models", modelBenched: "benched for {model}", nothingKnown: "No model is benched, and no quota is known yet.",
@@ -61,7 +61,7 @@ const CHINESE = {
   chartNothing: "最近一小时没有请求。",
   chartMinute: "{time}：{requests} 个请求，{refusals} 次上游调用被拒绝，首字节时间 {first}",
   legendRequests: "每分钟请求数（最高 {most}）", legendRefusals: "被 Google 拒绝的上游调用", legendFirst: "首字节时间中位数（最长 {most}）",
-  name: "密钥", project: "项目", state: "状态", why: "原因", ends: "剩余时间", successes: "成功",
+  name: "密钥", project: "项目", proxy: "出站代理", state: "状态", why: "原因", ends: "剩余时间", successes: "成功",
   s429: "429", s403: "403", s5xx: "5xx", lastUsed: "最近使用", model: "模型", quotas: "剩余配额", today: "今日剩余",
   more: "密钥 {name} 的详情", strikes: "连续 {count} 次", at: "{time}",
   modelsBenched: "{count} 个模型冷却中", modelBenched: "{model} 冷却中", nothingKnown: "没有冷却中的模型，暂无配额信息。",
@@ -115,8 +115,11 @@ export const reason = (text) => (language === "zh" && REASONS[text]) || text;
 /** The explanation of an outage, in the page's language; the server's text is English. */
 export function thought(outage) {
   if (language !== "zh") return outage.thought;
-  const where = outage.model ? `（${outage.model}）` : "";
-  if (outage.reason === "region not supported") return "Google 不支持此服务器所在的地区：请设置 UPSTREAM_PROXY";
+  const way = outage.proxy ? `出站代理 ${outage.proxy}` : "";
+  if (outage.reason === "region not supported") {
+    return way ? `Google 不支持${way} 所在的地区` : "Google 不支持此服务器所在的地区：请设置 UPSTREAM_PROXY";
+  }
+  const where = outage.model || way ? `（${[outage.model, way].filter(Boolean).join("，")}）` : "";
   if (outage.next_trial === null) return `上游故障${where}：只返回服务器错误，没有请求成功`;
   return `疑似上游故障${where}：所有项目都被同样拒绝（${reason(outage.reason)}），没有请求成功；不冷却任何密钥，每次用一个请求探测`;
 }
