@@ -115,6 +115,7 @@ def _totals(counters: Counters) -> dict[str, int]:
         "sent_bytes": total("sent"),
         "input_tokens": int(tokens.get(("input",), 0)),
         "output_tokens": int(tokens.get(("output",), 0)),
+        "cached_tokens": total("cached_tokens"),
         "unread_answers": total("unread"),
     }
 
@@ -124,6 +125,7 @@ def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[st
     for (name, answer), n in figures.counters.of("attempts").items():
         counts.setdefault(name, {})[answer] = int(n)
     failovers = figures.counters.of("failovers")
+    tokens = {name: figures.counters.sums(name, 0) for name in ("prompt_tokens", "cached_tokens")}
     uses: dict[str, list[Any]] = {}
     for one in figures.processes:
         for name, (last, seconds) in one["keys"].items():
@@ -134,6 +136,7 @@ def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[st
         _health(key, clock, redact, most)
         | _answers(counts.get(key.name, {}))
         | {"failovers": int(failovers.get((key.name,), 0))}
+        | {name: int(counted.get((key.name,), 0)) for name, counted in tokens.items()}
         | _use(clock, *uses.get(key.name, (0.0, [])))
         for key in rotator.keys
     ]

@@ -1,12 +1,14 @@
 """The meaning of requests to the Gemini API and of its responses. Pure: no I/O, no clock, no state of keys.
 
-A request names a model and resources (`request_scope`), and counts against the quotas of a lane (`lane`).
+A request names a model and resources (`request_scope`), continues a conversation (`conversation`), and counts
+against the quotas of a lane (`lane`).
 `errors` parses Google's errors, `sentences` their messages, and `judge` derives a `verdict` on the key from
 both. `response_scanner` and `token_usage` read responses while they are streamed.
 """
 
 __all__ = [
     "auth_token",
+    "conversation",
     "errors",
     "first_event",
     "judge",

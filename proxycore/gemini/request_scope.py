@@ -79,13 +79,14 @@ class RequestScope:
 
     `resources` are the names of owned resources. `possible_resources` may be Google's own, which
     anyone can use (an agent), or not exist: they count only if their owner is known. The requests of one
-    `group` use one key, as long as that is ready.
+    `group` use one key, as long as that is ready; those of one `conversation` prefer one project.
     """
 
     model: str
     resources: tuple[str, ...] = ()
     possible_resources: tuple[str, ...] = ()
     group: str = ""
+    conversation: str = ""
     lane: str = field(default="", compare=False)
 
     @property

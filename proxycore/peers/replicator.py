@@ -17,6 +17,7 @@ from proxycore.rotation.events import (
     BenchChanged,
     CallCounted,
     CallUncounted,
+    ConversationServed,
     KeyEvent,
     KeysReplaced,
     Origin,
@@ -83,6 +84,7 @@ class Replicator:
         events.subscribe(SearchChanged, self._search_changed)
         events.subscribe(ReturnExpected, self._return_expected)
         events.subscribe(OwnerLearned, self._owner_learned)
+        events.subscribe(ConversationServed, self._conversation_served)
 
     def publish_all(self) -> None:
         """Publish what is known already, when this process joins its peers."""
@@ -190,6 +192,11 @@ class Replicator:
                 min(owned.until, self._clock() + _LONGEST),
             )
 
+    def _conversation_served(self, event: ConversationServed) -> None:
+        if self._is_ours(event):
+            fact = (True, [event.until])
+            self._post(UpdateKind.CONVERSATION, event.key, event.name, fact, event.until)
+
     def _post(
         self,
         kind: UpdateKind,
@@ -229,6 +236,9 @@ class Replicator:
             case UpdateKind.OWNER:
                 ownership = Ownership.from_json(update.about, key, update.value, update.moments)
                 self._affinity.learn_from_peer(ownership)
+            case UpdateKind.CONVERSATION:
+                served = ConversationServed(Origin.PEER, key, update.about, *update.moments)
+                self._rotator.events.publish(served)
             case UpdateKind.PROJECT:
                 self._rotator.assign(key, str(update.value), Origin.PEER)
             case UpdateKind.QUOTA:

@@ -15,6 +15,7 @@ Each has one fact, when it was found, and for how long it holds.
     project   which                   the Google project of the key
     owner     which  the resource     True: the key owns it
     outage    way    the lane or *    the reason; None: it is over       since when
+    conversation which the name, a hash   True: the key served it last       until when that is remembered
     search           the lane or *    reason, pause, whether it is an    since when, the next try, and when a
                                       outage, ids of requests, tries     try counts as open for long
                                       of each key; None: it is over
@@ -77,6 +78,7 @@ class UpdateKind(StrEnum):
     CALL = "call"
     PROJECT = "project"
     OWNER = "owner"
+    CONVERSATION = "conversation"
     OUTAGE = "outage"
     SEARCH = "search"
     EXPECT = "expect"
@@ -104,8 +106,9 @@ class Update:
     @property
     def topic(self) -> tuple[str, str, str]:
         """Its subject: of the updates of a topic, the newest one holds."""
-        # A resource has one owner, whichever key an update names.
-        return (self.kind, "" if self.kind == UpdateKind.OWNER else self.key, self.about)
+        # A resource has one owner, and a conversation one last key, whichever key an update names.
+        is_about_one = self.kind in {UpdateKind.OWNER, UpdateKind.CONVERSATION}
+        return (self.kind, "" if is_about_one else self.key, self.about)
 
     def moved(self, seconds: float) -> "Update":
         """Return the same for a clock that is ahead of this one by so many seconds."""

@@ -203,9 +203,9 @@ class Exchange:
         self._call = None
         self._pool.meter.attempted(call.key, result, seconds)
         self._pool.rotator.apply(call, verdict, self._case)
-        if verdict is HEALTHY and (self.scope.resources or self.scope.group):
-            group = [self.scope.group] if self.scope.group else []
-            self._pool.affinity.learn([*self.scope.resources, *group], call.key)
+        if verdict is HEALTHY:
+            self._pool.conversations.served(self.scope, call.key)
+            self._pool.affinity.learn([*self.scope.resources, *filter(None, [self.scope.group])], call.key)
 
     def _decide(self, key: Key, verdict: Verdict, *, sent: bool) -> NextStep:
         policy, pool, window = self._policy, self._pool, 0.0
@@ -273,10 +273,11 @@ class Exchange:
                 return call
 
     def _try_acquire(self, unfit: AbstractSet[Key], witness: Project | None) -> Call | None:
-        """Acquire a key that is ready, not unfit, and was not tried; after server errors also one that was."""
+        """Acquire a ready key that is neither unfit nor used; after a server error also a used one."""
         queues, policy, spends, tokens = self._pool.queues, self._policy, self.spends, self._tokens
         used = policy.used | unfit if unfit else policy.used
-        call = queues.try_acquire(self.lane, used, self._only, spends=spends, prefer=witness, tokens=tokens)
+        prefer = witness or self._pool.conversations.prefer(self.scope, used)
+        call = queues.try_acquire(self.lane, used, self._only, spends=spends, prefer=prefer, tokens=tokens)
         if call or self.verdict.then is not Reaction.RETRY:
             return call
         # No key caused the failure, so one that was used is good enough.

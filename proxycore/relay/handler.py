@@ -131,6 +131,8 @@ class RelayHandler(ResponseHandler):
             scope = scope_of(self.path, body, query)
         else:
             scope = await self.pool.turns.run(scope_steps(self.path, body, query))
+        if conversation := self.pool.conversations.name_of(self.path, body):
+            scope = replace(scope, conversation=conversation)
         size = prompt_size(body) if self.call.spends else None
         if exchange := self.exchange(scope, size):
             await self.relay(exchange, self.outgoing(self.body))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from proxycore.clock import Clock
 from proxycore.rotation.affinity import AffinityTable
+from proxycore.rotation.conversations import Conversations
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.token_ratios import TokenRatios
@@ -25,6 +26,7 @@ class Pool:
     rotator: Rotator
     queues: WaitQueues
     affinity: AffinityTable
+    conversations: Conversations
     upstream: Upstream
     meter: Meter
     turns: Turns

@@ -5,7 +5,8 @@ one lane (a quota, shared by its project), or as a whole. A refusal without a re
 the results of other keys show what it is about (`attribution`). A key that is called dead repeatedly is
 *retired*, and probed. Quotas are learned, so that no call is made that would be refused. When no key is
 ready, requests wait (`wait_queue`), fairly between clients and then in order of arrival, with a call reserved
-for each. Everything that changes is published as an event (`events`).
+for each. The turns of a conversation prefer one project (`conversations`). Everything that changes is
+published as an event (`events`).
 """
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "bench",
     "calls",
     "case",
+    "conversations",
     "events",
     "judgement",
     "key",

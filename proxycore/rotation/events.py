@@ -165,6 +165,14 @@ class OwnerLearned(KeyEvent):
     ownership: Ownership
 
 
+@dataclass(frozen=True, slots=True)
+class ConversationServed(KeyEvent):
+    """A key served a call of the conversation of this name, which is remembered until a moment."""
+
+    name: str
+    until: float
+
+
 E = TypeVar("E", bound=Event)
 
 

@@ -71,6 +71,7 @@ class Settings:
     max_held_bytes: int = field(default_factory=lambda: usable_memory() // 4)  # of all processes together
     bench: ExponentialBackoff = _BENCH
     forbidden_bench: ExponentialBackoff = _FORBIDDEN_BENCH
+    affinity: bool = True
     drain_timeout: float = 30.0
     workers: int = 1
     redis_url: str | None = field(default=None, repr=False)
@@ -187,6 +188,7 @@ def parse(
         max_held_bytes=reader.megabytes("MAX_HELD_MB", usable_memory() // 4),
         bench=reader.backoff("BENCH", Settings.bench),
         forbidden_bench=reader.backoff("FORBIDDEN_BENCH", Settings.forbidden_bench),
+        affinity=reader.choice("AFFINITY", ("on", "off")) != "off",
         drain_timeout=reader.number("DRAIN_TIMEOUT", Settings.drain_timeout),
         workers=reader.workers("WORKERS", Settings.workers),
         redis_url=reader.url("REDIS_URL", ("redis", "rediss", "unix"), bare=None),

@@ -31,6 +31,7 @@ from proxycore.relay.pool import Pool
 from proxycore.relay.upload import UPLOAD_PATHS, UploadHandler
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import ExponentialBackoff
+from proxycore.rotation.conversations import Conversations
 from proxycore.rotation.events import BenchBegan, RequestBlamed
 from proxycore.rotation.key import keys_of
 from proxycore.rotation.retry_budget import RetryBudget
@@ -76,6 +77,7 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
         rotator=rotator,
         queues=queues,
         affinity=AffinityTable(clock, events=rotator.events),
+        conversations=Conversations(rotator, clock, enabled=settings.affinity),
         upstream=upstream,
         meter=meter,
         turns=Turns(),
@@ -93,6 +95,7 @@ def reload_pool(pool: Pool, settings: Settings) -> None:
     keys = keys_of(settings.keys, pool.rotator.keys)
     pool.rotator.change(keys, _backoffs(settings), settings.max_wait)
     pool.affinity.keep(pool.rotator.keys)
+    pool.conversations.enable(enabled=settings.affinity)
     pool.upstream.set_route(route_of(settings))
     pool.queues.set_max_wait(settings.max_wait)
     pool.budget.resize(_budget(settings))

@@ -8,7 +8,8 @@ Counters add up over processes (`counters`); what is under way is this process's
     failovers         key                             client.tokens          client, direction
     benches           key, scope, reason              received, sent, unread
     client.requests   client                          lag                    (a histogram)
-    dropped_lines
+    dropped_lines                                     prompt_tokens,
+                                                      cached_tokens          key, model family
 """
 
 import asyncio
@@ -96,8 +97,7 @@ class Meter:
         self._open.pop(record, None)
         self._count_bytes(record)
         family = self._families.of(record.model)
-        key = record.key if record.key != "-" else NONE
-        self.counters.add("requests", outcome, key, family)
+        self.counters.add("requests", outcome, _key_of(record), family)
         self.counters.add("client.requests", record.client)
         self.counters.measure("duration", DURATION_BOUNDS, seconds, family)
         self._history.request()
@@ -111,11 +111,15 @@ class Meter:
 
     def used(self, record: AccessRecord, usage: TokenUsage) -> None:
         """Count the tokens that a response reports."""
-        family = self._families.of(record.model)
+        key, family = _key_of(record), self._families.of(record.model)
         for direction, count in (("input", usage.input), ("output", usage.output)):
             if count:
                 self.counters.add("tokens", direction, family, n=count)
                 self.counters.add("client.tokens", record.client, direction, n=count)
+        if usage.input:
+            self.counters.add("prompt_tokens", key, family, n=usage.input)
+        if usage.cached:
+            self.counters.add("cached_tokens", key, family, n=usage.cached)
 
     def unread(self) -> None:
         """Count a response whose tokens are unknown, since it is compressed."""
@@ -207,6 +211,10 @@ class Meter:
         if fresh := sent - record.counted_sent:
             self.counters.add("sent", n=fresh)
         record.counted_received, record.counted_sent = received, sent
+
+
+def _key_of(record: AccessRecord) -> str:
+    return record.key if record.key != "-" else NONE
 
 
 def _word(status: int) -> str:

@@ -39,6 +39,8 @@ _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
     ("received_bytes", "received", "Bytes received from clients in request bodies and messages", (), None),
     ("sent_bytes", "sent", "Bytes sent to clients in responses and messages", (), None),
     ("tokens", "tokens", "Tokens reported by uncompressed responses", ("direction", "model"), None),
+    ("prompt_tokens", "prompt_tokens", "Prompt tokens by key", ("key", "model"), 0),
+    ("cached_prompt_tokens", "cached_tokens", "Prompt tokens from Google's cache", ("key", "model"), 0),
     (
         "dropped_log_lines",
         "dropped_lines",

@@ -30,6 +30,12 @@ def event(**usage: object) -> bytes:
             {"usage": {"total_input_tokens": 5, "total_output_tokens": 6, "total_thought_tokens": 1}},
             TokenUsage(5, 7),
         ),
+        ({"usageMetadata": {"promptTokenCount": 9, "cachedContentTokenCount": 8}}, TokenUsage(9, 0, 8)),
+        (
+            {"usage": {"prompt_tokens": 5, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}},
+            TokenUsage(5, 0, 4),
+        ),
+        ({"usage": {"total_input_tokens": 5, "total_cached_tokens": 3}}, TokenUsage(5, 0, 3)),
         ({"candidates": []}, TokenUsage()),
     ],
 )

@@ -1,6 +1,7 @@
 """What one process finds, the others know."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -225,6 +226,17 @@ async def test_an_owner_is_known_to_the_other() -> None:
         assert len(mock.calls) == 1
 
 
+async def test_a_conversation_goes_on_with_its_key_in_another_process() -> None:
+    mock = MockServer({f"AQ.key-{n}": Health.healthy() for n in range(20)})
+    async with workers(mock, Store(CLOCK)) as (one, other):
+        for first in ("this", "that", "more"):
+            said = {"role": "user", "parts": [{"text": f"{first} " * 2000}]}
+            question = json.dumps({"contents": [said]}).encode()
+            for worker in (one, other, one, other):
+                assert (await ask(worker.port, "POST", GENERATE, body=question)).status == 200
+            assert len({call.key for call in mock.calls if call.body == question}) == 1
+
+
 async def test_a_leg_of_an_upload_that_is_quicker_than_the_news_of_it_is_let_in() -> None:
     store = Store(CLOCK)
     publish = store.publish
@@ -387,7 +399,7 @@ async def test_those_whom_one_worker_told_to_retry_are_expected_by_another() -> 
     "kind",
     [
         *("model", "caller", "origin", "whole", "retired", "quota", "call", "owner", "project"),
-        *("outage", "search", "expect", "?"),
+        *("outage", "search", "expect", "conversation", "?"),
     ],
 )
 async def test_an_update_that_makes_no_sense_does_no_harm(kind: str, value: object) -> None:

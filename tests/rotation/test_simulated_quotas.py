@@ -17,7 +17,6 @@ from tests.support.simulation import SCHEDULERS, Simulation
 from tests.support.simulation_figures import Figures
 
 pytestmark = pytest.mark.no_cover  # it would take three times as long, for lines that other tests run as well
-not_led = pytest.mark.skip(reason="conversations are not led to one project yet")
 not_retried = pytest.mark.skip(reason="the retry budget is spent too early yet")
 
 
@@ -121,7 +120,6 @@ def test_clients_that_return_when_they_were_told_to_are_served(seed: int) -> Non
     assert figures.served_again >= 0.95
 
 
-@not_led
 def test_the_turns_of_a_conversation_find_their_prompt_cached_and_keys_are_used_evenly() -> None:
     figures = run(during("conversations", 8, 23))
     assert figures.cached >= 0.75

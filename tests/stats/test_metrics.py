@@ -148,6 +148,21 @@ async def test_tokens_are_read_in_passing_from_answers_and_streams() -> None:
     assert found["unread_answers_total"] == {(): 0}
 
 
+async def test_cached_prompt_tokens_are_counted_for_each_key() -> None:
+    usage = b'{"usageMetadata": {"promptTokenCount": 4000, "cachedContentTokenCount": 3000}}'
+    async with (
+        RawUpstream(always(answer(200, usage))) as upstream,
+        proxy(upstream.url, {"GOOGLE_API_KEY_1": "one"}) as here,
+    ):
+        assert await generate(here, 2) == {200}
+        found = await scrape(here)
+        shown = json.loads((await ask(here.port, "GET", "/status.json", HOME)).body)
+    assert found["prompt_tokens_total"] == {("1", MODEL): 8000}
+    assert found["cached_prompt_tokens_total"] == {("1", MODEL): 6000}
+    assert (shown["totals"]["input_tokens"], shown["totals"]["cached_tokens"]) == (8000, 6000)
+    assert (shown["keys"][0]["prompt_tokens"], shown["keys"][0]["cached_tokens"]) == (8000, 6000)
+
+
 async def test_a_live_session_is_seen_while_it_lasts_with_what_it_took() -> None:
     async with live_upstream(echo) as url, proxy(url, {"GOOGLE_API_KEY_1": "AQ.one"}) as here:
         async with session(here) as socket:

@@ -20,6 +20,7 @@ from proxycore.relay.pool import Pool
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.case import Case
+from proxycore.rotation.conversations import Conversations
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
@@ -136,6 +137,7 @@ class Proxy:
             budget=cast(BodyBudget, None),
             retries=RetryBudget(clock),
             token_ratios=TokenRatios(),
+            conversations=Conversations(rotator, clock),
             max_attempts=0,
             clock=clock,
             source=source,
@@ -162,7 +164,8 @@ class Proxy:
         record.received_bytes = request.size
         case = Case(client=request.client, method="POST generateContent", request=name)
         resources = () if request.owner is None else (_owned_by(request.owner),)
-        scope = RequestScope(MODEL, resources)
+        conversation = str(request.conversation or "")
+        scope = RequestScope(MODEL, resources, lane=MODEL, conversation=conversation)
         return Exchange(
             self._pool,
             scope,
