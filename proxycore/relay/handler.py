@@ -23,6 +23,7 @@ from proxycore.http.access_record import RequestOutcome
 from proxycore.http.credentials import credential, without_credentials
 from proxycore.http.fields import GROUP_FIELD, upstream_fields
 from proxycore.relay.exchange import Exchange
+from proxycore.relay.hedged_attempts import HedgedAttempts, is_hedgeable
 from proxycore.relay.outcome import reason_of
 from proxycore.relay.pool import Pool
 from proxycore.relay.relay_attempt import RelayAttempt
@@ -191,9 +192,15 @@ class RelayHandler(ResponseHandler):
 
     async def relay(self, exchange: Exchange, outgoing: Outgoing) -> None:
         """Make one attempt after the other, and respond to the client in any case."""
-        target = outgoing.target
+        target, hedged = outgoing.target, None
+        if self.pool.hedging.share and is_hedgeable(exchange.scope, self.call):
+            hedged = HedgedAttempts(self, exchange, outgoing)
         with exchange:
             while call := await exchange.next_call():
+                if hedged:
+                    if await hedged.run(call):
+                        return
+                    continue
                 field = credential(call.key.secret, target)
                 result = await RelayAttempt(self, outgoing, field, call.key, exchange).run()
                 if result is None:

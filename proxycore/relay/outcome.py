@@ -11,11 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from proxycore.gemini.judge import judge
-from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.verdict import NOT_OWNER, BenchScope, Reaction, Verdict
 from proxycore.http.coding import decode
-from proxycore.relay.live_close import LiveClose
 from proxycore.transport.buffered_response import BufferedResponse
 from proxycore.transport.messages import UpstreamError
 
@@ -97,20 +94,6 @@ class Outcome:
         found = error.get("details") if isinstance(error, dict) else None
         details = [one for one in found[:_MOST_DETAILS] if _is_fit(one)] if isinstance(found, list) else []
         return details if len(json.dumps(details)) <= _LONGEST_DETAILS else []
-
-
-def verdict_on(result: BufferedResponse, scope: RequestScope, now: float) -> Verdict:
-    """Return the verdict on the key of a request with this scope. `now` is the wall clock, in seconds."""
-    if isinstance(result, LiveClose):
-        return result.verdict(now, scope)
-    return judge(
-        result.head.status,
-        result.head.fields,
-        result.body or b"",
-        now=now,
-        names_resource=bool(scope.resources),
-        opening_error=result.error,
-    )
 
 
 def _is_fit(detail: object) -> bool:

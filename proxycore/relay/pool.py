@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from proxycore.clock import Clock
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.conversations import Conversations
+from proxycore.rotation.hedging import Hedging
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.token_ratios import TokenRatios
@@ -33,6 +34,7 @@ class Pool:
     budget: BodyBudget
     retries: RetryBudget
     token_ratios: TokenRatios
+    hedging: Hedging
     max_attempts: int
     clock: Clock
     source: random.Random

@@ -16,6 +16,7 @@ __all__ = [
     "case",
     "conversations",
     "events",
+    "hedging",
     "judgement",
     "key",
     "limiter",

@@ -103,6 +103,16 @@ class Project:
         limiter = self.limiters.get(counted_as(model))
         return limiter.prospect(now, tokens) if limiter and limiter.quotas else None
 
+    def is_half_free(self, model: str, now: float) -> bool:
+        """Return whether at least half of each known quota for a model is left, today's included."""
+        limiter = self.limiters.get(counted_as(model))
+        if limiter is None:
+            return True
+        today = limiter.today
+        if today and today.requests is not None and 2 * today.used > today.requests:
+            return False
+        return all(2 * quota.left(limiter.log, now) >= quota.limit for quota in limiter.quotas.values())
+
     def reliability(self, lane: str, now: float) -> float:
         """Return how likely a call is to succeed, 0 to 1, by calls that failed where others served."""
         limiter = self.limiters.get(counted_as(lane))

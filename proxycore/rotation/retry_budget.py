@@ -1,21 +1,26 @@
 """The retry budget: how many calls may be repeated after server errors. Pure.
 
-As in Finagle and Envoy: a share of the requests, and a few a second besides. When the whole upstream fails,
-retries would only add to its load; when a few keys do, there are plenty for every request.
+Served calls earn retries. An upstream that fails a share of its calls serves the others, and those pay: with
+two retries each, up to two thirds may fail and every request still gets the retries that it needs. An
+upstream that fails entirely earns none, so that retries hardly add to its load.
 """
 
 from collections.abc import Callable
 
-_SHARE = 0.2  # of a retry that each request earns
-_EACH_SECOND = 5.0  # retries that are added in any case
+_EARNED = 2.0  # retries for each call that is served
+_EACH_SECOND = 1.0  # retries that are added in any case, in all processes together
 _MOST = 50.0  # retries that are saved up, and available at the start
 
 
 class RetryBudget:
-    """A balance of retries that every request adds to. `clock` returns the moment, in seconds."""
+    """A balance of retries that every served call adds to. `clock` returns the moment, in seconds.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    `processes` is how many have such a budget for the same upstream.
+    """
+
+    def __init__(self, clock: Callable[[], float], processes: int = 1) -> None:
         self._clock = clock
+        self._each_second = _EACH_SECOND / processes
         self._balance = _MOST
         self._at = clock()
 
@@ -23,13 +28,13 @@ class RetryBudget:
         return f"<RetryBudget {self._balance:.0f} retries left>"
 
     def earn(self) -> None:
-        """Add the share of one request."""
-        self._balance = min(_MOST, self._balance + _SHARE)
+        """Add the retries of one call that was served."""
+        self._balance = min(_MOST, self._balance + _EARNED)
 
     def spend(self) -> bool:
         """Spend a retry; return whether there was one."""
         now = self._clock()
-        self._balance = min(_MOST, self._balance + _EACH_SECOND * (now - self._at))
+        self._balance = min(_MOST, self._balance + self._each_second * (now - self._at))
         self._at = now
         if self._balance < 1.0:
             return False

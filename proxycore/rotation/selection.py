@@ -117,6 +117,17 @@ class Selector:
             self.searches.publish(search)
         return key
 
+    def pick_spare(self, model: str, avoid: Collection[Key], *, tokens: int = 0) -> Key | None:
+        """Return a ready key for a call that could be left out; None if no project has quota to spare.
+
+        The key is drawn as by `pick`, which prefers projects with much left: one has to have half of it.
+        """
+        if self.searches.holding(model):
+            return None
+        now = self._clock()
+        key = self._pick(model, now, avoid, None, None, tokens=tokens)
+        return key if key and key.project.is_half_free(model, now) else None
+
     def can_redeem(self, key: Key, model: str) -> bool:
         """Return whether the call that was reserved with this key for now can be made."""
         if key not in self._current_keys or self.searches.holding(model):

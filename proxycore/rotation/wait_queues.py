@@ -49,6 +49,10 @@ class WaitQueues:
         """How many requests wait, in all queues."""
         return sum(map(len, self._queues.values()))
 
+    def has_waiters(self, model: str) -> bool:
+        """Return whether requests wait for a key for this lane."""
+        return bool(self._queues.get(model))
+
     def set_max_wait(self, max_wait: float) -> None:
         """Let requests that arrive from now on wait for so many seconds in all."""
         self.max_wait = max_wait

@@ -22,7 +22,7 @@ _PLACEHOLDER_LIKE = re.compile(r"(?i)<.*>|your[-_ ].*|.*change[-_ ]?me.*|\.{3}|x
 # Characters of a header field (RFC 9110 §5.5) without spaces: a secret is sent as a whole field value.
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 _ORIGIN = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
-
+_SHARE = re.compile(r"(?i)(\d{1,3}(?:\.\d{1,3})?)\s?%|0|off", re.ASCII)
 
 _SECRETS = ("ADMIN_API_KEY", "UPSTREAM_PROXY", "REDIS_URL")
 _NAMED_SECRETS = (*KEY_PREFIXES, "UPSTREAM_PROXY")  # which may have a name as a suffix
@@ -122,6 +122,17 @@ class EnvReader:
     def megabytes(self, variable: str, default: int) -> int:
         """A number of megabytes, as bytes."""
         return max(1, int(self.number(variable, default / MEGABYTE, positive=True) * MEGABYTE))
+
+    def share(self, variable: str, default: float) -> float:
+        """A share in percent, as a number from 0 to 1; 0 for `off` and 0."""
+        value = self.text(variable)
+        if not value:
+            return default
+        match = _SHARE.fullmatch(value)
+        if match is None or float(match[1] or 0) > 100:
+            self.mistakes.append(f"{variable}: {value!r} is not off or a share up to 100%, such as 5%")
+            return default
+        return float(match[1] or 0) / 100
 
     def backoff(self, prefix: str, default: ExponentialBackoff) -> ExponentialBackoff:
         """Two variables: the first and the longest bench, in seconds."""

@@ -64,6 +64,7 @@ class Settings:
     cors_allow_origins: tuple[str, ...] = ("*",)
     max_attempts: int = 0
     max_wait: float = 10.0
+    hedge_share: float = 0.0  # 0 to 1
     connect_timeout: float = 10.0
     first_byte_timeout: float = 300.0
     idle_timeout: float = 300.0
@@ -181,6 +182,7 @@ def parse(
         cors_allow_origins=reader.origins("CORS_ALLOW_ORIGIN"),
         max_attempts=int(reader.number("MAX_ATTEMPTS", Settings.max_attempts, whole=True)),
         max_wait=reader.number("MAX_WAIT", Settings.max_wait),
+        hedge_share=reader.share("HEDGE", Settings.hedge_share),
         connect_timeout=reader.number("CONNECT_TIMEOUT", Settings.connect_timeout, positive=True),
         first_byte_timeout=reader.number("FIRST_BYTE_TIMEOUT", Settings.first_byte_timeout, positive=True),
         idle_timeout=reader.number("IDLE_TIMEOUT", Settings.idle_timeout, positive=True),

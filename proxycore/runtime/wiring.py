@@ -33,6 +33,7 @@ from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.conversations import Conversations
 from proxycore.rotation.events import BenchBegan, RequestBlamed
+from proxycore.rotation.hedging import Hedging
 from proxycore.rotation.key import keys_of
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
@@ -82,7 +83,8 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
         meter=meter,
         turns=Turns(),
         budget=budget,
-        retries=RetryBudget(clock),
+        retries=RetryBudget(clock, settings.workers),
+        hedging=Hedging(settings.hedge_share, clock),
         token_ratios=TokenRatios(),
         max_attempts=settings.max_attempts,
         clock=clock,
@@ -100,6 +102,7 @@ def reload_pool(pool: Pool, settings: Settings) -> None:
     pool.queues.set_max_wait(settings.max_wait)
     pool.budget.resize(_budget(settings))
     pool.set_max_attempts(settings.max_attempts)
+    pool.hedging.set_share(settings.hedge_share)
 
 
 class ContextFactory:

@@ -9,7 +9,7 @@ Counters add up over processes (`counters`); what is under way is this process's
     benches           key, scope, reason              received, sent, unread
     client.requests   client                          lag                    (a histogram)
     dropped_lines                                     prompt_tokens,
-                                                      cached_tokens          key, model family
+    hedges            result                          cached_tokens          key, model family
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from proxycore.gemini.token_usage import TokenUsage
 from proxycore.http.access_record import AccessRecord
 from proxycore.rotation.bench import BenchPlace
 from proxycore.rotation.events import BenchBegan, RequestBlamed
+from proxycore.rotation.hedging import HedgeResult
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
 from proxycore.stats.counters import Counters
@@ -144,6 +145,10 @@ class Meter:
     def failed_over(self, key: Key) -> None:
         """Count a request that goes on with another key after this one."""
         self.counters.add("failovers", key.name)
+
+    def hedged(self, result: HedgeResult) -> None:
+        """Count a hedge: a second attempt of a late request."""
+        self.counters.add("hedges", result)
 
     def benched(self, event: BenchBegan) -> None:
         """Count a new bench or retirement."""

@@ -35,6 +35,7 @@ _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
     ("requests", "requests", "Completed requests by outcome", ("outcome", "key", "model"), 1),
     ("attempts", "attempts", "Upstream calls by response", ("key", "answer"), 0),
     ("failovers", "failovers", "Requests that failed over from this key to another", ("key",), 0),
+    ("hedges", "hedges", "Second attempts of late requests by result", ("result",), None),
     ("benches", "benches", "Benches and retirements", ("key", "scope", "reason"), 0),
     ("received_bytes", "received", "Bytes received from clients in request bodies and messages", (), None),
     ("sent_bytes", "sent", "Bytes sent to clients in responses and messages", (), None),

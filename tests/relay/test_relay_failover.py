@@ -309,7 +309,23 @@ async def test_server_errors_of_every_call_cost_no_more_than_the_retry_budget() 
         async with proxy(upstream.url, keys(5), TurnedClock(), MAX_WAIT="0") as here:
             for _ in range(200):
                 assert (await generate(here.port)).status == 503
-    assert len(upstream.seen) == 200 + 50 + 199 // 5  # 50 are saved up, and each later request earns a fifth
+    assert len(upstream.seen) == 200 + 50  # which are saved up; only what is served earns more
+
+
+@pytest.mark.turned
+async def test_each_served_request_pays_for_two_retries() -> None:
+    async with RawUpstream(always(error(503))) as upstream:
+        async with proxy(upstream.url, keys(5), TurnedClock(), MAX_WAIT="0") as here:
+            for _ in range(50):
+                await generate(here.port)
+            upstream.script = always(OK)
+            for _ in range(10):
+                assert (await generate(here.port)).status == 200
+            upstream.script = always(error(503))
+            upstream.seen.clear()
+            for _ in range(50):
+                assert (await generate(here.port)).status == 503
+    assert len(upstream.seen) == 50 + 2 * 10
 
 
 async def test_a_server_error_costs_no_key_its_rank() -> None:

@@ -16,20 +16,28 @@ def test_at_the_start_fifty_are_there() -> None:
     assert spent(RetryBudget(TurnedClock())) == 50
 
 
-def test_five_requests_earn_one() -> None:
+def test_a_call_that_is_served_earns_two() -> None:
     budget = RetryBudget(TurnedClock())
     spent(budget)
-    for _ in range(51):  # a hair more than fifty, since a fifth is no binary fraction
+    for _ in range(10):
         budget.earn()
-    assert spent(budget) == 10
+    assert spent(budget) == 20
 
 
-def test_five_a_second_are_there_without_any_request() -> None:
+def test_one_a_second_is_there_when_nothing_is_served() -> None:
     clock = TurnedClock()
     budget = RetryBudget(clock)
     spent(budget)
     clock.turn(3.0)
-    assert spent(budget) == 15
+    assert spent(budget) == 3
+
+
+def test_processes_share_what_is_there_when_nothing_is_served() -> None:
+    clock = TurnedClock()
+    budget = RetryBudget(clock, processes=4)
+    spent(budget)
+    clock.turn(8.0)
+    assert spent(budget) == 2
 
 
 def test_no_more_than_fifty_are_saved_up() -> None:
@@ -42,15 +50,15 @@ def test_no_more_than_fifty_are_saved_up() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.0, 5.0), st.integers(0, 100))))
-def test_retries_are_at_most_a_fifth_of_the_requests_five_a_second_and_fifty(
+def test_retries_are_at_most_two_for_each_served_call_one_a_second_and_fifty(
     steps: list[tuple[int, float, int]],
 ) -> None:
     clock = TurnedClock()
-    budget, requests, seconds, retries = RetryBudget(clock), 0, 0.0, 0
+    budget, served, seconds, retries = RetryBudget(clock), 0, 0.0, 0
     for came, passed, wanted in steps:
         for _ in range(came):
             budget.earn()
         clock.turn(passed)
-        requests, seconds = requests + came, seconds + passed
+        served, seconds = served + came, seconds + passed
         retries += sum(budget.spend() for _ in range(wanted))
-        assert retries <= 50 + requests / 5 + 5 * seconds + 0.01
+        assert retries <= 50 + 2 * served + seconds + 0.01

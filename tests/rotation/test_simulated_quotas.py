@@ -17,7 +17,6 @@ from tests.support.simulation import SCHEDULERS, Simulation
 from tests.support.simulation_figures import Figures
 
 pytestmark = pytest.mark.no_cover  # it would take three times as long, for lines that other tests run as well
-not_retried = pytest.mark.skip(reason="the retry budget is spent too early yet")
 
 
 def run(scenario: Scenario, seed: int = 1) -> Figures:
@@ -130,7 +129,7 @@ def test_the_turns_of_a_conversation_find_their_prompt_cached_and_keys_are_used_
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("503 on 45% of calls", 0.98), pytest.param("503 on 60% of calls", 0.93, marks=not_retried)],
+    [("503 on 45% of calls", 0.98), ("503 on 60% of calls", 0.93)],
 )
 def test_a_model_that_often_fails_is_asked_until_it_serves(name: str, least: float) -> None:
     figures = run(during(name, 1, 5))

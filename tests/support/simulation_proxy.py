@@ -21,6 +21,7 @@ from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.case import Case
 from proxycore.rotation.conversations import Conversations
+from proxycore.rotation.hedging import Hedging
 from proxycore.rotation.key import Key, KeySpec, keys_of
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
@@ -136,6 +137,7 @@ class Proxy:
             turns=cast(Turns, None),
             budget=cast(BodyBudget, None),
             retries=RetryBudget(clock),
+            hedging=Hedging(0.0, clock),
             token_ratios=TokenRatios(),
             conversations=Conversations(rotator, clock),
             max_attempts=0,

@@ -1,6 +1,7 @@
 """Server errors: retried on other keys, within a retry budget for the pool, and nothing is created twice."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support.cases_support import (
     named,
     pool,
     prompt,
+    takes_minutes,
     target,
 )
 from tests.support.scripted import DENIED, OVERLOADED, Answer, Call, Script, error, everyone, first, healthy
@@ -166,6 +168,42 @@ async def test_in_a_model_s_outage_retries_stay_within_a_budget() -> None:
         here.upstream.script = lambda _: None
         await asyncio.sleep(2.0)
         assert all_served(await here.at_once(24))
+
+
+@pytest.mark.parametrize("rate", [1.0, 50.0], ids=["1 a second", "50 a second"])
+@pytest.mark.parametrize(("share", "least"), [(0.45, 0.98), (0.6, 0.93)], ids=["45 %", "60 %"])
+@takes_minutes
+async def test_when_a_share_of_a_model_s_calls_fails_nearly_all_requests_are_served(
+    share: float, least: float, rate: float
+) -> None:
+    draw = random.Random(3)  # noqa: S311 - the same failures every time
+
+    def script(call: Call) -> Answer:
+        return (OVERLOADED if draw.random() < share else healthy(call)).after(0.3)
+
+    async with pool(10, script) as here:
+        requests = []
+        for _ in range(200):
+            requests.append(asyncio.ensure_future(here.plain()))
+            await asyncio.sleep(draw.expovariate(rate))
+        answers = await asyncio.gather(*requests)
+        served = statuses(answers).count(200)
+        assert served >= least * len(answers)
+        assert len(here.upstream.calls) <= 3.2 * served
+
+
+@pytest.mark.parametrize("rate", [1.0, 50.0], ids=["1 a second", "50 a second"])
+@takes_minutes
+async def test_when_every_call_fails_a_request_costs_two_calls_at_most(rate: float) -> None:
+    async with pool(10, lambda _: OVERLOADED.after(0.3)) as here:
+        await here.at_once(50)  # what was saved up is spent
+        here.upstream.calls.clear()
+        requests = []
+        for _ in range(100):
+            requests.append(asyncio.ensure_future(here.plain()))
+            await asyncio.sleep(1.0 / rate)
+        await asyncio.gather(*requests)
+        assert len(here.upstream.calls) <= 2 * len(requests) + 10
 
 
 async def test_with_no_wait_allowed_trouble_is_told_at_once() -> None:
