@@ -3,10 +3,11 @@
 The `replicator` turns the rotator's events into `update`s, each of which holds until it expires, and applies
 those of others. The `publisher` sends them: to the `hub` of this host over a Unix socket (`worker_link`),
 and from there to other replicas through Redis (`redis_link`). The hub's `store` keeps what still holds, for
-workers that start later.
+workers that start later, and the state file (`disk_link`), for the next start.
 """
 
 __all__ = [
+    "disk_link",
     "hub",
     "publisher",
     "redis_link",

@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from proxycore.peers.disk_link import DiskLink
 from proxycore.peers.link_messages import Message, Question, Report
 from proxycore.peers.redis_link import RedisLink
 from proxycore.peers.store import Store
@@ -17,13 +18,19 @@ from proxycore.stats.figures import FiguresSum
 class Hub:
     """Serves workers that connect through a Unix socket. Belongs to the running event loop.
 
-    `link` makes the link to other hosts for a store, by the current settings; None if there is none.
-    `clock` returns the moment, in seconds.
+    `link` makes the link to other hosts for a store, by the current settings, and `disk` that to the state
+    file; None if there is none. `clock` returns the moment, in seconds.
     """
 
-    def __init__(self, link: Callable[[Store], RedisLink | None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        link: Callable[[Store], RedisLink | None],
+        clock: Callable[[], float],
+        disk: Callable[[Store], DiskLink | None] = lambda _: None,
+    ) -> None:
         self._link = link
         self._store = Store(clock)
+        self._disk = disk(self._store)
         self._figures = FiguresSum(clock)
         self._channels: set[Channel] = set()
         self._replies: set[asyncio.Task[None]] = set()
@@ -33,7 +40,12 @@ class Hub:
         self._server: asyncio.Server | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Connect to other hosts, wait up to half a second for what they know, then serve workers."""
+        """Open the state file, connect to other hosts, wait for what they know, then serve workers.
+
+        That takes two and a half seconds at most.
+        """
+        if self._disk:
+            await self._disk.start()
         await self._connect()
         self._reloading = asyncio.create_task(self._connect_at_reloads())
         self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
@@ -52,6 +64,8 @@ class Hub:
         if self._server:
             self._server.close()
         await asyncio.gather(*(channel.close() for channel in self._channels))
+        if self._disk:
+            await self._disk.close()
 
     async def _connect(self) -> None:
         if self._replicas:

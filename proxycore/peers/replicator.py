@@ -47,7 +47,7 @@ class Replicator:
     """Publishes changes with `publish`, and applies updates of peers.
 
     `snapshot` returns all updates that still hold, for keys that are configured later. `process_id` is unique
-    among the peers.
+    among the peers. Single calls are neither published nor expected of others until `share_calls`.
     """
 
     def __init__(
@@ -72,19 +72,27 @@ class Replicator:
         self._fingerprints: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
         self._set_fingerprints(rotator.keys)
-        rotator.join_peers()
+        self._shares_calls = False
         events = rotator.events
         events.subscribe(KeysReplaced, self._keys_replaced)
         events.subscribe(BenchChanged, self._bench_changed)
         events.subscribe(QuotaLearned, self._quota_learned)
-        events.subscribe(CallCounted, self._call_counted)
-        events.subscribe(CallUncounted, self._call_uncounted)
         events.subscribe(ProjectAssigned, self._project_assigned)
         events.subscribe(OutageChanged, self._outage_changed)
         events.subscribe(SearchChanged, self._search_changed)
-        events.subscribe(ReturnExpected, self._return_expected)
         events.subscribe(OwnerLearned, self._owner_learned)
         events.subscribe(ConversationServed, self._conversation_served)
+
+    def share_calls(self) -> None:
+        """Publish single calls as well, from now on: other processes use these keys at the same time."""
+        if self._shares_calls:
+            return
+        self._shares_calls = True
+        self._rotator.join_peers()
+        events = self._rotator.events
+        events.subscribe(CallCounted, self._call_counted)
+        events.subscribe(CallUncounted, self._call_uncounted)
+        events.subscribe(ReturnExpected, self._return_expected)
 
     def publish_all(self) -> None:
         """Publish what is known already, when this process joins its peers."""
@@ -147,7 +155,7 @@ class Replicator:
     def _publish_calls(self, key: Key, lane: str) -> bool:
         """Publish the calls so far, once peers have to know them; returns whether it did."""
         limiter = key.project.limiters.get(lane)
-        if limiter is None or not limiter.begin_sharing():
+        if limiter is None or not self._shares_calls or not limiter.begin_sharing():
             return False
         for place, at in enumerate(limiter.log.moments):
             self._post_call(key, lane, at, limiter.log.tokens(place, place + 1))

@@ -105,8 +105,8 @@ class ProxyApplication(HandlerApplication):
         self.upstream.close()
         await asyncio.sleep(0)  # its connections close in the loop's next turn
 
-    def join(self, publisher: Publisher) -> None:
-        """Share the state of the keys with other processes from now on."""
+    def join(self, publisher: Publisher) -> Replicator:
+        """Share the state of the keys with peers from now on; single calls once what this returns does."""
         replicator = Replicator(
             self.rotator,
             self.queues,
@@ -118,6 +118,7 @@ class ProxyApplication(HandlerApplication):
         )
         publisher.start(replicator.apply)
         replicator.publish_all()
+        return replicator
 
     async def watch_wall_clock(self) -> None:
         """Do every second what goes by the wall clock, until it is cancelled."""
@@ -161,5 +162,5 @@ def make_app(
     source = random.Random()  # noqa: S311 - a key is chosen, not made
     app = ProxyApplication(settings, clock or Clock(), source, figures)
     if publisher:
-        app.join(publisher)
+        app.join(publisher).share_calls()
     return app

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 try:
     import resource
@@ -18,8 +19,10 @@ except ImportError:  # there is none on Windows
 
 from proxycore.clock import Clock
 from proxycore.http.redaction import Redactor
+from proxycore.peers.disk_link import DiskLink
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.redis_link import RedisLink
+from proxycore.peers.replicator import Replicator
 from proxycore.peers.store import Store
 from proxycore.runtime import logs as log
 from proxycore.runtime.announcements import announce_ready, announce_rejected, announce_reload, announce_stop
@@ -28,6 +31,7 @@ from proxycore.runtime.settings import Settings, SettingsError
 from proxycore.runtime.settings_source import SettingsSource
 from proxycore.runtime.tls import tls_context
 from proxycore.stats.figures import FiguresSource
+from proxycore.storage.storage import Storage
 from proxycore.transport.listener import Listener, ListenError
 
 logger = logging.getLogger(__name__)
@@ -82,17 +86,27 @@ async def run(
     settings = adapt(source.settings)
     configure_log(settings)
     listener, clock = listen(settings), Clock()
-    process, replica_link = Process(settings, listener, clock), _ReplicaLink(clock)
-    await replica_link.reload(process)
+    process, peers = Process(settings, listener, clock), _Peers(clock)
+    await peers.start(process)
 
     def ready() -> None:
         announce_ready(settings, listener.port)
         when_ready(listener.port)
 
-    reloading = asyncio.create_task(_reload_on_change(process, replica_link, source, adapt, hang_up))
+    reloading = asyncio.create_task(_reload_on_change(process, peers, source, adapt, hang_up))
     await process.serve(stop, ready)
     reloading.cancel()
-    await replica_link.end()
+    await peers.end()
+
+
+def disk_link(settings: Settings, store: Store, clock: Clock) -> DiskLink | None:
+    """Return the link of a store to the state file; None if there is to be none."""
+    if settings.state_file is None:
+        return None
+    # Former secrets are redacted as well, those of later settings from the next start on.
+    redact = Redactor(dict(settings.former_secrets) | settings.secrets).text
+    storage = Storage(Path(settings.state_file), settings.keep_days * 86400, clock, redact)
+    return DiskLink(storage, store, clock)
 
 
 def listen(settings: Settings) -> Listener:
@@ -167,7 +181,7 @@ class Process:
 
 async def _reload_on_change(
     process: Process,
-    replica_link: "_ReplicaLink",
+    peers: "_Peers",
     source: SettingsSource,
     adapt: Callable[[Settings], Settings],
     hang_up: asyncio.Event,
@@ -183,7 +197,7 @@ async def _reload_on_change(
             former = process.settings
             process.reload(adapt(settings))
             announce_reload(former, process.settings)
-            await replica_link.reload(process)
+            await peers.reload(process)
 
 
 def poll_settings(source: SettingsSource) -> Settings | None:
@@ -201,31 +215,45 @@ def configure_log(settings: Settings) -> None:
     log.configure(settings.log_level, settings.log_format, Redactor(secrets))
 
 
-class _ReplicaLink:
-    """The link of a single process to other hosts, as long as REDIS_URL is set."""
+class _Peers:
+    """Whom a single process exchanges facts with: its state file, and other hosts while REDIS_URL is set."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._store = Store(clock)
-        self._publisher: Publisher | None = None
+        self._publisher = Publisher(self._store)
+        self._replicator: Replicator | None = None
+        self._disk: DiskLink | None = None
         self._replicas: RedisLink | None = None
 
+    async def start(self, process: Process) -> None:
+        """Open the state file, and connect."""
+        self._disk = disk_link(process.settings, self._store, self._clock)
+        if self._disk:
+            await self._disk.start()
+            self._replicator = process.app.join(self._publisher)
+        await self.reload(process)
+
     async def reload(self, process: Process) -> None:
-        """Connect anew, by the settings that apply now."""
-        await self.end()
+        """Connect to other hosts anew, by the settings that apply now."""
+        await self._disconnect()
         if process.settings.redis_url is None:
             return
         secrets = process.settings.google_keys.values()
         self._replicas = RedisLink(process.settings.redis_url, secrets, self._store, self._clock)
         await self._replicas.start()
-        if self._publisher is None:
-            self._publisher = Publisher(self._store)
-            process.app.join(self._publisher)
+        if self._replicator is None:
+            self._replicator = process.app.join(self._publisher)
+        self._replicator.share_calls()
 
     async def end(self) -> None:
-        """Publish what is still to be published, and disconnect."""
-        if self._publisher:
-            self._publisher.flush()
+        """Publish what is still to be published, disconnect, and close the state file."""
+        await self._disconnect()
+        if self._disk:
+            await self._disk.close()
+
+    async def _disconnect(self) -> None:
+        self._publisher.flush()
         if self._replicas:
             await self._replicas.close()
             self._replicas = None

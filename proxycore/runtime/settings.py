@@ -33,7 +33,16 @@ from proxycore.transport.body_budget import MEGABYTE
 _BENCH = ExponentialBackoff(10.0, 600.0)
 _FORBIDDEN_BENCH = ExponentialBackoff(300.0, 86400.0)
 
-_NOT_IN_DEMO = ("GOOGLE_", "GEMINI_", "KEYS_FILE", "KEY_ORDER", "UPSTREAM_", "WORKERS", "REDIS_URL")
+_NOT_IN_DEMO = (
+    "GOOGLE_",
+    "GEMINI_",
+    "KEYS_FILE",
+    "KEY_ORDER",
+    "UPSTREAM_",
+    "WORKERS",
+    "REDIS_URL",
+    "STATE_FILE",
+)
 _MOST_MISTAKES = 10
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -76,6 +85,8 @@ class Settings:
     drain_timeout: float = 30.0
     workers: int = 1
     redis_url: str | None = field(default=None, repr=False)
+    state_file: str | None = None
+    keep_days: int = 30
     watch_env_file: bool = True
     log_level: str = "info"
     log_format: str = "text"
@@ -194,6 +205,8 @@ def parse(
         drain_timeout=reader.number("DRAIN_TIMEOUT", Settings.drain_timeout),
         workers=reader.workers("WORKERS", Settings.workers),
         redis_url=reader.url("REDIS_URL", ("redis", "rediss", "unix"), bare=None),
+        state_file=_unless_off(reader.text("STATE_FILE")),
+        keep_days=int(reader.number("KEEP_DAYS", Settings.keep_days, whole=True, positive=True)),
         watch_env_file=reader.choice("WATCH_ENV_FILE", ("on", "off")) != "off",
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS) or Settings.log_level,
         log_format=reader.choice("LOG_FORMAT", LOG_FORMATS) or Settings.log_format,
@@ -212,6 +225,10 @@ def parse(
     filled = [name for name in variables if reader.is_filled(name)]
     other = misnamed(filled, reader.known, in_env_file)
     return replace(settings, warnings=[*reader.warnings, *warnings_of(other)], misnamed=other)
+
+
+def _unless_off(value: str) -> str | None:
+    return None if value.lower() == "off" else value or None
 
 
 def _filled(variables: Mapping[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from proxycore.clock import Clock
@@ -262,7 +263,8 @@ class Supervisor:
     async def _run_hub(self, end: socket.socket) -> None:
         """The hub; `end` is where its settings arrive."""
         self._listener.close()
-        stop, hub = process.Stop(self._alive), Hub(self._link, self._clock)
+        disk = partial(process.disk_link, self._settings, clock=self._clock)
+        stop, hub = process.Stop(self._alive), Hub(self._link, self._clock, disk)
 
         def apply(settings: Settings) -> None:
             process.configure_log(settings)

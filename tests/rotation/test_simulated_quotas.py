@@ -124,7 +124,7 @@ def test_the_turns_of_a_conversation_find_their_prompt_cached_and_keys_are_used_
     assert figures.cached >= 0.75
     assert figures.unevenness <= 0.25
     assert figures.served == 1
-    assert figures.calls_per_answer <= 1.01
+    assert figures.calls_per_answer <= 1.03
 
 
 @pytest.mark.parametrize(

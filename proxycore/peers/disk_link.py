@@ -1,0 +1,60 @@
+"""The link to the state file: the disk is one more peer, which a process that starts later learns from.
+
+It keeps every update but those of single calls, of which there are as many as requests and which expire
+within minutes. The file has times by the wall clock, since the moments of another start are others.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from proxycore.clock import Clock
+from proxycore.peers.store import Store
+from proxycore.peers.update import Update, UpdateKind, decode_all
+from proxycore.storage.rows import Fact
+from proxycore.storage.storage import Storage
+
+_EARLY = 1.0  # seconds by which an update may seem to be found before it was
+
+
+class DiskLink:
+    """The link of `store` to the state file of `storage`. `clock` is the store's."""
+
+    def __init__(self, storage: Storage, store: Store, clock: Clock) -> None:
+        self._storage = storage
+        self._store = store
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Open the file and publish what it holds; from now on keep what is published.
+
+        Waits two seconds at most. A file that can't be used is logged; once it can be, it gets what the store
+        holds then.
+        """
+        self._store.subscribe(self._keep)
+        await self._storage.start(self._opened)
+
+    async def close(self) -> None:
+        """Keep what was published, and close the file."""
+        self._store.unsubscribe(self._keep)
+        await self._storage.close()
+
+    def _opened(self, facts: list[Fact]) -> None:
+        updates = [self._by_our_clock(update) for update in decode_all(fact.line for fact in facts)]
+        self._store.publish(updates, self._keep)
+        self._keep(self._store.snapshot())  # the file may be a new one
+
+    def _keep(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            if update.kind is not UpdateKind.CALL:
+                self._storage.put_fact(update.topic, partial(self._fact, update))
+
+    def _fact(self, update: Update) -> Fact:
+        """In the storage's thread: an update that is replaced within a second need not be written down."""
+        by_wall = update.moved(self._clock.to_wall(0.0))
+        return Fact(":".join(update.topic), by_wall.encode(), by_wall.stamp, by_wall.until)
+
+    def _by_our_clock(self, update: Update) -> Update:
+        update = update.moved(-self._clock.to_wall(0.0))
+        # Nothing was found in the future: the wall clock was set back since.
+        early = update.stamp - self._clock()
+        return update.moved(-early) if early > _EARLY else update

@@ -1,0 +1,65 @@
+"""Events in the state file: for the whole pool, and by key."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from proxycore.storage.rows import EventKind, EventPage, EventRow
+from proxycore.storage.words import WordKind, Words
+
+_INSERT = "INSERT INTO events (time, kind, key, about, why, request, until) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_QUERY = "SELECT n, time, kind, key, about, why, request, until FROM events"
+_END = 1 << 62
+
+
+class EventLog:
+    """The events of a file."""
+
+    def __init__(self, connection: sqlite3.Connection, words: Words) -> None:
+        self._connection = connection
+        self._words = words
+
+    def write(self, rows: Sequence[EventRow]) -> None:
+        """Add events."""
+        label, compact = self._words.label, self._words.compact
+        values = [
+            (
+                round(1000 * row.time),
+                label(WordKind.EVENT, row.kind),
+                label(WordKind.KEY, row.key),
+                compact(WordKind.ABOUT, row.about),
+                compact(WordKind.WHY, row.why),
+                row.request,
+                None if row.until is None else round(1000 * row.until),
+            )
+            for row in rows
+        ]
+        self._connection.executemany(_INSERT, values)
+
+    def page(self, key: str | None, before: int | None, limit: int) -> EventPage:
+        """Return at most `limit` events before the cursor `before`: of a key, or (None) all."""
+        conditions, values = " WHERE n < ?", [_END if before is None else before]
+        if key is not None:
+            conditions += " AND key = ?"
+            number = self._words.find(WordKind.KEY, key)
+            values.append(-1 if number is None else number)
+        found = self._connection.execute(
+            f"{_QUERY}{conditions} ORDER BY n DESC LIMIT ?", (*values, limit + 1)
+        )
+        rows = found.fetchall()
+        cursor = rows[limit - 1][0] if len(rows) > limit else None
+        texts = self._words.texts(number for row in rows for number in row[2:6])
+        return EventPage(
+            [
+                EventRow(
+                    time / 1000,
+                    EventKind(texts[kind]),
+                    texts[name],
+                    texts.get(about, about),
+                    texts.get(why, why),
+                    request,
+                    None if until is None else until / 1000,
+                )
+                for _, time, kind, name, about, why, request, until in rows[:limit]
+            ],
+            cursor,
+        )

@@ -1,0 +1,257 @@
+"""The request log in the state file: writes requests in batches, and reads them by page.
+
+There is no index by client, key, model, outcome, status or id: they would cost more than the requests.
+Instead, 256 requests that follow each other are a block, and the file has which words occur in which blocks.
+A query reads the blocks in which all that it asks for occurs, the latest first.
+"""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from proxycore.http.access_record import RequestOutcome
+from proxycore.storage.rows import AttemptRow, RequestFilter, RequestPage, RequestRow
+from proxycore.storage.schema import BLOCK_BITS
+from proxycore.storage.words import WordKind, Words
+
+_COLUMNS = (
+    "n, id, time, client, address, method, path, model, key, status, outcome,"
+    " input_tokens, output_tokens, cached_tokens, thinking_tokens, tool_tokens, unread,"
+    " received_bytes, sent_bytes, first_byte, ms, attempts"
+)
+_VALUES = f"({', '.join('?' * (_COLUMNS.count(',') + 1))})"
+_INSERT = f"INSERT INTO requests ({_COLUMNS}) VALUES {_VALUES}"  # noqa: S608 - no input
+_MOST_BLOCKS = 150  # that a page reads
+_LONGEST = 128  # characters of an id
+
+_Values = tuple[Any, ...]
+
+
+class RequestLog:
+    """The requests of a file."""
+
+    def __init__(self, connection: sqlite3.Connection, words: Words) -> None:
+        self._connection = connection
+        self._words = words
+        self.reload()
+
+    def reload(self) -> None:
+        """Read where the log ends, as after a batch that was not written."""
+        query = "SELECT max(n) FROM (SELECT max(n) AS n FROM requests UNION ALL SELECT n FROM marks)"
+        (last,) = self._connection.execute(query).fetchone()  # of requests that were deleted, too
+        self._next = 1 + last
+        self._block = _Block(self._connection, self._next >> BLOCK_BITS)
+
+    def write(self, rows: Sequence[RequestRow]) -> None:
+        """Add requests that have ended."""
+        encoded: list[_Values] = []
+        for row in rows:
+            number = self._next
+            if number >> BLOCK_BITS != self._block.number:
+                self._block.write()
+                self._block = _Block(self._connection, number >> BLOCK_BITS)
+            encoded.append(self._encode(number, row))
+            self._next += 1
+        self._block.write()
+        self._connection.executemany(_INSERT, encoded)
+
+    def page(self, wanted: RequestFilter, before: int | None, limit: int) -> RequestPage:
+        """Return at most `limit` requests that match, of those before the cursor `before`."""
+        conditions, values = self._conditions(wanted)
+        blocks = self._blocks(wanted, (before if before is not None else self._next) - 1 >> BLOCK_BITS)
+        query = f"SELECT {_COLUMNS} FROM requests WHERE n >= ? AND n < ?{conditions} ORDER BY n DESC LIMIT ?"  # noqa: S608 - no input
+        found: list[_Values] = []
+        cursor = None
+        for read, block in enumerate(blocks):
+            end = block + 1 << BLOCK_BITS
+            if len(found) > limit or read == _MOST_BLOCKS:
+                cursor = end
+                break
+            end = end if before is None else min(before, end)
+            bounds = block << BLOCK_BITS, end, *values, limit + 1 - len(found)
+            found += self._connection.execute(query, bounds)
+        if len(found) > limit:
+            found = found[:limit]
+            cursor = found[-1][0]
+        return RequestPage(self._decode(found), cursor)
+
+    def _encode(self, n: int, row: RequestRow) -> _Values:
+        label, compact, block = self._words.label, self._words.compact, self._block
+        time = round(1000 * row.time)
+        client, model = label(WordKind.CLIENT, row.client), label(WordKind.MODEL, row.model)
+        key, outcome = label(WordKind.KEY, row.key), label(WordKind.OUTCOME, row.outcome)
+        found = {client, model, key, outcome, label(WordKind.STATUS, str(row.status))}
+        attempts = None
+        if row.attempts:
+            attempts = f"[{','.join([self._encode_attempt(attempt, found) for attempt in row.attempts])}]"
+        block.add(time, row.id[:_LONGEST], found)
+        return (
+            n,
+            row.id[:_LONGEST],
+            time,
+            client,
+            compact(WordKind.ADDRESS, row.address),
+            compact(WordKind.METHOD, row.method),
+            compact(WordKind.PATH, row.path.partition("?")[0]),
+            model,
+            key,
+            row.status,
+            outcome,
+            row.input_tokens,
+            row.output_tokens,
+            row.cached_tokens,
+            row.thinking_tokens,
+            row.tool_tokens,
+            int(row.unread),
+            row.received_bytes,
+            row.sent_bytes,
+            None if row.first_byte is None else round(1000 * row.first_byte),
+            round(1000 * row.seconds),
+            attempts,
+        )
+
+    def _encode_attempt(self, attempt: AttemptRow, found: set[int]) -> str:
+        """Return an attempt as JSON; its key is added to the words that were found."""
+        key = self._words.label(WordKind.KEY, attempt.key)
+        found.add(key)
+        verdict = self._words.compact(WordKind.VERDICT, attempt.verdict)
+        why = self._words.compact(WordKind.WHY, attempt.why)
+        if isinstance(verdict, str) or isinstance(why, str):
+            verdict, why = json.dumps(verdict), json.dumps(why)
+        # A number is its own JSON, and an encoder takes a microsecond.
+        return f"[{key},{attempt.status},{verdict},{why},{round(1000 * attempt.seconds)}]"
+
+    def _wanted_words(self, wanted: RequestFilter) -> list[int]:
+        """The numbers of the words that must occur; -1 for one that never did."""
+        texts = {
+            WordKind.CLIENT: wanted.client,
+            WordKind.KEY: wanted.key,
+            WordKind.MODEL: wanted.model,
+            WordKind.OUTCOME: wanted.outcome,
+            WordKind.STATUS: None if wanted.status is None else str(wanted.status),
+        }
+        found = [self._words.find(kind, text) for kind, text in texts.items() if text is not None]
+        return [-1 if number is None else number for number in found]
+
+    def _blocks(self, wanted: RequestFilter, last: int) -> Iterator[int]:
+        """Yield the blocks, to the last one, that may have what is wanted; the latest first."""
+        query = "SELECT block FROM blocks WHERE block <= ?"
+        values: list[int | bytes] = [last]
+        if wanted.since is not None:
+            query += " AND block >= (SELECT min(block) FROM blocks WHERE latest >= ?)"
+            values.append(int(1000 * wanted.since))
+        if wanted.id is not None:
+            query += " AND instr(ids, ?)"
+            values.append(_hash(wanted.id[:_LONGEST]))
+        for word in self._wanted_words(wanted):
+            query += " INTERSECT SELECT block FROM present WHERE word = ? AND block <= ?"
+            values += [word, last]
+        for (block,) in self._connection.execute(f"{query} ORDER BY block DESC", values):
+            yield block
+
+    def _conditions(self, wanted: RequestFilter) -> tuple[str, list[Any]]:
+        words = self._words
+        conditions = ""
+        values: list[Any] = []
+        for column, kind, text in (
+            ("client", WordKind.CLIENT, wanted.client),
+            ("model", WordKind.MODEL, wanted.model),
+            ("outcome", WordKind.OUTCOME, wanted.outcome),
+        ):
+            if text is not None:
+                conditions += f" AND {column} = ?"
+                values.append(words.find(kind, text))
+        if wanted.key is not None:
+            number = words.find(WordKind.KEY, wanted.key)
+            conditions += " AND (key = ? OR instr(attempts, ?))"
+            values += [number, f"[{number},"]
+        for condition, value in (
+            ("status = ?", wanted.status),
+            ("id = ?", None if wanted.id is None else wanted.id[:_LONGEST]),
+            ("time >= ?", None if wanted.since is None else int(1000 * wanted.since)),
+        ):
+            if value is not None:
+                conditions += f" AND {condition}"
+                values.append(value)
+        return conditions, values
+
+    def _decode(self, found: Sequence[_Values]) -> list[RequestRow]:
+        tried = [json.loads(values[-1]) if values[-1] else [] for values in found]
+        numbers = chain(
+            chain.from_iterable((*values[3:9], values[10]) for values in found),
+            chain.from_iterable(
+                (key, verdict, why) for key, _, verdict, why, _ in chain.from_iterable(tried)
+            ),
+        )
+        texts = self._words.texts(numbers)
+        return [_row(values, attempts, texts) for values, attempts in zip(found, tried, strict=True)]
+
+
+class _Block:
+    """The block to which requests are being added."""
+
+    def __init__(self, connection: sqlite3.Connection, number: int) -> None:
+        self.number = number
+        self._connection = connection
+        query = "SELECT earliest, latest, ids FROM blocks WHERE block = ?"
+        found = connection.execute(query, (number,)).fetchone()
+        self._earliest: int
+        self._latest: int
+        self._earliest, self._latest, ids = found or (1 << 62, 0, b"")
+        self._ids = bytearray(ids)
+        self._words: set[int] = set()
+        self._fresh: set[int] = set()  # words that the file does not have for it, as far as is known
+
+    def add(self, time: int, request: str, words: set[int]) -> None:
+        self._earliest, self._latest = min(time, self._earliest), max(time, self._latest)
+        self._ids += _hash(request)
+        self._fresh |= words - self._words
+
+    def write(self) -> None:
+        if not self._ids:
+            return
+        values = self.number, self._earliest, self._latest, bytes(self._ids)
+        self._connection.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?)", values)
+        fresh = [(word, self.number) for word in self._fresh]
+        self._connection.executemany("INSERT OR IGNORE INTO present VALUES (?, ?)", fresh)
+        self._words |= self._fresh
+        self._fresh.clear()
+
+
+def _hash(text: str) -> bytes:
+    return zlib.crc32(text.encode(errors="replace")).to_bytes(4, "little")
+
+
+def _row(values: _Values, tried: Sequence[Any], texts: Mapping[Any, str]) -> RequestRow:
+    _, name, time, client, address, method, path, model, key, status, outcome, *numbers, _ = values
+    *counts, first_byte, ms = numbers
+    given, made, cached, thinking, tool, unread, received, sent = counts
+    return RequestRow(
+        id=name,
+        time=time / 1000,
+        client=texts[client],
+        address=texts.get(address) or address,
+        method=texts.get(method) or method,
+        path=texts.get(path) or path,
+        model=texts[model],
+        key=texts[key],
+        status=status,
+        outcome=RequestOutcome(texts[outcome]),
+        input_tokens=given,
+        output_tokens=made,
+        cached_tokens=cached,
+        thinking_tokens=thinking,
+        tool_tokens=tool,
+        unread=bool(unread),
+        received_bytes=received,
+        sent_bytes=sent,
+        first_byte=None if first_byte is None else first_byte / 1000,
+        seconds=ms / 1000,
+        attempts=tuple(
+            AttemptRow(texts[key], status, texts.get(verdict, verdict), texts.get(why, why), ms / 1000)
+            for key, status, verdict, why, ms in tried
+        ),
+    )

@@ -1,0 +1,84 @@
+"""The layout of the state file. Times are milliseconds since the epoch, durations milliseconds. Pure.
+
+facts            see `facts`
+words            texts that repeat, by number; `day` is the last one on which it was used
+requests         in the order in which they ended; a column that may have a word has its number
+blocks           for each 256 requests: when they arrived, and four bytes of a hash of each one's id
+present          which words occur in which blocks
+usage_*          sums over requests: by hour and client, by hour and key, by day and both
+events           in the order in which they happened
+marks            `folded`: the last request that the sums contain
+"""
+
+APPLICATION = 0x474B5053
+"""SQLite's `application_id`, which tells the file from those of other programs."""
+
+VERSION = 1
+"""SQLite's `user_version`: a file with a higher one was written by a newer version of the program."""
+
+BLOCK_BITS = 8
+"""A block is so many bits of a request's number less."""
+
+SUMS = (
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "thinking_tokens",
+    "tool_tokens",
+    "unread",
+    "received_bytes",
+    "sent_bytes",
+    "ms",
+)
+"""The columns of sums, in the order of `UsageRow`."""
+
+USAGE = {
+    "usage_clients": ("hour", "client", "model", "outcome"),
+    "usage_keys": ("hour", "key", "model", "outcome"),
+    "usage_days": ("day", "client", "key", "model", "outcome"),
+}
+"""The tables of sums, and what each tells apart."""
+
+
+def _usage_table(name: str, columns: tuple[str, ...]) -> str:
+    declared = ", ".join(f"{column} INTEGER NOT NULL" for column in (*columns, *SUMS))
+    return f"CREATE TABLE {name} ({declared}, PRIMARY KEY ({', '.join(columns)})) WITHOUT ROWID;\n"
+
+
+# Columns without a type keep what they are given: the number of a word, or a text that is none.
+SCHEMA = (
+    """
+CREATE TABLE facts (
+    topic TEXT PRIMARY KEY, line BLOB NOT NULL, stamp REAL NOT NULL, until REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE words (
+    n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, text TEXT NOT NULL, day INTEGER NOT NULL,
+    UNIQUE (kind, text)
+);
+CREATE TABLE requests (
+    n INTEGER PRIMARY KEY, id, time INTEGER NOT NULL, client INTEGER NOT NULL, address, method, path,
+    model INTEGER NOT NULL, key INTEGER NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+    thinking_tokens INTEGER NOT NULL, tool_tokens INTEGER NOT NULL, unread INTEGER NOT NULL,
+    received_bytes INTEGER NOT NULL, sent_bytes INTEGER NOT NULL, first_byte INTEGER, ms INTEGER NOT NULL,
+    attempts TEXT
+);
+CREATE TABLE blocks (
+    block INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL, ids BLOB NOT NULL
+);
+CREATE INDEX blocks_latest ON blocks (latest);
+CREATE TABLE present (
+    word INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (word, block)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    n INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind INTEGER NOT NULL, key INTEGER NOT NULL, about, why,
+    request TEXT NOT NULL, until INTEGER
+);
+CREATE INDEX events_key ON events (key);
+CREATE TABLE marks (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO marks VALUES ('folded', 0);
+"""
+    + "".join(_usage_table(name, columns) for name, columns in USAGE.items())
+    + f"PRAGMA application_id = {APPLICATION};\nPRAGMA user_version = {VERSION};\n"
+)
