@@ -15,6 +15,7 @@ from proxycore.clock import Clock
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
+from proxycore.rotation.key_state import state_of
 from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outage
 from proxycore.rotation.rotator import Rotator
@@ -132,8 +133,11 @@ def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[st
             known = uses.setdefault(name, [0.0, []])
             uses[name] = [max(known[0], last), known[1] + seconds]
     most = max(1, _MOST_MODELS // max(1, len(rotator.keys)))
+    now, proven = clock(), figures.proven
+    asked = figures.asked(now)
     return [
         _health(key, clock, redact, most)
+        | {"health": state_of(key, now, asked, proven=key.name in proven)}
         | _answers(counts.get(key.name, {}))
         | {"failovers": int(failovers.get((key.name,), 0))}
         | {name: int(counted.get((key.name,), 0)) for name, counted in tokens.items()}

@@ -43,6 +43,7 @@ from proxycore.gemini.verdict import (
     DEADLINE_EXCEEDED,
     HEALTHY,
     KEYS_NOT_ACCEPTED,
+    NO_CREDIT,
     NOT_GOOGLE,
     NOT_OWNER,
     REGION_BLOCKED,
@@ -72,7 +73,7 @@ def _denied(reason: str, rest: BenchScope, then: Reaction = Reaction.FAILOVER) -
 _DEAD = Verdict("suspended or leaked", Reaction.FAILOVER, BenchScope.RETIRED)
 _INVALID = Verdict("API key not valid or expired", Reaction.FAILOVER, BenchScope.RETIRED)
 _REFUSED = Verdict("API key not accepted", Reaction.FAILOVER, BenchScope.RETIRED)
-_MONEY = _denied("no credit or spending cap reached", BenchScope.ACCOUNT)
+_MONEY = _denied(NO_CREDIT, BenchScope.ACCOUNT)
 _SPENT_FAST = Verdict("spend-based rate limit exceeded", Reaction.FAILOVER, BenchScope.ACCOUNT)
 _NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL, DAY)
 _FORBIDDEN = _denied("permission denied", BenchScope.CALLER, Reaction.COMPARE)

@@ -99,6 +99,9 @@ NOT_OWNER = Verdict("the resource belongs to another key", Reaction.OWNER)
 # The upstream's own deadline passed: a retry may take as long again.
 DEADLINE_EXCEEDED = Verdict("upstream deadline exceeded", Reaction.RETRY, deadline=True)
 
+NO_CREDIT = "no credit or spending cap reached"
+"""The reason of a refusal for want of money."""
+
 DAY = 86400.0
 """Seconds of a day, the window of Google's longest quotas."""
 

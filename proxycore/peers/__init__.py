@@ -7,6 +7,7 @@ workers that start later, and the state file (`disk_link`), for the next start.
 """
 
 __all__ = [
+    "alert_link",
     "disk_link",
     "hub",
     "publisher",

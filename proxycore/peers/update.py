@@ -21,6 +21,8 @@ Each has one fact, when it was found, and for how long it holds.
                                       of each key; None: it is over
     expect           model, id        the client that was asked to       when
                                       retry; None: it has, or has not
+    alert            kind, subject    kind, subject and text             when it was found
+    told             kind             who tells such alerts              when
 
 A key is identified by its fingerprint, since its name may be given to another key one day; so is a way by its
 outbound proxy's, which is empty without one. An update replaces an older one with the same kind, key and
@@ -82,6 +84,8 @@ class UpdateKind(StrEnum):
     OUTAGE = "outage"
     SEARCH = "search"
     EXPECT = "expect"
+    ALERT = "alert"
+    TOLD = "told"
 
 
 _KINDS: dict[str, UpdateKind] = {kind.value: kind for kind in UpdateKind}

@@ -5,6 +5,7 @@ import logging
 import random
 import secrets
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from proxycore.admin.actions import Actions
@@ -16,11 +17,15 @@ from proxycore.clock import Clock
 from proxycore.http.application import HandlerApplication
 from proxycore.http.context import ServingContext
 from proxycore.http.incoming_body import CLIENT_IDLE_TIMEOUT
+from proxycore.peers.alert_link import AlertLink
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.replicator import Replicator
+from proxycore.peers.update import Update
 from proxycore.relay.probe import Probe
+from proxycore.runtime.alert_sender import AlertSender
 from proxycore.runtime.settings import Settings
 from proxycore.runtime.wiring import ContextFactory, make_pool, reload_pool, routes
+from proxycore.stats.alert_rules import AlertRules
 from proxycore.stats.figures import FiguresSource, LocalFigures
 from proxycore.stats.meter import Meter
 from proxycore.stats.prometheus import Metrics
@@ -55,6 +60,11 @@ class ProxyApplication(HandlerApplication):
         self.updates = EventStream(self._snapshot)
         self._clock = clock
         self._contexts = ContextFactory(clock)
+        self.alerts = AlertRules(
+            self.rotator, self.meter.demands, clock, self._contexts.redact, secrets.token_hex(4)
+        )
+        self.alert_sender = AlertSender(self.alerts)
+        self.alert_sender.set_addresses(settings.alert_urls)
         parts = AdminParts(
             snapshot=self._snapshot,
             metrics=self._metrics,
@@ -82,6 +92,7 @@ class ProxyApplication(HandlerApplication):
     def reload(self, settings: Settings) -> None:
         """Apply new settings. Requests in progress end under those that they began with."""
         reload_pool(self.pool, settings)
+        self.alert_sender.set_addresses(settings.alert_urls)
         self.settings["context"] = self._contexts.context(settings)
         self.updates.end()
 
@@ -116,7 +127,13 @@ class ProxyApplication(HandlerApplication):
             clock=self._clock,
             process_id=secrets.token_hex(4),
         )
-        publisher.start(replicator.apply)
+        alerts = AlertLink(self.rotator.events, publisher.publish, self._clock)
+
+        def apply(updates: Sequence[Update]) -> None:
+            replicator.apply(updates)
+            alerts.apply(updates)
+
+        publisher.start(apply)
         replicator.publish_all()
         return replicator
 

@@ -24,7 +24,7 @@ _SENDABLE = re.compile(r"[\x21-\x7e]+")
 _ORIGIN = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 _SHARE = re.compile(r"(?i)(\d{1,3}(?:\.\d{1,3})?)\s?%|0|off", re.ASCII)
 
-_SECRETS = ("ADMIN_API_KEY", "UPSTREAM_PROXY", "REDIS_URL")
+_SECRETS = ("ADMIN_API_KEY", "UPSTREAM_PROXY", "REDIS_URL", "ALERT_URL")
 _NAMED_SECRETS = (*KEY_PREFIXES, "UPSTREAM_PROXY")  # which may have a name as a suffix
 _IN_FILE = "_FILE"
 

@@ -141,7 +141,8 @@ class Process:
         _allow_open_files()
         self._listener.accept_for(self._server)
         self._publish()
-        loops = (self.app.probe.run(), self.app.meter.watch_loop(), self.app.watch_wall_clock())
+        app = self.app
+        loops = (app.probe.run(), app.meter.watch_loop(), app.watch_wall_clock(), app.alert_sender.run())
         tasks = [asyncio.create_task(loop) for loop in loops]
         when_ready()
         await stop.first.wait()

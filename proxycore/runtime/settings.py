@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import KeySpec
+from proxycore.runtime.alert_addresses import read_alert_urls, secrets_in
 from proxycore.runtime.credential_settings import (
     PROXY_SCHEMES,
     read_admin_key,
@@ -42,6 +43,7 @@ _NOT_IN_DEMO = (
     "WORKERS",
     "REDIS_URL",
     "STATE_FILE",
+    "ALERT_URL",
 )
 _MOST_MISTAKES = 10
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -87,6 +89,7 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)
     state_file: str | None = None
     keep_days: int = 30
+    alert_urls: tuple[str, ...] = field(default=(), repr=False)
     watch_env_file: bool = True
     log_level: str = "info"
     log_format: str = "text"
@@ -109,6 +112,7 @@ class Settings:
         """What is shown instead of each secret, by the secret."""
         admin_key = self.admin_key or self.one_time_admin_key
         named = {admin_key: "the admin key"} if admin_key else {}
+        named |= secrets_in(self.alert_urls)
         named |= {secret: f"client key {name}" for name, secret in self.client_keys.items()} | self.key_names
         urls = {"UPSTREAM_PROXY": self.upstream_proxy, "REDIS_URL": self.redis_url}
         urls |= {f"UPSTREAM_PROXY_{name}": url for name, url in self.upstream_proxies.items()}
@@ -207,6 +211,7 @@ def parse(
         redis_url=reader.url("REDIS_URL", ("redis", "rediss", "unix"), bare=None),
         state_file=_unless_off(reader.text("STATE_FILE")),
         keep_days=int(reader.number("KEEP_DAYS", Settings.keep_days, whole=True, positive=True)),
+        alert_urls=read_alert_urls(reader),
         watch_env_file=reader.choice("WATCH_ENV_FILE", ("on", "off")) != "off",
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS) or Settings.log_level,
         log_format=reader.choice("LOG_FORMAT", LOG_FORMATS) or Settings.log_format,

@@ -98,6 +98,7 @@ def reload_pool(pool: Pool, settings: Settings) -> None:
     pool.rotator.change(keys, _backoffs(settings), settings.max_wait)
     pool.affinity.keep(pool.rotator.keys)
     pool.conversations.enable(enabled=settings.affinity)
+    pool.meter.keep(pool.rotator.keys)
     pool.upstream.set_route(route_of(settings))
     pool.queues.set_max_wait(settings.max_wait)
     pool.budget.resize(_budget(settings))

@@ -11,6 +11,8 @@ from proxycore.stats.counters import Counters, Entry
 from proxycore.stats.history import forget_old
 from proxycore.stats.meter import Meter
 
+_LATELY = 600.0  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -18,6 +20,18 @@ class Figures:
 
     counters: Counters
     processes: list[dict[str, Any]]
+
+    def asked(self, now: float) -> set[str]:
+        """Return the models that clients asked for lately."""
+        asked = (entry for one in self.processes for entry in one["asked"].items())
+        return {model for model, at in asked if at > now - _LATELY}
+
+    @property
+    def proven(self) -> set[str]:
+        """The names of the keys that served since they were added."""
+        return {
+            name for one in self.processes for name, (_, first_bytes) in one["keys"].items() if first_bytes
+        }
 
 
 class FiguresError(Exception):

@@ -14,12 +14,12 @@ Counters add up over processes (`counters`); what is under way is this process's
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from proxycore.gemini.token_usage import TokenUsage
-from proxycore.http.access_record import AccessRecord
+from proxycore.http.access_record import AccessRecord, RequestOutcome
 from proxycore.rotation.bench import BenchPlace
 from proxycore.rotation.events import BenchBegan, RequestBlamed
 from proxycore.rotation.hedging import HedgeResult
@@ -41,6 +41,7 @@ MOST_STREAMS = 200
 MOST_JUDGEMENTS = 20
 """The latest requests found to be at fault that are kept."""
 
+_MOST_MODELS = 64  # that were asked for last: clients can invent names without end
 _LAG_INTERVAL = 0.5  # seconds between two measurements of the event loop's lag
 _FIRST_BYTES_OF_KEY, _FIRST_BYTES = 8, 64  # the latest times to first byte that are kept
 _MOST_REASONS = 64
@@ -54,6 +55,14 @@ class _Use:
 
     last: float = 0.0
     first_bytes: deque[float] = field(default_factory=lambda: deque(maxlen=_FIRST_BYTES_OF_KEY))
+
+
+@dataclass(slots=True)
+class Demand:
+    """When clients last asked for a model, and were last served by it. Moments of the clock."""
+
+    asked_at: float
+    served_at: float = float("-inf")
 
 
 class Meter:
@@ -70,7 +79,8 @@ class Meter:
         self._families = ModelLabels()
         self._reasons: set[str] = set()
         self._open: dict[AccessRecord, None] = {}  # in order of arrival
-        self._uses: dict[str, _Use] = {}
+        self._uses: dict[Key, _Use] = {}
+        self._demands: dict[str, Demand] = {}  # by model; the last one was asked for last
         self._seen: dict[str, float] = {}  # client -> when
         self._first_bytes: deque[float] = deque(maxlen=_FIRST_BYTES)
         self._judgements: deque[Judgement] = deque(maxlen=MOST_JUDGEMENTS)
@@ -102,6 +112,8 @@ class Meter:
         self.counters.add("client.requests", record.client)
         self.counters.measure("duration", DURATION_BOUNDS, seconds, family)
         self._history.request()
+        if record.model and _is_demand(record, outcome):
+            self._note_demand(record.model, record.since + seconds, served=outcome == RequestOutcome.SERVED)
 
     def first_byte(self, record: AccessRecord) -> None:
         """Count the time to first byte of a response to a client."""
@@ -163,7 +175,17 @@ class Meter:
         """Keep the judgement on a request that was found to be at fault for its refusals."""
         self._judgements.append(event.judgement)
 
+    def keep(self, keys: Collection[Key]) -> None:
+        """Forget the uses of all other keys: they were removed."""
+        for gone in self._uses.keys() - set(keys):
+            del self._uses[gone]
+
     # Reading.
+
+    @property
+    def demands(self) -> Mapping[str, Demand]:
+        """The models that clients asked for last. What is the client's own mistake is no demand."""
+        return self._demands
 
     @property
     def sessions(self) -> int:
@@ -190,7 +212,8 @@ class Meter:
             "open": {"streams": len(streams) - self.sessions, "live": self.sessions},
             "streams": [_stream(record) for record in streams[:MOST_STREAMS]],
             "clients": {name: [seen, by_client[name]] for name, seen in self._seen.items()},
-            "keys": {name: [use.last, _rounded(use.first_bytes)] for name, use in self._uses.items()},
+            "keys": {key.name: [use.last, _rounded(use.first_bytes)] for key, use in self._uses.items()},
+            "asked": {model: demand.asked_at for model, demand in self._demands.items()},
             "first_bytes": _rounded(self._first_bytes),
             "judgements": [asdict(judgement) for judgement in self._judgements],
         }
@@ -204,10 +227,19 @@ class Meter:
             self.counters.measure("lag", LAG_BOUNDS, max(0.0, loop.time() - due))
 
     def _use(self, key: Key) -> _Use:
-        use = self._uses.get(key.name)
+        use = self._uses.get(key)
         if use is None:
-            use = self._uses[key.name] = _Use()
+            use = self._uses[key] = _Use()
         return use
+
+    def _note_demand(self, model: str, now: float, *, served: bool) -> None:
+        demand = self._demands.pop(model, None) or Demand(now)
+        demand.asked_at = now
+        if served:
+            demand.served_at = now
+        self._demands[model] = demand
+        if len(self._demands) > _MOST_MODELS:
+            del self._demands[next(iter(self._demands))]
 
     def _count_bytes(self, record: AccessRecord) -> None:
         received, sent = record.received_bytes, record.sent_bytes
@@ -220,6 +252,12 @@ class Meter:
 
 def _key_of(record: AccessRecord) -> str:
     return record.key if record.key != "-" else NONE
+
+
+def _is_demand(record: AccessRecord, outcome: str) -> bool:
+    if outcome == RequestOutcome.LEFT:
+        return not record.attempts  # the client left while it waited for a key
+    return outcome != RequestOutcome.CLIENT_ERROR
 
 
 def _word(status: int) -> str:

@@ -1,11 +1,12 @@
 """The metrics for Prometheus, named as prometheus.io/docs/practices/naming says. Pure.
 
 The values are sums over all processes, whichever of them is scraped. Label values are bounded: a key that was
-removed is `removed`, and models are counted by family.
+removed is `removed`, models are counted by family, and of many clients the later ones are `other`.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,21 +20,31 @@ from prometheus_client.registry import Collector
 from proxycore import __version__
 from proxycore.clock import Clock
 from proxycore.gemini.lane import model_of
+from proxycore.rotation.key_state import KeyState, state_of
 from proxycore.rotation.rotator import Rotator
 from proxycore.stats.counters import Labels
 from proxycore.stats.figures import Figures
 from proxycore.stats.forecast import forecasts
 from proxycore.stats.history import FIRST_BYTE_BOUNDS
 from proxycore.stats.meter import DURATION_BOUNDS, LAG_BOUNDS
-from proxycore.stats.model_labels import NONE, ModelLabels
+from proxycore.stats.model_labels import NONE, OTHER, ModelLabels
 
 _PREFIX = "gemini_proxy_"
 _REMOVED = "removed"
+_MOST_CLIENTS = 100  # with series of their own: those that were seen first, so that no series ever decreases
 
 # metric, counter, help, labels, the place of the key's name among them
 _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
     ("requests", "requests", "Completed requests by outcome", ("outcome", "key", "model"), 1),
     ("attempts", "attempts", "Upstream calls by response", ("key", "answer"), 0),
+    ("client_requests", "client.requests", "Completed requests by client", ("client",), None),
+    (
+        "client_tokens",
+        "client.tokens",
+        "Tokens reported by uncompressed responses, by client",
+        ("client", "direction"),
+        None,
+    ),
     ("failovers", "failovers", "Requests that failed over from this key to another", ("key",), 0),
     ("hedges", "hedges", "Second attempts of late requests by result", ("result",), None),
     ("benches", "benches", "Benches and retirements", ("key", "scope", "reason"), 0),
@@ -78,6 +89,8 @@ class Metrics(Collector):
         self._figures = figures
         self._clock = clock
         self._names = {key.name for key in rotator.keys} | {NONE}
+        seen = figures.counters.of("client.requests")
+        self._clients = {labels[0] for labels in islice(seen, _MOST_CLIENTS)}
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
@@ -92,16 +105,20 @@ class Metrics(Collector):
             if not labels:
                 sums[()] = 0.0
             for values, n in self._figures.counters.of(counted).items():
-                shown = [
-                    self._redact(value) if label == "reason" else value
-                    for label, value in zip(labels, values, strict=True)
-                ]
+                shown = [self._shown(label, value) for label, value in zip(labels, values, strict=True)]
                 if place is not None and values[place] not in self._names:
                     shown[place] = _REMOVED
                 sums[tuple(shown)] += n
             for values, n in sorted(sums.items()):
                 family.add_metric(values, n)
             yield family
+
+    def _shown(self, label: str, value: str) -> str:
+        if label == "reason":
+            return self._redact(value)
+        if label == "client":
+            return NONE if value == "-" else value if value in self._clients else OTHER
+        return value
 
     def _histograms(self) -> Iterator[Metric]:
         for name, measured, about, labels, bounds in _HISTOGRAMS:
@@ -137,11 +154,12 @@ class Metrics(Collector):
         yield InfoMetricFamily(f"{_PREFIX}build", "The running version.", value={"version": __version__})
 
     def _health(self) -> Metric:
-        counts = dict.fromkeys(("ready", "benched", "retired"), 0)
-        now = self._clock()
+        counts = dict.fromkeys(KeyState, 0)
+        now, proven = self._clock(), self._figures.proven
+        asked = self._figures.asked(now)
         for key in self._rotator.keys:
-            counts[key.state(now)] += 1
-        family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys by their overall state.", labels=["state"])
+            counts[state_of(key, now, asked, proven=key.name in proven)] += 1
+        family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys by state.", labels=["state"])
         for state, count in counts.items():
             family.add_metric([state], count)
         return family

@@ -209,6 +209,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         "UPSTREAM_PROXY": "http://user:pass@a.example:3128",
         "UPSTREAM_PROXY_shop": "socks5://user:pass@b.example",
         "REDIS_URL": "redis://user:pass@a.example",
+        "ALERT_URL": "json://user:pass@a.example/hook json://b.example",
     }
     named = {}
     for name, secret in secrets.items():

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxycore import __version__
 from proxycore.demo import Health, MockServer
+from proxycore.rotation.key_state import USABLE, KeyState
 from tests.relay.test_live import SETUP, echo, session
 from tests.relay.test_live import upstream as live_upstream
 from tests.support.clocks import TurnedClock
@@ -60,7 +61,8 @@ async def test_requests_attempts_failovers_and_benches_add_up() -> None:
         ("off", "SERVICE_DISABLED", "key"): 1,
         ("bad", "suspended or leaked", "key"): 1,
     }
-    assert found["keys"] == {("ready",): 1, ("benched",): 2, ("retired",): 0}
+    assert {state: n for state, n in found["keys"].items() if n} == {("ready",): 1, ("benched",): 2}
+    assert found["client_requests_total"] == {("none",): 50}
     assert found["time_to_first_byte_seconds_count"] == {(MODEL,): 50}
     assert found["request_duration_seconds_count"] == {(MODEL,): 50}
     assert found["received_bytes_total"] == {(): 50 * len(BODY)}
@@ -101,6 +103,65 @@ async def test_want_of_keys_is_a_refusal_and_want_of_a_client_key_the_clients_er
         f'gemini_proxy_requests_total{{key="1",model="{MODEL}",outcome="refused"}} 1.0',
         'gemini_proxy_requests_total{key="none",model="none",outcome="client_error"} 1.0',
     ]
+
+
+async def test_the_keys_are_counted_by_their_true_state() -> None:
+    clock = TurnedClock(1_800_007_200.0)  # two hours after midnight at Google
+    mock = MockServer(
+        {
+            "AQ.day": Health.day_spent(),
+            "AQ.one": Health(models={MODEL: Health.day_spent()}),
+            "AQ.dead": Health.suspended(),
+        }
+    )
+    keys = {"GOOGLE_API_KEY_day": "AQ.day", "GOOGLE_API_KEY_one": "AQ.one"}
+
+    async with proxy(url := mock.listen(), keys, clock) as here:
+
+        async def states() -> dict[str, float]:
+            return {state: n for (state,), n in (await scrape(here))["keys"].items() if n}
+
+        assert set((await scrape(here))["keys"]) == {(state.value,) for state in KeyState}
+        assert await states() == {"unproven": 2}
+        assert await generate(here) == {429}
+        assert await states() == {"exhausted": 2}
+        assert not set(USABLE) & set(await states())  # so that the alert on an empty pool fires
+        assert await generate(here, 30, GENERATE.replace("2.5", "2.0")) == {
+            200
+        }  # the other key is tried, too
+        assert await states() == {"exhausted": 1, "partly_benched": 1}
+        shown = json.loads((await ask(here.port, "GET", "/status.json", HOME)).body)["keys"]
+        assert {key["name"]: (key["state"], key["health"]) for key in shown} == {
+            "day": ("ready", "exhausted"),
+            "one": ("ready", "partly_benched"),
+        }
+        clock.now += 601.0  # nobody asks for either model any more
+        assert await states() == {"partly_benched": 2}
+        clock.now += 90_000.0  # another day
+        assert await states() == {"unproven": 1, "ready": 1}
+        replaced = settings(url, {"GOOGLE_API_KEY_day": "AQ.day", "GOOGLE_API_KEY_one": "AQ.dead"})
+        here.app.reload(replaced)
+        assert await states() == {"unproven": 2}  # another key with the same name has not served yet
+    await mock.stop()
+
+
+async def test_clients_beyond_the_first_hundred_are_counted_together() -> None:
+    names = [f"C{n}" for n in range(103)]
+    clients = {f"OUTPUT_API_KEY_{name}": f"a-secret-of-{name}" for name in names}
+    mock = MockServer({"AQ.fine": Health.healthy()})
+    variables = {"GOOGLE_API_KEY_1": "AQ.fine", "OUTPUT_API_KEY": "boss"} | clients
+    async with proxy(mock.listen(), variables) as here:
+        for secret in clients.values():
+            await ask(here.port, "POST", GENERATE, ("x-goog-api-key", secret), body=BODY)
+        got = await ask(here.port, "GET", "/metrics", ("x-goog-api-key", "boss"))
+    await mock.stop()
+    samples = {
+        sample.labels["client"]: sample.value
+        for family in text_string_to_metric_families(got.body.decode())
+        for sample in family.samples
+        if sample.name == "gemini_proxy_client_requests_total"
+    }
+    assert samples == dict.fromkeys(names[:100], 1.0) | {"other": 3.0}
 
 
 async def test_a_client_that_leaves_and_an_upstream_that_breaks_off_are_told_apart() -> None:

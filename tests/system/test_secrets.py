@@ -24,6 +24,7 @@ GOOD, BAD, SPENT, FORMER = (
 CLIENT, ALICE, ADMIN = "client-planted-1", "client-planted-2", "admin-planted"
 PROXY_PASSWORD, REDIS_PASSWORD = "proxy-planted!pw", "redis-planted!pw"
 KEYS_PROXY_PASSWORD = "key's-proxy-planted"
+HOOK = "hook-planted-token"
 PROMPT, ANSWER, WRONG, COOKIE, QUERY = (
     "prompt-planted",
     "answer-planted",
@@ -43,6 +44,7 @@ SECRETS = [
     "proxy-planted%21pw",
     KEYS_PROXY_PASSWORD,
     REDIS_PASSWORD,
+    HOOK,
 ]
 PRIVATE = [PROMPT, ANSWER, WRONG, COOKIE, QUERY]
 
@@ -128,6 +130,7 @@ async def test_no_secret_comes_out_anywhere_at_any_level(form: str, tmp_path: Pa
             "OUTPUT_API_KEY_ALICE": ALICE,
             "ADMIN_API_KEY": ADMIN,
             "REDIS_URL": "redis://user:redis-planted%21pw@127.0.0.1:9",
+            "ALERT_URL": f"json://127.0.0.1:9/{HOOK}",
             "LOG_LEVEL": "debug",
             "LOG_FORMAT": form,
             "WATCH_ENV_FILE": "off",
