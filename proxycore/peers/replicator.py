@@ -9,8 +9,10 @@ from typing import Any
 
 from proxycore.clock import Clock
 from proxycore.gemini.verdict import DAY
+from proxycore.peers.pool_facts import PoolFacts, lane_or_all
 from proxycore.peers.update import Update, UpdateKind, fingerprint, proxy_fingerprint
 from proxycore.rotation.affinity import AffinityTable
+from proxycore.rotation.all_benches import benches_of
 from proxycore.rotation.bench import Bench, BenchPlace
 from proxycore.rotation.call_log import REMEMBERED
 from proxycore.rotation.events import (
@@ -28,14 +30,11 @@ from proxycore.rotation.events import (
     ReturnExpected,
     SearchChanged,
 )
-from proxycore.rotation.key import Key, benches_of
-from proxycore.rotation.outage import Outage
+from proxycore.rotation.key import Key
 from proxycore.rotation.ownership import Ownership
 from proxycore.rotation.rotator import Rotator
-from proxycore.rotation.search import Search
 from proxycore.rotation.wait_queues import WaitQueues
 
-_ALL = "*"  # what an outage or a search is about that is not about one lane
 _REMEMBER_STRIKES = 600.0  # seconds after a bench for which its strikes are known
 _REMEMBER_SEARCH = 60.0  # seconds without a change of a search
 _LONGEST = 2 * DAY  # seconds for which any other update holds
@@ -71,6 +70,7 @@ class Replicator:
         self._stamp = 0.0  # of the last update
         self._fingerprints: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
+        self._pool_facts = PoolFacts(rotator, queues)
         self._set_fingerprints(rotator.keys)
         self._shares_calls = False
         events = rotator.events
@@ -176,13 +176,13 @@ class Replicator:
             fact = event.outage.to_json() if event.outage else _NONE
             until = self._clock() + _REMEMBER_STRIKES
             way = proxy_fingerprint(event.proxy)
-            self._post(UpdateKind.OUTAGE, None, _lane_or_all(event.lane), fact, until, way=way)
+            self._post(UpdateKind.OUTAGE, None, lane_or_all(event.lane), fact, until, way=way)
 
     def _search_changed(self, event: SearchChanged) -> None:
         if event.origin is Origin.HERE:
             fact = event.search.to_json(self._fingerprints) if event.search else _NONE
             until = max(fact[1], default=self._clock()) + _REMEMBER_SEARCH
-            self._post(UpdateKind.SEARCH, None, _lane_or_all(event.lane), fact, until)
+            self._post(UpdateKind.SEARCH, None, lane_or_all(event.lane), fact, until)
 
     def _return_expected(self, event: ReturnExpected) -> None:
         if event.origin is Origin.HERE:
@@ -230,10 +230,8 @@ class Replicator:
             try:
                 if key:
                     self._apply_to_key(key, update)
-                elif not update.key:
-                    self._apply_to_all(update)
-                elif update.kind == UpdateKind.OUTAGE and update.key in self._proxies:
-                    self._apply_outage(update)
+                else:
+                    self._pool_facts.apply(update, self._keys, self._proxies)
             except (AttributeError, LookupError, TypeError, ValueError):
                 continue  # another version of this program, perhaps
 
@@ -276,37 +274,3 @@ class Replicator:
         # Two processes may reserve the same room at once: the one with the later moment has to move.
         if limiter.overbooked(self._clock()):
             self._queues.refresh(model)
-
-    def _apply_to_all(self, update: Update) -> None:
-        if update.kind == UpdateKind.EXPECT:
-            model, (at,) = update.about.rpartition(" ")[0], update.moments
-            if update.value is None:
-                self._queues.expected.remove(model, at)
-            else:
-                self._queues.expected.add(model, at, str(update.value), Origin.PEER)
-        elif update.kind == UpdateKind.OUTAGE:
-            self._apply_outage(update)
-        elif update.kind == UpdateKind.SEARCH:
-            self._apply_search(_lane_of(update.about), update)
-
-    def _apply_outage(self, update: Update) -> None:
-        lane, proxy, outage = _lane_of(update.about), self._proxies.get(update.key), None
-        if update.value is not None:
-            outage = Outage.from_json(lane, update.value, update.moments, proxy)
-        self._rotator.learn_outage(lane, outage, proxy)
-
-    def _apply_search(self, lane: str | None, update: Update) -> None:
-        known = self._rotator.searches.get(lane)
-        if update.value is not None:
-            search = Search.from_json(lane, update.value, update.moments, self._keys, known)
-            self._rotator.searches.begin(search, Origin.PEER)
-        elif known:
-            self._rotator.searches.end(known, Origin.PEER)
-
-
-def _lane_or_all(lane: str | None) -> str:
-    return _ALL if lane is None else lane
-
-
-def _lane_of(about: str) -> str | None:
-    return None if about == _ALL else about

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from proxycore.gemini.lane import model_of
 from proxycore.gemini.verdict import DAY, BenchScope, Verdict
-from proxycore.rotation.calls import Call, Calls
+from proxycore.rotation.account_benches import AccountBenches
+from proxycore.rotation.calls import Call
 from proxycore.rotation.case import About, Case, Refusal
 from proxycore.rotation.events import Origin, RequestBlamed
 from proxycore.rotation.judgement import Judgement
@@ -37,7 +38,7 @@ class Advice:
 _NO_ADVICE = Advice()
 
 
-class Comparison(Calls):
+class Comparison(AccountBenches):
     """Calls, whose refusals are compared; begins and advances searches."""
 
     def advise(self, case: Case, lane: str) -> Advice:

@@ -65,6 +65,14 @@ class FairOrder:
             client.latest = waiter.arrival
         client.waiting += 1
 
+    def by_tries(self, tries: int) -> list[Waiter]:
+        """Return all waiters in the order in which they get the next try of a search, after so many.
+
+        First those that fewest keys have refused; every fourth time those whose turn it is, since new
+        requests that every key refuses must not use up all tries, either.
+        """
+        return list(self) if tries % 4 == 0 else sorted(self, key=lambda waiter: len(waiter.avoid))
+
     def ahead(self, waiter: Waiter) -> int:
         """Return how many unrestricted waiters come before this one."""
         return bisect_left(self.unrestricted, _place(waiter), key=_place)

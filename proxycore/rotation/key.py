@@ -7,7 +7,7 @@ Times are the clock's moments, in seconds.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -256,21 +256,6 @@ def _remember(benches: dict[str, Bench], about: str, bench: Bench) -> list[str]:
         del benches[oldest]
     benches[about] = bench
     return forgotten
-
-
-def benches_of(key: Key) -> Iterator[tuple[BenchPlace, str, Bench]]:
-    """Yield all benches of a key: its place, its lane or origin (empty: none), and the bench."""
-    if key.whole:
-        yield BenchPlace.WHOLE, "", key.whole
-    if key.retired:
-        yield BenchPlace.RETIRED, "", key.retired
-    for lane, bench in key.callers.items():
-        yield BenchPlace.CALLER, lane, bench
-    for page, bench in key.origins.items():
-        yield BenchPlace.ORIGIN, page, bench
-    for lane, limiter in key.project.limiters.items():
-        if limiter.bench:
-            yield BenchPlace.MODEL, lane, limiter.bench
 
 
 def keys_of(specs: Iterable[KeySpec], former: Iterable[Key] = ()) -> list[Key]:

@@ -6,8 +6,9 @@ Times are the clock's moments, in seconds.
 from collections.abc import Collection
 from enum import StrEnum
 
+from proxycore.rotation.all_benches import benches_of
 from proxycore.rotation.bench import BenchPlace
-from proxycore.rotation.key import Key, benches_of
+from proxycore.rotation.key import Key
 
 SOON = 1.0
 """Seconds: a key that is ready for a model within so many counts as ready for it."""

@@ -160,7 +160,7 @@ class WaitQueue:
         self._reservations.keep(0)
         if search.is_due(self._model, self._scheduler.now()):
             self._tries += 1
-            for waiter in self._in_order_of_tries():
+            for waiter in self._order.by_tries(self._tries):
                 if key := self._pick(waiter):
                     self._serve(waiter, key)
                     break
@@ -168,13 +168,6 @@ class WaitQueue:
                     self._refuse(waiter)  # every key has refused it
         seconds = search.due(self._model) - self._scheduler.now()
         self._set_timer((seconds if seconds > 0 else _NO_KEY_FIT) if self._order else None)
-
-    def _in_order_of_tries(self) -> list[Waiter]:
-        # Those that fewest keys have refused; every fourth time those that wait longest, since new requests
-        # that every key refuses must not use up all tries, either.
-        if self._tries % 4 == 0:
-            return list(self._order)
-        return sorted(self._order, key=lambda waiter: len(waiter.avoid))
 
     # Reservations.
 

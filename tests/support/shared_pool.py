@@ -169,16 +169,16 @@ class SharedPool:
         queues = WaitQueues(rotator, self.max_wait, LoopScheduler(self._clock))
         queues.set_weights(self.weights)
         if self.workers > 1:
-            self._replicators.append(
-                Replicator(
-                    rotator,
-                    queues,
-                    AffinityTable(self._clock),
-                    publish=lambda update: self._tell_others(number, update),
-                    clock=self._clock,
-                    process_id=str(number),
-                )
+            replicator = Replicator(
+                rotator,
+                queues,
+                AffinityTable(self._clock),
+                publish=lambda update: self._tell_others(number, update),
+                clock=self._clock,
+                process_id=str(number),
             )
+            replicator.share_calls()
+            self._replicators.append(replicator)
         return rotator, queues
 
     def _tell_others(self, number: int, update: Update) -> None:

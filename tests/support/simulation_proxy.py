@@ -125,6 +125,7 @@ class Proxy:
                 clock=clock,
                 process_id=name,
             )
+            replicator.share_calls()
             publisher.start(replicator.apply)
         for key in keys:
             affinity.learn([_owned_by(_number(key))], key)
