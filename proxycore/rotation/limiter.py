@@ -22,6 +22,7 @@ HEAD_START = 0.25
 
 _SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
 _PEERS_DELAY = 1.0  # seconds that peers may take to publish their calls
+_AMPLE = 1.1  # of the tokens that a prompt is estimated to have
 _MANY = 16  # open calls: a project that served with so many may have any number
 
 
@@ -100,14 +101,18 @@ class Limiter:
         """Return how good a choice it is for a call with so many tokens; None if no quota is known.
 
         It is the number of calls that are estimated to be free, times their share of the quota, since a call
-        is the more likely to be refused the less is left.
+        is the more likely to be refused the less is left. Of tokens it is more where less is left, if that
+        is enough: so there is room elsewhere for larger prompts.
         """
         least = None
         for quota in self.quotas.values():
             left = max(0.0, quota.left(self.log, now))
-            prospect = left * left / quota.limit
-            if quota.of_tokens:
-                prospect = prospect / tokens if tokens else 1.0
+            if not quota.of_tokens:
+                prospect = left * left / quota.limit
+            elif tokens:
+                prospect = quota.limit / (left + tokens) if left >= _AMPLE * tokens else 0.0
+            else:
+                continue
             least = prospect if least is None or prospect < least else least
         return least
 
