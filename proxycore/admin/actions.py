@@ -1,8 +1,9 @@
-"""Actions of the operator on a key: release it, bench it for a time, probe it."""
+"""Actions of the operator on a key: release it, bench it for a time, probe it, and change KEYS_FILE."""
 
 import logging
-from dataclasses import dataclass
 
+from proxycore.admin.action_result import ActionError, ActionResult
+from proxycore.admin.key_changes import CHANGES, KeyChanges
 from proxycore.gemini.verdict import BenchScope
 from proxycore.relay.pool import Pool
 from proxycore.relay.probe import probe_key
@@ -25,47 +26,36 @@ _RELEASABLE = {  # what a client may name: how an empty name is shown, and the p
 }
 
 
-class ActionError(Exception):
-    """An action is not possible; the message is the reason, and `status` the HTTP status of the response."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class ActionResult:
-    """The result of an action: a message for people and, after a probe, whether the key was accepted.
-
-    `accepted` is None if that is not known.
-    """
-
-    message: str
-    key: Key
-    accepted: bool | None = None
-
-
 class Actions:
-    """Applies actions to the keys of a pool."""
+    """Applies actions to the keys of a pool; `changes` are those that change KEYS_FILE."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, changes: KeyChanges) -> None:
         self._pool = pool
+        self._changes = changes
 
-    async def perform(self, action: object) -> ActionResult:
-        """Apply the action that a JSON object names to its key; raise ActionError if it is not valid."""
+    async def perform(self, action: object, client: str) -> ActionResult:
+        """Apply the action that a JSON object names; raise ActionError if it is not valid.
+
+        `client` is the address that it came from.
+        """
         if not isinstance(action, dict):
             raise ActionError("Send a JSON object with an action and a key.")
-        keys = [key for key in self._pool.rotator.keys if key.name == action.get("key")]
+        kind = action.get("action")
+        if isinstance(kind, str) and kind in CHANGES:
+            return await self._changes.perform(action, client)
+        keys = [key for key in self._pool.rotator.configured if key.name == action.get("key")]
         if not keys:
             raise ActionError("There is no key of that name.", 404)
-        match action.get("action"):
+        if keys[0].paused:
+            raise ActionError(f"Key {keys[0].name} is paused: resume it first.", 409)
+        match kind:
             case "release":
                 return self.release(keys[0], action.get("model"), action.get("origin"))
             case "rest":
                 return self.rest(keys[0], action.get("seconds"))
             case "try":
                 return await self.try_now(keys[0])
-        raise ActionError("Unknown action: send release, rest or try.")
+        raise ActionError("Unknown action: send release, rest, try, add, pause, resume, note or remove.")
 
     def release(self, key: Key, model: object, origin: object = None) -> ActionResult:
         """End the key's bench or retirement, or only its benches for a model or an origin."""

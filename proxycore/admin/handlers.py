@@ -9,7 +9,8 @@ from typing import Any
 from prometheus_client.exposition import choose_encoder
 from tornado.iostream import StreamClosedError
 
-from proxycore.admin.actions import ActionError, Actions
+from proxycore.admin.action_result import ActionError
+from proxycore.admin.actions import Actions
 from proxycore.admin.event_stream import EventStream
 from proxycore.admin.pages import StatusHandler
 from proxycore.http.auth import AdminKey
@@ -112,15 +113,16 @@ class SnapshotHandler(AdminHandler):
         if not self.finish_body():
             return
         try:
-            done = await self._parts.actions.perform(self._action())
+            done = await self._parts.actions.perform(self._action(), self.request.remote_ip or "")
         except ActionError as error:
             self.refuse(error.status, str(error))
             return
         shown = None
         with contextlib.suppress(FiguresError):  # the action was applied all the same
             keys = (await self._parts.snapshot())["keys"]
-            shown = next((key for key in keys if key["name"] == done.key.name), None)
-        self._reply_json({"message": done.message, "accepted": done.accepted, "key": shown})
+            shown = next((key for key in keys if done.key and key["name"] == done.key.name), None)
+        content = {"message": done.message, "accepted": done.accepted, "key": shown}
+        self._reply_json(content | ({"found": list(done.found)} if done.found else {}))
 
     def _reply_json(self, content: Json) -> None:
         self.reply(json.dumps(content), content_type="application/json; charset=UTF-8")

@@ -66,6 +66,8 @@ def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> 
         "project": redact(key.project.name) or None,
         "proxy": shown(key.proxy) if key.proxy else None,
         "state": key.state(clock()),
+        "note": redact(key.note) or None,
+        "in_keys_file": key.in_file,
         "bench": _bench(key.retired or key.whole, clock, redact),
         "models": {
             redact(lane) or NO_MODEL: _cleaned(known, redact)
@@ -132,7 +134,7 @@ def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[st
         for name, (last, seconds) in one["keys"].items():
             known = uses.setdefault(name, [0.0, []])
             uses[name] = [max(known[0], last), known[1] + seconds]
-    most = max(1, _MOST_MODELS // max(1, len(rotator.keys)))
+    most = max(1, _MOST_MODELS // max(1, len(rotator.configured)))
     now, proven = clock(), figures.proven
     asked = figures.asked(now)
     return [
@@ -142,7 +144,7 @@ def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[st
         | {"failovers": int(failovers.get((key.name,), 0))}
         | {name: int(counted.get((key.name,), 0)) for name, counted in tokens.items()}
         | _use(clock, *uses.get(key.name, (0.0, [])))
-        for key in rotator.keys
+        for key in rotator.configured
     ]
 
 

@@ -11,6 +11,7 @@ _STATUS = {  # google/rpc/code.proto, by the HTTP codes that its comments name
     404: "NOT_FOUND",
     405: "INVALID_ARGUMENT",
     408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
     413: "INVALID_ARGUMENT",
     414: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",

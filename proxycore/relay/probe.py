@@ -61,14 +61,26 @@ async def probe_key(pool: Pool, key: Key) -> Verdict:
     Raises UpstreamError if there was no response.
     """
     call = Call(key, "", pool.clock(), spends=False)
-    outgoing = Outgoing("GET", _TARGET, [], b"")
-    field = credential(key.secret, _TARGET)
     try:
-        result = await fetch_whole(pool.upstream, outgoing, field, BUFFERED_BYTES, proxy=key.proxy)
+        status, verdict = await _ask(pool, key.secret, key.proxy)
     except UpstreamError as error:
         pool.meter.attempted(key, error.label)
         raise
-    verdict = judge(result.head.status, result.head.fields, result.body or b"", now=pool.clock.wall())
-    pool.meter.attempted(key, result.head.status)
+    pool.meter.attempted(key, status)
     pool.rotator.apply(call, verdict)
     return verdict
+
+
+async def verdict_on(pool: Pool, secret: str, proxy: str | None) -> Verdict:
+    """Probe a key that is not one of the pool's: return the verdict on it, and put nothing into effect.
+
+    `proxy` is the URL of its outbound proxy. Raises UpstreamError if there was no response.
+    """
+    return (await _ask(pool, secret, proxy))[1]
+
+
+async def _ask(pool: Pool, secret: str, proxy: str | None) -> tuple[int, Verdict]:
+    outgoing, field = Outgoing("GET", _TARGET, [], b""), credential(secret, _TARGET)
+    result = await fetch_whole(pool.upstream, outgoing, field, BUFFERED_BYTES, proxy=proxy)
+    status = result.head.status
+    return status, judge(status, result.head.fields, result.body or b"", now=pool.clock.wall())

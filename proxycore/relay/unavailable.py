@@ -48,6 +48,10 @@ def explain(
     reason = _owner_is(scope, owner, "disabled")
     if not reason and rotator.keys:
         reason = f"All {len(rotator.keys)} Gemini API keys of this proxy are disabled."
+    if not reason and rotator.configured:
+        return Unavailable(
+            "All Gemini API keys of this proxy are paused. The operator has to resume one.", None
+        )
     reason = reason or "No Gemini API key is configured on this proxy."
     return Unavailable(f"{reason} The operator has to set GOOGLE_API_KEY_1.{last_reason}", None)
 

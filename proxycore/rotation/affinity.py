@@ -54,7 +54,7 @@ class AffinityTable:
         return len(self._entries)
 
     def of(self, name: str) -> Key | None:
-        """Return the owner of a resource; None when it is not known."""
+        """Return the owner of a resource; None when it is not known, or paused."""
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -62,7 +62,7 @@ class AffinityTable:
             del self._entries[name]
             return None
         self._entries.move_to_end(name)
-        return entry.key
+        return None if entry.key.paused else entry.key
 
     def learn_mentioned(self, names: Iterable[str], key: Key) -> None:
         """Learn that a key owns the resources that a response with it mentions.

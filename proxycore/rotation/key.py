@@ -28,6 +28,7 @@ class KeySpec:
 
     `rank` is the number of its group in KEY_ORDER: keys of a lower rank go first.
     `proxy` is the URL of the outbound proxy that it is used through, None for none.
+    `in_file` is whether it is in KEYS_FILE, where it may have a `note`. A `paused` key serves nothing.
     """
 
     name: str
@@ -36,6 +37,9 @@ class KeySpec:
     account: str = ""
     rank: int = 0
     proxy: str | None = field(default=None, repr=False)
+    paused: bool = False
+    note: str = ""
+    in_file: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -152,6 +156,9 @@ class Key:
     account: str = ""  # and its billing account
     rank: int = 0  # the number of its group in KEY_ORDER
     proxy: str | None = field(default=None, repr=False)  # the URL of its outbound proxy
+    paused: bool = False  # by the operator
+    note: str = ""  # of the operator
+    in_file: bool = False  # whether it is configured in KEYS_FILE
 
     def __post_init__(self) -> None:
         self.project.keys.append(self)
@@ -241,7 +248,9 @@ class Key:
         return max(self.usable_at, bench.benched_until) if bench else self.usable_at
 
     def state(self, now: float) -> str:
-        """Return the state of the key as a whole: ready, benched or retired."""
+        """Return the state of the key as a whole: ready, benched, retired or paused."""
+        if self.paused:
+            return "paused"
         return "retired" if self.retired else "benched" if self.usable_at > now else "ready"
 
     def ready_at(self, model: str, tokens: int = 0) -> float:
@@ -262,30 +271,24 @@ def keys_of(specs: Iterable[KeySpec], former: Iterable[Key] = ()) -> list[Key]:
     """Return the keys for `specs`.
 
     A key that was among the `former` ones, by its secret, stays the same object with all that is known of it.
-    Former keys that are not configured any more leave their projects.
+    Former keys that are not configured any more leave their projects, and so do paused ones.
     """
     before = {key.secret: key for key in former}
     keys = [_configured(before.pop(spec.secret, None), spec) for spec in specs]
-    for gone in before.values():
+    for gone in (*before.values(), *(key for key in keys if key.paused)):
         gone.leave()
     projects = {key.project.name: key.project for key in keys if key.project.name}
     for key in keys:
-        if key.operators_project and key.project.name != key.operators_project:
+        if not key.paused and key.operators_project and key.project.name != key.operators_project:
             key.join(projects.setdefault(key.operators_project, key.project))
     return keys
 
 
 def _configured(key: Key | None, spec: KeySpec) -> Key:
     if key is None:
-        return Key(
-            spec.name,
-            spec.secret,
-            operators_project=spec.project,
-            account=spec.account,
-            rank=spec.rank,
-            proxy=spec.proxy,
-        )
+        key = Key(spec.name, spec.secret, operators_project=spec.project)
     key.name, key.account, key.rank, key.proxy = spec.name, spec.account, spec.rank, spec.proxy
+    key.paused, key.note, key.in_file = spec.paused, spec.note, spec.in_file
     if key.operators_project != spec.project:
         key.leave()
         key.operators_project = spec.project

@@ -23,6 +23,7 @@ class KeyState(StrEnum):
     EXHAUSTED = "exhausted"  # for each model that was asked for lately
     BENCHED = "benched"  # as a whole
     RETIRED = "retired"
+    PAUSED = "paused"  # by the operator
 
 
 USABLE = (KeyState.READY, KeyState.UNPROVEN, KeyState.PARTLY_BENCHED)

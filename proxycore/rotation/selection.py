@@ -24,7 +24,10 @@ _SOON = 1.0  # seconds that a key of an earlier group is waited for while one of
 
 
 class Selector:
-    """Chooses among the keys. `searches` hold calls back for a lane, or for all (None)."""
+    """Chooses among the keys: `configured` are all, `keys` those that are not paused.
+
+    `searches` hold calls back for a lane, or for all (None).
+    """
 
     def __init__(self, keys: Iterable[Key], *, clock: Clock, source: random.Random) -> None:
         self._set(keys)
@@ -36,7 +39,8 @@ class Selector:
         self._counts_tokens: set[str] = set()  # lanes of which some project has a quota of tokens
 
     def _set(self, keys: Iterable[Key]) -> None:
-        self.keys = tuple(keys)
+        self.configured = tuple(keys)
+        self.keys = tuple(key for key in self.configured if not key.paused)
         self._current_keys = frozenset(self.keys)
         self._indexes = ReadyIndexes(self.projects)
 

@@ -69,6 +69,8 @@ def _warn(settings: Settings) -> None:
         logger.error(
             "NO GEMINI API KEY is set: all requests get a 401 response.%s Set GOOGLE_API_KEY_1.", found
         )
+    elif all(key.paused for key in settings.keys):
+        logger.error("ALL GEMINI API KEYS are paused: all requests get a 401 response.")
     if not settings.client_keys and not settings.is_demo:  # a demo has no keys that need protection
         logger.warning("OUTPUT_API_KEY is not set: ANYONE who can reach this address can use your keys.")
 
@@ -77,4 +79,5 @@ def _keys_and_clients(settings: Settings) -> str:
     count = len(settings.keys)
     keys = "key" if count == 1 else "keys"
     clients = "client key required" if settings.client_keys else "no client key required"
-    return f"{count} Gemini API {keys}, {clients}"
+    paused = sum(key.paused for key in settings.keys)
+    return f"{count} Gemini API {keys}{f' ({paused} paused)' if paused else ''}, {clients}"

@@ -5,12 +5,13 @@ import logging
 import random
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from proxycore.admin.actions import Actions
 from proxycore.admin.event_stream import EventStream
 from proxycore.admin.handlers import AdminParts
+from proxycore.admin.key_changes import KeyChanges
 from proxycore.admin.pages import NotRelayedHandler
 from proxycore.admin.snapshot import snapshot
 from proxycore.clock import Clock
@@ -24,7 +25,7 @@ from proxycore.peers.update import Update
 from proxycore.relay.probe import Probe
 from proxycore.runtime.alert_sender import AlertSender
 from proxycore.runtime.settings import Settings
-from proxycore.runtime.wiring import ContextFactory, make_pool, reload_pool, routes
+from proxycore.runtime.wiring import ContextFactory, keys_file_of, make_pool, reload_pool, routes
 from proxycore.stats.alert_rules import AlertRules
 from proxycore.stats.figures import FiguresSource, LocalFigures
 from proxycore.stats.meter import Meter
@@ -42,7 +43,8 @@ class ProxyApplication(HandlerApplication):
     """A Tornado application with all its parts. Belongs to the running event loop.
 
     `source` is the random source for the choice of keys and for pauses. `figures` has the figures of all
-    processes that serve, with this one's own meter; without it, this process serves alone.
+    processes that serve, with this one's own meter; without it, this process serves alone. `request_reload`
+    makes the program read its settings again.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ProxyApplication(HandlerApplication):
         clock: Clock,
         source: random.Random,
         figures: FiguresSource | None = None,
+        request_reload: Callable[[], object] = lambda: None,
     ) -> None:
         self._figures = figures or LocalFigures(Meter(clock))
         pool = self.pool = make_pool(settings, self._figures.meter, clock, source)
@@ -65,11 +68,12 @@ class ProxyApplication(HandlerApplication):
         )
         self.alert_sender = AlertSender(self.alerts)
         self.alert_sender.set_addresses(settings.alert_urls)
+        self._key_changes = KeyChanges(pool, keys_file_of(settings), request_reload)
         parts = AdminParts(
             snapshot=self._snapshot,
             metrics=self._metrics,
             events=self.updates,
-            actions=Actions(pool),
+            actions=Actions(pool, self._key_changes),
         )
         super().__init__(
             routes(pool, parts),
@@ -93,6 +97,7 @@ class ProxyApplication(HandlerApplication):
         """Apply new settings. Requests in progress end under those that they began with."""
         reload_pool(self.pool, settings)
         self.alert_sender.set_addresses(settings.alert_urls)
+        self._key_changes.set_file(keys_file_of(settings))
         self.settings["context"] = self._contexts.context(settings)
         self.updates.end()
 
@@ -158,7 +163,8 @@ class ProxyApplication(HandlerApplication):
     async def _snapshot(self) -> dict[str, Any]:
         figures = await self._figures.read()
         self.check_wall_clock()
-        return snapshot(self.rotator, figures, self._clock, self._contexts.redact)
+        shown = snapshot(self.rotator, figures, self._clock, self._contexts.redact)
+        return shown | {"writes": self._key_changes.are_allowed}
 
     async def _metrics(self) -> Metrics:
         figures = await self._figures.read()
@@ -171,13 +177,14 @@ def make_app(
     clock: Clock | None = None,
     publisher: Publisher | None = None,
     figures: FiguresSource | None = None,
+    request_reload: Callable[[], object] = lambda: None,
 ) -> ProxyApplication:
     """Return an application with these settings. Belongs to the running event loop.
 
     With a publisher it shares what it knows about the keys with other processes.
     """
     source = random.Random()  # noqa: S311 - a key is chosen, not made
-    app = ProxyApplication(settings, clock or Clock(), source, figures)
+    app = ProxyApplication(settings, clock or Clock(), source, figures, request_reload)
     if publisher:
         app.join(publisher).share_calls()
     return app

@@ -77,6 +77,14 @@ def _proxy_names(key: KeySpec) -> Iterator[str]:
         yield key.project
 
 
+def read_writable_keys_file(reader: EnvReader) -> str | None:
+    """Return the path of KEYS_FILE if the admin may change it, else None."""
+    path, is_on = reader.text("KEYS_FILE"), reader.choice("ADMIN_WRITES", ("on", "off")) == "on"
+    if is_on and not path:
+        reader.mistakes.append("ADMIN_WRITES: needs KEYS_FILE, the path of the file that keys are written to")
+    return path if is_on and path else None
+
+
 def read_client_keys(reader: EnvReader) -> dict[str, str]:
     """Return the client keys by their names. A variable is one key, since a secret may have commas."""
     keys: dict[str, str] = {}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from proxycore.rotation.key import KeySpec
 from proxycore.runtime.env_reader import is_placeholder, is_sendable
-from proxycore.runtime.quoting import fields_of_line, has_comment, has_lone_quote, listed
+from proxycore.runtime.key_line import read_line
+from proxycore.runtime.quoting import has_comment, has_lone_quote, listed
 
 _MOST_LINES = 10
 _LONGEST_NAME = 64
@@ -55,14 +56,22 @@ class Keyring:
 
     def _faults_of(self, lines: Iterable[str]) -> Iterable[tuple[int, str]]:
         for number, line in enumerate(lines, 1):
-            words = fields_of_line(line)
-            if not words:
+            found = read_line(line)
+            if found is None:
                 continue
-            secret, name, project, *rest = [*words, "", ""]
+            secret, name, project, *rest = [*found.words, "", "", ""]
             if _KEY_LIKE.match(name) or len(name) > _LONGEST_NAME:
                 yield number, _NO_NAME
                 continue
-            if fault := self._add(KeySpec(name or self._fingerprint(secret), secret, project)):
+            spec = KeySpec(
+                name or self._fingerprint(secret),
+                secret,
+                project,
+                paused=found.paused,
+                note=_KEY_LIKE.sub("…", found.note),  # which is shown
+                in_file=True,
+            )
+            if fault := self._add(spec):
                 yield number, fault
             if any(rest):
                 yield number, "more words than key, name and project; put # before a note"

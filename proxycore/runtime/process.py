@@ -86,7 +86,8 @@ async def run(
     settings = adapt(source.settings)
     configure_log(settings)
     listener, clock = listen(settings), Clock()
-    process, peers = Process(settings, listener, clock), _Peers(clock)
+    process = Process(settings, listener, clock, request_reload=hang_up.set)
+    peers = _Peers(clock)
     await peers.start(process)
 
     def ready() -> None:
@@ -121,6 +122,7 @@ class Process:
     """A process that serves on a listener.
 
     A worker, one of several, has a `publisher`, and reads the `figures` of all.
+    `request_reload` makes the program read its settings again.
     """
 
     def __init__(
@@ -130,9 +132,11 @@ class Process:
         clock: Clock,
         publisher: Publisher | None = None,
         figures: FiguresSource | None = None,
+        *,
+        request_reload: Callable[[], object],
     ) -> None:
         self.settings = settings
-        self.app = make_app(settings, clock, publisher, figures)
+        self.app = make_app(settings, clock, publisher, figures, request_reload)
         self._listener = listener
         self._server = self.app.server(tls_context(settings))
 

@@ -39,8 +39,3 @@ def listed(value: str) -> list[str]:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     return [word for part in _BETWEEN.split(text) if (word := unquoted(part))]
-
-
-def fields_of_line(line: str) -> list[str]:
-    """The words of a line, without a comment."""
-    return [unquoted(part) for part in _COMMENT_IN_LIST.sub("", line).split()]

@@ -15,7 +15,9 @@ import signal
 Signature = tuple[int, ...] | None
 """The state of a file: mode, device, inode, size, mtime and ctime in nanoseconds. None: there is no file."""
 
-_MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
+"""The size of the largest file that is read."""
+
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -52,7 +54,11 @@ class TextFiles:
     unfinished: set[Path] = field(default_factory=set)  # files whose last line has no newline
 
     def text(self, path: Path) -> str:
-        """The file's text, with `\\n` at the end of lines.
+        """The file's text, with `\\n` at the end of lines. Raises as `data` does."""
+        return decoded(self.data(path)).replace("\r\n", "\n")
+
+    def data(self, path: Path) -> bytes:
+        """The file's bytes.
 
         Raises FileError when it can't be used, NoFileError when there is none, and StillChangingError when
         it is being written.
@@ -81,18 +87,18 @@ class TextFiles:
             self.signatures[path] = self.signatures[path] or signature_of(path)
         if data and not data.endswith(b"\n"):
             self.unfinished.add(path)
-        return _decoded(data)
+        return data
 
     def _read(self, path: Path, number: int) -> bytes:
         found = os.fstat(number)
         _check_kind(found)
         self.signatures[path] = _signature(found)
-        if found.st_size > _MOST_BYTES:
-            raise FileError(f"larger than {_MOST_BYTES // 1024 // 1024} MB")
+        if found.st_size > MOST_BYTES:
+            raise FileError(f"larger than {MOST_BYTES // 1024 // 1024} MB")
         if _is_open_for_writing(number):
             raise StillChangingError(path.name)
         with os.fdopen(number, "rb", closefd=False) as stream:
-            data = stream.read(_MOST_BYTES + 1)
+            data = stream.read(MOST_BYTES + 1)
         if _signature(os.fstat(number)) != _signature(found):
             raise StillChangingError(path.name)
         return data
@@ -124,7 +130,8 @@ def _is_open_for_writing(number: int) -> bool:
     return False
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
+    """The text of a file, without a byte order mark; raises FileError if it is not UTF-8."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FileError("UTF-16, as Windows' Notepad and PowerShell may write it; save it as UTF-8")
     try:
@@ -135,4 +142,4 @@ def _decoded(data: bytes) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise FileError(f"line {line} has NUL characters; save the file as UTF-8")
-    return text.replace("\r\n", "\n")
+    return text

@@ -19,6 +19,7 @@ from proxycore.runtime.credential_settings import (
     read_client_keys,
     read_google_keys,
     read_proxies,
+    read_writable_keys_file,
     warn_of_secrets,
     with_proxies,
 )
@@ -39,6 +40,7 @@ _NOT_IN_DEMO = (
     "GEMINI_",
     "KEYS_FILE",
     "KEY_ORDER",
+    "ADMIN_WRITES",
     "UPSTREAM_",
     "WORKERS",
     "REDIS_URL",
@@ -61,6 +63,7 @@ class Settings:
     keys: tuple[KeySpec, ...] = ()  # for the Gemini API
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
     admin_key: str | None = field(default=None, repr=False)
+    keys_file: str | None = None  # the file that the admin may change, None if ADMIN_WRITES is off
     one_time_admin_key: str | None = field(default=None, repr=False)  # made for one run of the demo
     is_demo: bool = False
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; HOST narrows it
@@ -185,6 +188,7 @@ def parse(
         keys=with_proxies(keys, proxies, proxy),
         client_keys=client_keys,
         admin_key=admin_key or client_keys.get("default"),
+        keys_file=read_writable_keys_file(reader),
         host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,
         port=int(reader.number("PORT", Settings.port, most=65535, whole=True)),
         upstream_url=reader.url("UPSTREAM_URL", ("http", "https"), bare=False) or Settings.upstream_url,

@@ -72,6 +72,7 @@ class Supervisor:
     def __init__(self, source: SettingsSource, run_loop: RunLoop) -> None:
         self._source = source
         self._settings = source.settings
+        self._pid = os.getpid()
         self._former: Settings | None = None  # those before a reload that is not confirmed by all yet
         self._run_loop = run_loop
         self._listener = process.listen(self._settings)
@@ -252,13 +253,25 @@ class Supervisor:
         stop = process.Stop(self._alive)
         store, meter = Store(self._clock), Meter(self._clock)
         publisher, link = Publisher(store), WorkerLink(self._folder.path, store, meter)
-        worker = process.Process(self._settings, self._listener, self._clock, publisher, link)
+        worker = process.Process(
+            self._settings,
+            self._listener,
+            self._clock,
+            publisher,
+            link,
+            request_reload=self._request_reload,
+        )
         await link.start()
         receiving = asyncio.create_task(receive(end, worker.reload))
         await worker.serve(stop, lambda: os.write(self._report_ready, b"."))
         receiving.cancel()
         publisher.close()
         await link.close()
+
+    def _request_reload(self) -> None:
+        """In a worker: have the parent read the settings again."""
+        if os.getppid() == self._pid:  # else it has ended, and the worker drains
+            os.kill(self._pid, signal.SIGHUP)
 
     async def _run_hub(self, end: socket.socket) -> None:
         """The hub; `end` is where its settings arrive."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 from proxycore.admin.handlers import AdminParts, MetricsHandler, SnapshotHandler
 from proxycore.admin.pages import (
@@ -34,12 +35,14 @@ from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.conversations import Conversations
 from proxycore.rotation.events import BenchBegan, RequestBlamed
 from proxycore.rotation.hedging import Hedging
-from proxycore.rotation.key import keys_of
+from proxycore.rotation.key import KeySpec, keys_of
 from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.scheduler import LoopScheduler
 from proxycore.rotation.token_ratios import TokenRatios
 from proxycore.rotation.wait_queues import WaitQueues
+from proxycore.runtime.credential_settings import with_proxies
+from proxycore.runtime.keys_file import EditableKeysFile
 from proxycore.runtime.logs import dropped_lines
 from proxycore.runtime.settings import Settings
 from proxycore.stats.key_log import KeyLog
@@ -94,11 +97,11 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
 
 def reload_pool(pool: Pool, settings: Settings) -> None:
     """Give the parts new settings."""
-    keys = keys_of(settings.keys, pool.rotator.keys)
+    keys = keys_of(settings.keys, pool.rotator.configured)
     pool.rotator.change(keys, _backoffs(settings), settings.max_wait)
-    pool.affinity.keep(pool.rotator.keys)
+    pool.affinity.keep(pool.rotator.configured)
     pool.conversations.enable(enabled=settings.affinity)
-    pool.meter.keep(pool.rotator.keys)
+    pool.meter.keep(pool.rotator.configured)
     pool.upstream.set_route(route_of(settings))
     pool.queues.set_max_wait(settings.max_wait)
     pool.budget.resize(_budget(settings))
@@ -151,6 +154,19 @@ def routes(pool: Pool, parts: AdminParts) -> list[PathRoute]:
         (r"/status\.json", SnapshotHandler, admin),
         (r"/metrics", MetricsHandler, admin),
     ]
+
+
+def keys_file_of(settings: Settings) -> EditableKeysFile | None:
+    """Return the file of keys that the admin may change; None if there is none."""
+    if settings.keys_file is None:
+        return None
+
+    def proxy_of(name: str) -> str | None:
+        new = [KeySpec(name, "")]
+        return with_proxies(new, settings.upstream_proxies, settings.upstream_proxy)[0].proxy
+
+    used = settings.secrets.keys() - settings.key_names.keys()
+    return EditableKeysFile(Path(settings.keys_file), used, proxy_of)
 
 
 def route_of(settings: Settings) -> Route:

@@ -88,7 +88,7 @@ class Metrics(Collector):
         self._rotator = rotator
         self._figures = figures
         self._clock = clock
-        self._names = {key.name for key in rotator.keys} | {NONE}
+        self._names = {key.name for key in rotator.configured} | {NONE}
         seen = figures.counters.of("client.requests")
         self._clients = {labels[0] for labels in islice(seen, _MOST_CLIENTS)}
 
@@ -157,7 +157,7 @@ class Metrics(Collector):
         counts = dict.fromkeys(KeyState, 0)
         now, proven = self._clock(), self._figures.proven
         asked = self._figures.asked(now)
-        for key in self._rotator.keys:
+        for key in self._rotator.configured:
             counts[state_of(key, now, asked, proven=key.name in proven)] += 1
         family = GaugeMetricFamily(f"{_PREFIX}keys", "Keys by state.", labels=["state"])
         for state, count in counts.items():

@@ -194,6 +194,8 @@ async def test_an_inconclusive_probe_blames_no_key() -> None:
         ({"action": "release"}, 404),
         ({"action": "release", "key": "three"}, 404),
         ({"action": "dance", "key": "one"}, 400),
+        ({"action": ["add"], "key": "one"}, 400),
+        ({"action": "add", "key": "one"}, 403),
         ({"action": "rest", "key": "one"}, 400),
         ({"action": "rest", "key": "one", "seconds": 0}, 400),
         ({"action": "rest", "key": "one", "seconds": "60"}, 400),

@@ -3,7 +3,9 @@
 import time
 from pathlib import Path
 
-from proxycore.runtime.settings import Settings, parse
+import pytest
+
+from proxycore.runtime.settings import Settings, SettingsError, parse, without_keys
 
 
 def keys_of(folder: Path, text: str, **more: str) -> Settings:
@@ -63,3 +65,31 @@ def test_reading_a_keys_file_takes_linear_time(tmp_path: Path) -> None:
 
     # Eight times as many keys take about eight times as long, not sixty-four.
     assert min(took(8000) for _ in range(3)) < 30 * max(min(took(1000) for _ in range(3)), 0.001)
+
+
+def test_a_key_with_an_exclamation_mark_before_it_is_paused(tmp_path: Path) -> None:
+    here = keys_of(
+        tmp_path, "!AIza-a first shop # old\n  ! AIza-b\nAIza-c\n'!AIza-d'\n", GOOGLE_API_KEY_1="!e"
+    )
+    assert [(key.secret, key.paused, key.in_file) for key in here.keys] == [
+        ("!e", False, False),
+        ("AIza-a", True, True),
+        ("AIza-b", True, True),
+        ("AIza-c", False, True),
+        ("!AIza-d", False, True),
+    ]
+    assert [key.note for key in here.keys if key.note] == ["old"]
+    assert list(here.warnings) == []
+
+
+def test_a_demo_has_no_keys_to_change(tmp_path: Path) -> None:
+    variables = {"KEYS_FILE": str(tmp_path / "keys"), "ADMIN_WRITES": "on"}
+    assert parse(without_keys(variables)).keys_file is None
+
+
+def test_writes_need_a_file(tmp_path: Path) -> None:
+    assert keys_of(tmp_path, "AIza-a\n").keys_file is None
+    assert keys_of(tmp_path, "AIza-a\n", ADMIN_WRITES="on").keys_file == str(tmp_path / "keys")
+    for value, reason in (("on", "needs KEYS_FILE"), ("yes", "is not one of on, off")):
+        with pytest.raises(SettingsError, match=f"ADMIN_WRITES: .*{reason}"):
+            parse({"ADMIN_WRITES": value})
