@@ -12,6 +12,7 @@ from typing import Any
 
 from proxycore import __version__
 from proxycore.clock import Clock
+from proxycore.limits.client_limiter import ClientLimiter
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
@@ -32,7 +33,9 @@ Json = dict[str, Any]
 _MOST_MODELS = 10_000  # of all keys together: each takes 6 µs, and clients can invent names
 
 
-def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[str], str]) -> Json:
+def snapshot(
+    rotator: Rotator, limiter: ClientLimiter, figures: Figures, clock: Clock, redact: Callable[[str], str]
+) -> Json:
     """Return the whole status. `redact` replaces secrets in names that clients and the upstream chose."""
     counters, processes, now = figures.counters, figures.processes, clock()
     return {
@@ -47,7 +50,7 @@ def snapshot(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[
         "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
         "keys": _keys(rotator, figures, clock, redact),
         "today": _today(rotator, clock, redact),
-        "clients": _clients(figures, clock),
+        "clients": _clients(limiter, figures, clock),
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
         "streams": _streams(processes, clock, redact),
         "history": last_hour(counters, clock),
@@ -180,7 +183,7 @@ def _use(clock: Clock, last: float, seconds: list[float]) -> Json:
     return {"last_used": clock.to_wall(last) if last else None, "first_byte": _median(seconds)}
 
 
-def _clients(figures: Figures, clock: Clock) -> list[Json]:
+def _clients(limiter: ClientLimiter, figures: Figures, clock: Clock) -> list[Json]:
     requests, tokens = figures.counters.of("client.requests"), figures.counters.of("client.tokens")
     seen: dict[str, list[Any]] = {}
     for one in figures.processes:
@@ -195,8 +198,9 @@ def _clients(figures: Figures, clock: Clock) -> list[Json]:
             "last_seen": clock.to_wall(seen[name][0]) if name in seen else None,
             "input_tokens": int(tokens.get((name, "input"), 0)),
             "output_tokens": int(tokens.get((name, "output"), 0)),
+            "limits": limiter.snapshot(name),
         }
-        for name in sorted({*seen, *(labels[0] for labels in requests)})
+        for name in sorted({*seen, *(labels[0] for labels in requests), *limiter.rules.named})
     ]
 
 

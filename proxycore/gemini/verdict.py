@@ -1,7 +1,7 @@
 """Verdicts of `judge`: what a response means for its key, what is benched, and what the request does next."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
 
@@ -117,6 +117,11 @@ def until_google_midnight(now: float) -> float:
     local = datetime.fromtimestamp(now, UTC).astimezone(_GOOGLE_DAY)
     midnight = datetime.combine(local.date() + timedelta(days=1), datetime.min.time(), _GOOGLE_DAY)
     return midnight.timestamp() - now
+
+
+def end_of_google_date(day: date) -> float:
+    """When a day at Google ends, by the wall clock, in seconds since the epoch."""
+    return datetime.combine(day + timedelta(days=1), datetime.min.time(), _GOOGLE_DAY).timestamp()
 
 
 def since_google_midnight(now: float) -> float:

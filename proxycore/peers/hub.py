@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable
 
 from proxycore.peers.disk_link import DiskLink
-from proxycore.peers.link_messages import Message, Question, Report
+from proxycore.peers.limit_keeper import LimitKeeper
+from proxycore.peers.link_messages import LimitNews, LimitQuestion, Message, Question, Report
 from proxycore.peers.redis_link import RedisLink
 from proxycore.peers.store import Store
 from proxycore.peers.worker_link import PATIENCE, Channel
@@ -18,8 +19,9 @@ from proxycore.stats.figures import FiguresSum
 class Hub:
     """Serves workers that connect through a Unix socket. Belongs to the running event loop.
 
-    `link` makes the link to other hosts for a store, by the current settings, and `disk` that to the state
-    file; None if there is none. `clock` returns the moment, in seconds.
+    `link` makes the link to other hosts for a store, by the current settings, `disk` that to the state file,
+    and `limits` what keeps the limits of clients; None if there is none. `clock` returns the moment, in
+    seconds.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class Hub:
         link: Callable[[Store], RedisLink | None],
         clock: Callable[[], float],
         disk: Callable[[Store], DiskLink | None] = lambda _: None,
+        limits: Callable[[Store], LimitKeeper | None] = lambda _: None,
     ) -> None:
         self._link = link
         self._store = Store(clock)
         self._disk = disk(self._store)
+        self._limits = limits(self._store)
         self._figures = FiguresSum(clock)
         self._channels: set[Channel] = set()
         self._replies: set[asyncio.Task[None]] = set()
@@ -46,6 +50,8 @@ class Hub:
         """
         if self._disk:
             await self._disk.start()
+        if self._limits:
+            self._limits.start()
         await self._connect()
         self._reloading = asyncio.create_task(self._connect_at_reloads())
         self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
@@ -64,6 +70,8 @@ class Hub:
         if self._server:
             self._server.close()
         await asyncio.gather(*(channel.close() for channel in self._channels))
+        if self._limits:
+            await self._limits.close()
         if self._disk:
             await self._disk.close()
 
@@ -73,6 +81,8 @@ class Hub:
         self._replicas = self._link(self._store)
         if self._replicas:
             await self._replicas.start()
+        if self._limits:
+            await self._limits.connect()
 
     async def _connect_at_reloads(self) -> None:
         while True:
@@ -88,11 +98,15 @@ class Hub:
     def _lost(self, channel: Channel) -> None:
         self._channels.discard(channel)
         self._figures.remove(channel)
+        if self._limits:
+            self._limits.lender.release_all(channel)
 
     def _handle(self, channel: Channel, message: Message) -> None:
         match message:
             case Report(counts, processes):
                 self._figures.add(channel, counts, processes)
+            case LimitQuestion() | LimitNews() if self._limits:
+                self._limits.server.handle(channel, channel.send, message)
             case Question(number):
                 task = asyncio.create_task(self._reply(channel, number))
                 self._replies.add(task)

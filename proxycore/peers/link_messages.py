@@ -6,10 +6,13 @@ Question   {"question": N}                              both ways
 Report     {"counts": [[name, [label, ...], n], ...],   from a worker: since its last report, and its activity
             "processes": [{...}, ...],                  from the hub: the sums and activities of all workers
             "answers": N or null}
+LimitQuestion {"ask": [N, client, needed, ahead]}        from a worker: may the client make requests?
+LimitAnswer {"granted": [N, count, at, limit, opens]}   from the hub
+LimitNews   {"limit": [client, at, unused, ended, tokens]}   from a worker: what became of them
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from proxycore.peers.update import Update, parse_json
@@ -42,7 +45,42 @@ class Report:
     answers: int | None = None
 
 
-Message = Update | Synced | Question | Report
+@dataclass(frozen=True, slots=True)
+class LimitQuestion:
+    """Asks for requests of a client, by a number that the answer repeats, see `Lender.ask`."""
+
+    number: int
+    client: str
+    needed: int
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitAnswer:
+    """Grants requests of a client, see `Grant`."""
+
+    number: int
+    count: int
+    at: float
+    limit: str
+    opens: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitNews:
+    """What became of a client's requests, see `Connection.tell`."""
+
+    client: str
+    at: float
+    unused: int
+    ended: int
+    tokens: int
+
+
+Message = Update | Synced | Question | Report | LimitQuestion | LimitAnswer | LimitNews
+
+
+_LIMIT_NAMES = {LimitQuestion: "ask", LimitAnswer: "granted", LimitNews: "limit"}
 
 
 def encode(message: Message) -> bytes:
@@ -57,6 +95,8 @@ def encode(message: Message) -> bytes:
         case Report():
             fields = {"counts": message.counts, "processes": message.processes, "answers": message.answers}
             return json.dumps(fields, separators=(",", ":")).encode()
+        case _:
+            return json.dumps({_LIMIT_NAMES[type(message)]: astuple(message)}, separators=(",", ":")).encode()
 
 
 def decode(line: bytes) -> Message:
@@ -72,6 +112,14 @@ def decode(line: bytes) -> Message:
             return Report([_entry(entry) for entry in counts], processes, number)
         case {"synced": True}:
             return Synced()
+        case {"ask": [int(number), str(client), int(needed), int(ahead)]}:
+            return LimitQuestion(number, client, needed, ahead)
+        case {
+            "granted": [int(number), int(count), int() | float() as at, str(limit), int() | float() as opens]
+        }:
+            return LimitAnswer(number, count, at, limit, opens)
+        case {"limit": [str(client), int() | float() as at, int(unused), int(ended), int(tokens)]}:
+            return LimitNews(client, at, unused, ended, tokens)
     raise ValueError("not a message")
 
 

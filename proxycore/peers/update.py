@@ -23,6 +23,8 @@ Each has one fact, when it was found, and for how long it holds.
                                       retry; None: it has, or has not
     alert            kind, subject    kind, subject and text             when it was found
     told             kind             who tells such alerts              when
+    limit            the host, the    what it has used of its limits:    when that was
+                     client           topics with their counts
 
 A key is identified by its fingerprint, since its name may be given to another key one day; so is a way by its
 outbound proxy's, which is empty without one. An update replaces an older one with the same kind, key and
@@ -86,6 +88,7 @@ class UpdateKind(StrEnum):
     EXPECT = "expect"
     ALERT = "alert"
     TOLD = "told"
+    LIMIT = "limit"
 
 
 _KINDS: dict[str, UpdateKind] = {kind.value: kind for kind in UpdateKind}

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from proxycore.peers.link_messages import Message, Question, Report, Synced, decode, encode
+from proxycore.peers.limit_link import LimitLink
+from proxycore.peers.link_messages import LimitAnswer, Message, Question, Report, Synced, decode, encode
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update
 from proxycore.stats.counters import Counters
@@ -161,11 +162,13 @@ class Channel(asyncio.Protocol):
 class WorkerLink:
     """A worker's end of the link, through the hub's socket at `path`.
 
-    Synchronises `store` with that of the hub, reports what `meter` counts, and reads the sums.
+    Synchronises `store` with that of the hub, reports what `meter` counts, and reads the sums. `limits` are
+    the clients' limits, once they are shared.
     """
 
     def __init__(self, path: Path, store: Store, meter: Meter) -> None:
         self.meter = meter
+        self.limits: LimitLink | None = None
         self._path = path
         self._store = store
         self._channel: Channel | None = None
@@ -213,9 +216,13 @@ class WorkerLink:
                 )
                 self._connected.set()
                 self._report(self._channel)
+                if self.limits:
+                    self.limits.connected(self._channel.send)
                 await self._channel.lost.wait()
             self._channel = None
             self._connected.clear()
+            if self.limits:
+                self.limits.disconnected()
             await asyncio.sleep(_RETRY_PAUSE)
 
     async def _report_often(self) -> None:
@@ -235,3 +242,5 @@ class WorkerLink:
                 self._report(channel, number)
             case Synced():
                 self._synced.set()
+            case LimitAnswer() if self.limits:
+                self.limits.answered(message)

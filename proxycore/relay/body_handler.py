@@ -37,8 +37,16 @@ class BodyHandler(BaseHandler):
         super().prepare()
         if self._over:
             return None
-        if refusal := self.check():
-            return refusal
+        if checking := self.check():
+            return self._prepare_after(checking)
+        return self._prepare_body()
+
+    async def _prepare_after(self, checking: Awaitable[None]) -> None:
+        await checking
+        if waiting := self._prepare_body():
+            await waiting
+
+    def _prepare_body(self) -> Awaitable[None] | None:
         if self._over or not self.holds_body:
             return None
         self._announced = size = self.incoming.announced_bytes
@@ -52,7 +60,7 @@ class BodyHandler(BaseHandler):
         return self.state is not HandlerState.PENDING
 
     def check(self) -> Awaitable[None] | None:
-        """Refuse the request if its head requires it; return an awaitable if that is delayed."""
+        """Refuse the request if its head requires it; return an awaitable if that takes time."""
 
     @property
     def stalled(self) -> bool:

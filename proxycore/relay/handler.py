@@ -19,11 +19,14 @@ from dataclasses import replace
 from proxycore.gemini.auth_token import AuthToken, token_of
 from proxycore.gemini.prompt_size import PromptSize, prompt_size
 from proxycore.gemini.request_scope import SEARCHED_AT_ONCE, RequestScope, scope_of, scope_steps
+from proxycore.gemini.token_usage import TokenUsage
 from proxycore.http.access_record import RequestOutcome
 from proxycore.http.credentials import credential, without_credentials
 from proxycore.http.fields import GROUP_FIELD, upstream_fields
+from proxycore.limits.ledger import LimitRules
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.hedged_attempts import HedgedAttempts, is_hedgeable
+from proxycore.relay.limited_request import LimitedRequest
 from proxycore.relay.outcome import reason_of
 from proxycore.relay.pool import Pool
 from proxycore.relay.relay_attempt import RelayAttempt
@@ -53,9 +56,13 @@ class RelayHandler(ResponseHandler):
             headers.get_list("Authorization"), headers.get_list("x-goog-api-key"), self.request.query
         )
         self._work: asyncio.Task[object] | None = None  # while the request is being served
+        self._limited: LimitedRequest | None = None  # if its client has limits
 
     def check(self) -> Awaitable[None] | None:
-        """Refuse the request before its body is read if its credential is wrong; else count it as open."""
+        """Refuse the request before its body is read if its credential is wrong, or its client over a limit.
+
+        Else count it as open.
+        """
         clients = self.context.clients
         name = clients.client_of(self.request.headers, self.request.query)
         self.record.client = name or "-"
@@ -66,7 +73,16 @@ class RelayHandler(ResponseHandler):
         self.pool.meter.opened(self.record)
         if _DOT_SEGMENT.search(self.request.path):
             self.refuse(404, "A path with dot segments is not relayed.")
+        elif (rules := self.pool.limiter.rules) and (name or not self.is_capability):
+            return self._check_limits(rules, name or self.request.remote_ip or "-")
         return None
+
+    def _check_limits(self, rules: LimitRules, client: str) -> Awaitable[None] | None:
+        limits = rules.of(client)
+        if limits is None:
+            return None
+        self._limited = LimitedRequest(self, client, limits)
+        return self._limited.begin()
 
     @property
     def is_capability(self) -> bool:
@@ -106,9 +122,17 @@ class RelayHandler(ResponseHandler):
     def on_record_closed(self, outcome: RequestOutcome) -> None:
         """Count the request, unless it is a preflight."""
         super().on_record_closed(outcome)
+        if self._limited:
+            self._limited.end()
         request = self.request
         if request.method != "OPTIONS" or not self.context.cors.is_preflight(request.method, request.headers):
             self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
+
+    def count_tokens(self, usage: TokenUsage) -> None:
+        """Count the tokens that a response reported, also for the client's limits."""
+        super().count_tokens(usage)
+        if self._limited:
+            self._limited.spend(usage)
 
     def on_body_timeout(self, seconds: float) -> None:
         """Refuse the request, and cancel the work for it."""
@@ -159,12 +183,16 @@ class RelayHandler(ResponseHandler):
         once: bool = False,
         first: Key | None = None,
     ) -> Exchange | None:
-        """The exchange of a request with this scope; None if its resources have two owners: it is refused.
+        """The exchange of a request with this scope; None if it was refused.
+
+        That is if its client may not use its model, or if its resources have two owners.
 
         `size` is that of the prompt in the held body, if there is one. `once` allows no second attempt;
         `first` is the key of the first attempt, whatever its health.
         """
         self.record.model = scope.model
+        if self._limited and not self._limited.allows(scope.model):
+            return None
         if group := self.request.headers.get(GROUP_FIELD):
             scope = replace(scope, group=f"group/{self.record.client}/{group[:_LONGEST_GROUP]}")
         try:

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 
 from proxycore.clock import Clock
+from proxycore.limits.client_limiter import ClientLimiter
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.conversations import Conversations
 from proxycore.rotation.hedging import Hedging
@@ -30,6 +31,7 @@ class Pool:
     conversations: Conversations
     upstream: Upstream
     meter: Meter
+    limiter: ClientLimiter
     turns: Turns
     budget: BodyBudget
     retries: RetryBudget

@@ -18,10 +18,15 @@ from proxycore.clock import Clock
 from proxycore.http.application import HandlerApplication
 from proxycore.http.context import ServingContext
 from proxycore.http.incoming_body import CLIENT_IDLE_TIMEOUT
+from proxycore.limits.remote_lender import RemoteLender
 from proxycore.peers.alert_link import AlertLink
+from proxycore.peers.limit_facts import SeenUse
+from proxycore.peers.limit_link import LimitLink
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.replicator import Replicator
+from proxycore.peers.store import Store
 from proxycore.peers.update import Update
+from proxycore.peers.worker_link import PATIENCE, WorkerLink
 from proxycore.relay.probe import Probe
 from proxycore.runtime.alert_sender import AlertSender
 from proxycore.runtime.settings import Settings
@@ -62,6 +67,7 @@ class ProxyApplication(HandlerApplication):
         self.probe = Probe(pool)
         self.updates = EventStream(self._snapshot)
         self._clock = clock
+        self._workers = settings.workers
         self._contexts = ContextFactory(clock)
         self.alerts = AlertRules(
             self.rotator, self.meter.demands, clock, self._contexts.redact, secrets.token_hex(4)
@@ -98,6 +104,7 @@ class ProxyApplication(HandlerApplication):
         reload_pool(self.pool, settings)
         self.alert_sender.set_addresses(settings.alert_urls)
         self._key_changes.set_file(keys_file_of(settings))
+        self._workers = settings.workers
         self.settings["context"] = self._contexts.context(settings)
         self.updates.end()
 
@@ -142,6 +149,15 @@ class ProxyApplication(HandlerApplication):
         replicator.publish_all()
         return replicator
 
+    def share_limits(self, link: WorkerLink, store: Store) -> None:
+        """Let the hub keep the limits of clients, of which this process is one of several workers."""
+        limiter, seen = self.pool.limiter, SeenUse(store, self._clock)
+        link.limits = LimitLink(limiter.ledger)
+        limiter.lender = RemoteLender(
+            link.limits, limiter.ledger, lambda: self._workers, self._clock, patience=PATIENCE
+        )
+        limiter.use_of = seen.of
+
     async def watch_wall_clock(self) -> None:
         """Do every second what goes by the wall clock, until it is cancelled."""
         while True:
@@ -159,11 +175,12 @@ class ProxyApplication(HandlerApplication):
                 abs(step),
             )
             self.rotator.update_day_ends()
+            self.pool.limiter.ledger.update_day_ends()
 
     async def _snapshot(self) -> dict[str, Any]:
         figures = await self._figures.read()
         self.check_wall_clock()
-        shown = snapshot(self.rotator, figures, self._clock, self._contexts.redact)
+        shown = snapshot(self.rotator, self.pool.limiter, figures, self._clock, self._contexts.redact)
         return shown | {"writes": self._key_changes.are_allowed}
 
     async def _metrics(self) -> Metrics:

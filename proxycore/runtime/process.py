@@ -20,6 +20,8 @@ except ImportError:  # there is none on Windows
 from proxycore.clock import Clock
 from proxycore.http.redaction import Redactor
 from proxycore.peers.disk_link import DiskLink
+from proxycore.peers.limit_facts import SeenUse
+from proxycore.peers.limit_keeper import LimitKeeper
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.redis_link import RedisLink
 from proxycore.peers.replicator import Replicator
@@ -229,6 +231,8 @@ class _Peers:
         self._publisher = Publisher(self._store)
         self._replicator: Replicator | None = None
         self._disk: DiskLink | None = None
+        self._limits: LimitKeeper | None = None
+        self._seen = SeenUse(self._store, clock)
         self._replicas: RedisLink | None = None
 
     async def start(self, process: Process) -> None:
@@ -242,6 +246,13 @@ class _Peers:
     async def reload(self, process: Process) -> None:
         """Connect to other hosts anew, by the settings that apply now."""
         await self._disconnect()
+        if self._limits is None:
+            self._limits = self._keeper_of(process)
+            self._limits.start()
+        await self._limits.connect()
+        limiter = process.app.pool.limiter
+        limiter.lender = self._limits.lender
+        limiter.use_of = self._seen.of if process.settings.redis_url else limiter.ledger.used
         if process.settings.redis_url is None:
             return
         secrets = process.settings.google_keys.values()
@@ -253,9 +264,15 @@ class _Peers:
 
     async def end(self) -> None:
         """Publish what is still to be published, disconnect, and close the state file."""
+        if self._limits:
+            await self._limits.close()
         await self._disconnect()
         if self._disk:
             await self._disk.close()
+
+    def _keeper_of(self, process: Process) -> LimitKeeper:
+        ledger = process.app.pool.limiter.ledger
+        return LimitKeeper(ledger, self._store, url=lambda: process.settings.redis_url, clock=self._clock)
 
     async def _disconnect(self) -> None:
         self._publisher.flush()

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from proxycore.limits.ledger import LimitRules
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import KeySpec
 from proxycore.runtime.alert_addresses import read_alert_urls, secrets_in
+from proxycore.runtime.client_settings import read_client_limits
 from proxycore.runtime.credential_settings import (
     PROXY_SCHEMES,
     read_admin_key,
@@ -62,6 +64,7 @@ class Settings:
 
     keys: tuple[KeySpec, ...] = ()  # for the Gemini API
     client_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> secret
+    client_limits: LimitRules = field(default_factory=LimitRules)
     admin_key: str | None = field(default=None, repr=False)
     keys_file: str | None = None  # the file that the admin may change, None if ADMIN_WRITES is off
     one_time_admin_key: str | None = field(default=None, repr=False)  # made for one run of the demo
@@ -187,6 +190,7 @@ def parse(
     settings = Settings(
         keys=with_proxies(keys, proxies, proxy),
         client_keys=client_keys,
+        client_limits=read_client_limits(reader, client_keys),
         admin_key=admin_key or client_keys.get("default"),
         keys_file=read_writable_keys_file(reader),
         host=reader.text("HOST").removeprefix("[").removesuffix("]") or Settings.host,

@@ -24,7 +24,9 @@ from functools import partial
 from typing import Any
 
 from proxycore.clock import Clock
+from proxycore.limits.ledger import Ledger
 from proxycore.peers.hub import Hub
+from proxycore.peers.limit_keeper import LimitKeeper
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.redis_link import RedisLink
 from proxycore.peers.store import Store
@@ -254,13 +256,9 @@ class Supervisor:
         store, meter = Store(self._clock), Meter(self._clock)
         publisher, link = Publisher(store), WorkerLink(self._folder.path, store, meter)
         worker = process.Process(
-            self._settings,
-            self._listener,
-            self._clock,
-            publisher,
-            link,
-            request_reload=self._request_reload,
+            self._settings, self._listener, self._clock, publisher, link, request_reload=self._request_reload
         )
+        worker.app.share_limits(link, store)
         await link.start()
         receiving = asyncio.create_task(receive(end, worker.reload))
         await worker.serve(stop, lambda: os.write(self._report_ready, b"."))
@@ -277,11 +275,14 @@ class Supervisor:
         """The hub; `end` is where its settings arrive."""
         self._listener.close()
         disk = partial(process.disk_link, self._settings, clock=self._clock)
-        stop, hub = process.Stop(self._alive), Hub(self._link, self._clock, disk)
+        ledger = Ledger(self._settings.client_limits, self._clock)
+        keeper = partial(LimitKeeper, ledger, url=lambda: self._settings.redis_url, clock=self._clock)
+        stop, hub = process.Stop(self._alive), Hub(self._link, self._clock, disk, keeper)
 
         def apply(settings: Settings) -> None:
             process.configure_log(settings)
             self._settings = settings
+            ledger.change(settings.client_limits)
             hub.reload()
 
         receiving = asyncio.create_task(receive(end, apply))

@@ -25,6 +25,8 @@ from proxycore.http.context import InFlight, ServingContext
 from proxycore.http.cors import Cors
 from proxycore.http.credential_limiter import CredentialLimiter
 from proxycore.http.redaction import Redactor, with_former
+from proxycore.limits.client_limiter import ClientLimiter
+from proxycore.limits.ledger import Ledger
 from proxycore.relay.handler import RelayHandler
 from proxycore.relay.lists import ListHandler
 from proxycore.relay.live import LIVE_PATHS, LiveHandler
@@ -65,6 +67,7 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
     )
     upstream = Upstream(route_of(settings))
     queues = WaitQueues(rotator, settings.max_wait, LoopScheduler(clock))
+    queues.set_weights(_weights(settings))
     budget = BodyBudget(_budget(settings))
     meter.register(
         gauges={
@@ -84,6 +87,7 @@ def make_pool(settings: Settings, meter: Meter, clock: Clock, source: random.Ran
         conversations=Conversations(rotator, clock, enabled=settings.affinity),
         upstream=upstream,
         meter=meter,
+        limiter=ClientLimiter(Ledger(settings.client_limits, clock), LoopScheduler(clock)),
         turns=Turns(),
         budget=budget,
         retries=RetryBudget(clock, settings.workers),
@@ -107,6 +111,8 @@ def reload_pool(pool: Pool, settings: Settings) -> None:
     pool.budget.resize(_budget(settings))
     pool.set_max_attempts(settings.max_attempts)
     pool.hedging.set_share(settings.hedge_share)
+    pool.limiter.ledger.change(settings.client_limits)
+    pool.queues.set_weights(_weights(settings))
 
 
 class ContextFactory:
@@ -187,6 +193,12 @@ def _backoffs(settings: Settings) -> dict[Backoff, ExponentialBackoff]:
         Backoff.QUOTA: settings.bench,
         Backoff.FORBIDDEN: settings.forbidden_bench,
     }
+
+
+def _weights(settings: Settings) -> dict[str, float]:
+    """The weights of clients in the wait queues, where they are not 1."""
+    rules = settings.client_limits
+    return {name: limits.weight for name in settings.client_keys if (limits := rules.of(name))}
 
 
 def _budget(settings: Settings) -> int:

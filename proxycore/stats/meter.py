@@ -10,6 +10,7 @@ Counters add up over processes (`counters`); what is under way is this process's
     client.requests   client                          lag                    (a histogram)
     dropped_lines                                     prompt_tokens,
     hedges            result                          cached_tokens          key, model family
+    client.refusals   client, limit
 """
 
 import asyncio
@@ -133,6 +134,10 @@ class Meter:
             self.counters.add("prompt_tokens", key, family, n=usage.input)
         if usage.cached:
             self.counters.add("cached_tokens", key, family, n=usage.cached)
+
+    def limited(self, record: AccessRecord, limit: str) -> None:
+        """Count a request that was refused for a limit of its client."""
+        self.counters.add("client.refusals", record.client, limit)
 
     def unread(self) -> None:
         """Count a response whose tokens are unknown, since it is compressed."""

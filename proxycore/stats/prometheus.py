@@ -60,6 +60,13 @@ _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
         (),
         None,
     ),
+    (
+        "client_refusals",
+        "client.refusals",
+        "Requests refused for a limit of their client",
+        ("client", "limit"),
+        None,
+    ),
     ("unread_answers", "unread", "Compressed responses, whose tokens are not counted", (), None),
 )
 _HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] = (

@@ -237,5 +237,7 @@ async def test_judgements_of_all_workers_are_shown_in_order() -> None:
             judgement = Judgement(began + n, MODEL, "permission denied", "why", str(n))
             (mine, theirs)[n % 2].judged(RequestBlamed(Origin.HERE, judgement))
         processes = json.loads(json.dumps([theirs.now(), mine.now()]))
-        shown = snapshot(here.app.rotator, Figures(mine.counters, processes), CLOCK, str)["judgements"]
+        shown = snapshot(
+            here.app.rotator, here.app.pool.limiter, Figures(mine.counters, processes), CLOCK, str
+        )["judgements"]
         assert [one["id"] for one in shown] == [str(n) for n in range(10, 30)]

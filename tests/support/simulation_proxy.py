@@ -13,6 +13,7 @@ from proxycore.gemini.prompt_size import PromptSize
 from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.verdict import Backoff, until_google_midnight
 from proxycore.http.access_record import AccessRecord
+from proxycore.limits.client_limiter import ClientLimiter
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.replicator import Replicator
 from proxycore.relay.exchange import Exchange
@@ -135,6 +136,7 @@ class Proxy:
             affinity=affinity,
             upstream=cast(Wire, None),
             meter=cast(Meter, _Unmetered()),
+            limiter=cast(ClientLimiter, None),
             turns=cast(Turns, None),
             budget=cast(BodyBudget, None),
             retries=RetryBudget(clock),
