@@ -27,7 +27,8 @@ _LEAD = re.compile(
 )
 _HALF_LEAD = (b":", b"id:", b"retry:")  # the beginning of an incomplete line of it, without white space
 # How nearly all bodies begin: with JSON whose first member is not one of an error.
-_ORDINARY = re.compile(rb'(?:data:)?[ \t\r\n]*\[?[ \t\r\n]*\{[ \t\r\n]*"[^et]')
+# Possessive, since white space without end would be gone over again and again.
+_ORDINARY = re.compile(rb'(?:data:)?[ \t\r\n]*+\[?[ \t\r\n]*+\{[ \t\r\n]*+"[^et]')
 # White space, and what joins the lines of an event's data; the last one may be incomplete.
 _SPACE = re.compile(rb"[\r\n]+(?:data:|d(?:a(?:ta?)?)?\Z)|[ \t\r\n]+")
 _DECIDING = 512  # bytes in which an error is recognised, white space included

@@ -235,3 +235,10 @@ async def test_a_head_goes_out_though_no_byte_of_the_body_is_there() -> None:
         assert (await client.head()).status == 200
         go_on.set()
         assert [piece async for piece in client.chunks()] == [b"data: {}\n\n"]
+
+
+@pytest.mark.parametrize("lead", [b" ", b"\n", b"data: ", b"[ "])
+def test_white_space_without_end_is_examined_once(lead: bytes) -> None:
+    body = lead + b" " * 1_000_000  # gone over again at each byte, this would take minutes
+    opening = ResponseOpening(REDACTOR, ())
+    assert b"".join([opening.feed(body), opening.end()]) == body
