@@ -3,7 +3,7 @@
 A request names a model and resources (`request_scope`), continues a conversation (`conversation`), and counts
 against the quotas of a lane (`lane`).
 `errors` parses Google's errors, `sentences` their messages, and `judge` derives a `verdict` on the key from
-both. `response_scanner` and `token_usage` read responses while they are streamed.
+both. `response_scanner` and `usage_reader` read responses while they are streamed.
 """
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "response_scanner",
     "token_usage",
     "upload_protocol",
+    "usage_reader",
     "verdict",
 ]

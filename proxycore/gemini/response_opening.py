@@ -107,11 +107,12 @@ class ResponseOpening:
         return lead
 
     def _inspect(self) -> bytes:
-        if (self._decoder and self._decoder.is_unreadable) or _ORDINARY.match(self._plain):
+        if _ORDINARY.match(self._plain):
             return self._decide(0)
         begin = _after_lead(self._plain)
         seen = _SPACE.sub(b"", self._plain[begin : begin + _DECIDING])
-        full = len(self._received) >= LONGEST or len(self._plain) >= LONGEST
+        size = max(len(self._received), len(self._plain))
+        full = size >= LONGEST or (self._decoder is not None and self._decoder.is_unreadable)
         if _ERROR.match(seen):
             self.erroneous = True
             end = _end_of_error(self._plain)

@@ -23,7 +23,8 @@ class AccessRecord:
     there is none. `kind` is `stream` or `live` once a response has begun. `refused` is whether no key was
     available, `unauthenticated` whether the credential was wrong or missing, and `reason` why the request was
     not served. `code` is the status of the error in a 2xx response, 0 without one. Token counts are 0 until
-    they are known.
+    they are known. `cached_tokens` and `tool_tokens` are part of `input_tokens`, `thinking_tokens` of
+    `output_tokens`. `unread` is whether there was a response whose tokens could not be read.
     """
 
     request_id: str
@@ -42,6 +43,10 @@ class AccessRecord:
     sent_bytes: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    thinking_tokens: int = 0
+    tool_tokens: int = 0
+    unread: bool = False
     counted_received: int = 0  # the part of `received_bytes` that is in the metrics already
     counted_sent: int = 0  # the part of `sent_bytes`
 

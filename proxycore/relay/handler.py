@@ -128,10 +128,10 @@ class RelayHandler(ResponseHandler):
         if request.method != "OPTIONS" or not self.context.cors.is_preflight(request.method, request.headers):
             self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
 
-    def count_tokens(self, usage: TokenUsage) -> None:
+    def count_tokens(self, usage: TokenUsage | None) -> None:
         """Count the tokens that a response reported, also for the client's limits."""
         super().count_tokens(usage)
-        if self._limited:
+        if self._limited and usage:
             self._limited.spend(usage)
 
     def on_body_timeout(self, seconds: float) -> None:

@@ -7,7 +7,6 @@ connection is cut.
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +14,8 @@ from proxycore.gemini.first_event import FirstEvent
 from proxycore.gemini.judge import judge_error
 from proxycore.gemini.response_opening import ResponseOpening
 from proxycore.gemini.response_scanner import ResponseScanner, scanner_for
-from proxycore.gemini.token_usage import usage_in
+from proxycore.gemini.token_usage import TokenUsage
+from proxycore.gemini.usage_reader import UsageReader
 from proxycore.gemini.verdict import HEALTHY, Reaction, Verdict
 from proxycore.http.fields import Field
 from proxycore.relay.exchange import Exchange
@@ -41,7 +41,6 @@ class RelayAttempt:
     __slots__ = (
         "_attempt",
         "_began",
-        "_codings",
         "_committed",
         "_exchange",
         "_handler",
@@ -68,7 +67,6 @@ class RelayAttempt:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._head: ResponseHead  # until the attempt is committed
-        self._codings: Sequence[str] = ()  # of the response's body
         self._committed = False
 
     async def run(self) -> AttemptResult | None:
@@ -84,11 +82,11 @@ class RelayAttempt:
                 first = FirstEvent(opening, self._judge, self._commit, attempt.end_in)
             else:
                 self._commit(HEALTHY)
-            self._codings = head.values.get("content-encoding", ())
-            downstream = ResponseWriter(self._handler, head, first or opening)
+            usage = self._usage_reader(head)
+            downstream = ResponseWriter(self._handler, head, first or opening, usage)
             sink = self._sink(head, downstream)
             del head  # a stream may go on for hours, and has no use for it
-            await self._relay(sink, downstream, first)
+            await self._relay(sink, downstream, first, usage)
         except UpstreamError as error:
             if first is None or not first.error:
                 return error.with_traceback(None)  # which would hold all of this
@@ -104,6 +102,10 @@ class RelayAttempt:
         if head.status == 206 or handler.request.method == "HEAD":
             return None
         return ResponseOpening(handler.context.redactor, head.values.get("content-encoding", ()))
+
+    def _usage_reader(self, head: ResponseHead) -> UsageReader | None:
+        """A reader of the tokens that the response reports; None if the call is none that spends any."""
+        return UsageReader(head.values.get("content-encoding", ())) if self._handler.call.spends else None
 
     def _is_stream(self, head: ResponseHead) -> bool:
         """Whether a 2xx response is a stream of events, or of the elements of an array."""
@@ -148,7 +150,9 @@ class RelayAttempt:
         self._handler.pool.affinity.learn_mentioned(scanner.scan(chunk), key)
         return downstream.send(chunk)
 
-    async def _relay(self, sink: Sink, downstream: ResponseWriter, first: FirstEvent | None) -> None:
+    async def _relay(
+        self, sink: Sink, downstream: ResponseWriter, first: FirstEvent | None, usage: UsageReader | None
+    ) -> None:
         """Relay a 2xx response. Raises UpstreamError if it breaks off before it is committed to."""
         handler = self._handler
         try:
@@ -160,8 +164,8 @@ class RelayAttempt:
             handler.cut()
             return
         finally:
-            if self._committed:
-                self._count_tokens(downstream.tail)
+            if self._committed and usage:
+                self._count_tokens(usage.usage())
         if first and first.error:
             return
         if downstream.end():
@@ -169,14 +173,7 @@ class RelayAttempt:
         else:
             handler.leave()
 
-    def _count_tokens(self, tail: bytes) -> None:
-        handler = self._handler
-        if not handler.call.spends:
-            return
-        if any(value != "identity" for value in self._codings):
-            handler.pool.meter.unread()
-        else:
-            usage = usage_in(tail)
-            handler.count_tokens(usage)
-            if self._exchange:
-                self._exchange.count_tokens(usage.input)
+    def _count_tokens(self, usage: TokenUsage | None) -> None:
+        self._handler.count_tokens(usage)
+        if usage and self._exchange:
+            self._exchange.count_tokens(usage.input)

@@ -57,11 +57,18 @@ class ResponseHandler(BodyHandler):
         self.flush()
         self.end_response()
 
-    def count_tokens(self, usage: TokenUsage) -> None:
-        """Count the tokens that a response reported."""
+    def count_tokens(self, usage: TokenUsage | None) -> None:
+        """Count the tokens that a response reported; None if they could not be read."""
         record = self.record
+        if usage is None:
+            record.unread = True
+            self.pool.meter.unread()
+            return
         record.input_tokens += usage.input
         record.output_tokens += usage.output
+        record.cached_tokens += usage.cached
+        record.thinking_tokens += usage.thinking
+        record.tool_tokens += usage.tool
         self.pool.meter.used(record, usage)
 
     @property

@@ -140,7 +140,7 @@ class Meter:
         self.counters.add("client.refusals", record.client, limit)
 
     def unread(self) -> None:
-        """Count a response whose tokens are unknown, since it is compressed."""
+        """Count a response whose tokens could not be read."""
         self.counters.add("unread")
 
     # Attempts.

@@ -50,7 +50,7 @@ _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
     ("benches", "benches", "Benches and retirements", ("key", "scope", "reason"), 0),
     ("received_bytes", "received", "Bytes received from clients in request bodies and messages", (), None),
     ("sent_bytes", "sent", "Bytes sent to clients in responses and messages", (), None),
-    ("tokens", "tokens", "Tokens reported by uncompressed responses", ("direction", "model"), None),
+    ("tokens", "tokens", "Tokens reported by responses", ("direction", "model"), None),
     ("prompt_tokens", "prompt_tokens", "Prompt tokens by key", ("key", "model"), 0),
     ("cached_prompt_tokens", "cached_tokens", "Prompt tokens from Google's cache", ("key", "model"), 0),
     (
@@ -67,7 +67,7 @@ _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...], int | None], ...] = (
         ("client", "limit"),
         None,
     ),
-    ("unread_answers", "unread", "Compressed responses, whose tokens are not counted", (), None),
+    ("unread_answers", "unread", "Responses whose tokens could not be read", (), None),
 )
 _HISTOGRAMS: tuple[tuple[str, str, str, tuple[str, ...], Sequence[float]], ...] = (
     ("time_to_first_byte_seconds", "first_byte", "Time to the first byte of a response", ("model",),

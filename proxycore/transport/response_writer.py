@@ -4,7 +4,7 @@ import asyncio
 
 from proxycore.gemini.first_event import FirstEvent
 from proxycore.gemini.response_opening import ResponseOpening
-from proxycore.gemini.token_usage import TAIL
+from proxycore.gemini.usage_reader import UsageReader
 from proxycore.http.base_handler import BaseHandler
 from proxycore.transport.buffered_response import DESCRIBES_BODY
 from proxycore.transport.response_head import ResponseHead
@@ -17,7 +17,8 @@ class ResponseWriter:
     The handler's head is set from `head` already, or a `FirstEvent` sets it before it passes anything on. The
     first chunk mostly arrives together with the head, so both are written together; if it
     does not, the head is written alone, at the event loop's next turn. A head that states the body's length
-    or coding waits for the first chunk, since redaction may still change both (`opening`).
+    or coding waits for the first chunk, since redaction may still change both (`opening`). `usage` gets the
+    chunks as they were received, each after it was sent.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class ResponseWriter:
         handler: BaseHandler,
         head: ResponseHead,
         opening: ResponseOpening | FirstEvent | None = None,
+        usage: UsageReader | None = None,
     ) -> None:
         connection = handler.request.connection
         assert isinstance(connection, ServerRequest)  # noqa: S101 - nothing else serves
@@ -33,24 +35,19 @@ class ResponseWriter:
         self._lengths = head.values.get("content-length", [])
         self._head_sent = False
         self._opening = opening  # until nothing can change any more
-        self._tail = bytearray()
+        self._usage = usage
         if not isinstance(opening, FirstEvent) and (
             opening is None or DESCRIBES_BODY.isdisjoint(head.values)
         ):
             asyncio.get_running_loop().call_soon(self._send_head)
 
-    @property
-    def tail(self) -> bytes:
-        """The last bytes sent so far, at most `TAIL`."""
-        return bytes(self._tail[-TAIL:])
-
     def send(self, chunk: bytes) -> "asyncio.Future[None] | None":
         """Send a chunk. Returns a future if the client has to catch up first; it is done when it has."""
-        if self._opening is not None:
-            chunk = self._through_opening(self._opening, chunk)
-            if not chunk:
-                return None
-        return self._write(chunk)
+        passed = chunk if self._opening is None else self._through_opening(self._opening, chunk)
+        behind = self._write(passed) if passed else None
+        if self._usage is not None:
+            self._usage.add(chunk)
+        return behind
 
     def end(self) -> bool:
         """Send what is still held back, and the head if it was not sent yet: the body is complete.
@@ -84,10 +81,6 @@ class ResponseWriter:
         if self._handler.state.over:
             return None  # aborted a moment ago; the attempt will be ended
         self._handler.record.sent_bytes += len(chunk)
-        tail = self._tail
-        tail += chunk if len(chunk) < TAIL else chunk[-TAIL:]
-        if len(tail) > 2 * TAIL:
-            del tail[:-TAIL]
         if self._head_sent:
             return self._connection.send(chunk)
         self._head_sent = True

@@ -145,6 +145,15 @@ def test_a_compressed_error_is_redacted_and_sent_plain(coding: str, cuts: list[i
     assert opening.changed
 
 
+@pytest.mark.parametrize("lost", [0, 30])
+def test_a_compressed_error_is_redacted_though_what_follows_it_is_damaged(lost: int) -> None:
+    body = ERRORS["an event"].removesuffix(REST).encode()
+    body = gzip.compress(body[: len(body) - lost]) + b"\x1fnothing of the kind"
+    passed, opening = relayed(body, [], "gzip")
+    assert SECRET.encode() not in passed
+    assert opening.changed
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 @given(CUTS)
 @settings(max_examples=20, deadline=None)

@@ -22,13 +22,21 @@ def event(**usage: object) -> bytes:
 @pytest.mark.parametrize(
     ("answer", "usage"),
     [
-        ({"candidates": [], "usageMetadata": GOOGLES, "modelVersion": "gemini-2.5-flash"}, TokenUsage(7, 50)),
-        ({"usageMetadata": {"promptTokenCount": 3, "toolUsePromptTokenCount": 4}}, TokenUsage(7, 0)),
+        (
+            {"candidates": [], "usageMetadata": GOOGLES, "modelVersion": "gemini-2.5-flash"},
+            TokenUsage(7, 50, thinking=30),
+        ),
+        ({"usageMetadata": {"promptTokenCount": 3, "toolUsePromptTokenCount": 4}}, TokenUsage(7, 0, tool=4)),
         ({"usageMetadata": {"promptTokenCount": 3, "responseTokenCount": 9}}, TokenUsage(3, 9)),
         ({"usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}}, TokenUsage(5, 6)),
         (
             {"usage": {"total_input_tokens": 5, "total_output_tokens": 6, "total_thought_tokens": 1}},
-            TokenUsage(5, 7),
+            TokenUsage(5, 7, thinking=1),
+        ),
+        ({"usage": {"total_input_tokens": 5, "total_tool_use_tokens": 2}}, TokenUsage(7, 0, tool=2)),
+        (
+            {"usage": {"completion_tokens": 6, "completion_tokens_details": {"reasoning_tokens": 4}}},
+            TokenUsage(0, 6, thinking=4),
         ),
         ({"usageMetadata": {"promptTokenCount": 9, "cachedContentTokenCount": 8}}, TokenUsage(9, 0, 8)),
         (
@@ -67,6 +75,5 @@ def test_an_end_that_begins_anywhere_counts_whole_usage_alone() -> None:
     whole = event(promptTokenCount=4, candidatesTokenCount=1) + event(**GOOGLES)
     last = whole.rindex(b'"usage')
     for start in range(len(whole)):
-        assert usage_in(whole[start:]) == (TokenUsage(7, 50) if start <= last else TokenUsage()), whole[
-            start:
-        ]
+        read = TokenUsage(7, 50, thinking=30) if start <= last else TokenUsage()
+        assert usage_in(whole[start:]) == read, whole[start:]

@@ -144,6 +144,48 @@ def test_in_whatever_pieces_a_body_comes_the_same_is_read(
     assert b"".join(unfolded(chunks, [coding])) == plain
 
 
+@given(PLAIN, PLACES)
+@settings(max_examples=100, deadline=None)
+def test_raw_deflate_is_read_in_whatever_pieces_it_comes(plain: bytes, places: list[int]) -> None:
+    assert b"".join(unfolded(cut(bare_deflate(plain), places), ["deflate"])) == plain
+
+
+@given(st.lists(PLAIN, min_size=1, max_size=4), PLACES)
+@settings(max_examples=100, deadline=None)
+def test_every_member_of_a_gzip_body_is_read_in_whatever_pieces_it_comes(
+    parts: list[bytes], places: list[int]
+) -> None:
+    chunks = cut(b"".join(map(gzip.compress, parts)), places)
+    assert b"".join(unfolded(chunks, ["gzip"])) == b"".join(parts)
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+@given(PLACES)
+@settings(max_examples=20, deadline=None)
+def test_what_follows_the_end_is_not_read(name: str, places: list[int]) -> None:
+    decoder = StreamDecoder([name])
+    chunks = cut(CODED[name](TEXT) + b"and something else" * 100, places)
+    assert b"".join(piece for chunk in chunks for piece in decoder.decode(chunk)) == TEXT
+    assert not decoder.is_complete
+
+
+def test_a_body_of_endless_members_is_not_read_to_its_end() -> None:
+    decoder = StreamDecoder(["gzip"])
+    members = gzip.compress(b"x") * 10_000
+    assert len(b"".join(decoder.decode(members))) < 1000
+    assert not decoder.is_complete
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_body_is_complete_at_its_end_and_not_before(name: str) -> None:
+    decoder = StreamDecoder([name])
+    body = ENCODERS[name](TEXT)
+    for place in range(len(body)):
+        assert decoder.is_complete is (name == "identity")
+        list(decoder.decode(body[place : place + 1]))
+    assert decoder.is_complete
+
+
 @pytest.mark.parametrize("name", CODED)
 def test_a_bomb_unfolds_whole_in_small_pieces(name: str) -> None:
     encode = (lambda body: brotli.compress(body, quality=1)) if name == "br" else CODED[name]
