@@ -8,10 +8,12 @@ LABEL org.opencontainers.image.title="gemini-key-proxy" \
 ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 
+# /data is for a volume with the state file: a new volume gets the owner of the folder.
 # Wheels only: no compiler is needed on amd64 or arm64, so a multi-stage build would save nothing.
 COPY requirements.txt .
 RUN pip install --no-cache-dir --only-binary=:all: -r requirements.txt \
- && useradd --no-create-home --no-log-init --uid 10001 gemini-key-proxy
+ && useradd --no-create-home --no-log-init --uid 10001 gemini-key-proxy \
+ && install -d -o 10001 /data
 
 COPY server.py .
 COPY proxycore proxycore

@@ -1,6 +1,7 @@
 """Actions of the operator on a key: release it, bench it for a time, probe it, and change KEYS_FILE."""
 
 import logging
+from typing import Any
 
 from proxycore.admin.action_result import ActionError, ActionResult
 from proxycore.admin.key_changes import CHANGES, KeyChanges
@@ -9,6 +10,7 @@ from proxycore.relay.pool import Pool
 from proxycore.relay.probe import probe_key
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
 from proxycore.rotation.key import Key
+from proxycore.storage.rows import EventKind, EventRow
 from proxycore.transport.messages import UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -33,13 +35,20 @@ class Actions:
         self._pool = pool
         self._changes = changes
 
-    async def perform(self, action: object, client: str) -> ActionResult:
+    async def perform(self, action: object, client: str, request: str) -> ActionResult:
         """Apply the action that a JSON object names; raise ActionError if it is not valid.
 
-        `client` is the address that it came from.
+        `client` is the address that it came from, `request` the id of the request that asks for it.
         """
         if not isinstance(action, dict):
             raise ActionError("Send a JSON object with an action and a key.")
+        done = await self._perform(action, client)
+        if journal := self._pool.journal:
+            key, now = done.key.name if done.key else "", self._pool.clock.wall()
+            journal.put_event(EventRow(now, EventKind.ACTION, key, why=done.message, request=request))
+        return done
+
+    async def _perform(self, action: dict[str, Any], client: str) -> ActionResult:
         kind = action.get("action")
         if isinstance(kind, str) and kind in CHANGES:
             return await self._changes.perform(action, client)

@@ -113,7 +113,8 @@ class SnapshotHandler(AdminHandler):
         if not self.finish_body():
             return
         try:
-            done = await self._parts.actions.perform(self._action(), self.request.remote_ip or "")
+            client, request = self.request.remote_ip or "", self.record.request_id
+            done = await self._parts.actions.perform(self._action(), client, request)
         except ActionError as error:
             self.refuse(error.status, str(error))
             return

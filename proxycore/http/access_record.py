@@ -1,6 +1,6 @@
 """The record of one request: what the log, the metrics and the status page show of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -15,6 +15,22 @@ class RequestOutcome(StrEnum):
     CUT = "cut"
 
 
+@dataclass(slots=True)
+class AttemptRecord:
+    """One call to the upstream, with the key of this name, sent at the moment `began` of the program's clock.
+
+    Until it has ended it has no `seconds`, which are the time to the response's head, or to what came in its
+    place. `status` is 0 if there was no response, `verdict` is what the request did next, `why` the reason.
+    """
+
+    key: str
+    began: float
+    status: int = 0
+    verdict: str = "abandoned"
+    why: str = ""
+    seconds: float | None = None
+
+
 @dataclass(eq=False, slots=True)
 class AccessRecord:
     """One request. `since` is when it arrived, in seconds of the program's clock.
@@ -22,9 +38,10 @@ class AccessRecord:
     `first_byte` is the time to first byte in seconds, None before it. `key` and `client` are names, `-` if
     there is none. `kind` is `stream` or `live` once a response has begun. `refused` is whether no key was
     available, `unauthenticated` whether the credential was wrong or missing, and `reason` why the request was
-    not served. `code` is the status of the error in a 2xx response, 0 without one. Token counts are 0 until
-    they are known. `cached_tokens` and `tool_tokens` are part of `input_tokens`, `thinking_tokens` of
-    `output_tokens`. `unread` is whether there was a response whose tokens could not be read.
+    not served. `status` is that of the response, 499 without one since the client has left; `code` is that of
+    the error in a 2xx response, 0 without one. Token counts are 0 until they are known. `cached_tokens` and
+    `tool_tokens` are part of `input_tokens`, `thinking_tokens` of `output_tokens`. `unread` is whether there
+    was a response whose tokens could not be read. `tried` has the calls to the upstream.
     """
 
     request_id: str
@@ -33,10 +50,12 @@ class AccessRecord:
     client: str = "-"
     model: str = ""
     attempts: int = 0
+    tried: list[AttemptRecord] = field(default_factory=list)
     kind: str = ""
     refused: bool = False
     unauthenticated: bool = False
     reason: str = ""
+    status: int = 0
     code: int = 0
     first_byte: float | None = None
     received_bytes: int = 0

@@ -97,6 +97,7 @@ class TrackedHandler(RequestHandler):
             return
         self._become(state)
         self.incoming.stop_watching()
+        self.record.status = status
         outcome = _ENDINGS.get(state) or self.record.outcome(status)
         self.on_record_closed(outcome)
         seconds = self._loop.time() - self._started

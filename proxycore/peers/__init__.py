@@ -3,7 +3,8 @@
 The `replicator` turns the rotator's events into `update`s, each of which holds until it expires, and applies
 those of others. The `publisher` sends them: to the `hub` of this host over a Unix socket (`worker_link`),
 and from there to other replicas through Redis (`redis_link`). The hub's `store` keeps what still holds, for
-workers that start later, and the state file (`disk_link`), for the next start.
+workers that start later, and the state file (`disk_link`), for the next start. Rows for the request log go
+from the workers to the hub in a `row_batch`.
 """
 
 __all__ = [

@@ -4,13 +4,13 @@ It keeps every update but those of single calls, of which there are as many as r
 within minutes. The file has times by the wall clock, since the moments of another start are others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from proxycore.clock import Clock
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update, UpdateKind, decode_all
-from proxycore.storage.rows import Fact
+from proxycore.storage.rows import EventRow, Fact, RequestRow
 from proxycore.storage.storage import Storage
 
 _EARLY = 1.0  # seconds by which an update may seem to be found before it was
@@ -20,7 +20,7 @@ class DiskLink:
     """The link of `store` to the state file of `storage`. `clock` is the store's."""
 
     def __init__(self, storage: Storage, store: Store, clock: Clock) -> None:
-        self._storage = storage
+        self.storage = storage
         self._store = store
         self._clock = clock
 
@@ -31,12 +31,19 @@ class DiskLink:
         holds then.
         """
         self._store.subscribe(self._keep)
-        await self._storage.start(self._opened)
+        await self.storage.start(self._opened)
 
     async def close(self) -> None:
         """Keep what was published, and close the file."""
         self._store.unsubscribe(self._keep)
-        await self._storage.close()
+        await self.storage.close()
+
+    def keep_rows(self, requests: Iterable[RequestRow], events: Iterable[EventRow]) -> None:
+        """Keep rows of requests that have ended, and of events."""
+        for event in events:  # before the requests that caused them, so that those are never without
+            self.storage.put_event(event)
+        for request in requests:
+            self.storage.put_request(request)
 
     def _opened(self, facts: list[Fact]) -> None:
         updates = [self._by_our_clock(update) for update in decode_all(fact.line for fact in facts)]
@@ -46,7 +53,7 @@ class DiskLink:
     def _keep(self, updates: Sequence[Update]) -> None:
         for update in updates:
             if update.kind is not UpdateKind.CALL:
-                self._storage.put_fact(update.topic, partial(self._fact, update))
+                self.storage.put_fact(update.topic, partial(self._fact, update))
 
     def _fact(self, update: Update) -> Fact:
         """In the storage's thread: an update that is replaced within a second need not be written down."""

@@ -1,6 +1,6 @@
 """The hub: the process of a host that connects its workers with each other, and the host with other hosts.
 
-It keeps the store that workers share, and the sums of their figures. It does not serve requests.
+It keeps the store that workers share, the sums of their figures, and the state file. It serves no requests.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from proxycore.peers.disk_link import DiskLink
 from proxycore.peers.limit_keeper import LimitKeeper
 from proxycore.peers.link_messages import LimitNews, LimitQuestion, Message, Question, Report
 from proxycore.peers.redis_link import RedisLink
+from proxycore.peers.row_batch import RowBatch
 from proxycore.peers.store import Store
 from proxycore.peers.worker_link import PATIENCE, Channel
 from proxycore.stats.figures import FiguresSum
@@ -33,7 +34,7 @@ class Hub:
     ) -> None:
         self._link = link
         self._store = Store(clock)
-        self._disk = disk(self._store)
+        self.disk = disk(self._store)
         self._limits = limits(self._store)
         self._figures = FiguresSum(clock)
         self._channels: set[Channel] = set()
@@ -48,8 +49,8 @@ class Hub:
 
         That takes two and a half seconds at most.
         """
-        if self._disk:
-            await self._disk.start()
+        if self.disk:
+            await self.disk.start()
         if self._limits:
             self._limits.start()
         await self._connect()
@@ -72,8 +73,8 @@ class Hub:
         await asyncio.gather(*(channel.close() for channel in self._channels))
         if self._limits:
             await self._limits.close()
-        if self._disk:
-            await self._disk.close()
+        if self.disk:
+            await self.disk.close()
 
     async def _connect(self) -> None:
         if self._replicas:
@@ -107,6 +108,9 @@ class Hub:
                 self._figures.add(channel, counts, processes)
             case LimitQuestion() | LimitNews() if self._limits:
                 self._limits.server.handle(channel, channel.send, message)
+            case RowBatch(requests, events):
+                if self.disk:
+                    self.disk.keep_rows(requests, events)
             case Question(number):
                 task = asyncio.create_task(self._reply(channel, number))
                 self._replies.add(task)

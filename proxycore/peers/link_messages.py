@@ -9,12 +9,14 @@ Report     {"counts": [[name, [label, ...], n], ...],   from a worker: since its
 LimitQuestion {"ask": [N, client, needed, ahead]}        from a worker: may the client make requests?
 LimitAnswer {"granted": [N, count, at, limit, opens]}   from the hub
 LimitNews   {"limit": [client, at, unused, ended, tokens]}   from a worker: what became of them
+RowBatch   {"requests": [...], "events": [...]}         from a worker: see `row_batch`
 """
 
 import json
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from proxycore.peers.row_batch import RowBatch
 from proxycore.peers.update import Update, parse_json
 from proxycore.stats.counters import Entry
 
@@ -77,7 +79,7 @@ class LimitNews:
     tokens: int
 
 
-Message = Update | Synced | Question | Report | LimitQuestion | LimitAnswer | LimitNews
+Message = Update | Synced | Question | Report | LimitQuestion | LimitAnswer | LimitNews | RowBatch
 
 
 _LIMIT_NAMES = {LimitQuestion: "ask", LimitAnswer: "granted", LimitNews: "limit"}
@@ -86,7 +88,7 @@ _LIMIT_NAMES = {LimitQuestion: "ask", LimitAnswer: "granted", LimitNews: "limit"
 def encode(message: Message) -> bytes:
     """Return a message as a line of JSON, without a newline."""
     match message:
-        case Update():
+        case Update() | RowBatch():
             return message.encode()
         case Synced():
             return b'{"synced":true}'
@@ -110,6 +112,8 @@ def decode(line: bytes) -> Message:
             if not all(isinstance(process, dict) for process in processes):
                 raise ValueError("not what is in progress")
             return Report([_entry(entry) for entry in counts], processes, number)
+        case {"requests": list(requests), "events": list(events)}:
+            return RowBatch.decode(requests, events)
         case {"synced": True}:
             return Synced()
         case {"ask": [int(number), str(client), int(needed), int(ahead)]}:

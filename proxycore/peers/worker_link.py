@@ -6,6 +6,8 @@ A peer that reads too slowly is sent no more updates until it has caught up, and
 Figures: a worker reports what it has counted since its last report every few seconds, at its end, and when
 the hub asks. When a worker asks the hub for the sums, the hub asks all other workers first. Each question has
 a number: a report that was already sent may lack what was counted last.
+
+Rows for the state file: a worker sends those of its requests and events every second, and at its end.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ from typing import cast
 
 from proxycore.peers.limit_link import LimitLink
 from proxycore.peers.link_messages import LimitAnswer, Message, Question, Report, Synced, decode, encode
+from proxycore.peers.row_batch import RowBuffer
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update
 from proxycore.stats.counters import Counters
@@ -29,6 +32,7 @@ _LONGEST_LINE = 256 * 1024 * 1024  # bytes
 _LARGEST_BACKLOG = 8 * 1024 * 1024  # bytes that a peer may leave unread before it is sent no more updates
 _RETRY_PAUSE = 0.1  # seconds between two tries to reach the hub
 _REPORT_EVERY = 5.0  # seconds between two reports of a worker without a question
+_ROWS_EVERY = 1.0  # seconds between two batches of rows
 _CLOSE_TIMEOUT = 5.0  # seconds that a peer may take to read what is left for it
 
 
@@ -169,6 +173,8 @@ class WorkerLink:
     def __init__(self, path: Path, store: Store, meter: Meter) -> None:
         self.meter = meter
         self.limits: LimitLink | None = None
+        self.rows = RowBuffer()
+        """The journal of the worker: what it keeps goes to the hub."""
         self._path = path
         self._store = store
         self._channel: Channel | None = None
@@ -178,7 +184,8 @@ class WorkerLink:
 
     async def start(self) -> None:
         """Connect; waits up to a second for what the hub knows."""
-        self._tasks = [asyncio.create_task(work) for work in (self._stay_connected(), self._report_often())]
+        works = (self._stay_connected(), self._report_often(), self._send_rows_often())
+        self._tasks = [asyncio.create_task(work) for work in works]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._synced.wait(), PATIENCE)
 
@@ -205,6 +212,7 @@ class WorkerLink:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if channel := self._channel:
             self._report(channel)
+            self._send_rows(channel)
             await channel.close()
 
     async def _stay_connected(self) -> None:
@@ -230,6 +238,16 @@ class WorkerLink:
             await asyncio.sleep(_REPORT_EVERY)
             if self._channel and not self._channel.is_paused:  # else it keeps counting
                 self._report(self._channel)
+
+    async def _send_rows_often(self) -> None:
+        while True:
+            await asyncio.sleep(_ROWS_EVERY)
+            if self._channel and not self._channel.is_paused:  # else it keeps them
+                self._send_rows(self._channel)
+
+    def _send_rows(self, channel: Channel) -> None:
+        if not channel.lost.is_set() and (batch := self.rows.take()):
+            channel.send(batch)
 
     def _report(self, channel: Channel, answers: int | None = None) -> None:
         if not channel.lost.is_set():  # what is taken would be lost with it

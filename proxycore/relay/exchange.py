@@ -25,7 +25,7 @@ from proxycore.gemini.verdict import (
     Reaction,
     Verdict,
 )
-from proxycore.http.access_record import AccessRecord
+from proxycore.http.access_record import AccessRecord, AttemptRecord
 from proxycore.relay.acquisition import Acquisition
 from proxycore.relay.attempt_verdict import verdict_on
 from proxycore.relay.other_way import leave_way, may_leave_way
@@ -102,6 +102,7 @@ class Exchange:
         while call := self._call:
             self._call, self._hedge = self._hedge, None
             self._pool.meter.attempted(call.key, "abandoned")
+            self._end_attempt(call)
             self._pool.rotator.settle(call)
 
     @property
@@ -133,7 +134,8 @@ class Exchange:
         if self._last_key and self.last and self._last_key is not call.key:
             self._pool.meter.failed_over(self._last_key)
         self._call, self._last_key = call, call.key
-        self._record.key, self._record.attempts = call.key.name, self._record.attempts + 1
+        self._record.key = call.key.name
+        self._begin_attempt(call)
         return call
 
     def hedge(self) -> Call | None:
@@ -142,7 +144,8 @@ class Exchange:
         if first is None or 0 < policy.max_attempts <= policy.attempts + 1:
             return None
         self._hedge = self._acquisition.spare_call(first.key)
-        self._record.attempts += self._hedge is not None
+        if self._hedge:
+            self._begin_attempt(self._hedge)
         return self._hedge
 
     def turn_to(self, call: Call) -> None:
@@ -210,6 +213,7 @@ class Exchange:
         if call is not None:
             self._pool.rotator.settle(call)
             self._record.attempts -= 1
+            self._record.tried.remove(self._attempt_of(call))
 
     def explain(self) -> Unavailable:
         """Explain why no key served the request. If that names a time, the client is expected back then."""
@@ -229,11 +233,35 @@ class Exchange:
         """Put a response into effect. `result` is its status, or the label of the error in its place."""
         self._call, self._hedge = self._hedge, None
         self._pool.meter.attempted(call.key, result, seconds)
+        self._end_attempt(call, result if isinstance(result, int) else 0, verdict, seconds)
         self._pool.rotator.apply(call, verdict, self._case)
         if verdict is HEALTHY:
             self._pool.retries.earn()
             self._pool.conversations.served(self.scope, call.key)
             self._pool.affinity.learn([*self.scope.resources, *filter(None, [self.scope.group])], call.key)
+
+    def _begin_attempt(self, call: Call) -> None:
+        self._record.attempts += 1
+        self._record.tried.append(AttemptRecord(call.key.name, call.at))
+
+    def _end_attempt(
+        self, call: Call, status: int = 0, verdict: Verdict | None = None, seconds: float | None = None
+    ) -> None:
+        """Record how an attempt ended, after `seconds` if they are known; without a verdict: abandoned."""
+        attempt = self._attempt_of(call)
+        attempt.seconds = max(0.0, self._pool.clock() - call.at) if seconds is None else seconds
+        if verdict is HEALTHY:
+            attempt.status, attempt.verdict = status, "served"
+        elif verdict:
+            attempt.status, attempt.verdict, attempt.why = status, verdict.then.name.lower(), verdict.reason
+
+    def _attempt_of(self, call: Call) -> AttemptRecord:
+        """The record of an attempt in flight: there are two at most, with different keys."""
+        tried, name = self._record.tried, call.key.name
+        last = tried[-1]
+        if last.key == name and last.seconds is None:
+            return last
+        return next(one for one in reversed(tried) if one.key == name and one.seconds is None)
 
     def _decide(self, key: Key, verdict: Verdict, *, sent: bool) -> NextStep:
         policy, pool, window = self._policy, self._pool, 0.0

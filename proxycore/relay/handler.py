@@ -31,6 +31,7 @@ from proxycore.relay.outcome import reason_of
 from proxycore.relay.pool import Pool
 from proxycore.relay.relay_attempt import RelayAttempt
 from proxycore.relay.request_case import case_of
+from proxycore.relay.request_row import row_of
 from proxycore.relay.response_handler import ResponseHandler
 from proxycore.rotation.affinity import AffinityConflictError
 from proxycore.rotation.key import Key
@@ -126,7 +127,10 @@ class RelayHandler(ResponseHandler):
             self._limited.end()
         request = self.request
         if request.method != "OPTIONS" or not self.context.cors.is_preflight(request.method, request.headers):
-            self.pool.meter.closed(self.record, outcome, self._loop.time() - self._started)
+            seconds = self._loop.time() - self._started
+            self.pool.meter.closed(self.record, outcome, seconds)
+            if self.pool.journal:
+                self.pool.journal.put_request(row_of(request, self.record, outcome, seconds, self.pool.clock))
 
     def count_tokens(self, usage: TokenUsage | None) -> None:
         """Count the tokens that a response reported, also for the client's limits."""

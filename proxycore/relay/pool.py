@@ -13,6 +13,7 @@ from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.token_ratios import TokenRatios
 from proxycore.rotation.wait_queues import WaitQueues
 from proxycore.stats.meter import Meter
+from proxycore.storage.rows import Journal
 from proxycore.transport.body_budget import BodyBudget
 from proxycore.transport.turns import Turns
 from proxycore.transport.upstream import Upstream
@@ -23,6 +24,7 @@ class Pool:
     """The parts that requests share; the program composes them.
 
     `max_attempts` is the limit for one request, 0 for none; `source` draws the pauses between attempts.
+    `journal` keeps requests that have ended and events; None while nothing does.
     """
 
     rotator: Rotator
@@ -40,7 +42,12 @@ class Pool:
     max_attempts: int
     clock: Clock
     source: random.Random
+    journal: Journal | None = None
 
     def set_max_attempts(self, limit: int) -> None:
         """Set the limit for requests that arrive from now on."""
         self.max_attempts = limit
+
+    def record_in(self, journal: Journal) -> None:
+        """Keep requests and events in this journal from now on."""
+        self.journal = journal

@@ -22,7 +22,7 @@ def announce_ready(settings: Settings, port: int) -> None:
         host,
         port,
         f" (listening on {settings.host})" if host == "localhost" != settings.host else "",
-        _keys_and_clients(settings),
+        keys_and_clients(settings),
         f", {settings.workers} workers" if settings.workers > 1 else "",
         extra={"fields": {"version": __version__}},
     )
@@ -36,7 +36,7 @@ def announce_reload(former: Settings, settings: Settings) -> None:
             logger.warning("%s: a change takes effect after a restart", name.upper())
     if (former.workers > 1) != (settings.workers > 1):
         logger.warning("WORKERS: a change from or to 1 takes effect after a restart")
-    logger.info("reloaded: %s", _keys_and_clients(settings))
+    logger.info("reloaded: %s", keys_and_clients(settings))
 
 
 def announce_rejected(error: SettingsError) -> None:
@@ -75,7 +75,8 @@ def _warn(settings: Settings) -> None:
         logger.warning("OUTPUT_API_KEY is not set: ANYONE who can reach this address can use your keys.")
 
 
-def _keys_and_clients(settings: Settings) -> str:
+def keys_and_clients(settings: Settings) -> str:
+    """Return how many keys there are, and whether clients need one."""
     count = len(settings.keys)
     keys = "key" if count == 1 else "keys"
     clients = "client key required" if settings.client_keys else "no client key required"

@@ -35,6 +35,8 @@ from proxycore.stats.alert_rules import AlertRules
 from proxycore.stats.figures import FiguresSource, LocalFigures
 from proxycore.stats.meter import Meter
 from proxycore.stats.prometheus import Metrics
+from proxycore.storage.event_recorder import EventRecorder
+from proxycore.storage.rows import Journal
 from proxycore.transport.server import Server
 from proxycore.transport.websocket import LARGEST_MESSAGE
 
@@ -94,6 +96,11 @@ class ProxyApplication(HandlerApplication):
         """What requests that arrive now share."""
         context: ServingContext = self.settings["context"]
         return context
+
+    def record_in(self, journal: Journal) -> None:
+        """Keep requests and events in this journal from now on."""
+        self.pool.record_in(journal)
+        EventRecorder(self.rotator.events, self._clock, journal)
 
     def server(self, tls: ssl.SSLContext | None = None) -> Server:
         """Return an HTTP server for the routes; HTTPS with `tls`."""

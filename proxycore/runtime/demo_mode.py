@@ -43,6 +43,7 @@ class Demo:
             keys=self.keys,
             upstream_url=self.url,
             is_demo=True,
+            state_file=None,
             one_time_admin_key=None if settings.admin_key else self.admin_key,
         )
 

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 try:
     import resource
@@ -31,9 +30,9 @@ from proxycore.runtime.announcements import announce_ready, announce_rejected, a
 from proxycore.runtime.app import make_app
 from proxycore.runtime.settings import Settings, SettingsError
 from proxycore.runtime.settings_source import SettingsSource
+from proxycore.runtime.state import disk_link, note_reload
 from proxycore.runtime.tls import tls_context
 from proxycore.stats.figures import FiguresSource
-from proxycore.storage.storage import Storage
 from proxycore.transport.listener import Listener, ListenError
 
 logger = logging.getLogger(__name__)
@@ -100,16 +99,6 @@ async def run(
     await process.serve(stop, ready)
     reloading.cancel()
     await peers.end()
-
-
-def disk_link(settings: Settings, store: Store, clock: Clock) -> DiskLink | None:
-    """Return the link of a store to the state file; None if there is to be none."""
-    if settings.state_file is None:
-        return None
-    # Former secrets are redacted as well, those of later settings from the next start on.
-    redact = Redactor(dict(settings.former_secrets) | settings.secrets).text
-    storage = Storage(Path(settings.state_file), settings.keep_days * 86400, clock, redact)
-    return DiskLink(storage, store, clock)
 
 
 def listen(settings: Settings) -> Listener:
@@ -204,6 +193,7 @@ async def _reload_on_change(
             former = process.settings
             process.reload(adapt(settings))
             announce_reload(former, process.settings)
+            note_reload(peers.disk, process.settings, process.app.pool.clock)
             await peers.reload(process)
 
 
@@ -230,16 +220,17 @@ class _Peers:
         self._store = Store(clock)
         self._publisher = Publisher(self._store)
         self._replicator: Replicator | None = None
-        self._disk: DiskLink | None = None
+        self.disk: DiskLink | None = None
         self._limits: LimitKeeper | None = None
         self._seen = SeenUse(self._store, clock)
         self._replicas: RedisLink | None = None
 
     async def start(self, process: Process) -> None:
         """Open the state file, and connect."""
-        self._disk = disk_link(process.settings, self._store, self._clock)
-        if self._disk:
-            await self._disk.start()
+        self.disk = disk_link(process.settings, self._store, self._clock)
+        if self.disk:
+            process.app.record_in(self.disk.storage)
+            await self.disk.start()
             self._replicator = process.app.join(self._publisher)
         await self.reload(process)
 
@@ -267,8 +258,8 @@ class _Peers:
         if self._limits:
             await self._limits.close()
         await self._disconnect()
-        if self._disk:
-            await self._disk.close()
+        if self.disk:
+            await self.disk.close()
 
     def _keeper_of(self, process: Process) -> LimitKeeper:
         ledger = process.app.pool.limiter.ledger

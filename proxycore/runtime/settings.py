@@ -93,7 +93,7 @@ class Settings:
     drain_timeout: float = 30.0
     workers: int = 1
     redis_url: str | None = field(default=None, repr=False)
-    state_file: str | None = None
+    state_file: str | None = "state.db"
     keep_days: int = 30
     alert_urls: tuple[str, ...] = field(default=(), repr=False)
     watch_env_file: bool = True
@@ -217,7 +217,7 @@ def parse(
         drain_timeout=reader.number("DRAIN_TIMEOUT", Settings.drain_timeout),
         workers=reader.workers("WORKERS", Settings.workers),
         redis_url=reader.url("REDIS_URL", ("redis", "rediss", "unix"), bare=None),
-        state_file=_unless_off(reader.text("STATE_FILE")),
+        state_file=_unless_off(reader.text("STATE_FILE") or Settings.state_file),
         keep_days=int(reader.number("KEEP_DAYS", Settings.keep_days, whole=True, positive=True)),
         alert_urls=read_alert_urls(reader),
         watch_env_file=reader.choice("WATCH_ENV_FILE", ("on", "off")) != "off",
@@ -240,8 +240,8 @@ def parse(
     return replace(settings, warnings=[*reader.warnings, *warnings_of(other)], misnamed=other)
 
 
-def _unless_off(value: str) -> str | None:
-    return None if value.lower() == "off" else value or None
+def _unless_off(value: str | None) -> str | None:
+    return None if value is None or value.lower() == "off" else value
 
 
 def _filled(variables: Mapping[str, str]) -> dict[str, str]:

@@ -38,6 +38,7 @@ from proxycore.runtime.settings import Settings, SettingsError
 from proxycore.runtime.settings_channel import SettingsChannel, receive
 from proxycore.runtime.settings_source import SettingsSource
 from proxycore.runtime.socket_folder import SocketFolder
+from proxycore.runtime.state import disk_link, note_reload
 from proxycore.stats.meter import Meter
 
 logger = logging.getLogger(__name__)
@@ -259,6 +260,8 @@ class Supervisor:
             self._settings, self._listener, self._clock, publisher, link, request_reload=self._request_reload
         )
         worker.app.share_limits(link, store)
+        if self._settings.state_file:
+            worker.app.record_in(link.rows)
         await link.start()
         receiving = asyncio.create_task(receive(end, worker.reload))
         await worker.serve(stop, lambda: os.write(self._report_ready, b"."))
@@ -274,7 +277,7 @@ class Supervisor:
     async def _run_hub(self, end: socket.socket) -> None:
         """The hub; `end` is where its settings arrive."""
         self._listener.close()
-        disk = partial(process.disk_link, self._settings, clock=self._clock)
+        disk = partial(disk_link, self._settings, clock=self._clock)
         ledger = Ledger(self._settings.client_limits, self._clock)
         keeper = partial(LimitKeeper, ledger, url=lambda: self._settings.redis_url, clock=self._clock)
         stop, hub = process.Stop(self._alive), Hub(self._link, self._clock, disk, keeper)
@@ -283,6 +286,7 @@ class Supervisor:
             process.configure_log(settings)
             self._settings = settings
             ledger.change(settings.client_limits)
+            note_reload(hub.disk, settings, self._clock)
             hub.reload()
 
         receiving = asyncio.create_task(receive(end, apply))
@@ -292,7 +296,5 @@ class Supervisor:
         await hub.close()
 
     def _link(self, store: Store) -> RedisLink | None:
-        settings = self._settings
-        if settings.redis_url is None:
-            return None
-        return RedisLink(settings.redis_url, settings.google_keys.values(), store, self._clock)
+        url, keys = self._settings.redis_url, self._settings.google_keys
+        return RedisLink(url, keys.values(), store, self._clock) if url else None

@@ -14,13 +14,9 @@ from proxycore.rotation.events import (
     BenchBegan,
     BenchEnded,
     Events,
-    Origin,
-    OutageChanged,
     RequestBlamed,
-    SearchChanged,
 )
-from proxycore.rotation.outage import Outage
-from proxycore.rotation.search import Search
+from proxycore.stats.outage_turns import OutageTurn, OutageTurns
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +34,10 @@ class KeyLog:
 
     def __init__(self, events: Events, clock: Clock) -> None:
         self._clock = clock
-        self._outages: dict[tuple[str | None, str | None], Outage] = {}  # by lane and proxy
-        self._searches: dict[str | None, Search] = {}  # that turned into outages
         events.subscribe(BenchBegan, self._benched)
         events.subscribe(BenchEnded, self._recovered)
         events.subscribe(RequestBlamed, self._judged)
-        events.subscribe(OutageChanged, self._outage_changed)
-        events.subscribe(SearchChanged, self._search_changed)
+        OutageTurns(events, clock, self._outage)
 
     def _benched(self, event: BenchBegan) -> None:
         bench = event.bench
@@ -66,31 +59,9 @@ class KeyLog:
         fields = {"model": judgement.model or NO_MODEL, "reason": judgement.reason, "why": judgement.why}
         logger.info("request at fault", extra={"fields": fields | {"id": judgement.request or None}})
 
-    def _outage_changed(self, event: OutageChanged) -> None:
-        about, current, is_ours = (event.lane, event.proxy), event.outage, event.origin is Origin.HERE
-        known = self._outages.get(about)
-        if current and not known:
-            self._outages[about] = current
-            if is_ours:
-                logger.warning("%s", current.thought)
-        elif known and not current:
-            del self._outages[about]
-            if is_ours:
-                what = (f" for {known.model}" if known.model else "") + known.through
-                logger.info("outage over%s after %.0f s: %s", what, self._clock() - known.since, known.reason)
-
-    def _search_changed(self, event: SearchChanged) -> None:
-        known, current, is_ours = self._searches.get(event.lane), event.search, event.origin is Origin.HERE
-        if current and current.outage and current is not known:
-            self._searches[event.lane] = current
-            if is_ours and not known:
-                logger.warning("%s", current.thought)
-        elif known and not current:
-            del self._searches[event.lane]
-            if is_ours:
-                where = "" if event.lane is None else f" for {event.lane or NO_MODEL}"
-                seconds = self._clock() - known.since
-                logger.info("outage over%s after %.0f s: %s", where, seconds, known.reason)
+    @staticmethod
+    def _outage(turn: OutageTurn) -> None:
+        logger.log(logging.WARNING if turn.began else logging.INFO, "%s", turn.text)
 
 
 def _about(event: BenchBegan | BenchEnded, bench: Bench) -> dict[str, Any]:

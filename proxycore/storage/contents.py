@@ -23,12 +23,14 @@ _DAY = 86400
 class Contents:
     """The parts of the file at `path`. Used by one thread.
 
-    `keep` is for how many seconds usage, requests and events are kept, `redact` removes secrets from texts.
+    `keep` is for how many seconds usage, requests and events are kept, `redact` removes secrets from texts;
+    a fact that has one is not kept.
     Everything here raises StateFileError when the file can't be used any more.
     """
 
     def __init__(self, path: Path, keep: float, redact: Callable[[str], str]) -> None:
         self.connection = open_state_file(path)
+        self._redact = redact
         self._fold_at = 0.0
         try:
             self._words = Words(self.connection, redact)
@@ -51,7 +53,7 @@ class Contents:
             if batch.sums:
                 self._usage.write(batch.sums)
             if batch.facts:
-                write_facts(self.connection, batch.facts.values(), now)
+                write_facts(self.connection, filter(self._is_free_of_secrets, batch.facts.values()), now)
             if time.monotonic() >= self._fold_at:
                 self._fold()
 
@@ -78,6 +80,11 @@ class Contents:
     def close(self) -> None:
         """Close the file, which writes its journal into it."""
         self.connection.close()
+
+    def _is_free_of_secrets(self, fact: Fact) -> bool:
+        """Whether a fact may be kept: an error may quote a key, and a file may be named after one."""
+        text = f"{fact.topic}\n{fact.line.decode()}"
+        return self._redact(text) == text
 
     def _fold(self) -> None:
         self._usage.fold()

@@ -28,7 +28,7 @@ class EventLog:
                 label(WordKind.KEY, row.key),
                 compact(WordKind.ABOUT, row.about),
                 compact(WordKind.WHY, row.why),
-                row.request,
+                self._words.clean(row.request),
                 None if row.until is None else round(1000 * row.until),
             )
             for row in rows

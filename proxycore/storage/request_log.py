@@ -87,10 +87,11 @@ class RequestLog:
         attempts = None
         if row.attempts:
             attempts = f"[{','.join([self._encode_attempt(attempt, found) for attempt in row.attempts])}]"
-        block.add(time, row.id[:_LONGEST], found)
+        clean_id = self._words.clean(row.id)[:_LONGEST]  # a client may have offered its key as the id
+        block.add(time, clean_id, found)
         return (
             n,
-            row.id[:_LONGEST],
+            clean_id,
             time,
             client,
             compact(WordKind.ADDRESS, row.address),

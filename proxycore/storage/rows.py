@@ -5,6 +5,7 @@ Times are seconds since the epoch by the wall clock, durations are seconds, size
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from proxycore.http.access_record import RequestOutcome
 
@@ -24,7 +25,11 @@ class Fact:
 
 @dataclass(slots=True)
 class AttemptRow:
-    """One call to the upstream. `status` is 0 if there was no response, `why` is the verdict's reason."""
+    """One call to the upstream.
+
+    `status` is 0 if there was no response. `verdict` is `served`, `abandoned`, or what the request did next
+    (`relay`: the response went to the client); `why` is the reason for that, empty if it was served.
+    """
 
     key: str
     status: int
@@ -165,6 +170,16 @@ class EventRow:
     why: str = ""
     request: str = ""
     until: float | None = None
+
+
+class Journal(Protocol):
+    """Keeps rows without waiting: the storage, or what takes them to it."""
+
+    def put_request(self, row: RequestRow, /) -> None:
+        """Keep a request that has ended."""
+
+    def put_event(self, row: EventRow, /) -> None:
+        """Keep an event."""
 
 
 @dataclass(frozen=True, slots=True)

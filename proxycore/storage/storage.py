@@ -100,6 +100,10 @@ class Storage:
         """How many requests the log did not get, since the disk was too slow. The usage has them."""
         return self._pending.dropped
 
+    def redact_with(self, redact: Callable[[str], str]) -> None:
+        """Remove secrets from texts with this function from now on."""
+        self._redact = redact
+
     async def start(self, on_open: Callable[[list[Fact]], None]) -> None:
         """Open the file; waits two seconds at most. A file that can't be used is logged, and tried again.
 
@@ -224,14 +228,17 @@ class Storage:
 
     def _open(self) -> Contents:
         try:
-            contents = Contents(self._path, self._keep, self._redact)
+            contents = Contents(self._path, self._keep, self._clean)
         except CorruptFileError:
             aside = move_aside(self._path)
             logger.warning("STATE_FILE: %s is corrupt; moved it to %s and began a new one", self._path, aside)
-            contents = Contents(self._path, self._keep, self._redact)
+            contents = Contents(self._path, self._keep, self._clean)
         self._contents = contents
         self._on_open(contents.facts(self._clock.wall()))
         return contents
+
+    def _clean(self, text: str) -> str:
+        return self._redact(text)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -68,12 +68,17 @@ class Words:
         number = self._numbers[kind].get(text)
         if number is None:
             number = self._learn(kind, text)
-        return self._clean(text) if number is None else number
+        return self.clean(text) if number is None else number
+
+    def clean(self, text: str) -> str:
+        """Return a text without secrets, as the file may have it."""
+        # SQLite takes no lone surrogates, which stand for bytes that are no UTF-8.
+        return self._redact(text)[:_LONGEST].encode(errors="replace").decode()
 
     def find(self, kind: WordKind, text: str) -> int | None:
         """Return the number of a text; None: it was never used."""
         row = self._connection.execute(
-            "SELECT n FROM words WHERE kind = ? AND text = ?", (kind, self._clean(text))
+            "SELECT n FROM words WHERE kind = ? AND text = ?", (kind, self.clean(text))
         ).fetchone()
         return row[0] if row else None
 
@@ -87,13 +92,9 @@ class Words:
             found.update(self._connection.execute(f"SELECT n, text FROM words WHERE n IN ({marks})", some))  # noqa: S608 - marks
         return found
 
-    def _clean(self, text: str) -> str:
-        # SQLite takes no lone surrogates, which stand for bytes that are no UTF-8.
-        return self._redact(text)[:_LONGEST].encode(errors="replace").decode()
-
     def _learn(self, kind: WordKind, text: str) -> int | None:
         known = self._numbers[kind]
-        clean = self._clean(text)
+        clean = self.clean(text)
         if self._counts[kind] >= _MOST and self.find(kind, clean) is None:
             return None
         if len(known) >= 2 * _MOST:  # many texts that are the same without their secrets

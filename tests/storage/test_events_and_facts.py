@@ -78,3 +78,14 @@ async def test_facts_that_have_expired_leave_the_file(tmp_path: Path) -> None:
     async with storage(tmp_path / "state.db", clock, facts=found):
         pass
     assert len(found) == 1
+
+
+async def test_a_fact_with_a_secret_in_it_is_not_kept(tmp_path: Path) -> None:
+    path, opened = tmp_path / "state.db", list[Fact]()
+    async with storage(path, redact=lambda text: text.replace("a-secret", "[key]")) as kept:
+        put_facts(kept, [fact("one", line=b'["quota of a-secret"]'), fact("a-secret"), fact("two")])
+        await kept.flush()
+    async with storage(path, facts=opened):
+        pass
+    assert [one.topic for one in opened] == ["two"]
+    assert b"a-secret" not in path.read_bytes()

@@ -118,9 +118,14 @@ def program(
     environment: Mapping[str, str] | None = None,
     prefix: tuple[str, ...] = (),
 ) -> Iterator[Program]:
-    """`server.py` with these arguments and this environment, in this working folder; killed at the end."""
+    """`server.py` with these arguments and this environment, in this working folder; killed at the end.
+
+    Without a state file, unless the environment names one.
+    """
     command = [*prefix, sys.executable, str(ROOT / "server.py"), *arguments]
-    started = Program(command, {"HOST": "127.0.0.1", "PORT": "0"} | dict(environment or {}), folder)
+    started = Program(
+        command, {"HOST": "127.0.0.1", "PORT": "0", "STATE_FILE": "off"} | dict(environment or {}), folder
+    )
     try:
         yield started
     finally:

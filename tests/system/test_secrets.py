@@ -1,4 +1,4 @@
-"""Secrets, planted wherever one can be: none comes out in the log, the metrics, the status or the page."""
+"""Secrets, planted wherever one can be: none comes out in the log, metrics, status, page or state file."""
 
 import asyncio
 import json
@@ -133,6 +133,7 @@ async def test_no_secret_comes_out_anywhere_at_any_level(form: str, tmp_path: Pa
             "ALERT_URL": f"json://127.0.0.1:9/{HOOK}",
             "LOG_LEVEL": "debug",
             "LOG_FORMAT": form,
+            "STATE_FILE": "state.db",
             "WATCH_ENV_FILE": "off",
         }
         with program(folder=tmp_path, environment=environment) as started:
@@ -159,10 +160,13 @@ async def test_no_secret_comes_out_anywhere_at_any_level(form: str, tmp_path: Pa
             started.signal(signal.SIGTERM)
             assert await asyncio.to_thread(started.exit_status) == 0
             log = started.log
-    for text in [log, *(one.decode() for one in shown)]:
+    kept = (tmp_path / "state.db").read_bytes().decode("latin-1")
+    for text in [log, kept, *(one.decode() for one in shown)]:
         assert [secret for secret in [*SECRETS, *PRIVATE] if secret in text] == []
     keys_only = [GOOD, BAD, SPENT, FORMER, PROXY_PASSWORD, KEYS_PROXY_PASSWORD, REDIS_PASSWORD]
     assert [key for key in keys_only for one in answers if key.encode() in one] == []
-    assert "[key 1]" in log  # which was in the paths
+    for text in (log, kept):
+        assert "[key 1]" in text  # which was in the paths
+        assert "[client key ALICE]" in text  # which was offered as an id
     assert "benched" in log
     assert "Traceback" not in log

@@ -69,6 +69,8 @@ async def test_what_the_tables_quote_is_what_the_program_says(tmp_path: Path) ->
             said += (await ask(running.port, "GET", target, *fields)).body.decode()
     async with RawUpstream(garbage) as upstream:
         settings = {"UPSTREAM_URL": upstream.url, "MAX_WAIT": "0", "REDIS_URL": f"redis://127.0.0.1:{port}"}
+        settings["STATE_FILE"] = "state.db"
+        (tmp_path / "state.db").mkdir()
         with program(folder=tmp_path, environment=KEYS | settings) as running:
             said += (await ask(running.port, "GET", MODEL, CLIENT)).body.decode()
             running.wait_for(re.compile("REDIS_URL"))

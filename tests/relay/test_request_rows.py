@@ -1,0 +1,172 @@
+"""What the request log gets of each request: metadata, and every attempt, but no content."""
+
+import asyncio
+import json
+
+import pytest
+
+from proxycore.http.access_record import RequestOutcome
+from proxycore.storage.rows import AttemptRow, EventKind, EventRow, RequestRow
+from tests.relay.test_relay_failover import BARE, DISABLED, GENERATE, INVALID, by_key, drop, keys
+from tests.support.clocks import TurnedClock
+from tests.support.proxy import Proxy, proxy
+from tests.support.waiting import until
+from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+USAGE = {"promptTokenCount": 7, "candidatesTokenCount": 3, "cachedContentTokenCount": 2}
+OK = answer(200, json.dumps({"usageMetadata": USAGE}).encode(), ("Content-Type", "application/json"))
+REGION = {
+    "code": 400,
+    "message": "User location is not supported for the API use.",
+    "status": "FAILED_PRECONDITION",
+}
+CLIENT = ("x-goog-api-key", "the-key-of-alice")
+
+
+class Kept:
+    """A journal in memory."""
+
+    def __init__(self, here: Proxy) -> None:
+        self.requests: list[RequestRow] = []
+        self.events: list[EventRow] = []
+        self.put_request, self.put_event = self.requests.append, self.events.append
+        here.app.record_in(self)
+
+    async def row(self) -> RequestRow:
+        """The only request, once it is over."""
+        await until(lambda: bool(self.requests))
+        (row,) = self.requests
+        return row
+
+
+def shown(attempts: tuple[AttemptRow, ...]) -> list[tuple[str, int, str, str]]:
+    return [(one.key, one.status, one.verdict, one.why) for one in attempts]
+
+
+async def test_a_served_request_is_kept_with_its_tokens_and_its_attempt() -> None:
+    async with RawUpstream(always(OK)) as upstream:
+        async with proxy(upstream.url, keys(1), OUTPUT_API_KEY_ALICE=CLIENT[1]) as here:
+            kept = Kept(here)
+            before = here.app.pool.clock.wall()
+            got = await ask(here.port, "POST", f"{GENERATE}?key=x&q=a", CLIENT, body=b'{"a": 1}')
+            row = await kept.row()
+    assert row.id == got.one("X-Request-Id")
+    assert before - 1 <= row.time <= before + 60
+    assert (row.client, row.address) == ("ALICE", "127.0.0.1")
+    assert (row.method, row.path, row.model) == ("POST", GENERATE, "gemini-2.0-flash")
+    assert (row.key, row.status, row.outcome) == ("1", 200, RequestOutcome.SERVED)
+    assert (row.input_tokens, row.output_tokens, row.unread) == (7, 3, False)
+    assert (row.received_bytes, row.sent_bytes) == (8, len(got.body))
+    assert row.first_byte is not None
+    assert 0 <= row.first_byte <= row.seconds
+    assert shown(row.attempts) == [("1", 200, "served", "")]
+    assert 0 <= row.attempts[0].seconds <= row.seconds
+
+
+async def test_every_attempt_is_kept_with_why_it_failed() -> None:
+    async with RawUpstream(by_key({"1": INVALID, "2": BARE})) as upstream:
+        async with proxy(upstream.url, keys(3)) as here:
+            kept = Kept(here)
+            statuses = [(await ask(here.port, "POST", GENERATE, body=b"{}")).status for _ in range(6)]
+            await until(lambda: len(kept.requests) == 6)
+    assert set(statuses) == {200}
+    failed = {one.key: one for row in kept.requests for one in row.attempts if one.key != "3"}
+    assert shown(tuple(failed[key] for key in "12")) == [
+        ("1", 400, "failover", "API key not valid or expired"),
+        ("2", 429, "compare", "refused without a reason"),
+    ]
+    assert all(row.attempts[-1].key == row.key == "3" for row in kept.requests)
+    causes = {event.request for event in kept.events if event.kind in {EventKind.BENCHED, EventKind.RETIRED}}
+    assert causes <= {row.id for row in kept.requests if len(row.attempts) > 1}
+    assert "1" in {event.key for event in kept.events}
+
+
+async def test_an_attempt_without_a_response_has_no_status() -> None:
+    async with RawUpstream(drop) as upstream:
+        async with proxy(upstream.url, keys(1), MAX_ATTEMPTS="1") as here:
+            kept = Kept(here)
+            assert (await ask(here.port, "POST", GENERATE, body=b"{}")).status == 500
+            row = await kept.row()
+    assert (row.status, row.outcome) == (500, RequestOutcome.FAILED)
+    assert shown(row.attempts) == [("1", 0, "retry", "upstream error")]
+
+
+async def test_a_request_whose_client_leaves_is_kept_with_the_attempt_in_flight() -> None:
+    async def silent(_: Seen, __: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(600)
+
+    async with RawUpstream(silent) as upstream, proxy(upstream.url, keys(1)) as here:
+        kept = Kept(here)
+        async with connect(here.port) as client:
+            client.send("POST", GENERATE, body=b"{}")
+            await until(lambda: bool(upstream.seen))
+        row = await kept.row()
+    assert (row.status, row.outcome, row.first_byte) == (499, RequestOutcome.LEFT, None)
+    assert shown(row.attempts) == [("1", 0, "abandoned", "")]
+
+
+async def test_a_response_that_breaks_off_is_kept_as_cut() -> None:
+    async def broken(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"words"))
+        await writer.drain()
+        writer.close()
+
+    async with RawUpstream(broken) as upstream, proxy(upstream.url, keys(1)) as here:
+        kept = Kept(here)
+        async with connect(here.port) as client:
+            client.send("POST", GENERATE, body=b"{}")
+            await client.reader.read()
+        row = await kept.row()
+    assert (row.status, row.outcome, row.sent_bytes) == (200, RequestOutcome.CUT, 5)
+
+
+async def test_requests_that_are_refused_are_kept_without_an_attempt() -> None:
+    async with RawUpstream(always(OK)) as upstream:
+        async with proxy(upstream.url, {}, OUTPUT_API_KEY_ALICE=CLIENT[1]) as here:
+            kept = Kept(here)
+            assert (await ask(here.port, "POST", GENERATE, body=b"{}")).status == 401
+            assert (await ask(here.port, "POST", GENERATE, CLIENT, body=b"{}")).status == 401
+            await until(lambda: len(kept.requests) == 2)
+    wrong, no_key = kept.requests
+    assert (wrong.client, wrong.outcome, wrong.attempts) == ("-", RequestOutcome.CLIENT_ERROR, ())
+    assert (no_key.client, no_key.outcome, no_key.attempts) == ("ALICE", RequestOutcome.REFUSED, ())
+
+
+async def test_a_bench_and_its_end_are_events_of_the_requests_that_caused_them() -> None:
+    clock, answers = TurnedClock(), {"1": DISABLED}
+    async with RawUpstream(by_key(answers)) as upstream:
+        async with proxy(upstream.url, keys(2), clock, FORBIDDEN_BENCH_SECONDS="60") as here:
+            kept = Kept(here)
+            for _ in range(20):
+                await ask(here.port, "POST", GENERATE, body=b"{}")
+            (benched,) = kept.events
+            answers.clear()
+            clock.turn(70)
+            for _ in range(20):
+                await ask(here.port, "POST", GENERATE, body=b"{}")
+            await until(lambda: len(kept.requests) == 40)
+    _, recovered = kept.events
+    (failed,) = [row for row in kept.requests if len(row.attempts) == 2]
+    assert (benched.kind, benched.key, benched.why) == (EventKind.BENCHED, "1", "SERVICE_DISABLED")
+    assert benched.request == failed.id
+    assert benched.until is not None
+    assert 60 <= benched.until - benched.time <= 63
+    assert (recovered.kind, recovered.key, recovered.until) == (EventKind.RECOVERED, "1", None)
+    assert recovered.request in {row.id for row in kept.requests if row.key == "1"}
+
+
+async def test_an_outage_is_two_events_of_the_whole_pool() -> None:
+    clock = TurnedClock()
+    answers = {"1": answer(400, json.dumps({"error": REGION}).encode(), ("Content-Type", "application/json"))}
+    async with RawUpstream(by_key(answers)) as upstream, proxy(upstream.url, keys(1), clock) as here:
+        kept = Kept(here)
+        await ask(here.port, "POST", GENERATE, body=b"{}")
+        answers.clear()
+        clock.turn(5)
+        await ask(here.port, "POST", GENERATE, body=b"{}")
+        await until(lambda: len(kept.events) == 2)
+    began, ended = kept.events
+    assert (began.kind, began.key, ended.kind) == (EventKind.OUTAGE_BEGAN, "", EventKind.OUTAGE_ENDED)
+    assert began.why == "Google does not support this server's region: set UPSTREAM_PROXY"
+    assert ended.why == "outage over after 5 s: region not supported"
