@@ -1,8 +1,9 @@
 """What the operator sees and does: the status page, the snapshot, the stream of updates, and actions.
 
 `snapshot` is the status as JSON; `event_stream` sends it to all watchers once a second; `actions` release,
-bench and test a key; `key_changes` add keys to KEYS_FILE, pause and remove them. The page itself is in
-`page/`, plain JavaScript modules without a build step.
+bench and test a key; `key_changes` add keys to KEYS_FILE, pause and remove them. `records` serves the
+request log and the usage, with what it costs by a table of `prices`. The page itself is in `page/`, plain
+JavaScript modules without a build step.
 """
 
 __all__ = [
@@ -11,5 +12,8 @@ __all__ = [
     "handlers",
     "key_changes",
     "pages",
+    "prices",
+    "record_handlers",
+    "records",
     "snapshot",
 ]

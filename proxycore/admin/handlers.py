@@ -13,6 +13,7 @@ from proxycore.admin.action_result import ActionError
 from proxycore.admin.actions import Actions
 from proxycore.admin.event_stream import EventStream
 from proxycore.admin.pages import StatusHandler
+from proxycore.admin.records import Records
 from proxycore.http.auth import AdminKey
 from proxycore.http.handler_state import HandlerState
 from proxycore.stats.figures import FiguresError
@@ -36,6 +37,7 @@ class AdminParts:
     metrics: Callable[[], Awaitable[Metrics]]
     events: EventStream
     actions: Actions
+    records: Records
 
 
 class AdminHandler(StatusHandler):

@@ -30,6 +30,8 @@ _MEANT = tuple(
         (r"/(?:health|healthz|healthcheck|alive|live|livez|ping)/?", "/healthz"),
         (r"/(?:ready|readyz|readiness)/?", "/readyz"),
         (r"/status(?:\.json)?/?", "/status.json"),
+        (r"/usage/?", "/usage.json"),
+        (r"/requests/?", "/requests.json"),
         (r"/(?:metrics?|prometheus)/?", "/metrics"),
         (r"/(?:index\.html|page|ui|admin|dashboard)/?", "/"),
         (r"/(?:.*?/)??((?:chat/completions|completions|embeddings|moderations)/?)", r"/v1beta/openai/\1"),

@@ -75,6 +75,10 @@ class Admin:
         self._keys = ClientKeys({"admin": key} if (key := secret or one_time) else {})
         self.key = AdminKey.SET if secret else AdminKey.ONE_TIME if one_time else AdminKey.MISSING
 
+    def is_key(self, offered: str) -> bool:
+        """Whether this is the admin key."""
+        return self._keys.name_of([offered]) is not None
+
     def admits(self, headers: HTTPHeaders, query: str, address: str) -> bool:
         """Whether a request from this address is admitted; a forwarded one never counts as local."""
         if self._keys.client_of(headers, query) is not None:

@@ -1,20 +1,24 @@
 """The hub: the process of a host that connects its workers with each other, and the host with other hosts.
 
-It keeps the store that workers share, the sums of their figures, and the state file. It serves no requests.
+It keeps the store that workers share, the sums of their figures, and the state file, and answers queries of
+it. It serves no requests.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from proxycore.peers.disk_link import DiskLink
 from proxycore.peers.limit_keeper import LimitKeeper
-from proxycore.peers.link_messages import LimitNews, LimitQuestion, Message, Question, Report
+from proxycore.peers.link_messages import LimitNews, LimitQuestion, Message, Query, Question, Report
+from proxycore.peers.records_link import answer_query
 from proxycore.peers.redis_link import RedisLink
 from proxycore.peers.row_batch import RowBatch
 from proxycore.peers.store import Store
 from proxycore.peers.worker_link import PATIENCE, Channel
 from proxycore.stats.figures import FiguresSum
+from proxycore.storage.records import NoRecords, RecordsSource
 
 
 class Hub:
@@ -35,6 +39,7 @@ class Hub:
         self._link = link
         self._store = Store(clock)
         self.disk = disk(self._store)
+        self._records: RecordsSource = self.disk.storage if self.disk else NoRecords()
         self._limits = limits(self._store)
         self._figures = FiguresSum(clock)
         self._channels: set[Channel] = set()
@@ -112,9 +117,14 @@ class Hub:
                 if self.disk:
                     self.disk.keep_rows(requests, events)
             case Question(number):
-                task = asyncio.create_task(self._reply(channel, number))
-                self._replies.add(task)
-                task.add_done_callback(self._replies.discard)
+                self._begin(self._reply(channel, number))
+            case Query(number, text):
+                self._begin(self._answer(channel, number, text))
+
+    def _begin(self, reply: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(reply)
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
 
     async def _reply(self, asker: Channel, number: int) -> None:
         others = [channel.ask() for channel in self._channels if channel is not asker]
@@ -122,3 +132,7 @@ class Hub:
             await asyncio.wait(others, timeout=PATIENCE)
         figures = self._figures.read()
         asker.send(Report(figures.counters.entries(), figures.processes, number))
+
+    async def _answer(self, asker: Channel, number: int, text: str) -> None:
+        if answer := await answer_query(self._records, number, text):
+            asker.send(answer)

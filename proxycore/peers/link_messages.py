@@ -10,10 +10,13 @@ LimitQuestion {"ask": [N, client, needed, ahead]}        from a worker: may the 
 LimitAnswer {"granted": [N, count, at, limit, opens]}   from the hub
 LimitNews   {"limit": [client, at, unused, ended, tokens]}   from a worker: what became of them
 RowBatch   {"requests": [...], "events": [...]}         from a worker: see `row_batch`
+Query      {"query": N, "text": "..."}                  from a worker, see `records_link`
+Answer     {"answer": N, "text": "...", "fault": "..." or null}    from the hub
 """
 
 import json
 from dataclasses import astuple, dataclass
+from enum import StrEnum
 from typing import Any
 
 from proxycore.peers.row_batch import RowBatch
@@ -79,10 +82,37 @@ class LimitNews:
     tokens: int
 
 
-Message = Update | Synced | Question | Report | LimitQuestion | LimitAnswer | LimitNews | RowBatch
-
-
 _LIMIT_NAMES = {LimitQuestion: "ask", LimitAnswer: "granted", LimitNews: "limit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Asks the hub for what the state file has, by a number that the answer repeats."""
+
+    number: int
+    text: str
+
+
+class Fault(StrEnum):
+    """Why a query has no result."""
+
+    OFF = "off"  # there is to be no state file
+    UNUSABLE = "unusable"
+    TOO_MUCH = "too much"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to the query of this number: its result, or the reason of the fault."""
+
+    number: int
+    text: str
+    fault: Fault | None = None
+
+
+Message = (
+    Update | Synced | Question | Report | LimitQuestion | LimitAnswer | LimitNews | RowBatch | Query | Answer
+)
 
 
 def encode(message: Message) -> bytes:
@@ -97,6 +127,10 @@ def encode(message: Message) -> bytes:
         case Report():
             fields = {"counts": message.counts, "processes": message.processes, "answers": message.answers}
             return json.dumps(fields, separators=(",", ":")).encode()
+        case Query(number, text):
+            return json.dumps({"query": number, "text": text}).encode()
+        case Answer(number, text, fault):
+            return json.dumps({"answer": number, "text": text, "fault": fault}).encode()
         case _:
             return json.dumps({_LIMIT_NAMES[type(message)]: astuple(message)}, separators=(",", ":")).encode()
 
@@ -116,14 +150,12 @@ def decode(line: bytes) -> Message:
             return RowBatch.decode(requests, events)
         case {"synced": True}:
             return Synced()
-        case {"ask": [int(number), str(client), int(needed), int(ahead)]}:
-            return LimitQuestion(number, client, needed, ahead)
-        case {
-            "granted": [int(number), int(count), int() | float() as at, str(limit), int() | float() as opens]
-        }:
-            return LimitAnswer(number, count, at, limit, opens)
-        case {"limit": [str(client), int() | float() as at, int(unused), int(ended), int(tokens)]}:
-            return LimitNews(client, at, unused, ended, tokens)
+        case {"query": int(number), "text": str(text)}:
+            return Query(number, text)
+        case {"answer": int(number), "text": str(text), "fault": str() | None as fault}:
+            return Answer(number, text, None if fault is None else Fault(fault))
+        case dict(fields):
+            return _decode_limit(fields)
     raise ValueError("not a message")
 
 
@@ -134,3 +166,16 @@ def _entry(value: object) -> Entry:  # there are thousands of them, and a patter
         if is_count and isinstance(labels, list) and _STRING.issuperset(map(type, labels)):
             return name, tuple(labels), n
     raise ValueError("not a count")
+
+
+def _decode_limit(fields: dict[str, Any]) -> Message:
+    match fields:
+        case {"ask": [int(number), str(client), int(needed), int(ahead)]}:
+            return LimitQuestion(number, client, needed, ahead)
+        case {
+            "granted": [int(number), int(count), int() | float() as at, str(limit), int() | float() as opens]
+        }:
+            return LimitAnswer(number, count, at, limit, opens)
+        case {"limit": [str(client), int() | float() as at, int(unused), int(ended), int(tokens)]}:
+            return LimitNews(client, at, unused, ended, tokens)
+    raise ValueError("not a message")

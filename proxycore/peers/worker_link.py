@@ -8,6 +8,7 @@ the hub asks. When a worker asks the hub for the sums, the hub asks all other wo
 a number: a report that was already sent may lack what was counted last.
 
 Rows for the state file: a worker sends those of its requests and events every second, and at its end.
+Queries: a worker asks the hub for what the state file has, see `records_link`.
 """
 
 import asyncio
@@ -17,7 +18,18 @@ from pathlib import Path
 from typing import cast
 
 from proxycore.peers.limit_link import LimitLink
-from proxycore.peers.link_messages import LimitAnswer, Message, Question, Report, Synced, decode, encode
+from proxycore.peers.link_messages import (
+    Answer,
+    LimitAnswer,
+    Message,
+    Query,
+    Question,
+    Report,
+    Synced,
+    decode,
+    encode,
+)
+from proxycore.peers.replies import Replies
 from proxycore.peers.row_batch import RowBuffer
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update
@@ -27,6 +39,9 @@ from proxycore.stats.meter import Meter
 
 PATIENCE = 1.0
 """Seconds that a worker may take to report to the hub; the hub may take twice as long to reply."""
+
+QUERY_TIMEOUT = 10.0
+"""Seconds that the hub may take to answer a query."""
 
 _LONGEST_LINE = 256 * 1024 * 1024  # bytes
 _LARGEST_BACKLOG = 8 * 1024 * 1024  # bytes that a peer may leave unread before it is sent no more updates
@@ -55,8 +70,8 @@ class Channel(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._unfinished: list[bytes] = []  # parts of a line whose end has not come yet
-        self._reports: dict[int, asyncio.Future[Report | None]] = {}  # by the question's number
-        self._questions = 0
+        self._reports: Replies[Report] = Replies()
+        self._answers: Replies[Answer] = Replies()
         self.is_paused = False  # whether the peer reads too slowly
         self._is_behind = False  # whether it was not sent all updates for that
         self._largest_backlog = _LARGEST_BACKLOG
@@ -105,14 +120,15 @@ class Channel(asyncio.Protocol):
 
     def ask(self) -> "asyncio.Future[Report | None]":
         """Ask the peer for its figures. The result is None if the connection ends before its report."""
-        report: asyncio.Future[Report | None] = asyncio.get_running_loop().create_future()
-        if self._transport:
-            self._questions += 1
-            self._reports[self._questions] = report
-            self.send(Question(self._questions))
-        else:
-            report.set_result(None)
+        number, report = self._reports.expect()
+        self._send_or_end(Question(number))
         return report
+
+    def query(self, text: str) -> "asyncio.Future[Answer | None]":
+        """Ask the peer for what the state file has. The result is None if the connection ends before."""
+        number, answer = self._answers.expect()
+        self._send_or_end(Query(number, text))
+        return answer
 
     async def close(self) -> None:
         """Send what is left, and end the connection."""
@@ -127,10 +143,16 @@ class Channel(asyncio.Protocol):
     def _detach(self) -> None:
         self._transport = None
         self._store.unsubscribe(self._send_updates)
-        for report in self._reports.values():
-            if not report.done():
-                report.set_result(None)
-        self._reports.clear()
+        self._end_replies()
+
+    def _send_or_end(self, message: Message) -> None:
+        self.send(message)
+        if not self._transport:
+            self._end_replies()
+
+    def _end_replies(self) -> None:
+        self._reports.end()
+        self._answers.end()
 
     def _receive(self, lines: Sequence[bytes]) -> None:
         updates: list[Update] = []
@@ -148,9 +170,9 @@ class Channel(asyncio.Protocol):
         for message in others:
             self._handle(self, message)
             if isinstance(message, Report) and message.answers is not None:
-                report = self._reports.pop(message.answers, None)
-                if report and not report.done():  # the hub may have stopped waiting
-                    report.set_result(message)
+                self._reports.receive(message.answers, message)
+            elif isinstance(message, Answer):
+                self._answers.receive(message.number, message)
 
     def _send_updates(self, updates: Sequence[Update]) -> None:
         if self._transport and not self._is_behind:
@@ -204,6 +226,16 @@ class WorkerLink:
                     counters.merge(report.counts)
                     return Figures(counters, report.processes)
         raise FiguresError("The figures of the other processes are not available now.")
+
+    async def query(self, text: str) -> Answer:
+        """Ask the hub for what the state file has. Raises FiguresError when it does not reply in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUERY_TIMEOUT):
+                while not (channel := self._channel):
+                    await self._connected.wait()
+                if answer := await channel.query(text):
+                    return answer
+        raise FiguresError("The process that has the state file does not respond now. Try again.")
 
     async def close(self) -> None:
         """Send what is left, and end the link."""

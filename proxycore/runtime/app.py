@@ -13,6 +13,7 @@ from proxycore.admin.event_stream import EventStream
 from proxycore.admin.handlers import AdminParts
 from proxycore.admin.key_changes import KeyChanges
 from proxycore.admin.pages import NotRelayedHandler
+from proxycore.admin.records import Records
 from proxycore.admin.snapshot import snapshot
 from proxycore.clock import Clock
 from proxycore.http.application import HandlerApplication
@@ -36,6 +37,7 @@ from proxycore.stats.figures import FiguresSource, LocalFigures
 from proxycore.stats.meter import Meter
 from proxycore.stats.prometheus import Metrics
 from proxycore.storage.event_recorder import EventRecorder
+from proxycore.storage.records import NoRecords, RecordsSource
 from proxycore.storage.rows import Journal
 from proxycore.transport.server import Server
 from proxycore.transport.websocket import LARGEST_MESSAGE
@@ -51,7 +53,8 @@ class ProxyApplication(HandlerApplication):
 
     `source` is the random source for the choice of keys and for pauses. `figures` has the figures of all
     processes that serve, with this one's own meter; without it, this process serves alone. `request_reload`
-    makes the program read its settings again.
+    makes the program read its settings again. `records` answers queries of the state file; without it, there
+    is none.
     """
 
     def __init__(
@@ -61,7 +64,10 @@ class ProxyApplication(HandlerApplication):
         source: random.Random,
         figures: FiguresSource | None = None,
         request_reload: Callable[[], object] = lambda: None,
+        *,
+        records: RecordsSource | None = None,
     ) -> None:
+        self._prices = settings.prices
         self._figures = figures or LocalFigures(Meter(clock))
         pool = self.pool = make_pool(settings, self._figures.meter, clock, source)
         self.rotator, self.queues, self.affinity = pool.rotator, pool.queues, pool.affinity
@@ -82,6 +88,7 @@ class ProxyApplication(HandlerApplication):
             metrics=self._metrics,
             events=self.updates,
             actions=Actions(pool, self._key_changes),
+            records=Records(records or NoRecords(), clock, self._contexts.redact, lambda: self._prices),
         )
         super().__init__(
             routes(pool, parts),
@@ -112,6 +119,7 @@ class ProxyApplication(HandlerApplication):
         self.alert_sender.set_addresses(settings.alert_urls)
         self._key_changes.set_file(keys_file_of(settings))
         self._workers = settings.workers
+        self._prices = settings.prices
         self.settings["context"] = self._contexts.context(settings)
         self.updates.end()
 
@@ -202,13 +210,15 @@ def make_app(
     publisher: Publisher | None = None,
     figures: FiguresSource | None = None,
     request_reload: Callable[[], object] = lambda: None,
+    *,
+    records: RecordsSource | None = None,
 ) -> ProxyApplication:
     """Return an application with these settings. Belongs to the running event loop.
 
     With a publisher it shares what it knows about the keys with other processes.
     """
     source = random.Random()  # noqa: S311 - a key is chosen, not made
-    app = ProxyApplication(settings, clock or Clock(), source, figures, request_reload)
+    app = ProxyApplication(settings, clock or Clock(), source, figures, request_reload, records=records)
     if publisher:
         app.join(publisher).share_calls()
     return app

@@ -30,9 +30,11 @@ from proxycore.runtime.announcements import announce_ready, announce_rejected, a
 from proxycore.runtime.app import make_app
 from proxycore.runtime.settings import Settings, SettingsError
 from proxycore.runtime.settings_source import SettingsSource
-from proxycore.runtime.state import disk_link, note_reload
+from proxycore.runtime.state import make_storage, note_reload
 from proxycore.runtime.tls import tls_context
 from proxycore.stats.figures import FiguresSource
+from proxycore.storage.records import RecordsSource
+from proxycore.storage.storage import Storage
 from proxycore.transport.listener import Listener, ListenError
 
 logger = logging.getLogger(__name__)
@@ -87,8 +89,9 @@ async def run(
     settings = adapt(source.settings)
     configure_log(settings)
     listener, clock = listen(settings), Clock()
-    process = Process(settings, listener, clock, request_reload=hang_up.set)
-    peers = _Peers(clock)
+    storage = make_storage(settings, clock)
+    process = Process(settings, listener, clock, request_reload=hang_up.set, records=storage)
+    peers = _Peers(clock, storage)
     await peers.start(process)
 
     def ready() -> None:
@@ -113,7 +116,8 @@ class Process:
     """A process that serves on a listener.
 
     A worker, one of several, has a `publisher`, and reads the `figures` of all.
-    `request_reload` makes the program read its settings again.
+    `request_reload` makes the program read its settings again. `records` answers queries of the state file;
+    None if there is none.
     """
 
     def __init__(
@@ -125,9 +129,10 @@ class Process:
         figures: FiguresSource | None = None,
         *,
         request_reload: Callable[[], object],
+        records: RecordsSource | None,
     ) -> None:
         self.settings = settings
-        self.app = make_app(settings, clock, publisher, figures, request_reload)
+        self.app = make_app(settings, clock, publisher, figures, request_reload, records=records)
         self._listener = listener
         self._server = self.app.server(tls_context(settings))
 
@@ -215,19 +220,18 @@ def configure_log(settings: Settings) -> None:
 class _Peers:
     """Whom a single process exchanges facts with: its state file, and other hosts while REDIS_URL is set."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, storage: Storage | None) -> None:
         self._clock = clock
         self._store = Store(clock)
         self._publisher = Publisher(self._store)
         self._replicator: Replicator | None = None
-        self.disk: DiskLink | None = None
+        self.disk = DiskLink(storage, self._store, clock) if storage else None
         self._limits: LimitKeeper | None = None
         self._seen = SeenUse(self._store, clock)
         self._replicas: RedisLink | None = None
 
     async def start(self, process: Process) -> None:
         """Open the state file, and connect."""
-        self.disk = disk_link(process.settings, self._store, self._clock)
         if self.disk:
             process.app.record_in(self.disk.storage)
             await self.disk.start()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from proxycore.admin.prices import Price
 from proxycore.limits.ledger import LimitRules
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import KeySpec
@@ -29,6 +30,7 @@ from proxycore.runtime.env_file import EnvText, parse_env
 from proxycore.runtime.env_reader import EnvReader, is_placeholder
 from proxycore.runtime.key_order import in_order
 from proxycore.runtime.memory import usable_memory
+from proxycore.runtime.price_file import read_prices
 from proxycore.runtime.quoting import without_comment
 from proxycore.runtime.regular_file import FileError, NoFileError, TextFiles
 from proxycore.runtime.setting_names import misnamed, warnings_of
@@ -96,6 +98,7 @@ class Settings:
     state_file: str | None = "state.db"
     keep_days: int = 30
     alert_urls: tuple[str, ...] = field(default=(), repr=False)
+    prices: tuple[Price, ...] = ()  # what tokens cost, by model; the first that matches counts
     watch_env_file: bool = True
     log_level: str = "info"
     log_format: str = "text"
@@ -220,6 +223,7 @@ def parse(
         state_file=_unless_off(reader.text("STATE_FILE") or Settings.state_file),
         keep_days=int(reader.number("KEEP_DAYS", Settings.keep_days, whole=True, positive=True)),
         alert_urls=read_alert_urls(reader),
+        prices=read_prices(reader, "PRICES_FILE"),
         watch_env_file=reader.choice("WATCH_ENV_FILE", ("on", "off")) != "off",
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS) or Settings.log_level,
         log_format=reader.choice("LOG_FORMAT", LOG_FORMATS) or Settings.log_format,

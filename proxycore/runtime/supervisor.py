@@ -20,25 +20,21 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.limits.ledger import Ledger
-from proxycore.peers.hub import Hub
-from proxycore.peers.limit_keeper import LimitKeeper
 from proxycore.peers.publisher import Publisher
-from proxycore.peers.redis_link import RedisLink
+from proxycore.peers.records_link import RecordsLink
 from proxycore.peers.store import Store
 from proxycore.peers.worker_link import WorkerLink
 from proxycore.runtime import logs as log
 from proxycore.runtime import process
 from proxycore.runtime.announcements import SECOND_SIGNAL, announce_ready, announce_reload
+from proxycore.runtime.hub_process import run_hub
 from proxycore.runtime.settings import Settings, SettingsError
 from proxycore.runtime.settings_channel import SettingsChannel, receive
 from proxycore.runtime.settings_source import SettingsSource
 from proxycore.runtime.socket_folder import SocketFolder
-from proxycore.runtime.state import disk_link, note_reload
 from proxycore.stats.meter import Meter
 
 logger = logging.getLogger(__name__)
@@ -257,7 +253,13 @@ class Supervisor:
         store, meter = Store(self._clock), Meter(self._clock)
         publisher, link = Publisher(store), WorkerLink(self._folder.path, store, meter)
         worker = process.Process(
-            self._settings, self._listener, self._clock, publisher, link, request_reload=self._request_reload
+            self._settings,
+            self._listener,
+            self._clock,
+            publisher,
+            link,
+            request_reload=self._request_reload,
+            records=RecordsLink(link),
         )
         worker.app.share_limits(link, store)
         if self._settings.state_file:
@@ -277,24 +279,4 @@ class Supervisor:
     async def _run_hub(self, end: socket.socket) -> None:
         """The hub; `end` is where its settings arrive."""
         self._listener.close()
-        disk = partial(disk_link, self._settings, clock=self._clock)
-        ledger = Ledger(self._settings.client_limits, self._clock)
-        keeper = partial(LimitKeeper, ledger, url=lambda: self._settings.redis_url, clock=self._clock)
-        stop, hub = process.Stop(self._alive), Hub(self._link, self._clock, disk, keeper)
-
-        def apply(settings: Settings) -> None:
-            process.configure_log(settings)
-            self._settings = settings
-            ledger.change(settings.client_limits)
-            note_reload(hub.disk, settings, self._clock)
-            hub.reload()
-
-        receiving = asyncio.create_task(receive(end, apply))
-        await hub.start(self._folder.socket)
-        await stop.first.wait()
-        receiving.cancel()
-        await hub.close()
-
-    def _link(self, store: Store) -> RedisLink | None:
-        url, keys = self._settings.redis_url, self._settings.google_keys
-        return RedisLink(url, keys.values(), store, self._clock) if url else None
+        await run_hub(self._settings, self._clock, self._folder.socket, process.Stop(self._alive), end)

@@ -61,6 +61,8 @@ MEANT = {
     "/healthz/": "/healthz",
     "//readyz": "/readyz",
     "/status": "/status.json",
+    "/requests": "/requests.json",
+    "/usage": "/usage.json",
     "/dashboard": "/",
 }
 UNKNOWN = [
@@ -83,7 +85,7 @@ UNKNOWN = [
 @pytest.mark.parametrize("path", MEANT)
 def test_a_path_that_was_probably_meant_is_found_and_is_one_that_is_served(path: str) -> None:
     assert probable_path(path) == MEANT[path]
-    own = {"/", "/healthz", "/readyz", "/status.json", "/metrics"}
+    own = {"/", "/healthz", "/readyz", "/status.json", "/requests.json", "/usage.json", "/metrics"}
     relayed = re.fullmatch(rf"{RELAYED}|/upload/.*", MEANT[path]) and not re.fullmatch(MISTAKEN, MEANT[path])
     assert MEANT[path] in own or relayed
 

@@ -50,7 +50,13 @@ async def proxy(
     """
     if not isinstance(asyncio.get_running_loop(), TurnedLoop):
         keys = {"MAX_WAIT": "1", **keys}
-    app = make_app(settings(upstream_url, keys, **variables), clock)
+    async with served(make_app(settings(upstream_url, keys, **variables), clock)) as here:
+        yield here
+
+
+@contextlib.asynccontextmanager
+async def served(app: ProxyApplication) -> AsyncIterator[Proxy]:
+    """This application on a free port, stopped at the end."""
     server = app.server()
     listener = Listener("127.0.0.1", 0)
     listener.accept_for(server)

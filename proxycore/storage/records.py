@@ -1,0 +1,41 @@
+"""Where usage and the request log are asked for: in this process, or in the one that has the state file."""
+
+from typing import Protocol
+
+from proxycore.storage.rows import NoStateFileError, RequestFilter, RequestPage, UsageQuery, UsageRow
+
+MOST_REQUESTS = 1000
+"""Requests of a page that can be asked for."""
+
+
+class StateFileOffError(NoStateFileError):
+    """There is to be no state file."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "STATE_FILE is off, so nothing is recorded. Set it to the path of a file, and restart."
+        )
+
+
+class RecordsSource(Protocol):
+    """Answers queries. Each raises NoStateFileError, and QueryError if it asks for too much."""
+
+    async def requests(
+        self, wanted: RequestFilter, *, before: int | None = None, limit: int = 100
+    ) -> RequestPage:
+        """Return a page of the request log, before a cursor."""
+
+    async def usage(self, query: UsageQuery) -> list[UsageRow]:
+        """Return sums over requests."""
+
+
+class NoRecords:
+    """The records of a program without a state file: there are none."""
+
+    async def requests(self, *_: object, **__: object) -> RequestPage:
+        """Raise StateFileOffError."""
+        raise StateFileOffError
+
+    async def usage(self, *_: object) -> list[UsageRow]:
+        """Raise StateFileOffError."""
+        raise StateFileOffError
