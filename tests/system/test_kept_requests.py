@@ -82,7 +82,8 @@ async def test_requests_that_were_written_outlive_kill_9(tmp_path: Path, workers
     assert {(row.key, row.outcome) for row in requests} == {("fine", RequestOutcome.SERVED)}
     failed = [row for row in requests if len(row.attempts) > 1]
     benched = [event for event in events if event.kind is EventKind.BENCHED]
-    assert {event.request for event in benched} == {row.id for row in failed}
+    # Another worker may be refused before it has heard of the bench.
+    assert {event.request for event in benched} <= {row.id for row in failed}
     assert {(event.key, event.about) for event in benched} == {("spent", "gemini-2.5-flash")}
     await mock.stop()
 
