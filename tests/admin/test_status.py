@@ -132,7 +132,7 @@ async def test_it_shows_each_key_and_what_was_learned_and_no_secret() -> None:
     assert shown["day"]["models"][MODEL]["today"]["left"] == 0
     assert shown["fine"]["models"] == {} or shown["fine"]["models"][MODEL]["quotas"] == {}
     assert "AQ." not in json.dumps(content)
-    example, _ = (block.code for block in blocks(API) if block.language == "json")
+    example, *_ = (block.code for block in blocks(API) if block.language == "json")
     assert shape(json.loads(example)["models"]["gemini-2.0-flash"]) == shape(two)
 
 
