@@ -28,7 +28,8 @@ class OtherUsage:
         """Return what others are expected to have used in the window that ends now."""
         if not self.level and not self.average:
             return 0.0
-        return self.average + (self.level - self.average) * math.exp((self.seen_at - now) / window)
+        passed = max(0.0, now - self.seen_at)  # a peer's call may be from before
+        return self.average + (self.level - self.average) * math.exp(-passed / window)
 
     def at_least(self, amount: float, now: float, window: float) -> None:
         """Learn from a refusal that others have used so much."""

@@ -34,6 +34,7 @@ _ROUNDED = 1.0  # seconds
 _SHRUNK = 0.5  # of the window, after which a probe is made; as much is left of it at least if that is served
 _NEAR = 0.02  # of the window: it need not be known more exactly, since each step may cost a refusal
 _EVENLY = 0.9  # of the mean time between two calls of a spent quota: less, so that none is lost for a delay
+_SHORTEST = 0.01  # of the period: no window of Google's is so much shorter than it says
 _LOWERED = 0.3  # of the difference, when a limit that Google does not tell turns out to be lower
 _MOST_MISSES = 4  # unexplained refusals in a row that double the time to wait, where none is told
 
@@ -199,7 +200,8 @@ class Quota:
             self.window = seen
             return
         self.former = self.window
-        self.window, self.doubt = max(seen, self.window * _SHRUNK), 0.0
+        self.window = max(seen, self.window * _SHRUNK, self.period * _SHORTEST)
+        self.doubt = 0.0
         self.others.forget()
         self.probe_at = now
 
