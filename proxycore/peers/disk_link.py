@@ -1,7 +1,8 @@
 """The link to the state file: the disk is one more peer, which a process that starts later learns from.
 
 It keeps every update but those of single calls, of which there are as many as requests and which expire
-within minutes. The file has times by the wall clock, since the moments of another start are others.
+within minutes. The file has times by the wall clock, since the moments of another start are others. What was
+learned from one upstream says nothing about another, such as a mock.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,20 +10,25 @@ from functools import partial
 
 from proxycore.clock import Clock
 from proxycore.peers.store import Store
-from proxycore.peers.update import Update, UpdateKind, decode_all
+from proxycore.peers.update import Update, UpdateKind, decode_all, fingerprint
 from proxycore.storage.rows import EventRow, Fact, RequestRow
 from proxycore.storage.storage import Storage
 
+_LENGTH = 8  # of an upstream's fingerprint: few have more than two
 _EARLY = 1.0  # seconds by which an update may seem to be found before it was
 
 
 class DiskLink:
-    """The link of `store` to the state file of `storage`. `clock` is the store's."""
+    """The link of `store` to the state file of `storage`. `clock` is the store's.
 
-    def __init__(self, storage: Storage, store: Store, clock: Clock) -> None:
+    `upstream` is the URL of the upstream that the facts are about.
+    """
+
+    def __init__(self, storage: Storage, store: Store, clock: Clock, upstream: str = "") -> None:
         self.storage = storage
         self._store = store
         self._clock = clock
+        self._upstream = fingerprint(upstream)[:_LENGTH] + " "
 
     async def start(self) -> None:
         """Open the file and publish what it holds; from now on keep what is published.
@@ -46,7 +52,8 @@ class DiskLink:
             self.storage.put_request(request)
 
     def _opened(self, facts: list[Fact]) -> None:
-        updates = [self._by_our_clock(update) for update in decode_all(fact.line for fact in facts)]
+        lines = (fact.line for fact in facts if fact.topic.startswith(self._upstream))
+        updates = [self._by_our_clock(update) for update in decode_all(lines)]
         self._store.publish(updates, self._keep)
         self._keep(self._store.snapshot())  # the file may be a new one
 
@@ -58,7 +65,7 @@ class DiskLink:
     def _fact(self, update: Update) -> Fact:
         """In the storage's thread: an update that is replaced within a second need not be written down."""
         by_wall = update.moved(self._clock.to_wall(0.0))
-        return Fact(":".join(update.topic), by_wall.encode(), by_wall.stamp, by_wall.until)
+        return Fact(self._upstream + ":".join(update.topic), by_wall.encode(), by_wall.stamp, by_wall.until)
 
     def _by_our_clock(self, update: Update) -> Update:
         update = update.moved(-self._clock.to_wall(0.0))

@@ -91,7 +91,7 @@ async def run(
     listener, clock = listen(settings), Clock()
     storage = make_storage(settings, clock)
     process = Process(settings, listener, clock, request_reload=hang_up.set, records=storage)
-    peers = _Peers(clock, storage)
+    peers = _Peers(clock, storage, settings.upstream_url)
     await peers.start(process)
 
     def ready() -> None:
@@ -220,12 +220,12 @@ def configure_log(settings: Settings) -> None:
 class _Peers:
     """Whom a single process exchanges facts with: its state file, and other hosts while REDIS_URL is set."""
 
-    def __init__(self, clock: Clock, storage: Storage | None) -> None:
+    def __init__(self, clock: Clock, storage: Storage | None, upstream: str) -> None:
         self._clock = clock
         self._store = Store(clock)
         self._publisher = Publisher(self._store)
         self._replicator: Replicator | None = None
-        self.disk = DiskLink(storage, self._store, clock) if storage else None
+        self.disk = DiskLink(storage, self._store, clock, upstream) if storage else None
         self._limits: LimitKeeper | None = None
         self._seen = SeenUse(self._store, clock)
         self._replicas: RedisLink | None = None

@@ -23,7 +23,7 @@ def make_storage(settings: Settings, clock: Clock) -> Storage | None:
 def disk_link(settings: Settings, store: Store, clock: Clock) -> DiskLink | None:
     """Return the link of a store to the state file; None if there is to be none."""
     storage = make_storage(settings, clock)
-    return DiskLink(storage, store, clock) if storage else None
+    return DiskLink(storage, store, clock, settings.upstream_url) if storage else None
 
 
 def note_reload(link: DiskLink | None, settings: Settings, clock: Clock) -> None:

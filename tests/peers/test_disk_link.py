@@ -13,12 +13,14 @@ from proxycore.storage.storage import Storage
 from tests.support.clocks import TurnedClock
 from tests.support.storing import NOW
 
+GOOGLE = "https://generativelanguage.googleapis.com"
+
 
 @contextlib.asynccontextmanager
-async def run(path: Path, clock: TurnedClock) -> AsyncIterator[Store]:
+async def run(path: Path, clock: TurnedClock, upstream: str = GOOGLE) -> AsyncIterator[Store]:
     """The store of one run of the program."""
     store = Store(clock)
-    link = DiskLink(Storage(path, 86400.0, clock, str, interval=600.0, retry=0.0), store, clock)
+    link = DiskLink(Storage(path, 86400.0, clock, str, interval=600.0, retry=0.0), store, clock, upstream)
     await link.start()
     try:
         yield store
@@ -59,6 +61,16 @@ async def test_the_newest_of_a_topic_is_what_the_next_run_knows(tmp_path: Path) 
         assert [one.value for one in store.snapshot()] == [None]
 
 
+async def test_what_one_upstream_has_taught_is_not_believed_of_another(tmp_path: Path) -> None:
+    path, clock = tmp_path / "state.db", TurnedClock(NOW)
+    async with run(path, clock, "http://127.0.0.1:8001") as store:
+        store.publish([update(stamp=NOW)])
+    async with run(path, clock) as store:
+        assert store.snapshot() == []
+    async with run(path, clock, "http://127.0.0.1:8001") as store:
+        assert len(store.snapshot()) == 1
+
+
 async def test_times_are_those_of_the_wall_clock(tmp_path: Path) -> None:
     """The wall clock was set forward by an hour while the first run went on; its moments were not."""
     path, clock = tmp_path / "state.db", TurnedClock(NOW)
@@ -92,7 +104,7 @@ async def test_a_file_that_is_begun_anew_gets_what_is_known(tmp_path: Path) -> N
     path.write_bytes(b"corrupt" * 1000)
     store, storage = Store(clock), Storage(path, 86400.0, clock, str, interval=600.0, retry=0.0)
     store.publish([update(about="other", stamp=NOW)])
-    link = DiskLink(storage, store, clock)
+    link = DiskLink(storage, store, clock, GOOGLE)
     await link.start()
     await link.close()
     async with run(path, clock) as store:
