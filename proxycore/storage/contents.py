@@ -92,6 +92,8 @@ class Contents:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self.connection.in_transaction:  # an error has left it open
+            self.connection.execute("ROLLBACK")
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
