@@ -49,7 +49,7 @@ def benches_in(path: Path) -> int:
             copy.with_name(copy.name + suffix).write_bytes(original.read_bytes())
     connection = sqlite3.connect(copy)
     try:
-        (count,) = connection.execute("SELECT count(*) FROM facts WHERE topic LIKE 'model:%'").fetchone()
+        (count,) = connection.execute("SELECT count(*) FROM facts WHERE topic LIKE '% model:%'").fetchone()
     except sqlite3.DatabaseError:  # it was copied while it was written
         return 0
     finally:
