@@ -12,7 +12,6 @@ from typing import Any
 
 from proxycore import __version__
 from proxycore.clock import Clock
-from proxycore.limits.client_limiter import ClientLimiter
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
@@ -26,6 +25,7 @@ from proxycore.stats.counters import Counters
 from proxycore.stats.figures import Figures
 from proxycore.stats.forecast import DayForecast, forecasts
 from proxycore.stats.history import last_hour
+from proxycore.stats.limits.client_limiter import ClientLimiter
 from proxycore.stats.meter import MOST_JUDGEMENTS, MOST_STREAMS
 
 Json = dict[str, Any]

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 from proxycore.clock import Clock
 from proxycore.gemini.verdict import DAY
-from proxycore.limits.client_limits import Period
-from proxycore.limits.ledger import Ledger
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update, UpdateKind
 from proxycore.rotation.bench import end_of_day
+from proxycore.stats.limits.client_limits import Period
+from proxycore.stats.limits.ledger import Ledger
 
 ALONE = "-"
 """The name under which a host without Redis publishes."""

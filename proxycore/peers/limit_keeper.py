@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Callable
 
 from proxycore.clock import Clock
-from proxycore.limits.ledger import Ledger
-from proxycore.limits.lender import LedgerLender, Lender
-from proxycore.limits.remote_lender import RemoteLender
 from proxycore.peers.limit_facts import ALONE, LimitFacts
 from proxycore.peers.limit_link import LimitServer
 from proxycore.peers.redis_limits import RedisLimits
 from proxycore.peers.store import Store
+from proxycore.stats.limits.ledger import Ledger
+from proxycore.stats.limits.lender import LedgerLender, Lender
+from proxycore.stats.limits.remote_lender import RemoteLender
 
 _PATIENCE = 0.5  # seconds that Redis may take to decide
 

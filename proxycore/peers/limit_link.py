@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-from proxycore.limits.account import Grant
-from proxycore.limits.client_limits import ClientLimits
-from proxycore.limits.ledger import Ledger
-from proxycore.limits.lender import Lender
-from proxycore.limits.remote_lender import LedgerAwayError
 from proxycore.peers.link_messages import LimitAnswer, LimitNews, LimitQuestion, Message
+from proxycore.stats.limits.account import Grant
+from proxycore.stats.limits.client_limits import ClientLimits
+from proxycore.stats.limits.ledger import Ledger
+from proxycore.stats.limits.lender import Lender
+from proxycore.stats.limits.remote_lender import LedgerAwayError
 
 Send = Callable[[Message], None]
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxycore.clock import Clock
-from proxycore.limits.account import Grant
-from proxycore.limits.client_limits import ClientLimits, Counted, Period, Rate
-from proxycore.limits.ledger import Ledger
-from proxycore.limits.remote_lender import LedgerAwayError
 from proxycore.rotation.bench import end_of_day
+from proxycore.stats.limits.account import Grant
+from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
+from proxycore.stats.limits.ledger import Ledger
+from proxycore.stats.limits.remote_lender import LedgerAwayError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -23,7 +23,6 @@ from proxycore.gemini.token_usage import TokenUsage
 from proxycore.http.access_record import RequestOutcome
 from proxycore.http.credentials import credential, without_credentials
 from proxycore.http.fields import GROUP_FIELD, upstream_fields
-from proxycore.limits.ledger import LimitRules
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.hedged_attempts import HedgedAttempts, is_hedgeable
 from proxycore.relay.limited_request import LimitedRequest
@@ -35,6 +34,7 @@ from proxycore.relay.request_row import row_of
 from proxycore.relay.response_handler import ResponseHandler
 from proxycore.rotation.affinity import AffinityConflictError
 from proxycore.rotation.key import Key
+from proxycore.stats.limits.ledger import LimitRules
 from proxycore.transport.held_body import HeldBody
 from proxycore.transport.messages import Outgoing, UpstreamError
 from proxycore.transport.request_body import RequestBodyStream

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from proxycore.gemini.token_usage import TokenUsage
 from proxycore.http.access_record import AccessRecord
 from proxycore.http.handler_state import HandlerState
-from proxycore.limits.account import CONCURRENT
-from proxycore.limits.client_limiter import Admission, Refusal
-from proxycore.limits.client_limits import ClientLimits, Rate
 from proxycore.relay.pool import Pool
+from proxycore.stats.limits.account import CONCURRENT
+from proxycore.stats.limits.client_limiter import Admission, Refusal
+from proxycore.stats.limits.client_limits import ClientLimits, Rate
 
 _QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 

@@ -4,7 +4,6 @@ import random
 from dataclasses import dataclass
 
 from proxycore.clock import Clock
-from proxycore.limits.client_limiter import ClientLimiter
 from proxycore.rotation.affinity import AffinityTable
 from proxycore.rotation.conversations import Conversations
 from proxycore.rotation.hedging import Hedging
@@ -12,6 +11,7 @@ from proxycore.rotation.retry_budget import RetryBudget
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.token_ratios import TokenRatios
 from proxycore.rotation.wait_queues import WaitQueues
+from proxycore.stats.limits.client_limiter import ClientLimiter
 from proxycore.stats.meter import Meter
 from proxycore.storage.rows import Journal
 from proxycore.transport.body_budget import BodyBudget

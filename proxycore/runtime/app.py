@@ -19,7 +19,6 @@ from proxycore.clock import Clock
 from proxycore.http.application import HandlerApplication
 from proxycore.http.context import ServingContext
 from proxycore.http.incoming_body import CLIENT_IDLE_TIMEOUT
-from proxycore.limits.remote_lender import RemoteLender
 from proxycore.peers.alert_link import AlertLink
 from proxycore.peers.limit_facts import SeenUse
 from proxycore.peers.limit_link import LimitLink
@@ -34,6 +33,7 @@ from proxycore.runtime.settings import Settings
 from proxycore.runtime.wiring import ContextFactory, keys_file_of, make_pool, reload_pool, routes
 from proxycore.stats.alert_rules import AlertRules
 from proxycore.stats.figures import FiguresSource, LocalFigures
+from proxycore.stats.limits.remote_lender import RemoteLender
 from proxycore.stats.meter import Meter
 from proxycore.stats.prometheus import Metrics
 from proxycore.storage.event_recorder import EventRecorder

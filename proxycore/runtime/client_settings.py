@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Collection
 from datetime import date
 
-from proxycore.limits.client_limits import ClientLimits, Counted, Period, Rate
-from proxycore.limits.ledger import LimitRules
 from proxycore.runtime.env_reader import EnvReader
+from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
+from proxycore.stats.limits.ledger import LimitRules
 
 DEFAULT = "DEFAULT"
 """The name that stands for the clients without limits of their own."""

@@ -5,7 +5,6 @@ import socket
 from functools import partial
 
 from proxycore.clock import Clock
-from proxycore.limits.ledger import Ledger
 from proxycore.peers.hub import Hub
 from proxycore.peers.limit_keeper import LimitKeeper
 from proxycore.peers.redis_link import RedisLink
@@ -14,6 +13,7 @@ from proxycore.runtime.process import Stop, configure_log
 from proxycore.runtime.settings import Settings
 from proxycore.runtime.settings_channel import receive
 from proxycore.runtime.state import disk_link, note_reload
+from proxycore.stats.limits.ledger import Ledger
 
 
 async def run_hub(

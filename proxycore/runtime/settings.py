@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from proxycore.admin.prices import Price
-from proxycore.limits.ledger import LimitRules
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import KeySpec
 from proxycore.runtime.alert_addresses import read_alert_urls, secrets_in
@@ -34,6 +33,7 @@ from proxycore.runtime.price_file import read_prices
 from proxycore.runtime.quoting import without_comment
 from proxycore.runtime.regular_file import FileError, NoFileError, TextFiles
 from proxycore.runtime.setting_names import misnamed, warnings_of
+from proxycore.stats.limits.ledger import LimitRules
 from proxycore.transport.body_budget import MEGABYTE
 
 _BENCH = ExponentialBackoff(10.0, 600.0)

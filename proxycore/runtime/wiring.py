@@ -26,8 +26,6 @@ from proxycore.http.context import InFlight, ServingContext
 from proxycore.http.cors import Cors
 from proxycore.http.credential_limiter import CredentialLimiter
 from proxycore.http.redaction import Redactor, with_former
-from proxycore.limits.client_limiter import ClientLimiter
-from proxycore.limits.ledger import Ledger
 from proxycore.relay.handler import RelayHandler
 from proxycore.relay.lists import ListHandler
 from proxycore.relay.live import LIVE_PATHS, LiveHandler
@@ -49,6 +47,8 @@ from proxycore.runtime.keys_file import EditableKeysFile
 from proxycore.runtime.logs import dropped_lines
 from proxycore.runtime.settings import Settings
 from proxycore.stats.key_log import KeyLog
+from proxycore.stats.limits.client_limiter import ClientLimiter
+from proxycore.stats.limits.ledger import Ledger
 from proxycore.stats.meter import Meter
 from proxycore.transport.body_budget import BodyBudget
 from proxycore.transport.turns import Turns

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from proxycore.clock import Clock
-from proxycore.limits.client_limits import ClientLimits, Counted, Period, Rate
-from proxycore.limits.ledger import Ledger, LimitRules
-from proxycore.limits.lender import LedgerLender
 from proxycore.peers.limit_facts import LimitFacts, SeenUse
 from proxycore.peers.limit_keeper import LimitKeeper
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update, decode_all
+from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
+from proxycore.stats.limits.ledger import Ledger, LimitRules
+from proxycore.stats.limits.lender import LedgerLender
 from tests.support.clocks import TurnedClock
 from tests.support.proxy import KEYS, Proxy, proxy
 from tests.support.wire import RawUpstream, always, answer, ask

@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from proxycore.limits.client_limits import ClientLimits, Counted, Period, Rate
 from proxycore.runtime.settings import Settings, SettingsError, parse
+from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
 
 KEYS = {"GOOGLE_API_KEY_1": "AQ.a-key-of-google", "OUTPUT_API_KEY_ANN": "a-long-key-of-ann"}
 

@@ -13,7 +13,6 @@ from proxycore.gemini.prompt_size import PromptSize
 from proxycore.gemini.request_scope import RequestScope
 from proxycore.gemini.verdict import Backoff, until_google_midnight
 from proxycore.http.access_record import AccessRecord
-from proxycore.limits.client_limiter import ClientLimiter
 from proxycore.peers.publisher import Publisher
 from proxycore.peers.replicator import Replicator
 from proxycore.relay.exchange import Exchange
@@ -29,6 +28,7 @@ from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.scheduler import LoopScheduler
 from proxycore.rotation.token_ratios import TokenRatios
 from proxycore.rotation.wait_queues import WaitQueues
+from proxycore.stats.limits.client_limiter import ClientLimiter
 from proxycore.stats.meter import Meter
 from proxycore.transport.body_budget import BodyBudget
 from proxycore.transport.buffered_response import BufferedResponse

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from proxycore.clock import Clock
-from proxycore.limits.client_limits import Period, Rate
 from proxycore.rotation.bench import end_of_day
+from proxycore.stats.limits.client_limits import Period, Rate
 
 _EXACT = 1000  # counts with a moment of their own; then those of a thousandth of the period share one
 _WRITTEN = 100  # moments that are written down

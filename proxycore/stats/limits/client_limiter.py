@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxycore.limits.account import CONCURRENT, Grant
-from proxycore.limits.client_limits import ClientLimits
-from proxycore.limits.ledger import Ledger, LimitRules
-from proxycore.limits.lender import LedgerLender, Lender
 from proxycore.rotation.scheduler import Scheduler
+from proxycore.stats.limits.account import CONCURRENT, Grant
+from proxycore.stats.limits.client_limits import ClientLimits
+from proxycore.stats.limits.ledger import Ledger, LimitRules
+from proxycore.stats.limits.lender import LedgerLender, Lender
 
 NOBODY = "-"
 """The name of the clients of an open proxy, which are counted by their addresses."""

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from proxycore.limits.account import CONCURRENT, Grant
-from proxycore.limits.client_limiter import Admission, ClientLimiter, Refusal
-from proxycore.limits.client_limits import ClientLimits, Counted, Period, Rate
-from proxycore.limits.ledger import Ledger, LimitRules
-from proxycore.limits.lender import LedgerLender
-from proxycore.limits.remote_lender import LedgerAwayError, RemoteLender
+from proxycore.stats.limits.account import CONCURRENT, Grant
+from proxycore.stats.limits.client_limiter import Admission, ClientLimiter, Refusal
+from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
+from proxycore.stats.limits.ledger import Ledger, LimitRules
+from proxycore.stats.limits.lender import LedgerLender
+from proxycore.stats.limits.remote_lender import LedgerAwayError, RemoteLender
 from tests.support.clocks import TurnedClock
 from tests.support.turned_scheduler import TurnedScheduler
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxycore.limits.client_limits import Counted, Period, Rate
-from proxycore.limits.window import SlidingWindow, window_of
 from proxycore.rotation.bench import end_of_day
+from proxycore.stats.limits.client_limits import Counted, Period, Rate
+from proxycore.stats.limits.window import SlidingWindow, window_of
 from tests.support.clocks import TurnedClock
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.limits.account import Account, Facts
-from proxycore.limits.client_limits import ClientLimits
+from proxycore.stats.limits.account import Account, Facts
+from proxycore.stats.limits.client_limits import ClientLimits
 
 _MOST_ACCOUNTS = 10_000  # with an open proxy, every address has one
 

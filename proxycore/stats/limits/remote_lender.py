@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from proxycore.clock import Clock
-from proxycore.limits.account import CONCURRENT, Account, Grant
-from proxycore.limits.client_limits import ClientLimits
-from proxycore.limits.ledger import Ledger
+from proxycore.stats.limits.account import CONCURRENT, Account, Grant
+from proxycore.stats.limits.client_limits import ClientLimits
+from proxycore.stats.limits.ledger import Ledger
 
 _AHEAD = 0.25  # seconds
 _AWAY = 1.0  # seconds for which it is not asked after it took longer

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from proxycore.limits.account import CONCURRENT, Account
-from proxycore.limits.client_limits import ClientLimits, Counted, Period, Rate
-from proxycore.limits.ledger import Ledger, LimitRules
+from proxycore.stats.limits.account import CONCURRENT, Account
+from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
+from proxycore.stats.limits.ledger import Ledger, LimitRules
 from tests.support.clocks import TurnedClock
 
 HERE, THERE = "one process", "another"

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable
 from typing import Protocol
 
-from proxycore.limits.account import Grant
-from proxycore.limits.ledger import Ledger
+from proxycore.stats.limits.account import Grant
+from proxycore.stats.limits.ledger import Ledger
 
 
 class Lender(Protocol):

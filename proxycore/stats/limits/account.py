@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxycore.clock import Clock
-from proxycore.limits.client_limits import ClientLimits, Counted
-from proxycore.limits.window import DayWindow, Window, window_of
+from proxycore.stats.limits.client_limits import ClientLimits, Counted
+from proxycore.stats.limits.window import DayWindow, Window, window_of
 
 CONCURRENT = "concurrent"
 """The name of the limit of requests in progress."""
