@@ -8,7 +8,7 @@ from proxycore.stats.limits.account import Grant
 from proxycore.stats.limits.client_limits import ClientLimits
 from proxycore.stats.limits.ledger import Ledger
 from proxycore.stats.limits.lender import Lender
-from proxycore.stats.limits.remote_lender import LedgerAwayError
+from proxycore.stats.limits.remote_lender import LedgerAwayError, News
 
 Send = Callable[[Message], None]
 
@@ -35,21 +35,11 @@ class LimitLink:
         self._send(LimitQuestion(self._number, client, needed, ahead))
         return await question
 
-    def tell(
-        self,
-        client: str,
-        limits: ClientLimits,
-        *,
-        at: float,
-        unused: int = 0,
-        ended: int = 0,
-        tokens: int = 0,
-    ) -> None:
+    def tell(self, client: str, limits: ClientLimits, news: News) -> None:
         """Tell what became of requests, unless there is nothing to be counted."""
-        if limits.concurrent is None:
-            ended = 0
-        if self._send and (unused or ended or tokens):
-            self._send(LimitNews(client, at, unused, ended, tokens))
+        ended = news.ended if limits.concurrent is not None else 0
+        if self._send and (news.unused or ended or news.tokens):
+            self._send(LimitNews(client, news.at, news.unused, ended, news.tokens))
 
     def answered(self, answer: LimitAnswer) -> None:
         """Pass the hub's answer on to the request that waits for it."""
@@ -61,7 +51,7 @@ class LimitLink:
         """Begin to use a new connection: tell what is in progress, since the hub may be a new one."""
         self._send = send
         for client, account in self._ledger:
-            self.tell(client, account.limits, at=0.0, ended=-account.in_progress)
+            self.tell(client, account.limits, News(0.0, ended=-account.in_progress))
 
     def disconnected(self) -> None:
         """End all questions: there will be no answer."""

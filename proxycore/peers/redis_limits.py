@@ -21,7 +21,7 @@ from proxycore.rotation.bench import end_of_day
 from proxycore.stats.limits.account import Grant
 from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
 from proxycore.stats.limits.ledger import Ledger
-from proxycore.stats.limits.remote_lender import LedgerAwayError
+from proxycore.stats.limits.remote_lender import LedgerAwayError, News
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -174,24 +174,15 @@ class RedisLimits:
         self._ahead = at / 1000 - now
         return Grant(count, now, limit.decode(), now + (int(opens) - at) / 1000 if limit else 0.0)
 
-    def tell(
-        self,
-        client: str,
-        limits: ClientLimits,
-        *,
-        at: float,
-        unused: int = 0,
-        ended: int = 0,
-        tokens: int = 0,
-    ) -> None:
+    def tell(self, client: str, limits: ClientLimits, news: News) -> None:
         """Tell what became of requests, unless there is nothing to be counted."""
         changes: dict[str, int] = {}
-        if limits.concurrent is not None and ended:
-            changes[f"held|{self.host}"] = -ended
+        if limits.concurrent is not None and news.ended:
+            changes[f"held|{self.host}"] = -news.ended
         for rate in limits.rates:
             is_tokens = rate.counted is Counted.TOKENS
-            if count := tokens if is_tokens else -unused:
-                changes[f"{rate.topic}|{self._part(rate, at)}"] = count
+            if count := news.tokens if is_tokens else -news.unused:
+                changes[f"{rate.topic}|{self._part(rate, news.at)}"] = count
         if changes and self._redis:
             key = _key(client)
             for field, count in changes.items():

@@ -1,17 +1,18 @@
 """Clients at three times their limits: workers and replicas together grant exactly what is theirs."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.process import Program, program
-from tests.support.redis_server import MISSING, redis_server
+from tests.support.redis_server import MISSING, RedisServer, redis_server
 from tests.support.waiting import PATIENCE, until
 from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
 
@@ -90,59 +91,50 @@ async def test_four_workers_grant_what_is_theirs(limit: int, tmp_path: Path) -> 
     assert used == dict.fromkeys(NAMES, limit)
 
 
-@pytest.mark.skipif(MISSING, reason="redis-server is not installed")
-@pytest.mark.parametrize("limit", [20, 150])
-async def test_two_replicas_of_two_workers_grant_what_is_theirs(limit: int, tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def two_replicas(
+    folder: Path, limits: str, workers: int
+) -> AsyncIterator[tuple[RedisServer, list[int]]]:
+    """Two programs with these limits that share a Redis, and their ports, once all workers serve."""
     with redis_server() as redis:
         async with RawUpstream(always(SERVED)) as google:
-            environment = settings(google.url, f"requests={limit}/hour", WORKERS="2", REDIS_URL=redis.url)
+            environment = settings(google.url, limits, WORKERS=str(workers), REDIS_URL=redis.url)
             with (
-                program(folder=tmp_path, environment=environment) as one,
-                program(folder=tmp_path, environment=environment) as other,
+                program(folder=folder, environment=environment) as one,
+                program(folder=folder, environment=environment) as other,
             ):
                 ports = [one.port, other.port]
                 for port in ports:
-                    await all_serve(port, 2)
-                assert_theirs(await served(ports, limit), limit)
+                    await all_serve(port, workers)
+                yield redis, ports
+
+
+@pytest.mark.skipif(MISSING, reason="redis-server is not installed")
+@pytest.mark.parametrize("limit", [20, 150])
+async def test_two_replicas_of_two_workers_grant_what_is_theirs(limit: int, tmp_path: Path) -> None:
+    async with two_replicas(tmp_path, f"requests={limit}/hour", 2) as (_, ports):
+        assert_theirs(await served(ports, limit), limit)
 
 
 @pytest.mark.skipif(MISSING, reason="redis-server is not installed")
 async def test_without_redis_each_replica_keeps_its_share(tmp_path: Path) -> None:
-    with redis_server() as redis:
-        async with RawUpstream(always(SERVED)) as google:
-            environment = settings(google.url, "requests=40/hour", REDIS_URL=redis.url)
-            with (
-                program(folder=tmp_path, environment=environment) as one,
-                program(folder=tmp_path, environment=environment) as other,
-            ):
-                ports = [one.port, other.port]
-                for port in ports:
-                    await all_serve(port, 1)
-                await asyncio.sleep(2.5)  # until each has seen the other
-                assert (await statuses(ports[:1], "ANN", 10, 1)).count(200) == 10
-                redis.stop()
-                await asyncio.sleep(1.5)
-                assert (await statuses(ports[:1], "ANN", 30, 5)).count(200) == 10
-                assert (await statuses(ports[1:], "ANN", 30, 5)).count(200) == 20
+    async with two_replicas(tmp_path, "requests=40/hour", 1) as (redis, ports):
+        await asyncio.sleep(2.5)  # until each has seen the other
+        assert (await statuses(ports[:1], "ANN", 10, 1)).count(200) == 10
+        redis.stop()
+        await asyncio.sleep(1.5)
+        assert (await statuses(ports[:1], "ANN", 30, 5)).count(200) == 10
+        assert (await statuses(ports[1:], "ANN", 30, 5)).count(200) == 20
 
 
 @pytest.mark.skipif(MISSING, reason="redis-server is not installed")
 async def test_tokens_and_places_are_shared_among_replicas(tmp_path: Path) -> None:
-    with redis_server() as redis:
-        async with RawUpstream(always(SERVED)) as google:
-            environment = settings(google.url, "tokens=100/day concurrent=1", REDIS_URL=redis.url)
-            with (
-                program(folder=tmp_path, environment=environment) as one,
-                program(folder=tmp_path, environment=environment) as other,
-            ):
-                ports = [one.port, other.port]
-                for port in ports:
-                    await all_serve(port, 1)
-                got = []
-                for number in range(4):
-                    got += await statuses([ports[number % 2]], "ANN", 1, 1)
-                    await asyncio.sleep(0.2)
-                assert got == [200, 200, 429, 429]
+    async with two_replicas(tmp_path, "tokens=100/day concurrent=1", 1) as (_, ports):
+        got = []
+        for number in range(4):
+            got += await statuses([ports[number % 2]], "ANN", 1, 1)
+            await asyncio.sleep(0.2)
+        assert got == [200, 200, 429, 429]
 
 
 def children_of(here: Program) -> list[int]:

@@ -5,6 +5,7 @@ What is granted is counted here too, so that the share is right when the ledger 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from proxycore.clock import Clock
@@ -21,26 +22,27 @@ class LedgerAwayError(Exception):
     """The process that keeps the ledger can't be reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What became of requests: how many granted `at` a moment were not made, and how many ended.
+
+    Negative numbers are of requests that were granted here. `tokens` are those that responses reported.
+    """
+
+    at: float
+    unused: int = 0
+    ended: int = 0
+    tokens: int = 0
+
+
 class Connection(Protocol):
     """A connection to the process that keeps the ledger."""
 
     async def lend(self, client: str, limits: ClientLimits, needed: int, ahead: int) -> Grant:
         """Ask for requests. Raises LedgerAwayError."""
 
-    def tell(
-        self,
-        client: str,
-        limits: ClientLimits,
-        *,
-        at: float,
-        unused: int = 0,
-        ended: int = 0,
-        tokens: int = 0,
-    ) -> None:
-        """Tell what became of requests: how many granted `at` a moment were not made, and how many ended.
-
-        Negative numbers tell of requests that were granted here.
-        """
+    def tell(self, client: str, limits: ClientLimits, news: News) -> None:
+        """Tell what became of requests, unless there is nothing to be counted."""
 
 
 class RemoteLender:
@@ -81,13 +83,13 @@ class RemoteLender:
         """Take back requests that were granted at a moment and not made."""
         if account := self._ledger.account(client):
             account.take_back(count, at)
-            self._connection.tell(client, account.limits, at=at, unused=count)
+            self._connection.tell(client, account.limits, News(at, unused=count))
 
     def release(self, holder: object, client: str, count: int) -> None:
         """Note that so many requests have ended."""
         if account := self._ledger.account(client):
             account.release(holder, count)
-            self._connection.tell(client, account.limits, at=self._clock(), ended=count)
+            self._connection.tell(client, account.limits, News(self._clock(), ended=count))
 
     def release_all(self, holder: object) -> None:
         """Note that all requests of a holder have ended."""
@@ -99,7 +101,7 @@ class RemoteLender:
         """Count tokens that a response has reported."""
         if account := self._ledger.account(client):
             account.spend(tokens)
-            self._connection.tell(client, account.limits, at=self._clock(), tokens=tokens)
+            self._connection.tell(client, account.limits, News(self._clock(), tokens=tokens))
 
     async def _ask(self, account: Account, holder: object, client: str, needed: int, ahead: int) -> Grant:
         try:
@@ -128,14 +130,13 @@ class RemoteLender:
         """Give back what was granted after its request had been decided on without."""
         if not late.cancelled() and not late.exception() and (grant := late.result()).count:
             count = grant.count
-            self._connection.tell(client, account.limits, at=grant.at, unused=count, ended=count)
+            self._connection.tell(client, account.limits, News(grant.at, unused=count, ended=count))
 
     def _grant_share(self, account: Account, holder: object, client: str, needed: int) -> Grant:
         if account.closed and account.closed.opens > self._clock():
             return account.closed  # all is used, of which others have the most perhaps
         grant = account.grant(holder, needed, 0, 1 / max(1, self._peers()))
         if grant.count:
-            self._connection.tell(
-                client, account.limits, at=grant.at, unused=-grant.count, ended=-grant.count
-            )
+            news = News(grant.at, unused=-grant.count, ended=-grant.count)
+            self._connection.tell(client, account.limits, news)
         return grant

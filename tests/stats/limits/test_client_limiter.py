@@ -10,7 +10,7 @@ from proxycore.stats.limits.client_limiter import Admission, ClientLimiter, Refu
 from proxycore.stats.limits.client_limits import ClientLimits, Counted, Period, Rate
 from proxycore.stats.limits.ledger import Ledger, LimitRules
 from proxycore.stats.limits.lender import LedgerLender
-from proxycore.stats.limits.remote_lender import LedgerAwayError, RemoteLender
+from proxycore.stats.limits.remote_lender import LedgerAwayError, News, RemoteLender
 from tests.support.clocks import TurnedClock
 from tests.support.turned_scheduler import TurnedScheduler
 
@@ -38,23 +38,14 @@ class Wire:
             await self.delay.wait()
         return grant
 
-    def tell(
-        self,
-        client: str,
-        limits: ClientLimits,  # noqa: ARG002 - of others
-        *,
-        at: float,
-        unused: int = 0,
-        ended: int = 0,
-        tokens: int = 0,
-    ) -> None:
+    def tell(self, client: str, limits: ClientLimits, news: News) -> None:  # noqa: ARG002 - of others
         if self.is_cut:
             return
-        if unused:
-            self._lender.take_back(client, unused, at)
-        self._lender.release(self._name, client, ended)
-        if tokens:
-            self._lender.spend(client, tokens)
+        if news.unused:
+            self._lender.take_back(client, news.unused, news.at)
+        self._lender.release(self._name, client, news.ended)
+        if news.tokens:
+            self._lender.spend(client, news.tokens)
 
 
 class Site:
