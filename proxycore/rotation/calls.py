@@ -244,9 +244,7 @@ class Calls(Benches):
         if limiter.counted:
             limiter.close(call.at)  # Google may have counted it
         else:
-            limiter.remove(call.at)
-            if limiter.is_idle(self._clock()):
-                del call.key.project.limiters[lane]  # the model may well be invented
+            self.uncount(call.key, lane, call.at)
 
     def withdraw(self, call: Call) -> None:
         """Take back a call that will not be sent after all."""

@@ -133,7 +133,7 @@ class Quota:
 
         A prompt with more tokens than the limit is free at once: only Google can tell that it is too large.
         """
-        place = self._latest(log, len(log), tokens) if self.measured else -1
+        place = self._blocking(log, len(log), tokens)
         if place < 0:
             return 0.0
         oldest, window = log.moments[place], self.window
@@ -160,21 +160,25 @@ class Quota:
 
     def fits(self, log: CallLog, place: int) -> bool:
         """Return whether the call at this index is not too early after those before it, unless it probes."""
-        return log.moments[place] == self.probe or not self._is_early(log, place)
+        return log.moments[place] == self.probe or not self._came_early(log, place)
 
     def add(self, log: CallLog, place: int) -> None:
         """Note that the call at this index was added to the log. If it is too early, it is the probe."""
-        if self.probe_at != math.inf and self._is_early(log, place):
+        if self.probe_at != math.inf and self._came_early(log, place):
             self.probe = log.moments[place]
             self._put_off_probe(log, place)
 
-    def _is_early(self, log: CallLog, place: int) -> bool:
-        before = self._latest(log, place, log.tokens(place, place + 1)) if self.measured else -1
-        return before >= 0 and self._comes_early(log.moments[place] - log.moments[before])
+    def _came_early(self, log: CallLog, place: int) -> bool:
+        return self._is_early(log, place, log.moments[place], log.tokens(place, place + 1))
 
-    def _comes_early(self, seconds: float) -> bool:
-        """Whether a call comes too early so many seconds after the one that has to leave the window."""
-        return seconds < self.window - self.doubt / 2 - _SLACK
+    def _is_early(self, log: CallLog, end: int, at: float, tokens: int) -> bool:
+        """Whether a call at this moment, with so many tokens, is too early after those before the index."""
+        before = self._blocking(log, end, tokens)
+        return before >= 0 and at - log.moments[before] < self.window - self.doubt / 2 - _SLACK
+
+    def _blocking(self, log: CallLog, end: int, tokens: int) -> int:
+        """Return the index of the call that holds another one back (`_latest`); -1 if none does."""
+        return self._latest(log, end, tokens) if self.measured else -1
 
     # What responses teach.
 
@@ -185,7 +189,7 @@ class Quota:
         """
         self.misses = 0
         moment, tokens = log.moments[place], log.tokens(place, place + 1)
-        before = self._latest(log, place, tokens) if self.measured else -1
+        before = self._blocking(log, place, tokens)
         if before >= 0 and moment - log.moments[before] < self.window - _SLACK:
             self._shorten(moment - log.moments[before], now)
             return True
@@ -211,7 +215,7 @@ class Quota:
         The log has the calls before the one that was refused, all of which were served.
         """
         at, tokens = refusal.at, refusal.tokens
-        early = self.limit > 0 and self._refused_early(log, at, tokens)
+        early = self._is_early(log, len(log), at, tokens)
         is_new = self._learn_limit(log, refusal.limit, at, early=early)
         before = self._latest(log, len(log), tokens)
         if before >= 0 and log.moments[before] > at - self.period * TOLERANCE:
@@ -222,10 +226,6 @@ class Quota:
             rest = self._unexplained(log, refusal)
         self._put_off_probe(log, len(log), at)
         return max(rest, 0.0)
-
-    def _refused_early(self, log: CallLog, at: float, tokens: int) -> bool:
-        before = self._latest(log, len(log), tokens) if self.measured else -1
-        return before >= 0 and self._comes_early(at - log.moments[before])
 
     def _learn_limit(self, log: CallLog, limit: Limit, at: float, *, early: bool) -> bool:
         """Learn the limit, as Google tells it or as the calls show it; returns whether it is another one."""
