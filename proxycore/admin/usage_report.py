@@ -13,7 +13,7 @@ from typing import Any
 
 from proxycore.admin.prices import Price, price_of
 from proxycore.http.access_record import RequestOutcome
-from proxycore.storage.rows import UsageBy, UsageRow
+from proxycore.storage.rows import SUMMED, UsageBy, UsageRow
 
 Json = dict[str, Any]
 
@@ -25,17 +25,7 @@ _OUTCOMES = {
     RequestOutcome.LEFT: "left",
     RequestOutcome.CUT: "cut",
 }
-_SUMS = (
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "thinking_tokens",
-    "tool_tokens",
-    "unread",
-    "received_bytes",
-    "sent_bytes",
-    "seconds",
-)
+_SUMS = (*SUMMED, "seconds")
 _COUNTED = ("requests", *_OUTCOMES.values(), *_SUMS)
 _COSTS = ("cost", "unpriced")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take a cell for that begins so

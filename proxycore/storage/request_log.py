@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from proxycore.http.access_record import RequestOutcome
-from proxycore.storage.rows import AttemptRow, RequestFilter, RequestPage, RequestRow
+from proxycore.storage.rows import AttemptRow, RequestFilter, RequestPage, RequestRow, summed
 from proxycore.storage.schema import BLOCK_BITS
 from proxycore.storage.words import WordKind, Words
 
@@ -101,14 +101,7 @@ class RequestLog:
             key,
             row.status,
             outcome,
-            row.input_tokens,
-            row.output_tokens,
-            row.cached_tokens,
-            row.thinking_tokens,
-            row.tool_tokens,
-            int(row.unread),
-            row.received_bytes,
-            row.sent_bytes,
+            *summed(row),
             None if row.first_byte is None else round(1000 * row.first_byte),
             round(1000 * row.seconds),
             attempts,

@@ -5,6 +5,7 @@ Times are seconds since the epoch by the wall clock, durations are seconds, size
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from typing import Protocol
 
 from proxycore.http.access_record import RequestOutcome
@@ -36,6 +37,22 @@ class AttemptRow:
     verdict: str
     why: str
     seconds: float
+
+
+SUMMED = (
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "thinking_tokens",
+    "tool_tokens",
+    "unread",
+    "received_bytes",
+    "sent_bytes",
+)
+"""The numbers of a request that are summed as they are, and the members of `UsageRow` with their sums."""
+
+summed = attrgetter(*SUMMED)
+"""Return these numbers of a `RequestRow`, in their order."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,8 @@ events           in the order in which they happened
 marks            `folded`: the last request that the sums contain
 """
 
+from proxycore.storage.rows import SUMMED
+
 APPLICATION = 0x474B5053
 """SQLite's `application_id`, which tells the file from those of other programs."""
 
@@ -19,18 +21,7 @@ VERSION = 1
 BLOCK_BITS = 8
 """A block is so many bits of a request's number less."""
 
-SUMS = (
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "thinking_tokens",
-    "tool_tokens",
-    "unread",
-    "received_bytes",
-    "sent_bytes",
-    "ms",
-)
+SUMS = ("requests", *SUMMED, "ms")
 """The columns of sums, in the order of `UsageRow`."""
 
 USAGE = {

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from proxycore.http.access_record import RequestOutcome
-from proxycore.storage.rows import QueryError, RequestRow, UsageBy, UsageQuery, UsageRow
+from proxycore.storage.rows import QueryError, RequestRow, UsageBy, UsageQuery, UsageRow, summed
 from proxycore.storage.schema import BLOCK_BITS, SUMS, USAGE
 from proxycore.storage.words import WordKind, Words
 
@@ -35,20 +35,7 @@ class UsageSums:
     def add(self, row: RequestRow) -> None:
         """Add a request."""
         sums = self._sums[int(row.time // _HOUR), row.client, row.key, row.model, row.outcome]
-        for place, n in enumerate(
-            (
-                1,
-                row.input_tokens,
-                row.output_tokens,
-                row.cached_tokens,
-                row.thinking_tokens,
-                row.tool_tokens,
-                int(row.unread),
-                row.received_bytes,
-                row.sent_bytes,
-                round(1000 * row.seconds),
-            )
-        ):
+        for place, n in enumerate((1, *summed(row), round(1000 * row.seconds))):
             sums[place] += n
 
     def merge(self, other: "UsageSums") -> None:
