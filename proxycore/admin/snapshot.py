@@ -24,7 +24,7 @@ from proxycore.rotation.ways import shown
 from proxycore.stats.counters import Counters
 from proxycore.stats.figures import Figures
 from proxycore.stats.forecast import DayForecast, forecasts
-from proxycore.stats.history import last_hour
+from proxycore.stats.history import last_hour_json
 from proxycore.stats.limits.client_limiter import ClientLimiter
 from proxycore.stats.meter import MOST_JUDGEMENTS, MOST_STREAMS
 
@@ -53,7 +53,7 @@ def snapshot(
         "clients": _clients(limiter, figures, clock),
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
         "streams": _streams(processes, clock, redact),
-        "history": last_hour(counters, clock),
+        "history": last_hour_json(counters, clock),
         "version": __version__,
     }
 

@@ -12,21 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from proxycore.admin.prices import Price, price_of
-from proxycore.http.access_record import RequestOutcome
+from proxycore.stats.history import OUTCOMES
 from proxycore.storage.rows import SUMMED, UsageBy, UsageRow
 
 Json = dict[str, Any]
 
-_OUTCOMES = {
-    RequestOutcome.SERVED: "served",
-    RequestOutcome.CLIENT_ERROR: "client_errors",
-    RequestOutcome.REFUSED: "refused",
-    RequestOutcome.FAILED: "failed",
-    RequestOutcome.LEFT: "left",
-    RequestOutcome.CUT: "cut",
-}
 _SUMS = (*SUMMED, "seconds")
-_COUNTED = ("requests", *_OUTCOMES.values(), *_SUMS)
+_COUNTED = ("requests", *OUTCOMES.values(), *_SUMS)
 _COSTS = ("cost", "unpriced")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take a cell for that begins so
 _DIGITS = 9  # decimals of seconds and of costs
@@ -63,7 +55,7 @@ class UsageReport:
                 )
             sums["requests"] += row.requests
             if row.outcome:
-                sums[_OUTCOMES[row.outcome]] += row.requests
+                sums[OUTCOMES[row.outcome]] += row.requests
             for name in _SUMS:
                 sums[name] += getattr(row, name)
             if self._prices:

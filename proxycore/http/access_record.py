@@ -1,7 +1,9 @@
 """The record of one request: what the log, the metrics and the status page show of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 
 class RequestOutcome(StrEnum):
@@ -13,6 +15,10 @@ class RequestOutcome(StrEnum):
     FAILED = "failed"
     LEFT = "left"
     CUT = "cut"
+
+
+NO_FAILURE = ("served", "abandoned")
+"""The verdicts of attempts that did not fail."""
 
 
 @dataclass(slots=True)
@@ -77,3 +83,22 @@ class AccessRecord:
         if status < 400:
             return RequestOutcome.SERVED
         return RequestOutcome.CLIENT_ERROR if status < 500 else RequestOutcome.FAILED
+
+
+class Attempted(Protocol):
+    """An attempt that has ended."""
+
+    @property
+    def key(self) -> str:
+        """The name of its key."""
+
+    @property
+    def verdict(self) -> str:
+        """What the request did next."""
+
+
+def failed_over(outcome: str, key: str, attempts: Sequence[Attempted]) -> bool:
+    """Whether a request was served with this key after an attempt with another one had failed."""
+    if len(attempts) < 2 or outcome != RequestOutcome.SERVED:
+        return False
+    return any(one.key != key and one.verdict not in NO_FAILURE for one in attempts)

@@ -71,15 +71,18 @@ class Counters:
             self._counts[name][tuple(labels)] += n
 
 
-def median_in(bounds: Sequence[float], counts: Sequence[int]) -> float | None:
-    """Return the approximate median of values that are known by their buckets; None if there are none."""
-    half, before = sum(counts) / 2, 0
-    if not half:
+def quantile_in(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """Return about which value a share of values does not exceed, of values that are known by their buckets.
+
+    None if there are none. The median is that of the share 0.5.
+    """
+    wanted, before = sum(counts) * share, 0
+    if not wanted:
         return None
     for bucket, count in enumerate(counts):
-        if before + count >= half:
+        if before + count >= wanted:
             low = bounds[bucket - 1] if bucket else 0.0
             high = bounds[bucket] if bucket < len(bounds) else low
-            return low + (high - low) * (half - before) / count
+            return low + (high - low) * (wanted - before) / count
         before += count
     return None

@@ -67,12 +67,16 @@ class FiguresSum:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._counters = Counters()
+        self._forget_at = 0.0  # when minutes are
         self._activities: dict[Hashable, Sequence[dict[str, Any]]] = {}
 
     def add(self, process: Hashable, counts: Iterable[Entry], activity: Sequence[dict[str, Any]]) -> None:
         """Add a process's counts since its last report; its activity replaces that of the last report."""
         self._counters.merge(counts)
-        forget_old(self._counters, self._clock())
+        now = self._clock()
+        if now >= self._forget_at:
+            self._forget_at = 60.0 * (now // 60 + 1)
+            forget_old(self._counters, now)
         self._activities[process] = activity
 
     def remove(self, process: Hashable) -> None:

@@ -112,7 +112,7 @@ class Meter:
         self.counters.add("requests", outcome, _key_of(record), family)
         self.counters.add("client.requests", record.client)
         self.counters.measure("duration", DURATION_BOUNDS, seconds, family)
-        self._history.request()
+        self._history.ended(record, outcome)
         if record.model and _is_demand(record, outcome):
             self._note_demand(record.model, record.since + seconds, served=outcome == RequestOutcome.SERVED)
 
@@ -120,7 +120,7 @@ class Meter:
         """Count the time to first byte of a response to a client."""
         seconds = record.first_byte or 0.0
         self.counters.measure("first_byte", FIRST_BYTE_BOUNDS, seconds, self._families.of(record.model))
-        self._history.first_byte(seconds)
+        self._history.first_byte(record, seconds)
         self._first_bytes.append(seconds)
 
     def used(self, record: AccessRecord, usage: TokenUsage) -> None:

@@ -15,11 +15,12 @@ import pytest
 from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
 from proxycore.gemini.verdict import Backoff, BenchScope, Limit, Reaction, Verdict, until_google_midnight
+from proxycore.http.access_record import AccessRecord, RequestOutcome
 from proxycore.rotation.bench import ExponentialBackoff
 from proxycore.rotation.key import Key
 from proxycore.rotation.rotator import Rotator
 from proxycore.stats.counters import Counters
-from proxycore.stats.history import History, last_hour
+from proxycore.stats.history import History, last_hour_json
 from tests.support.clocks import CLOCK, TurnedClock
 from tests.support.process import program
 from tests.support.proxy import proxy
@@ -190,12 +191,12 @@ def test_minutes_are_neither_mixed_nor_lost_when_the_wall_clock_is_set_back() ->
     history = History(counters, clock)
     for requests in (1, 2, 3):
         for _ in range(requests):
-            history.request()
+            history.ended(AccessRecord("", clock(), status=200), RequestOutcome.SERVED)
         clock.turn(60)
     clock.set_wall(-HOUR - 17)
     clock.compare()
-    history.request()
-    minutes = last_hour(counters, clock)
+    history.ended(AccessRecord("", clock(), status=200), RequestOutcome.SERVED)
+    minutes = last_hour_json(counters, clock)
     assert [minute["requests"] for minute in minutes[-4:]] == [1, 2, 3, 1]
     assert len(minutes) == 60
     assert {minute["time"] % 60 for minute in minutes} == {0}

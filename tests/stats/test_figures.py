@@ -1,5 +1,6 @@
 """What processes report adds up, and stays when one ends."""
 
+from proxycore.http.access_record import AccessRecord, RequestOutcome
 from proxycore.rotation.key import Key
 from proxycore.stats.counters import Counters
 from proxycore.stats.figures import FiguresSum, LocalFigures
@@ -36,9 +37,9 @@ def test_a_process_that_ends_leaves_its_counts() -> None:
 def test_minutes_that_are_older_than_an_hour_are_forgotten() -> None:
     clock, counted = TurnedClock(), Counters()
     total = FiguresSum(clock)
-    History(counted, clock).request()
+    History(counted, clock).ended(AccessRecord("", clock(), status=200), RequestOutcome.SERVED)
     total.add("one", counted.drain(), [])
-    assert total.read().counters.of("minute.requests")
+    assert total.read().counters.of("minute.ended")
     clock.turn(3700)
     total.add("one", [], [])
-    assert not total.read().counters.of("minute.requests")
+    assert not total.read().counters.of("minute.ended")
