@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from proxycore import __version__
+from proxycore.admin.model_summary import model_summaries
 from proxycore.clock import Clock
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.rotation.judgement import Judgement
@@ -27,6 +28,7 @@ from proxycore.stats.forecast import DayForecast, forecasts
 from proxycore.stats.history import last_hour_json
 from proxycore.stats.limits.client_limiter import ClientLimiter
 from proxycore.stats.meter import MOST_JUDGEMENTS, MOST_STREAMS
+from proxycore.storage.status import StateFileStatus
 
 Json = dict[str, Any]
 
@@ -34,10 +36,17 @@ _MOST_MODELS = 10_000  # of all keys together: each takes 6 µs, and clients can
 
 
 def snapshot(
-    rotator: Rotator, limiter: ClientLimiter, figures: Figures, clock: Clock, redact: Callable[[str], str]
+    rotator: Rotator,
+    limiter: ClientLimiter,
+    figures: Figures,
+    state_file: StateFileStatus,
+    *,
+    clock: Clock,
+    redact: Callable[[str], str],
 ) -> Json:
     """Return the whole status. `redact` replaces secrets in names that clients and the upstream chose."""
     counters, processes, now = figures.counters, figures.processes, clock()
+    today = {lane: _forecast(day, clock) for lane, day in forecasts(rotator, clock).items()}
     return {
         "time": clock.to_wall(now),
         "started": clock.to_wall(min((one["started"] for one in processes), default=now)),
@@ -49,11 +58,14 @@ def snapshot(
         "totals": _totals(counters),
         "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
         "keys": _keys(rotator, figures, clock, redact),
-        "today": _today(rotator, clock, redact),
+        "models": model_summaries(rotator, figures, today, clock, redact),
+        "today": {redact(lane): day for lane, day in today.items()},
         "clients": _clients(limiter, figures, clock),
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},
         "streams": _streams(processes, clock, redact),
         "history": last_hour_json(counters, clock),
+        "storage": _storage(state_file, redact),
+        "keep_days": state_file.keep_days,
         "version": __version__,
     }
 
@@ -73,8 +85,7 @@ def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> 
         "in_keys_file": key.in_file,
         "bench": _bench(key.retired or key.whole, clock, redact),
         "models": {
-            redact(lane) or NO_MODEL: _cleaned(known, redact)
-            for lane, known in _lanes(key, clock, most).items()
+            redact(lane) or NO_MODEL: _lane(known, redact) for lane, known in _lanes(key, clock, most).items()
         },
         "origins": {
             redact(origin) or NO_ORIGIN: _bench(bench, clock, redact)
@@ -94,6 +105,12 @@ def _lanes(key: Key, clock: Clock, most: int) -> dict[str, Json]:
         if theirs is None or theirs["until"] < mine["until"]:
             lanes[lane]["bench"] = mine
     return lanes
+
+
+def _lane(known: Json, redact: Callable[[str], str]) -> Json:
+    """What is known of a lane without secrets: only the names of quotas and reasons are the upstream's."""
+    bench = known["bench"] and _cleaned(known["bench"], redact)
+    return known | {"bench": bench, "quotas": {redact(name): one for name, one in known["quotas"].items()}}
 
 
 def _certain(benches: dict[str, Bench], most: int) -> list[tuple[str, Bench]]:
@@ -151,10 +168,6 @@ def _keys(rotator: Rotator, figures: Figures, clock: Clock, redact: Callable[[st
     ]
 
 
-def _today(rotator: Rotator, clock: Clock, redact: Callable[[str], str]) -> dict[str, Json]:
-    return {redact(lane): _forecast(day, clock) for lane, day in forecasts(rotator, clock).items()}
-
-
 def _forecast(day: DayForecast, clock: Clock) -> Json:
     spent_at = day.spent_at(clock())
     return {
@@ -202,6 +215,10 @@ def _clients(limiter: ClientLimiter, figures: Figures, clock: Clock) -> list[Jso
         }
         for name in sorted({*seen, *(labels[0] for labels in requests), *limiter.rules.named})
     ]
+
+
+def _storage(file: StateFileStatus, redact: Callable[[str], str]) -> Json:
+    return {"state": str(file.use), "trouble": file.trouble and redact(file.trouble), "bytes": file.size}
 
 
 def _judgements(processes: list[Json], clock: Clock, redact: Callable[[str], str]) -> list[Json]:

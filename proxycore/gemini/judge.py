@@ -44,6 +44,7 @@ from proxycore.gemini.verdict import (
     HEALTHY,
     KEYS_NOT_ACCEPTED,
     NO_CREDIT,
+    NOT_ENTITLED,
     NOT_GOOGLE,
     NOT_OWNER,
     REGION_BLOCKED,
@@ -75,7 +76,7 @@ _INVALID = Verdict("API key not valid or expired", Reaction.FAILOVER, BenchScope
 _REFUSED = Verdict("API key not accepted", Reaction.FAILOVER, BenchScope.RETIRED)
 _MONEY = _denied(NO_CREDIT, BenchScope.ACCOUNT)
 _SPENT_FAST = Verdict("spend-based rate limit exceeded", Reaction.FAILOVER, BenchScope.ACCOUNT)
-_NOT_ENTITLED = Verdict("not entitled", Reaction.ENTITLED, BenchScope.MODEL, DAY)
+_NOT_ENTITLED = Verdict(NOT_ENTITLED, Reaction.ENTITLED, BenchScope.MODEL, DAY)
 _FORBIDDEN = _denied("permission denied", BenchScope.CALLER, Reaction.COMPARE)
 _VAGUE = Verdict("refused without a reason", Reaction.COMPARE, BenchScope.MODEL)
 _SPENT = Verdict("quota exhausted", Reaction.FAILOVER, BenchScope.MODEL)

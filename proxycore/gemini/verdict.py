@@ -102,6 +102,9 @@ DEADLINE_EXCEEDED = Verdict("upstream deadline exceeded", Reaction.RETRY, deadli
 NO_CREDIT = "no credit or spending cap reached"
 """The reason of a refusal for want of money."""
 
+NOT_ENTITLED = "not entitled"
+"""The reason of a refusal of a model that the key's project may not use."""
+
 DAY = 86400.0
 """Seconds of a day, the window of Google's longest quotas."""
 

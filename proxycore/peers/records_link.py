@@ -28,6 +28,7 @@ from proxycore.storage.rows import (
     UsageQuery,
     UsageRow,
 )
+from proxycore.storage.status import StateFileStatus, StateFileUse
 
 _LARGEST = 32 * 1024 * 1024  # characters of an answer
 
@@ -57,6 +58,10 @@ class RecordsLink:
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """Return sums over requests. Raises NoStateFileError, and QueryError if there would be too many."""
         return await self._ask(["usage", query.since, query.until, sorted(query.by)], _usage_rows)
+
+    async def status(self) -> StateFileStatus:
+        """Return whether the state file is in use."""
+        return await self._ask(["status"], _status)
 
     async def _ask(self, query: list[Any], read: Callable[[str], T]) -> T:
         answer = await self._link.query(json.dumps(query))
@@ -102,6 +107,8 @@ def _query(records: RecordsSource, query: object) -> Callable[[], Coroutine[Any,
         case ["usage", int() | float() as since, int() | float() as until, [*by]]:
             usage = UsageQuery(since, until, frozenset(UsageBy(str(one)) for one in by))
             return lambda: _usage_text(records, usage)
+        case ["status"]:
+            return lambda: _status_text(records)
     raise ValueError("not a query")
 
 
@@ -132,6 +139,15 @@ async def _requests_text(
 async def _usage_text(records: RecordsSource, query: UsageQuery) -> str:
     found = await records.usage(query)
     return await asyncio.to_thread(_lines, [], map(_usage_values, found))
+
+
+async def _status_text(records: RecordsSource) -> str:
+    return json.dumps(astuple(await records.status()))
+
+
+def _status(text: str) -> StateFileStatus:
+    use, *members = json.loads(text)
+    return StateFileStatus(StateFileUse(use), *members)
 
 
 def _lines(head: list[list[int | None]], rows: Iterable[tuple[Any, ...]]) -> str:

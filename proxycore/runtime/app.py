@@ -68,6 +68,7 @@ class ProxyApplication(HandlerApplication):
         records: RecordsSource | None = None,
     ) -> None:
         self._prices = settings.prices
+        self._records = records or NoRecords()
         self._figures = figures or LocalFigures(Meter(clock))
         pool = self.pool = make_pool(settings, self._figures.meter, clock, source)
         self.rotator, self.queues, self.affinity = pool.rotator, pool.queues, pool.affinity
@@ -88,7 +89,7 @@ class ProxyApplication(HandlerApplication):
             metrics=self._metrics,
             events=self.updates,
             actions=Actions(pool, self._key_changes),
-            records=Records(records or NoRecords(), clock, self._contexts.redact, lambda: self._prices),
+            records=Records(self._records, clock, self._contexts.redact, lambda: self._prices),
         )
         super().__init__(
             routes(pool, parts),
@@ -193,10 +194,18 @@ class ProxyApplication(HandlerApplication):
             self.pool.limiter.ledger.update_day_ends()
 
     async def _snapshot(self) -> dict[str, Any]:
-        figures = await self._figures.read()
+        figures, state_file = await self._figures.read(), await self._records.status()
         self.check_wall_clock()
-        shown = snapshot(self.rotator, self.pool.limiter, figures, self._clock, self._contexts.redact)
-        return shown | {"writes": self._key_changes.are_allowed}
+        shown = snapshot(
+            self.rotator,
+            self.pool.limiter,
+            figures,
+            state_file,
+            clock=self._clock,
+            redact=self._contexts.redact,
+        )
+        writes = self._key_changes.are_allowed
+        return shown | {"writes": writes, "admin_writes": writes}
 
     async def _metrics(self) -> Metrics:
         figures = await self._figures.read()

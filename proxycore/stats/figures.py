@@ -21,10 +21,10 @@ class Figures:
     counters: Counters
     processes: list[dict[str, Any]]
 
-    def asked(self, now: float) -> set[str]:
-        """Return the models that clients asked for lately."""
+    def asked(self, now: float, within: float = _LATELY) -> set[str]:
+        """Return the models that clients asked for within so many seconds, ten minutes by default."""
         asked = (entry for one in self.processes for entry in one["asked"].items())
-        return {model for model, at in asked if at > now - _LATELY}
+        return {model for model, at in asked if at > now - within}
 
     @property
     def proven(self) -> set[str]:

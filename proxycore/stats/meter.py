@@ -10,7 +10,9 @@ Counters add up over processes (`counters`); what is under way is this process's
     client.requests   client                          lag                    (a histogram)
     dropped_lines                                     prompt_tokens,
     hedges            result                          cached_tokens          key, model family
-    client.refusals   client, limit
+    client.refusals   client, limit                   model.requests,
+                                                      model.prompt_tokens,
+                                                      model.cached_tokens    model
 """
 
 import asyncio
@@ -28,7 +30,7 @@ from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
 from proxycore.stats.counters import Counters
 from proxycore.stats.history import FIRST_BYTE_BOUNDS, History
-from proxycore.stats.model_labels import NONE, OTHER, ModelLabels
+from proxycore.stats.model_labels import NONE, OTHER, ModelLabels, ModelNames
 
 DURATION_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds: the buckets of whole requests."""
@@ -78,6 +80,7 @@ class Meter:
         self._clock = clock
         self._history = History(self.counters, clock)
         self._families = ModelLabels()
+        self._models = ModelNames()
         self._reasons: set[str] = set()
         self._open: dict[AccessRecord, None] = {}  # in order of arrival
         self._uses: dict[Key, _Use] = {}
@@ -114,6 +117,7 @@ class Meter:
         self.counters.measure("duration", DURATION_BOUNDS, seconds, family)
         self._history.ended(record, outcome)
         if record.model and _is_demand(record, outcome):
+            self.counters.add("model.requests", self._models.of(record.model))
             self._note_demand(record.model, record.since + seconds, served=outcome == RequestOutcome.SERVED)
 
     def first_byte(self, record: AccessRecord) -> None:
@@ -132,8 +136,10 @@ class Meter:
                 self.counters.add("client.tokens", record.client, direction, n=count)
         if usage.input:
             self.counters.add("prompt_tokens", key, family, n=usage.input)
+            self.counters.add("model.prompt_tokens", self._models.of(record.model), n=usage.input)
         if usage.cached:
             self.counters.add("cached_tokens", key, family, n=usage.cached)
+            self.counters.add("model.cached_tokens", self._models.of(record.model), n=usage.cached)
 
     def limited(self, record: AccessRecord, limit: str) -> None:
         """Count a request that was refused for a limit of its client."""

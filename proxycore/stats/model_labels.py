@@ -1,4 +1,4 @@
-"""The family of a model, as a metrics label: an invented name must not make a new series. Pure."""
+"""The labels of a model: its family for metrics, and its name. Invented names must not make series. Pure."""
 
 import re
 
@@ -7,6 +7,7 @@ _FAMILY = re.compile(
     r"(?:-(\d{1,2}(?:\.\d)?))?(?:-(embedding|flash-lite|flash|pro|ultra|nano))?(?![a-z0-9.])"
 )
 _MOST = 48  # families; a process that meets more counts the later ones as `other`
+_MOST_NAMES = 256
 
 NONE, OTHER = "none", "other"
 """The label values of what names nothing, and of what has no series of its own."""
@@ -40,3 +41,18 @@ class ModelLabels:
             return OTHER
         self._names.add(name)
         return name
+
+
+class ModelNames:
+    """The names of models seen so far. When there are too many, the later ones are `other`."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def of(self, model: str) -> str:
+        """Return the name of a model, or `other`."""
+        if model not in self._names:
+            if len(self._names) >= _MOST_NAMES:
+                return OTHER
+            self._names.add(model)
+        return model

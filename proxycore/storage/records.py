@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from proxycore.storage.rows import NoStateFileError, RequestFilter, RequestPage, UsageQuery, UsageRow
+from proxycore.storage.status import StateFileStatus, StateFileUse
 
 MOST_REQUESTS = 1000
 """Requests of a page that can be asked for."""
@@ -28,6 +29,9 @@ class RecordsSource(Protocol):
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """Return sums over requests."""
 
+    async def status(self) -> StateFileStatus:
+        """Return whether the state file is in use; raises neither of them."""
+
 
 class NoRecords:
     """The records of a program without a state file: there are none."""
@@ -39,3 +43,7 @@ class NoRecords:
     async def usage(self, *_: object) -> list[UsageRow]:
         """Raise StateFileOffError."""
         raise StateFileOffError
+
+    async def status(self) -> StateFileStatus:
+        """Return that it is off."""
+        return StateFileStatus(StateFileUse.OFF)

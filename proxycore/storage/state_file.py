@@ -92,6 +92,15 @@ def move_aside(path: Path) -> Path:
     return aside
 
 
+def size_of(path: Path) -> int | None:
+    """Return the bytes of the file and of its journal; None if they can't be read."""
+    journal = path.with_name(f"{path.name}-wal")
+    try:
+        return path.stat().st_size + (journal.stat().st_size if journal.exists() else 0)
+    except OSError:
+        return None
+
+
 def translate(error: Exception) -> StateFileError:
     """Return the reason of an error of SQLite, or of a value that can't be written."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without what extends it

@@ -42,13 +42,16 @@ from proxycore.storage.state_file import (
     StateFileError,
     StatementError,
     move_aside,
+    size_of,
     translate,
 )
+from proxycore.storage.status import StateFileStatus, StateFileUse
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_DAY = 86400
 _INTERVAL = 1.0  # seconds between two batches
 _RETRY_PAUSE = 10.0  # seconds between two tries to use a file that can't be used
 _OPEN_TIMEOUT = 2.0  # seconds that a start waits for the file
@@ -75,6 +78,8 @@ class Storage:
     ) -> None:
         self.trouble: str | None = None
         """Why the file can't be used now, and what to do; None: it can."""
+        self._trouble_since: float | None = None  # by the wall clock
+        self._size: int | None = None  # bytes of the file
         self._path = path
         self._keep = keep
         self._clock = clock
@@ -137,6 +142,12 @@ class Storage:
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """Return sums over requests. Raises NoStateFileError, and QueryError if there would be too many."""
         return await self._ask(lambda contents: contents.usage(query))
+
+    async def status(self) -> StateFileStatus:
+        """Return whether the file is in use."""
+        use = StateFileUse.UNUSABLE if self.trouble else StateFileUse.ON
+        days = round(self._keep / _DAY)
+        return StateFileStatus(use, self.trouble, self._trouble_since, self._size, days)
 
     async def flush(self) -> None:
         """Wait until what was put is written, if the file can be used."""
@@ -213,8 +224,9 @@ class Storage:
             if batch := self._pending.take():
                 self._write_batch(contents, batch, now)
             contents.clean(now)
+            self._size = size_of(self._path)
             if self.trouble:
-                self.trouble = None
+                self.trouble = self._trouble_since = None
                 logger.info("STATE_FILE: %s is in use again", self._path)
 
     def _write_batch(self, contents: Contents, batch: Batch, now: float) -> None:
@@ -256,6 +268,7 @@ class Storage:
                 self._close()
             self._try_at = time.monotonic() + self._retry
             if self.trouble != str(reason):
+                self._trouble_since = self._trouble_since or self._clock.wall()
                 self.trouble = str(reason)
                 logger.warning("STATE_FILE: %s can't be used: %s", self._path, reason)
 

@@ -16,6 +16,7 @@ from proxycore.rotation.events import Origin, RequestBlamed
 from proxycore.rotation.judgement import Judgement
 from proxycore.stats.figures import Figures
 from proxycore.stats.meter import Meter
+from proxycore.storage.status import StateFileStatus, StateFileUse
 from tests.support.cases_support import pool, target
 from tests.support.clocks import CLOCK, TurnedClock
 from tests.support.documents import API, blocks
@@ -238,6 +239,11 @@ async def test_judgements_of_all_workers_are_shown_in_order() -> None:
             (mine, theirs)[n % 2].judged(RequestBlamed(Origin.HERE, judgement))
         processes = json.loads(json.dumps([theirs.now(), mine.now()]))
         shown = snapshot(
-            here.app.rotator, here.app.pool.limiter, Figures(mine.counters, processes), CLOCK, str
+            here.app.rotator,
+            here.app.pool.limiter,
+            Figures(mine.counters, processes),
+            StateFileStatus(StateFileUse.OFF),
+            clock=CLOCK,
+            redact=str,
         )["judgements"]
         assert [one["id"] for one in shown] == [str(n) for n in range(10, 30)]
