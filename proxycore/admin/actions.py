@@ -96,7 +96,8 @@ class Actions:
         """Bench the whole key for a time."""
         if not isinstance(seconds, int | float) or not 1 <= seconds <= LONGEST_REST:
             raise ActionError(f"The seconds must be a number from 1 to {LONGEST_REST}.")
-        bench = Bench(MANUAL, self._pool.clock() + seconds)
+        now = self._pool.clock()
+        bench = Bench(MANUAL, now + seconds, since=now)
         self._pool.rotator.begin_bench(key, BenchPlace.WHOLE, bench)
         return ActionResult(f"Key {key.name} is benched for {seconds:g} s.", key)
 

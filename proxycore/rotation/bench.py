@@ -53,7 +53,7 @@ class ExponentialBackoff:
 
 @dataclass(slots=True)
 class Bench:
-    """Out of rotation until `benched_until`, for a reason, with strikes in a row.
+    """Out of rotation until `benched_until`, for a reason, with strikes in a row, the first of them `since`.
 
     `day_of` is a moment of the Google day whose quota is spent, None for other benches. `words` is Google's
     own message. A `suspected` bench is short: a comparison shows whether the key is at fault.
@@ -65,6 +65,7 @@ class Bench:
     day_of: float | None = None
     words: str = ""
     suspected: bool = False
+    since: float = 0.0
 
     def is_of_day(self, now: float) -> bool:
         """Return whether it runs because a quota of the Google day is spent."""
@@ -88,7 +89,7 @@ class Bench:
 
         Google's words are left out, since they may quote the key.
         """
-        moments = [self.benched_until] if self.day_of is None else [self.benched_until, self.day_of]
+        moments = [self.benched_until, self.since, *([] if self.day_of is None else [self.day_of])]
         return [self.reason, self.strikes, self.suspected], moments
 
     @classmethod
@@ -98,17 +99,22 @@ class Bench:
         A bench until the end of a Google day ends at midnight by this host's wall clock at the latest.
         """
         match value, list(moments):
-            case [str(reason), int(strikes), bool(suspected)], [until]:
-                return cls(reason, until, strikes, suspected=suspected)
-            case [str(reason), int(strikes), bool(suspected)], [until, day_of]:
+            case [str(reason), int(strikes), bool(suspected)], [until, since]:
+                return cls(reason, until, strikes, suspected=suspected, since=since)
+            case [str(reason), int(strikes), bool(suspected)], [until, since, day_of]:
                 until = min(until, end_of_day(day_of, clock))
-                return cls(reason, until, strikes, day_of, suspected=suspected)
+                return cls(reason, until, strikes, day_of, suspected=suspected, since=since)
         raise ValueError("not a bench")
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
-        """Return it as JSON for the status page, the time by the wall clock."""
-        until = clock.to_wall(self.benched_until)
-        return {"reason": self.reason, "until": until, "strikes": self.strikes}
+        """Return it as JSON for the status page, times by the wall clock."""
+        until, since = clock.to_wall(self.benched_until), clock.to_wall(self.since)
+        return {"reason": self.reason, "until": until, "strikes": self.strikes, "since": since}
+
+
+def since_first(former: Bench | None, now: float) -> float:
+    """Return when the strikes began of the bench that follows a `former` one: now, if it is the first."""
+    return former.since if former and former.strikes else now
 
 
 def end_of_day(moment: float, clock: Clock) -> float:
@@ -141,4 +147,5 @@ def bench_after(
             current.benched_until, current.reason, current.day_of = until, verdict.reason, day_of
             current.words = verdict.words
         return None
-    return Bench(verdict.reason, until, strikes, day_of, verdict.words)
+    since = since_first(current, now)
+    return Bench(verdict.reason, until, strikes, day_of, verdict.words, since=since)

@@ -7,7 +7,14 @@ from dataclasses import replace
 from proxycore.clock import Clock
 from proxycore.gemini.lane import counted_as
 from proxycore.gemini.verdict import Backoff, BenchScope, Reaction, Verdict
-from proxycore.rotation.bench import LANE_PLACES, Bench, BenchPlace, ExponentialBackoff, bench_after
+from proxycore.rotation.bench import (
+    LANE_PLACES,
+    Bench,
+    BenchPlace,
+    ExponentialBackoff,
+    bench_after,
+    since_first,
+)
 from proxycore.rotation.case import Case, Refusal
 from proxycore.rotation.events import BenchBegan, BenchChanged, BenchEnded, Origin
 from proxycore.rotation.key import Key, Project
@@ -122,7 +129,14 @@ class Benches(Selector):
             return
         refusal.former = None if former and former.suspected else former
         strikes = refusal.former.strikes if refusal.former else 0
-        bench = Bench(verdict.reason, now + _SUSPECTED, strikes, None, verdict.words, suspected=True)
+        bench = Bench(
+            verdict.reason,
+            now + _SUSPECTED,
+            strikes,
+            words=verdict.words,
+            suspected=True,
+            since=since_first(refusal.former, now),
+        )
         self.set_bench(refusal.key, place, bench, refusal.where(lane))
 
     def lift_suspicions(self, case: Case, lane: str) -> None:
@@ -168,13 +182,21 @@ class Benches(Selector):
 
     def _suspect_keys(self, keys: Iterable[Key], verdict: Verdict, seconds: float) -> None:
         """Bench whole keys for a short time, as suspected: one after the other is tried then."""
-        until = self._clock() + seconds
+        now = self._clock()
+        until = now + seconds
         for key in keys:
             former = key.whole
             if key.retired or (former and former.benched_until >= until):
                 continue
             strikes = former.strikes if former else 0
-            bench = Bench(verdict.reason, until, strikes, None, verdict.words, suspected=True)
+            bench = Bench(
+                verdict.reason,
+                until,
+                strikes,
+                words=verdict.words,
+                suspected=True,
+                since=since_first(former, now),
+            )
             self.set_bench(key, BenchPlace.WHOLE, bench)
             until += HEAD_START
 

@@ -50,6 +50,6 @@ class Deaths:
         """Start again: the next time is the first."""
         self.times = 0
 
-    def continue_from(self, times: int) -> None:
+    def continue_from(self, times: int, first_at: float) -> None:
         """Continue after so many times, the strikes of its retirement: the key is about to be probed."""
-        self.times = times + 1
+        self.times, self.first_at = times + 1, first_at

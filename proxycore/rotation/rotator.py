@@ -209,7 +209,7 @@ class Rotator(Comparison):
         if fresh:
             self.begin_bench(key, BenchPlace.MODEL, fresh, lane, case.request)
         else:
-            self.set_bench(key, BenchPlace.MODEL, current or Bench(verdict.reason, now), lane)
+            self.set_bench(key, BenchPlace.MODEL, current or Bench(verdict.reason, now, since=now), lane)
         if verdict.limits:
             self.events.publish(QuotaLearned(Origin.HERE, key, lane))
         return fresh
@@ -231,7 +231,8 @@ class Rotator(Comparison):
         deaths.add(now)
         if not deaths.proved_for_long(now) and self._is_of_many(call, verdict, case):
             return None
-        bench = Bench(verdict.reason, now + deaths.bench_seconds, deaths.times, words=verdict.words)
+        until, since = now + deaths.bench_seconds, deaths.first_at
+        bench = Bench(verdict.reason, until, deaths.times, words=verdict.words, since=since)
         place = BenchPlace.RETIRED if deaths.proved else BenchPlace.WHOLE
         return self.begin_bench(key, place, bench, "", case.request)
 
@@ -259,9 +260,9 @@ class Rotator(Comparison):
     def put_off_probe(self, key: Key) -> None:
         """Schedule the next probe of a retired key, later than the last one; call it before each probe."""
         if retired := key.retired:
-            key.deaths.continue_from(retired.strikes)
+            key.deaths.continue_from(retired.strikes, retired.since)
             until = self._clock() + key.deaths.bench_seconds
-            bench = Bench(retired.reason, until, key.deaths.times, words=retired.words)
+            bench = replace(retired, benched_until=until, strikes=key.deaths.times)
             self.set_bench(key, BenchPlace.RETIRED, bench)
 
     def learn_outage(self, lane: str | None, outage: Outage | None, proxy: str | None = None) -> None:

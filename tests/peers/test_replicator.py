@@ -376,8 +376,8 @@ async def test_a_day_that_a_host_with_a_wrong_clock_tells_of_ends_at_our_midnigh
     async with workers(MockServer({"AQ.key": Health.healthy()}), store, 1) as (one,):
         now, name = CLOCK(), fingerprint("AQ.key")
         late, soon = now + 40 * 3600, now + 1
-        store.publish([Update("model", name, "late", ["day", 1, False], now, late, (late, now))])
-        store.publish([Update("model", name, "soon", ["day", 1, False], now, late, (soon, now))])
+        store.publish([Update("model", name, "late", ["day", 1, False], now, late, (late, now, now))])
+        store.publish([Update("model", name, "soon", ["day", 1, False], now, late, (soon, now, now))])
         midnight = now + until_google_midnight(CLOCK.wall())
         key = one.key("AQ.key")
         assert key.ready_at("late") == pytest.approx(midnight, abs=5)
@@ -495,7 +495,9 @@ async def test_a_hub_that_is_started_anew_knows_what_its_processes_know(tmp_path
 async def test_a_reload_keeps_what_is_known(tmp_path: Path) -> None:
     path, links, now = tmp_path / "board", list[Store](), CLOCK()
     async with running_hub(path, links.append) as hub, Host(path) as one, Host(path) as other:
-        one.publisher.publish(Update("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9,)))
+        one.publisher.publish(
+            Update("whole", "off", "", ["disabled", 1, False], now, now + 99, (now + 9, now))
+        )
         await until(lambda: bool(other.heard))
         hub.reload()
         await until(lambda: len(links) == 2)

@@ -211,3 +211,61 @@ def test_it_recovers_with_what_it_serves_and_with_time() -> None:
     assert project.reliability(FLASH, here.clock()) == pytest.approx(1 / 16, rel=0.5)
     here.clock.turn(600.0)
     assert project.reliability(FLASH, here.clock()) > 0.99
+
+
+# Strikes.
+
+
+@pytest.mark.parametrize(
+    ("rest", "place", "about"),
+    [
+        (BenchScope.MODEL, BenchPlace.MODEL, FLASH),
+        (BenchScope.KEY, BenchPlace.WHOLE, ""),
+        (BenchScope.RETIRED, BenchPlace.WHOLE, ""),
+    ],
+)
+def test_a_bench_knows_when_the_first_of_its_strikes_began(
+    rest: BenchScope, place: BenchPlace, about: str
+) -> None:
+    here, refused = Pool(2), Verdict("refused", Reaction.FAILOVER, rest)
+
+    def strike() -> tuple[int, float]:
+        here.say(0, refused, Case())
+        bench = here.keys[0].bench_at(place, about)
+        assert bench is not None
+        here.clock.turn(bench.benched_until - here.clock() + 0.5)
+        return bench.strikes, bench.since
+
+    here.say(1, HEALTHY, Case())
+    began = here.clock()
+    assert [strike(), strike()] == [(1, began), (2, began)]
+    here.say(0, HEALTHY, Case())
+    again = here.clock()
+    assert again > began
+    assert [strike(), strike()] == [(1, again), (2, again)]
+
+
+def test_a_retirement_began_when_the_key_was_first_called_dead_however_often_it_is_probed() -> None:
+    here, dead = Pool(2), Verdict("suspended or leaked", Reaction.FAILOVER, BenchScope.RETIRED)
+    here.say(1, HEALTHY, Case())
+    key, began = here.keys[0], here.clock()
+    while not key.retired:
+        here.say(0, dead, Case())
+        here.clock.turn(60.0)
+    for _ in range(3):
+        assert key.retired.since == began
+        here.rotator.put_off_probe(key)
+        here.clock.turn(key.retired.benched_until - here.clock() + 1.0)
+
+
+def test_a_suspicion_that_is_confirmed_began_with_the_first_strike() -> None:
+    here, vague = Pool(3), Verdict("no reason", Reaction.COMPARE, BenchScope.MODEL)
+    began = here.clock()
+    for strikes in (1, 2):
+        case = Case()
+        here.say(0, vague, case)
+        here.say(1, HEALTHY, case)
+        bench = here.keys[0].bench_at(BenchPlace.MODEL, FLASH)
+        assert bench is not None
+        assert (bench.suspected, bench.strikes, bench.since) == (False, strikes, began)
+        here.clock.turn(bench.benched_until - here.clock() + 60.0)

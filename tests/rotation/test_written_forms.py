@@ -29,7 +29,11 @@ def written(fact: object) -> Any:  # noqa: ANN401 - JSON
 
 @pytest.mark.parametrize(
     "bench",
-    [Bench("manual", NOW + 5.0), Bench("day", NOW + 5.0, 3, NOW), Bench("?", NOW, 0, suspected=True)],
+    [
+        Bench("manual", NOW + 5.0, since=NOW),
+        Bench("day", NOW + 5.0, 3, NOW, since=NOW - 60.0),
+        Bench("?", NOW, 0, suspected=True, since=NOW - 1.0),
+    ],
     ids=lambda bench: bench.reason,
 )
 def test_a_bench_is_read_as_it_was_written(bench: Bench) -> None:
