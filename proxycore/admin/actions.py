@@ -42,13 +42,13 @@ class Actions:
         """
         if not isinstance(action, dict):
             raise ActionError("Send a JSON object with an action and a key.")
-        done = await self._perform(action, client)
+        done = await self._perform(action, client, request)
         if journal := self._pool.journal:
             key, now = done.key.name if done.key else "", self._pool.clock.wall()
             journal.put_event(EventRow(now, EventKind.ACTION, key, why=done.message, request=request))
         return done
 
-    async def _perform(self, action: dict[str, Any], client: str) -> ActionResult:
+    async def _perform(self, action: dict[str, Any], client: str, request: str) -> ActionResult:
         kind = action.get("action")
         if isinstance(kind, str) and kind in CHANGES:
             return await self._changes.perform(action, client)
@@ -61,9 +61,9 @@ class Actions:
             case "release":
                 return self.release(keys[0], action.get("model"), action.get("origin"))
             case "rest":
-                return self.rest(keys[0], action.get("seconds"))
+                return self.rest(keys[0], action.get("seconds"), request)
             case "try":
-                return await self.try_now(keys[0])
+                return await self.try_now(keys[0], request)
         raise ActionError("Unknown action: send release, rest, try, add, pause, resume, note or remove.")
 
     def release(self, key: Key, model: object, origin: object = None) -> ActionResult:
@@ -92,25 +92,25 @@ class Actions:
         self._log("released manually", key, **{kind: name})
         return ActionResult(f"Key {key.name} is released for {name}.", key)
 
-    def rest(self, key: Key, seconds: object) -> ActionResult:
-        """Bench the whole key for a time."""
+    def rest(self, key: Key, seconds: object, request: str = "") -> ActionResult:
+        """Bench the whole key for a time, as the request of this id asks for."""
         if not isinstance(seconds, int | float) or not 1 <= seconds <= LONGEST_REST:
             raise ActionError(f"The seconds must be a number from 1 to {LONGEST_REST}.")
         now = self._pool.clock()
         bench = Bench(MANUAL, now + seconds, since=now)
-        self._pool.rotator.begin_bench(key, BenchPlace.WHOLE, bench)
+        self._pool.rotator.begin_bench(key, BenchPlace.WHOLE, bench, request=request)
         return ActionResult(f"Key {key.name} is benched for {seconds:g} s.", key)
 
-    async def try_now(self, key: Key) -> ActionResult:
-        """Probe the key with a call that costs no quota."""
+    async def try_now(self, key: Key, request: str = "") -> ActionResult:
+        """Probe the key with a call that costs no quota, as the request of this id asks for."""
         try:
-            verdict = await probe_key(self._pool, key)
+            verdict = await probe_key(self._pool, key, request)
         except UpstreamError as error:
             self._log("tested manually", key, result="unknown", reason=f"{error} {error.detail}".strip())
             return ActionResult(f"Key {key.name} could not be tested: {error}", key)
         if verdict.healthy:
             if key.whole and key.whole.reason != MANUAL:
-                self._pool.rotator.recover(key, BenchPlace.WHOLE)
+                self._pool.rotator.recover(key, BenchPlace.WHOLE, request=request)
             self._log("tested manually", key, result="accepted")
             return ActionResult(f"Key {key.name} was tested: accepted.", key, accepted=True)
         if verdict.rest is BenchScope.NOTHING:

@@ -1,4 +1,4 @@
-"""The handlers of what the state file has: the request log and the usage."""
+"""The handlers of what the state file has: the request log, the events and the usage."""
 
 from collections.abc import Awaitable
 
@@ -37,6 +37,17 @@ class RequestsHandler(RecordsHandler):
     async def get(self) -> None:
         """Respond with a page of the requests that match the parameters."""
         page = self._parts.records.requests(self.request.query, self.context.admin.is_key)
+        await self._reply_with(page, _JSON)
+
+    head = get
+
+
+class EventsHandler(RecordsHandler):
+    """`/events.json`: what has happened to the keys and to the pool, by page."""
+
+    async def get(self) -> None:
+        """Respond with a page of the events that match the parameters."""
+        page = self._parts.records.events(self.request.query, self.context.admin.is_key)
         await self._reply_with(page, _JSON)
 
     head = get

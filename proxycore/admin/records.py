@@ -1,11 +1,11 @@
-"""The request log and the usage, as their paths serve them: from a URL's query to a text.
+"""The request log, the events and the usage, as their paths serve them: from a URL's query to a text.
 
 Texts are made in a thread, row by row: thousands of rows at once would hold up the event loop.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +14,16 @@ from proxycore.admin.prices import Price
 from proxycore.admin.usage_report import UsageReport
 from proxycore.clock import Clock
 from proxycore.http.access_record import RequestOutcome
-from proxycore.storage.records import MOST_REQUESTS, RecordsSource
-from proxycore.storage.rows import RequestFilter, RequestPage, RequestRow, UsageBy, UsageQuery
+from proxycore.storage.records import MOST_ROWS, RecordsSource
+from proxycore.storage.rows import (
+    EventFilter,
+    EventKind,
+    EventRow,
+    RequestFilter,
+    RequestRow,
+    UsageBy,
+    UsageQuery,
+)
 
 Json = dict[str, Any]
 
@@ -52,9 +60,24 @@ class Records:
         page = await self._source.requests(
             _filter(parameters),
             before=parameters.whole("cursor", 0, _MOST_CURSOR),
-            limit=parameters.whole("limit", 1, MOST_REQUESTS) or _USUAL_LIMIT,
+            limit=parameters.whole("limit", 1, MOST_ROWS) or _USUAL_LIMIT,
         )
-        return await asyncio.to_thread(self._page, page)
+        return await asyncio.to_thread(_page, "requests", map(self._request, page.rows), page.cursor)
+
+    async def events(self, query: str, is_credential: Callable[[str], bool]) -> str:
+        """Return a page of the events as JSON."""
+        parameters = Parameters(query, ("key", "kind", "since", "limit", "cursor"), is_credential)
+        kind = parameters.choice("kind", list(EventKind))
+        page = await self._source.events(
+            EventFilter(
+                key=parameters.text("key"),
+                kind=None if kind is None else EventKind(kind),
+                since=parameters.time("since"),
+            ),
+            before=parameters.whole("cursor", 0, _MOST_CURSOR),
+            limit=parameters.whole("limit", 1, MOST_ROWS) or _USUAL_LIMIT,
+        )
+        return await asyncio.to_thread(_page, "events", map(self._event, page.rows), page.cursor)
 
     async def usage_json(self, query: str, is_credential: Callable[[str], bool]) -> str:
         """Return usage as JSON."""
@@ -89,17 +112,24 @@ class Records:
             raise ParameterError("from is not before to. Send an earlier from, or a later to.")
         return UsageQuery(since // unit * unit, -(-until // unit) * unit, by)
 
-    def _page(self, page: RequestPage) -> str:
-        lines = ",\n".join(json.dumps(self._shown(row)) for row in page.rows)
-        return f'{{"requests": [\n{lines}\n], "cursor": {json.dumps(page.cursor)}}}'
-
-    def _shown(self, row: RequestRow) -> Json:
+    def _request(self, row: RequestRow) -> Json:
         shown = asdict(row)
         for name in ("id", "path", "model"):  # what clients choose
             shown[name] = self._redact(shown[name])
         for attempt in shown["attempts"]:
             attempt["why"] = self._redact(attempt["why"])
         return shown
+
+    def _event(self, row: EventRow) -> Json:
+        shown = asdict(row)
+        for name in ("about", "why", "request"):  # what clients and the upstream choose
+            shown[name] = self._redact(shown[name])
+        return shown
+
+
+def _page(name: str, rows: Iterable[Json], cursor: int | None) -> str:
+    lines = ",\n".join(map(json.dumps, rows))
+    return f'{{"{name}": [\n{lines}\n], "cursor": {json.dumps(cursor)}}}'
 
 
 def _by(names: Sequence[str]) -> frozenset[UsageBy]:

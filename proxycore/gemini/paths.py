@@ -32,6 +32,7 @@ _MEANT = tuple(
         (r"/status(?:\.json)?/?", "/status.json"),
         (r"/usage/?", "/usage.json"),
         (r"/requests/?", "/requests.json"),
+        (r"/events/?", "/events.json"),
         (r"/(?:metrics?|prometheus)/?", "/metrics"),
         (r"/(?:index\.html|page|ui|admin|dashboard)/?", "/"),
         (r"/(?:.*?/)??((?:chat/completions|completions|embeddings|moderations)/?)", r"/v1beta/openai/\1"),

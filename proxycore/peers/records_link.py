@@ -1,4 +1,4 @@
-"""Queries of the request log and the usage, from a worker to the hub, which has the state file.
+"""Queries of the request log, the events and the usage, from a worker to the hub, which has the state file.
 
 A query and the rows of its answer are JSON in a message of `worker_link`. Rows are encoded and decoded one by
 one in a thread: thousands at once would hold up the event loop.
@@ -16,9 +16,13 @@ from proxycore.peers.link_messages import Answer, Fault
 from proxycore.peers.update import parse_json
 from proxycore.peers.worker_link import WorkerLink
 from proxycore.stats.figures import FiguresError
-from proxycore.storage.records import MOST_REQUESTS, RecordsSource, StateFileOffError
+from proxycore.storage.records import MOST_ROWS, RecordsSource, StateFileOffError
 from proxycore.storage.rows import (
     AttemptRow,
+    EventFilter,
+    EventKind,
+    EventPage,
+    EventRow,
     NoStateFileError,
     QueryError,
     RequestFilter,
@@ -38,6 +42,7 @@ T = TypeVar("T")
 _usage_values = attrgetter(*(field.name for field in fields(UsageRow)))
 _attempt_values = attrgetter(*(field.name for field in fields(AttemptRow)))
 _request_values = attrgetter(*(field.name for field in fields(RequestRow)))
+_event_values = attrgetter(*(field.name for field in fields(EventRow)))
 
 
 class RecordsLink:
@@ -54,6 +59,10 @@ class RecordsLink:
     ) -> RequestPage:
         """Return a page of the request log, before a cursor. Raises NoStateFileError."""
         return await self._ask(["requests", astuple(wanted), before, limit], _page)
+
+    async def events(self, wanted: EventFilter, *, before: int | None = None, limit: int = 100) -> EventPage:
+        """Return a page of the events, before a cursor. Raises NoStateFileError."""
+        return await self._ask(["events", astuple(wanted), before, limit], _event_page)
 
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """Return sums over requests. Raises NoStateFileError, and QueryError if there would be too many."""
@@ -101,9 +110,12 @@ async def answer_query(records: RecordsSource, number: int, text: str) -> Answer
 def _query(records: RecordsSource, query: object) -> Callable[[], Coroutine[Any, Any, str]]:
     """Return what gets the answer as a text. Raises ValueError or TypeError if there is no such query."""
     match query:
-        case ["requests", [*wanted], int() | None as before, int(limit)] if 0 < limit <= MOST_REQUESTS:
+        case ["requests", [*wanted], int() | None as before, int(limit)] if 0 < limit <= MOST_ROWS:
             asked = _filter(wanted)
             return lambda: _requests_text(records, asked, before, limit)
+        case ["events", [*wanted], int() | None as before, int(limit)] if 0 < limit <= MOST_ROWS:
+            events = _event_filter(wanted)
+            return lambda: _events_text(records, events, before, limit)
         case ["usage", int() | float() as since, int() | float() as until, [*by]]:
             usage = UsageQuery(since, until, frozenset(UsageBy(str(one)) for one in by))
             return lambda: _usage_text(records, usage)
@@ -128,12 +140,24 @@ def _filter(wanted: list[object]) -> RequestFilter:
     raise ValueError("not a filter")
 
 
+def _event_filter(wanted: list[object]) -> EventFilter:
+    match wanted:
+        case [str() | None as key, str() | None as kind, int() | float() | None as since]:
+            return EventFilter(key, None if kind is None else EventKind(kind), since)
+    raise ValueError("not a filter")
+
+
 async def _requests_text(
     records: RecordsSource, wanted: RequestFilter, before: int | None, limit: int
 ) -> str:
     page = await records.requests(wanted, before=before, limit=limit)
     rows = ((*_request_values(row)[:-1], [_attempt_values(one) for one in row.attempts]) for row in page.rows)
     return await asyncio.to_thread(_lines, [[page.cursor]], rows)
+
+
+async def _events_text(records: RecordsSource, wanted: EventFilter, before: int | None, limit: int) -> str:
+    page = await records.events(wanted, before=before, limit=limit)
+    return await asyncio.to_thread(_lines, [[page.cursor]], map(_event_values, page.rows))
 
 
 async def _usage_text(records: RecordsSource, query: UsageQuery) -> str:
@@ -166,6 +190,16 @@ def _request(values: list[Any]) -> RequestRow:
     row = RequestRow(*values)
     row.outcome = RequestOutcome(row.outcome)
     return row
+
+
+def _event_page(text: str) -> EventPage:
+    head, *lines = text.split("\n")
+    (cursor,) = parse_json(head.encode())
+    return EventPage([_event(*json.loads(line)) for line in lines], cursor)
+
+
+def _event(time: float, kind: str, *values: Any) -> EventRow:  # noqa: ANN401 - JSON
+    return EventRow(time, EventKind(kind), *values)
 
 
 def _usage_rows(text: str) -> list[UsageRow]:

@@ -14,6 +14,7 @@ from proxycore.gemini.verdict import Verdict
 from proxycore.http.credentials import credential
 from proxycore.relay.pool import Pool
 from proxycore.rotation.calls import Call
+from proxycore.rotation.case import Case
 from proxycore.rotation.key import Key
 from proxycore.transport.buffered_response import BUFFERED_BYTES
 from proxycore.transport.fetch import fetch_whole
@@ -55,10 +56,11 @@ class Probe:
             logger.warning("key %s was probed and is still refused; it stays retired", key.name)
 
 
-async def probe_key(pool: Pool, key: Key) -> Verdict:
+async def probe_key(pool: Pool, key: Key, request: str = "") -> Verdict:
     """Probe a key with a call that costs no quota, put the response into effect, and return its verdict.
 
-    Raises UpstreamError if there was no response.
+    `request` is the id of the request that asks for that, if one does. Raises UpstreamError if there was no
+    response.
     """
     call = Call(key, "", pool.clock(), spends=False)
     try:
@@ -67,7 +69,7 @@ async def probe_key(pool: Pool, key: Key) -> Verdict:
         pool.meter.attempted(key, error.label)
         raise
     pool.meter.attempted(key, status)
-    pool.rotator.apply(call, verdict)
+    pool.rotator.apply(call, verdict, Case(request=request))
     return verdict
 
 

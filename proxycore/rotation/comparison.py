@@ -132,15 +132,15 @@ class Comparison(AccountBenches):
         """Count a refusal in a search, which is an outage once all projects have refused several requests."""
         search.refuse(call.key, case.request, self._clock() - call.at, witness=witness)
         if not search.outage and len(search.requests) > 1 and not self._untried(search):
-            search.become_outage()
+            search.become_outage(case.request)
 
-    def _serve_in_searches(self, call: Call, now: float) -> None:
+    def _serve_in_searches(self, call: Call, request: str, now: float) -> None:
         """End the searches that a served call refutes: for its lane, lanes of its model, and all lanes."""
         for search in list(self.searches.values()):
             if search.lane is not None and call.model not in {search.lane, model_of(search.lane)}:
                 continue
             if call.at >= search.since:
-                self.searches.end(search)
+                self.searches.end(search, request=request)
             else:
                 search.doubt(call.key, now)
                 self.searches.publish(search)

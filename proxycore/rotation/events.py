@@ -122,20 +122,26 @@ class DayEndsMoved(Event):
 class OutageChanged(Event):
     """The outage for a lane (None: for all lanes) is `outage` now; None: it is over.
 
-    It affects keys with this outbound proxy (None: with none).
+    It affects keys with this outbound proxy (None: with none). `request` is the id of the request whose
+    response showed that; empty if none did.
     """
 
     lane: str | None
     outage: Outage | None
     proxy: str | None = field(default=None, repr=False)
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchChanged(Event):
-    """The search for a lane (None: for all lanes) is in this state now; None: it is over."""
+    """The search for a lane (None: for all lanes) is in this state now; None: it is over.
+
+    `request` is the id of the request whose response ended it; empty if none did.
+    """
 
     lane: str | None
     search: Search | None
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,19 +98,19 @@ class Rotator(Comparison):
         if verdict.way or self.ways.failing:
             self.ways.note(key, call.at, verdict)
         for ended in self.outages.ended(lane, verdict, call.at, key.proxy):
-            self.events.publish(OutageChanged(Origin.HERE, ended.model, None, ended.proxy))
+            self.events.publish(OutageChanged(Origin.HERE, ended.model, None, ended.proxy, case.request))
         if verdict is HEALTHY:
             self._serve(call, case, now)
             return None
         if verdict.project:
             self.assign(key, verdict.project)
         if (search := self.searches.get(None)) and _is_accepted(verdict):
-            self.searches.end(search)
+            self.searches.end(search, request=case.request)
         if verdict.rest is BenchScope.NOTHING:
             self.settle(call)
         elif call.spends:
             self.uncount(key, lane, call.at)
-        self._begin_outage(call, verdict, now)
+        self._begin_outage(call, verdict, case, now)
         known = call.search and (call.search.tries(key), call.search.outage)
         bench = self._judge(call, verdict, case, now)
         if search := call.search:
@@ -120,11 +120,11 @@ class Rotator(Comparison):
             self.searches.end_try(search, alike=alike or verdict.rest is BenchScope.NOTHING)
         return bench
 
-    def _begin_outage(self, call: Call, verdict: Verdict, now: float) -> None:
+    def _begin_outage(self, call: Call, verdict: Verdict, case: Case, now: float) -> None:
         key = call.key
         begun = self.outages.begun(call.model, verdict, now, key.proxy, self.ways.failures(key))
         if begun:
-            self.events.publish(OutageChanged(Origin.HERE, begun.model, begun, begun.proxy))
+            self.events.publish(OutageChanged(Origin.HERE, begun.model, begun, begun.proxy, case.request))
 
     def _serve(self, call: Call, case: Case, now: float) -> None:
         """Apply that a call was served: refusals of the same request by other keys were their fault."""
@@ -136,7 +136,7 @@ class Rotator(Comparison):
             if failed.project is not key.project:
                 failed.project.limiter(counted_as(lane)).reliability.fail(now)
         if self.searches:
-            self._serve_in_searches(call, now)
+            self._serve_in_searches(call, case.request, now)
         if call.spends:
             self._end_trial_of_day(call)
         if self.accounts.spent and call.spends:

@@ -33,7 +33,8 @@ class Search:
 
     `tried` counts the tries of each project; of each key, if it is about all lanes. `next_try` is when the
     next may begin. `open_until` is when the try that is under way, with the key `trying`, counts as open for
-    long; None if none is. `outage` is whether all have refused, `mine` whether this process began the search.
+    long; None if none is. `outage` is whether all have refused, `cause` the id of the request that showed
+    that to this process, and `mine` whether this process began the search.
     """
 
     lane: str | None
@@ -49,6 +50,7 @@ class Search:
     witnesses: int = 0  # refusals by witnesses (see `attribution`)
     slowest: float = 0.0  # seconds that a refusal took
     outage: bool = False
+    cause: str = ""
     mine: bool = True
 
     def __repr__(self) -> str:
@@ -180,9 +182,12 @@ class Search:
         # Each key may be invalid by itself, while quotas are a project's.
         return key if self.lane is None else key.project
 
-    def become_outage(self) -> None:
-        """Become an outage, since all projects have refused: tries start again, with the longest pause."""
-        self.outage = True
+    def become_outage(self, request: str = "") -> None:
+        """Become an outage, since all projects have refused: tries start again, with the longest pause.
+
+        `request` is the id of the request that was the last to be refused.
+        """
+        self.outage, self.cause = True, request
         self.tried.clear()
         self.pause = self.longest = _LONGEST_PAUSE
 

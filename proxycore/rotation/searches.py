@@ -43,11 +43,11 @@ class Searches(Mapping[str | None, Search]):
         self._on[search.lane] = search
         self._events.publish(SearchChanged(origin, search.lane, search))
 
-    def end(self, search: Search, origin: Origin = Origin.HERE) -> None:
-        """End a search: calls are not held back any more."""
+    def end(self, search: Search, origin: Origin = Origin.HERE, request: str = "") -> None:
+        """End a search, as the response to the `request` of this id showed: calls are held back no more."""
         if self._on.get(search.lane) is search:
             del self._on[search.lane]
-            self._events.publish(SearchChanged(origin, search.lane, None))
+            self._events.publish(SearchChanged(origin, search.lane, None, request))
 
     def publish(self, search: Search) -> None:
         """Publish the state of a search that has changed."""

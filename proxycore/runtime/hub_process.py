@@ -36,9 +36,9 @@ async def run_hub(
     def apply(changed: Settings) -> None:
         nonlocal current
         configure_log(changed)
+        note_reload(hub.disk, current, changed, clock)
         current = changed
         ledger.change(changed.client_limits)
-        note_reload(hub.disk, changed, clock)
         hub.reload()
 
     receiving = asyncio.create_task(receive(end, apply))

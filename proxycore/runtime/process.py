@@ -198,7 +198,7 @@ async def _reload_on_change(
             former = process.settings
             process.reload(adapt(settings))
             announce_reload(former, process.settings)
-            note_reload(peers.disk, process.settings, process.app.pool.clock)
+            note_reload(peers.disk, former, process.settings, process.app.pool.clock)
             await peers.reload(process)
 
 

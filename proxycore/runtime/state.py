@@ -1,6 +1,7 @@
 """The state file, by the settings at start: of what a reload changes, it only gets the new secrets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from proxycore.clock import Clock
@@ -11,6 +12,8 @@ from proxycore.runtime.announcements import keys_and_clients
 from proxycore.runtime.settings import Settings
 from proxycore.storage.rows import EventKind, EventRow
 from proxycore.storage.storage import Storage
+
+_MOST_CHANGES = 1000  # of keys that a reload records one by one
 
 
 def make_storage(settings: Settings, clock: Clock) -> Storage | None:
@@ -26,11 +29,30 @@ def disk_link(settings: Settings, store: Store, clock: Clock) -> DiskLink | None
     return DiskLink(storage, store, clock, settings.upstream_url) if storage else None
 
 
-def note_reload(link: DiskLink | None, settings: Settings, clock: Clock) -> None:
+def note_reload(link: DiskLink | None, former: Settings, settings: Settings, clock: Clock) -> None:
     """Record that these settings apply from now on, and keep their secrets out of the file, too."""
-    if link:
-        link.storage.redact_with(_redaction(settings))
-        link.storage.put_event(EventRow(clock.wall(), EventKind.RELOADED, why=keys_and_clients(settings)))
+    if link is None:
+        return
+    link.storage.redact_with(_redaction(settings))
+    now = clock.wall()
+    link.storage.put_event(EventRow(now, EventKind.RELOADED, why=keys_and_clients(settings)))
+    for name, change in islice(_changes_of_keys(former, settings), _MOST_CHANGES):
+        link.storage.put_event(EventRow(now, EventKind.RELOADED, name, why=change))
+
+
+def _changes_of_keys(former: Settings, settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what has changed about keys: the name of each, and a word."""
+    before, after = ({key.name: key for key in some.keys} for some in (former, settings))
+    for name in before.keys() - after.keys():
+        yield name, "removed"
+    for name, key in after.items():
+        known = before.get(name)
+        if known is None:
+            yield name, "added"
+        elif known.secret != key.secret:
+            yield name, "replaced"
+        elif known.paused is not key.paused:
+            yield name, "paused" if key.paused else "resumed"
 
 
 def _redaction(settings: Settings) -> Callable[[str], str]:

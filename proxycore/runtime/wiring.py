@@ -15,7 +15,7 @@ from proxycore.admin.pages import (
     ReadyHandler,
     page_files,
 )
-from proxycore.admin.record_handlers import RequestsHandler, UsageCsvHandler, UsageJsonHandler
+from proxycore.admin.record_handlers import EventsHandler, RequestsHandler, UsageCsvHandler, UsageJsonHandler
 from proxycore.clock import Clock
 from proxycore.gemini.list_pages import LIST_PATHS
 from proxycore.gemini.paths import MISTAKEN, RELAYED
@@ -160,6 +160,7 @@ def routes(pool: Pool, parts: AdminParts) -> list[PathRoute]:
         (r"/readyz", ReadyHandler, {"rotator": pool.rotator}),
         (r"/status\.json", SnapshotHandler, admin),
         (r"/requests\.json", RequestsHandler, admin),
+        (r"/events\.json", EventsHandler, admin),
         (r"/usage\.json", UsageJsonHandler, admin),
         (r"/usage\.csv", UsageCsvHandler, admin),
         (r"/metrics", MetricsHandler, admin),

@@ -12,11 +12,15 @@ from proxycore.rotation.search import Search
 
 @dataclass(frozen=True, slots=True)
 class OutageTurn:
-    """An outage has begun (`began`) or ended: for which lane (None: for all), and a sentence about it."""
+    """An outage has begun (`began`) or ended: for which lane (None: for all), and a sentence about it.
+
+    `request` is the id of the request whose response showed that; empty if none did.
+    """
 
     began: bool
     lane: str | None
     text: str
+    request: str
 
 
 class OutageTurns:
@@ -36,24 +40,24 @@ class OutageTurns:
         if current and not known:
             self._outages[about] = current
             if is_ours:
-                self._handle(OutageTurn(True, event.lane, current.thought))
+                self._handle(OutageTurn(True, event.lane, current.thought, event.request))
         elif known and not current:
             del self._outages[about]
             if is_ours:
                 what = (f" for {known.model}" if known.model else "") + known.through
-                self._ended(event.lane, what, known)
+                self._ended(event, what, known)
 
     def _search_changed(self, event: SearchChanged) -> None:
         known, current, is_ours = self._searches.get(event.lane), event.search, event.origin is Origin.HERE
         if current and current.outage and current is not known:
             self._searches[event.lane] = current
             if is_ours and not known:
-                self._handle(OutageTurn(True, event.lane, current.thought))
+                self._handle(OutageTurn(True, event.lane, current.thought, current.cause))
         elif known and not current:
             del self._searches[event.lane]
             if is_ours:
-                self._ended(event.lane, "" if event.lane is None else f" for {event.lane or NO_MODEL}", known)
+                self._ended(event, "" if event.lane is None else f" for {event.lane or NO_MODEL}", known)
 
-    def _ended(self, lane: str | None, what: str, known: Outage | Search) -> None:
+    def _ended(self, event: OutageChanged | SearchChanged, what: str, known: Outage | Search) -> None:
         text = f"outage over{what} after {self._clock() - known.since:.0f} s: {known.reason}"
-        self._handle(OutageTurn(False, lane, text))
+        self._handle(OutageTurn(False, event.lane, text, event.request))

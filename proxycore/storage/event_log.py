@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from proxycore.storage.rows import EventKind, EventPage, EventRow
+from proxycore.storage.rows import EventFilter, EventKind, EventPage, EventRow
 from proxycore.storage.words import WordKind, Words
 
 _INSERT = "INSERT INTO events (time, kind, key, about, why, request, until) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -35,13 +35,20 @@ class EventLog:
         ]
         self._connection.executemany(_INSERT, values)
 
-    def page(self, key: str | None, before: int | None, limit: int) -> EventPage:
-        """Return at most `limit` events before the cursor `before`: of a key, or (None) all."""
+    def page(self, wanted: EventFilter, before: int | None, limit: int) -> EventPage:
+        """Return at most `limit` events that match, of those before the cursor `before`."""
         conditions, values = " WHERE n < ?", [_END if before is None else before]
-        if key is not None:
-            conditions += " AND key = ?"
-            number = self._words.find(WordKind.KEY, key)
-            values.append(-1 if number is None else number)
+        for column, kind, text in (
+            ("key", WordKind.KEY, wanted.key),
+            ("kind", WordKind.EVENT, wanted.kind),
+        ):
+            if text is not None:
+                conditions += f" AND {column} = ?"
+                number = self._words.find(kind, text)
+                values.append(-1 if number is None else number)
+        if wanted.since is not None:
+            conditions += " AND time >= ?"
+            values.append(int(1000 * wanted.since))
         found = self._connection.execute(
             f"{_QUERY}{conditions} ORDER BY n DESC LIMIT ?", (*values, limit + 1)
         )

@@ -45,7 +45,8 @@ class EventRecorder:
     def _outage(self, turn: OutageTurn) -> None:
         kind = EventKind.OUTAGE_BEGAN if turn.began else EventKind.OUTAGE_ENDED
         about = NO_MODEL if turn.lane == "" else turn.lane or ""
-        self._journal.put_event(EventRow(self._clock.wall(), kind, about=about, why=turn.text))
+        row = EventRow(self._clock.wall(), kind, about=about, why=turn.text, request=turn.request)
+        self._journal.put_event(row)
 
 
 def _about(event: BenchBegan | BenchEnded) -> str:

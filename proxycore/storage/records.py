@@ -1,12 +1,20 @@
-"""Where usage and the request log are asked for: in this process, or in the one that has the state file."""
+"""Where usage, requests and events are asked for: in this process, or in the one that has the state file."""
 
 from typing import Protocol
 
-from proxycore.storage.rows import NoStateFileError, RequestFilter, RequestPage, UsageQuery, UsageRow
+from proxycore.storage.rows import (
+    EventFilter,
+    EventPage,
+    NoStateFileError,
+    RequestFilter,
+    RequestPage,
+    UsageQuery,
+    UsageRow,
+)
 from proxycore.storage.status import StateFileStatus, StateFileUse
 
-MOST_REQUESTS = 1000
-"""Requests of a page that can be asked for."""
+MOST_ROWS = 1000
+"""Requests or events of a page that can be asked for."""
 
 
 class StateFileOffError(NoStateFileError):
@@ -26,6 +34,9 @@ class RecordsSource(Protocol):
     ) -> RequestPage:
         """Return a page of the request log, before a cursor."""
 
+    async def events(self, wanted: EventFilter, *, before: int | None = None, limit: int = 100) -> EventPage:
+        """Return a page of the events, before a cursor."""
+
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """Return sums over requests."""
 
@@ -37,6 +48,10 @@ class NoRecords:
     """The records of a program without a state file: there are none."""
 
     async def requests(self, *_: object, **__: object) -> RequestPage:
+        """Raise StateFileOffError."""
+        raise StateFileOffError
+
+    async def events(self, *_: object, **__: object) -> EventPage:
         """Raise StateFileOffError."""
         raise StateFileOffError
 

@@ -200,6 +200,15 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are asked for: those that match in all that is not None. `since` is the earliest time."""
+
+    key: str | None = None
+    kind: EventKind | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EventPage:
     """Events, the latest first. `cursor` asks for those before them; None: there are none."""
 

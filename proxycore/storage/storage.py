@@ -27,6 +27,7 @@ from proxycore.clock import Clock
 from proxycore.storage.contents import Contents
 from proxycore.storage.pending import Batch, Pending
 from proxycore.storage.rows import (
+    EventFilter,
     EventPage,
     Fact,
     NoStateFileError,
@@ -133,11 +134,9 @@ class Storage:
         """Return a page of the request log, before a cursor. Raises NoStateFileError."""
         return await self._ask(lambda contents: contents.log.page(wanted, before, limit))
 
-    async def events(
-        self, key: str | None = None, *, before: int | None = None, limit: int = 100
-    ) -> EventPage:
-        """Return a page of the events of a key, or (None) of all. Raises NoStateFileError."""
-        return await self._ask(lambda contents: contents.events.page(key, before, limit))
+    async def events(self, wanted: EventFilter, *, before: int | None = None, limit: int = 100) -> EventPage:
+        """Return a page of the events, before a cursor. Raises NoStateFileError."""
+        return await self._ask(lambda contents: contents.events.page(wanted, before, limit))
 
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """Return sums over requests. Raises NoStateFileError, and QueryError if there would be too many."""

@@ -148,7 +148,7 @@ async def test_pages_follow_each_other_by_cursor_while_requests_are_added(tmp_pa
         assert seen == [f"id-{number}" for number in reversed(range(25))]
 
 
-@pytest.mark.parametrize("path", ["/requests.json", "/usage.json", "/usage.csv"])
+@pytest.mark.parametrize("path", ["/requests.json", "/events.json", "/usage.json", "/usage.csv"])
 async def test_records_need_the_admin_key_and_respond_to_get_and_head_only(tmp_path: Path, path: str) -> None:
     variables = {"ADMIN_API_KEY": ADMIN[1], "OUTPUT_API_KEY": "the-client"}
     async with recorded(tmp_path / "state.db", **variables) as (here, _):
@@ -201,7 +201,7 @@ async def test_a_wrong_parameter_is_refused_with_what_to_send(tmp_path: Path, qu
         assert (got.status, hint in message(got)) == (400, True), got.body
 
 
-@pytest.mark.parametrize("path", ["/requests.json", "/usage.json", "/usage.csv"])
+@pytest.mark.parametrize("path", ["/requests.json", "/events.json", "/usage.json", "/usage.csv"])
 async def test_without_a_state_file_the_error_says_which_setting_to_set(path: str) -> None:
     async with proxy(NOBODY) as here:
         got = await ask(here.port, "GET", path, HOME)

@@ -20,6 +20,7 @@ from proxycore.clock import Clock
 from proxycore.http.access_record import RequestOutcome
 from proxycore.storage.rows import (
     AttemptRow,
+    EventFilter,
     EventKind,
     EventRow,
     RequestFilter,
@@ -140,8 +141,11 @@ def queries(
         ),
         "usage: by hour, client": usage(UsageBy.HOUR, UsageBy.CLIENT),
         "usage: by hour, key": usage(UsageBy.HOUR, UsageBy.KEY),
-        "events: the latest": storage.events,
-        "events: of a key": lambda: storage.events("key-7"),
+        "events: the latest": lambda: storage.events(EventFilter()),
+        "events: of a key": lambda: storage.events(EventFilter("key-7")),
+        "events: reloads of the last hour": lambda: storage.events(
+            EventFilter(kind=EventKind.RELOADED, since=until - 3600)
+        ),
     }
 
 

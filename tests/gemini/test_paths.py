@@ -62,6 +62,7 @@ MEANT = {
     "//readyz": "/readyz",
     "/status": "/status.json",
     "/requests": "/requests.json",
+    "/events": "/events.json",
     "/usage": "/usage.json",
     "/dashboard": "/",
 }
@@ -85,7 +86,8 @@ UNKNOWN = [
 @pytest.mark.parametrize("path", MEANT)
 def test_a_path_that_was_probably_meant_is_found_and_is_one_that_is_served(path: str) -> None:
     assert probable_path(path) == MEANT[path]
-    own = {"/", "/healthz", "/readyz", "/status.json", "/requests.json", "/usage.json", "/metrics"}
+    json = {f"/{name}.json" for name in ("status", "requests", "events", "usage")}
+    own = {"/", "/healthz", "/readyz", "/metrics"} | json
     relayed = re.fullmatch(rf"{RELAYED}|/upload/.*", MEANT[path]) and not re.fullmatch(MISTAKEN, MEANT[path])
     assert MEANT[path] in own or relayed
 

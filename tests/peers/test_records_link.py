@@ -24,6 +24,9 @@ from proxycore.stats.meter import Meter
 from proxycore.storage.records import NoRecords, StateFileOffError
 from proxycore.storage.rows import (
     AttemptRow,
+    EventFilter,
+    EventKind,
+    EventRow,
     NoStateFileError,
     QueryError,
     RequestFilter,
@@ -86,6 +89,17 @@ async def test_a_worker_gets_the_rows_that_the_file_has() -> None:
         assert len(page.rows) + len(rest.rows) == 31
         assert [row.id for row in (await link.requests(bobs)).rows] == ["id-30"]
         assert (await link.requests(RequestFilter(since=NOW + 1))).rows == []
+        for number in range(5):
+            kept.put_event(
+                EventRow(NOW + number, EventKind.BENCHED, f"{number % 2}", "m", "w", "id-1", NOW + 9.5)
+            )
+        kept.put_event(EventRow(NOW + 5, EventKind.RELOADED))
+        events = await link.events(EventFilter(), limit=4)
+        assert events == await kept.events(EventFilter(), limit=4)
+        left = await link.events(EventFilter(), before=events.cursor)
+        assert (len(left.rows), left.cursor) == (2, None)
+        wanted = EventFilter("0", EventKind.BENCHED, NOW + 1)
+        assert [row.time for row in (await link.events(wanted)).rows] == [NOW + 4, NOW + 2]
         usage = await link.usage(MONTH)
         assert usage == await kept.usage(MONTH)
         assert sum(row.requests for row in usage) == 31
@@ -96,6 +110,8 @@ async def test_what_the_hub_cannot_answer_is_raised_as_by_the_storage() -> None:
         async with linked(path / "off", None) as (link, _):
             with pytest.raises(StateFileOffError, match="STATE_FILE is off"):
                 await link.requests(RequestFilter())
+            with pytest.raises(StateFileOffError, match="STATE_FILE is off"):
+                await link.events(EventFilter())
         async with linked(path / "unusable", path) as (link, _):
             with pytest.raises(NoStateFileError, match="directory"):
                 await link.usage(MONTH)
@@ -142,6 +158,9 @@ async def test_a_hub_that_does_not_answer_is_waited_for_only_so_long(monkeypatch
         '["requests", [null, null, null, null, "fine", null, null], null, 10]',
         '["requests", [null, null, null, null, null, "200", null], null, 10]',
         '["requests", [null, null, null, null, null, null, null], null, 100000]',
+        '["events", [null, null], null, 10]',
+        '["events", [null, "rested", null], null, 10]',
+        '["events", [null, null, null], null, 0]',
         '["usage", 0, 1, ["week"]]',
         '["usage", 0, "1", []]',
     ],
@@ -160,6 +179,8 @@ async def test_what_is_no_answer_is_an_error(text: str, monkeypatch: pytest.Monk
         monkeypatch.setattr(link._link, "query", query)
         with pytest.raises(FiguresError):
             await link.requests(RequestFilter())
+        with pytest.raises(FiguresError):
+            await link.events(EventFilter())
 
 
 def test_queries_and_answers_are_read_as_they_were_written() -> None:
@@ -177,6 +198,7 @@ async def filled(path: Path) -> None:
     async with storage(path) as kept:
         for number in range(300):
             kept.put_request(request(number, client=f"client-{number % 3}", input_tokens=1_000))
+            kept.put_event(EventRow(NOW + number, EventKind.BENCHED, f"{number % 3}"))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -205,6 +227,10 @@ async def test_the_program_serves_what_is_in_its_state_file(tmp_path: Path, work
             assert [row["id"] for row in page["requests"]] == [f"id-{n}" for n in range(298, 120, -3)]
             page = await get(f"/requests.json?client=client-1&limit=60&cursor={page['cursor']}")
             assert (len(page["requests"]), page["cursor"]) == (40, None)
+            page = await get("/events.json?key=1&limit=60")
+            assert [row["time"] for row in page["events"]] == [NOW + n for n in range(298, 120, -3)]
+            page = await get(f"/events.json?key=1&limit=60&cursor={page['cursor']}")
+            assert (len(page["events"]), page["cursor"]) == (40, None)
             usage = await get("/usage.json?by=client&from=2027-01-01&to=2027-02-01")
             assert {(row["client"], row["requests"], row["cost"]) for row in usage["rows"]} == {
                 ("client-0", 100, 0.2),

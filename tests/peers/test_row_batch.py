@@ -17,7 +17,7 @@ from proxycore.peers.row_batch import RowBatch, RowBuffer
 from proxycore.peers.store import Store
 from proxycore.peers.worker_link import WorkerLink
 from proxycore.stats.meter import Meter
-from proxycore.storage.rows import AttemptRow, EventKind, EventRow, RequestFilter
+from proxycore.storage.rows import AttemptRow, EventFilter, EventKind, EventRow, RequestFilter
 from tests.support.clocks import TurnedClock
 from tests.support.storing import NOW, request, storage
 from tests.support.waiting import PATIENCE
@@ -92,5 +92,8 @@ async def test_rows_of_workers_are_in_the_file_of_the_hub(monkeypatch: pytest.Mo
                 while len((rows := await kept.requests(RequestFilter())).rows) < 3:
                     await kept.flush()
             assert rows.rows[0] == FULL
-            assert {row.kind for row in (await kept.events()).rows} == {EventKind.BENCHED, EventKind.RELOADED}
+            assert {row.kind for row in (await kept.events(EventFilter())).rows} == {
+                EventKind.BENCHED,
+                EventKind.RELOADED,
+            }
             await hub.close()

@@ -161,12 +161,50 @@ async def test_an_outage_is_two_events_of_the_whole_pool() -> None:
     answers = {"1": answer(400, json.dumps({"error": REGION}).encode(), ("Content-Type", "application/json"))}
     async with RawUpstream(by_key(answers)) as upstream, proxy(upstream.url, keys(1), clock) as here:
         kept = Kept(here)
-        await ask(here.port, "POST", GENERATE, body=b"{}")
+        first = await ask(here.port, "POST", GENERATE, body=b"{}")
         answers.clear()
         clock.turn(5)
-        await ask(here.port, "POST", GENERATE, body=b"{}")
+        second = await ask(here.port, "POST", GENERATE, body=b"{}")
         await until(lambda: len(kept.events) == 2)
     began, ended = kept.events
+    assert [began.request, ended.request] == [one.one("X-Request-Id") for one in (first, second)]
     assert (began.kind, began.key, ended.kind) == (EventKind.OUTAGE_BEGAN, "", EventKind.OUTAGE_ENDED)
     assert began.why == "Google does not support this server's region: set UPSTREAM_PROXY"
     assert ended.why == "outage over after 5 s: region not supported"
+
+
+async def test_an_outage_that_a_search_found_has_the_requests_that_were_refused_last_and_served_first() -> (
+    None
+):
+    clock = TurnedClock()
+    answers = dict.fromkeys("1234", BARE)
+    async with RawUpstream(by_key(answers)) as upstream:
+        async with proxy(upstream.url, keys(4), clock, MAX_WAIT="0") as here:
+            kept = Kept(here)
+            asked = []
+            for _ in range(12):
+                asked.append((await ask(here.port, "POST", GENERATE, body=b"{}")).one("X-Request-Id"))
+                clock.turn(1.5)
+            answers.clear()
+            served = await ask(here.port, "POST", GENERATE, body=b"{}")
+            await until(lambda: len(kept.events) == 2)
+    began, ended = kept.events
+    assert (began.kind, began.about, began.key) == (EventKind.OUTAGE_BEGAN, "gemini-2.0-flash", "")
+    assert began.request in asked
+    assert (ended.kind, ended.request) == (EventKind.OUTAGE_ENDED, served.one("X-Request-Id"))
+
+
+async def test_a_refusal_for_money_is_an_event_of_every_key_of_the_account() -> None:
+    error = {"code": 402, "message": "Your prepayment credits are depleted.", "status": "RESOURCE_EXHAUSTED"}
+    spent = answer(402, json.dumps({"error": error}).encode(), ("Content-Type", "application/json"))
+    named = {f"GOOGLE_API_KEY_{name}__project{name}__acme": f"upstream-{name}" for name in "123"}
+    async with RawUpstream(by_key(dict.fromkeys("123", spent))) as upstream:
+        async with proxy(upstream.url, named | {"GOOGLE_API_KEY_4": "upstream-4"}) as here:
+            kept = Kept(here)
+            for _ in range(12):
+                assert (await ask(here.port, "POST", GENERATE, body=b"{}")).status == 200
+            await until(lambda: len(kept.requests) == 12)
+    (failed,) = [row for row in kept.requests if len(row.attempts) == 2]
+    assert {event.key for event in kept.events} == {"1", "2", "3"}
+    assert {(event.kind, event.request) for event in kept.events} == {(EventKind.BENCHED, failed.id)}
+    assert {event.why for event in kept.events} == {failed.attempts[0].why}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from proxycore.storage.rows import EventKind, EventPage, EventRow, Fact
+from proxycore.storage.rows import EventFilter, EventKind, EventPage, EventRow, Fact
 from tests.support.clocks import TurnedClock
 from tests.support.storing import DAY, NOW, fact, put_facts, storage
 
@@ -20,12 +20,16 @@ async def test_events_come_back_the_latest_first_for_the_pool_and_by_key(tmp_pat
         for event in EVENTS:
             kept.put_event(event)
     async with storage(tmp_path / "state.db") as kept:
-        assert await kept.events() == EventPage(EVENTS[::-1], None)
-        assert (await kept.events("first")).rows == [EVENTS[3], EVENTS[0]]
-        assert (await kept.events("nobody")).rows == []
-        page = await kept.events(limit=3)
+        assert await kept.events(EventFilter()) == EventPage(EVENTS[::-1], None)
+        assert (await kept.events(EventFilter("first"))).rows == [EVENTS[3], EVENTS[0]]
+        assert (await kept.events(EventFilter("nobody"))).rows == []
+        assert (await kept.events(EventFilter(kind=EventKind.RETIRED))).rows == [EVENTS[2]]
+        assert (await kept.events(EventFilter(kind=EventKind.RECOVERED))).rows == []
+        assert (await kept.events(EventFilter(since=NOW + 3))).rows == EVENTS[:2:-1]
+        assert (await kept.events(EventFilter("first", EventKind.ACTION, NOW + 1))).rows == [EVENTS[3]]
+        page = await kept.events(EventFilter(), limit=3)
         assert page.rows == EVENTS[:1:-1]
-        assert await kept.events(before=page.cursor, limit=3) == EventPage(EVENTS[1::-1], None)
+        assert await kept.events(EventFilter(), before=page.cursor, limit=3) == EventPage(EVENTS[1::-1], None)
 
 
 async def test_events_have_no_secret_and_go_after_a_time(tmp_path: Path) -> None:
@@ -36,11 +40,11 @@ async def test_events_have_no_secret_and_go_after_a_time(tmp_path: Path) -> None
 
     async with storage(tmp_path / "state.db", clock, keep=DAY, redact=redact) as kept:
         kept.put_event(EventRow(NOW, EventKind.BENCHED, "k", "hunter2", "said hunter2"))
-        (event,) = (await kept.events()).rows
+        (event,) = (await kept.events(EventFilter())).rows
         assert (event.about, event.why) == ("[key]", "said [key]")
         clock.turn(DAY + 1)
         kept.put_event(EventRow(clock.wall(), EventKind.RELOADED))
-        assert [event.kind for event in (await kept.events()).rows] == [EventKind.RELOADED]
+        assert [event.kind for event in (await kept.events(EventFilter())).rows] == [EventKind.RELOADED]
 
 
 async def test_facts_that_hold_are_handed_over_at_the_next_start_in_their_order(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from proxycore.clock import Clock
 from proxycore.demo import Health, MockServer
 from proxycore.http.access_record import RequestOutcome
-from proxycore.storage.rows import EventKind, EventRow, RequestFilter, RequestRow
+from proxycore.storage.rows import EventFilter, EventKind, EventRow, RequestFilter, RequestRow
 from proxycore.storage.storage import Storage
 from tests.support.process import Program, program
 from tests.support.waiting import PATIENCE
@@ -36,7 +36,7 @@ async def kept(folder: Path) -> tuple[list[RequestRow], list[EventRow]]:
     storage = Storage(copy / "state.db", 30 * 86400, Clock(), str, interval=600.0)
     await storage.start(lambda _: None)
     try:
-        return (await storage.requests(RequestFilter())).rows, (await storage.events()).rows
+        return (await storage.requests(RequestFilter())).rows, (await storage.events(EventFilter())).rows
     finally:
         await storage.close()
 
@@ -105,10 +105,12 @@ async def test_reloads_and_actions_are_events(tmp_path: Path, workers: str) -> N
         assert got.status == 200
         file.write_text("GOOGLE_API_KEY_one=AQ.fine\nGOOGLE_API_KEY_two=AQ.other\n")
         started.signal(signal.SIGHUP)
-        await once(tmp_path, lambda _, events: len(events) == 3)
-    _, events = await kept(tmp_path)
+        await once(tmp_path, lambda _, events: len(events) == 4)
+    _, (added, *events) = await kept(tmp_path)
+    assert (added.kind, added.key, added.why) == (EventKind.RELOADED, "two", "added")
     told = {event.kind: event for event in events}
     assert told[EventKind.ACTION].key == told[EventKind.BENCHED].key == "one"
     assert told[EventKind.ACTION].request == got.one("X-Request-Id")
+    assert told[EventKind.BENCHED].request == told[EventKind.ACTION].request
     assert told[EventKind.BENCHED].until
     assert told[EventKind.RELOADED].why == "2 Gemini API keys, no client key required"
