@@ -114,7 +114,7 @@ class Records:
 
     def _request(self, row: RequestRow) -> Json:
         shown = asdict(row)
-        for name in ("id", "path", "model"):  # what clients choose
+        for name in ("id", "path", "model", "why"):  # what clients choose
             shown[name] = self._redact(shown[name])
         for attempt in shown["attempts"]:
             attempt["why"] = self._redact(attempt["why"])

@@ -48,6 +48,10 @@ class AccessRecord:
     the error in a 2xx response, 0 without one. Token counts are 0 until they are known. `cached_tokens` and
     `tool_tokens` are part of `input_tokens`, `thinking_tokens` of `output_tokens`. `unread` is whether there
     was a response whose tokens could not be read. `tried` has the calls to the upstream.
+
+    `why` is the reason that the proxy gave in a response of its own, empty without one; no secret is in it.
+    `waited` is how many seconds the request has waited for a key, without the wait that has gone on since
+    `waits_since`, a moment of the clock; None if it does not wait now.
     """
 
     request_id: str
@@ -72,8 +76,21 @@ class AccessRecord:
     thinking_tokens: int = 0
     tool_tokens: int = 0
     unread: bool = False
+    why: str = ""
+    waited: float = 0.0
+    waits_since: float | None = None
     counted_received: int = 0  # the part of `received_bytes` that is in the metrics already
     counted_sent: int = 0  # the part of `sent_bytes`
+
+    def begin_wait(self, now: float) -> None:
+        """Begin to wait for a key at this moment."""
+        self.waits_since = now
+
+    def end_wait(self, now: float) -> None:
+        """End the wait, if the request waits."""
+        if self.waits_since is not None:
+            self.waited += max(0.0, now - self.waits_since)
+            self.waits_since = None
 
     def outcome(self, status: int) -> RequestOutcome:
         """The outcome of a request whose response was written with this status."""

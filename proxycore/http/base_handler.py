@@ -16,6 +16,7 @@ from proxycore.http.handler_state import HandlerState
 from proxycore.http.http_date import http_date
 from proxycore.http.tracked_handler import TrackedHandler
 
+_LONGEST_WHY = 300  # characters of a reason that is kept
 _LINGER = 30.0  # seconds that a refused client gets to finish sending its body and read the response
 
 
@@ -125,18 +126,24 @@ class BaseHandler(TrackedHandler):
         if self.state is not HandlerState.PENDING:
             return
         redactor = self.context.redactor
-        # The message may quote what a client sent, and the details are the upstream's.
-        body = redactor.data(error_body(code, redactor.text(message), status, details))
+        # It may quote what a client sent, and the details are the upstream's.
+        message = redactor.text(message)
+        body = redactor.data(error_body(code, message, status, details))
         self.set_status(code)
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Content-Length", len(body))
         if code == 401:
             self.set_header("WWW-Authenticate", "Bearer")  # RFC 9110 §11.6.1
         self.record.sent_bytes += len(body)
-        self.record.reason = self.record.reason or summary_of(message)
+        self._note_refusal(message)
         self.note_first_byte()
         self.write(body)
         self.end_response(linger=linger)
+
+    def _note_refusal(self, message: str) -> None:
+        """Record why the proxy itself answers the request; no secret is in the message."""
+        self.record.why = summary_of(message)[:_LONGEST_WHY]
+        self.record.reason = self.record.reason or self.record.why
 
     def refuse_for(self, seconds: int, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
         """Respond 429, with the seconds to wait in `Retry-After` and in Google's `RetryInfo`.

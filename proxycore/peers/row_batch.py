@@ -19,11 +19,11 @@ _MOST = 20_000  # rows of a kind that are kept while the hub is away
 
 _NUMBER = (int, float)
 _MAYBE_NUMBER = (int, float, type(None))
-_ATTEMPT = (str, int, str, str, _NUMBER)
+_ATTEMPT = (str, int, str, str, _NUMBER, _NUMBER)
 _REQUEST = (
     *(str, _NUMBER, *(str,) * 6, int, str),  # from the id to the outcome
     *(int,) * 5,  # tokens
-    *(bool, int, int, _MAYBE_NUMBER, _NUMBER, list),
+    *(bool, int, int, _MAYBE_NUMBER, _NUMBER, str, _NUMBER, list),
 )
 _EVENT = (_NUMBER, *(str,) * 5, _MAYBE_NUMBER)
 

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Set as AbstractSet
 
 from proxycore.gemini.request_scope import RequestScope
+from proxycore.http.access_record import AccessRecord
 from proxycore.relay.pool import Pool
 from proxycore.relay.retry_policy import RetryPolicy
 from proxycore.rotation.calls import Call
@@ -15,8 +16,8 @@ from proxycore.rotation.key import Key, Project
 class Acquisition:
     """The calls of a request with this scope and `policy`, which belongs to `owner` if that is known.
 
-    `tokens` are those of its prompt, as estimated; `spends` is whether a call spends a quota. `first` is the
-    key of the first call, whatever its health.
+    `record` gets how long it waits. `tokens` are those of its prompt, as estimated; `spends` is whether a
+    call spends a quota. `first` is the key of the first call, whatever its health.
     """
 
     _arrivals = itertools.count()
@@ -27,6 +28,7 @@ class Acquisition:
         scope: RequestScope,
         case: Case,
         policy: RetryPolicy,
+        record: AccessRecord,
         *,
         owner: Key | None,
         spends: bool,
@@ -40,6 +42,7 @@ class Acquisition:
         self._scope = scope
         self._case = case
         self._policy = policy
+        self._record = record
         self._owner = owner
         self._only = owner  # None once it turned out not to know the resource
         self._arrival = next(self._arrivals)
@@ -108,9 +111,13 @@ class Acquisition:
                 return call
             if any(refusal.verdict.unknown_model for refusal in self._case.unentitled):
                 return None  # benched keys are unlikely to know the model, either
-            call = await self._wait(policy.refused | unfit if unfit else policy.refused)
-            if call or not (self._allow_again() or await self._wait_until_fit(unfit)):
-                return call
+            self._record.begin_wait(self._pool.clock())
+            try:
+                call = await self._wait(policy.refused | unfit if unfit else policy.refused)
+                if call or not (self._allow_again() or await self._wait_until_fit(unfit)):
+                    return call
+            finally:
+                self._record.end_wait(self._pool.clock())
 
     def _try_acquire(self, unfit: AbstractSet[Key], witness: Project | None, *, failed: bool) -> Call | None:
         queues, policy, spends, tokens = self._pool.queues, self._policy, self.spends, self.tokens

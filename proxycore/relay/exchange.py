@@ -74,6 +74,7 @@ class Exchange:
             scope,
             self._case,
             self._policy,
+            record,
             owner=self.owner,
             spends=spends,
             tokens=pool.token_ratios.estimate(scope.model, size) if size else 0,

@@ -87,11 +87,17 @@ class LiveClient(RelayHandler, WebSocketHandler):
         if not self.accepted:
             super().refuse(code, message, **options)
             return
+        message = self.context.redactor.text(message)
+        self._note_refusal(message)
+        self._close_with(code, message)
+
+    def _close_with(self, code: int, message: str) -> None:
+        """Close the session with a code that means the same as this HTTP status."""
         self.close_upstream(1000, "")
         self._ending = HandlerState.FINISHED, code
         self.record.reason = self.record.reason or summary_of(message)
         closes = _AGAIN if code in {429, 503} else _FAILED if code >= 500 else _REFUSED
-        self.close(closes, _reason(self.context.redactor.text(message)))
+        self.close(closes, _reason(message))
 
     def refuse_for(self, seconds: int, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
         """Refuse until so many seconds have passed, which the message names."""
@@ -105,10 +111,8 @@ class LiveClient(RelayHandler, WebSocketHandler):
         if not self.accepted:
             super().send_buffered(response)
             return
-        self.refuse(
-            response.head.status,
-            _message_of(response) or f"The upstream responded with status {response.head.status}.",
-        )
+        message = _message_of(response) or f"The upstream responded with status {response.head.status}."
+        self._close_with(response.head.status, self.context.redactor.text(message))
 
     def on_close(self) -> None:
         """Called by Tornado when the client's side is closed: close the upstream's side alike."""

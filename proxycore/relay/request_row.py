@@ -12,9 +12,10 @@ def row_of(
 ) -> RequestRow:
     """Return what is kept of a request that ended after so many seconds: its head, but no field and no query.
 
-    An attempt that is still in flight is abandoned now.
+    An attempt that is still in flight is abandoned now, as is a wait for a key.
     """
     now = clock()
+    record.end_wait(now)
     attempts = [
         AttemptRow(
             attempt.key,
@@ -22,6 +23,7 @@ def row_of(
             attempt.verdict,
             attempt.why,
             max(0.0, now - attempt.began) if attempt.seconds is None else attempt.seconds,
+            max(0.0, attempt.began - record.since),
         )
         for attempt in record.tried
     ]
@@ -46,5 +48,7 @@ def row_of(
         sent_bytes=record.sent_bytes,
         first_byte=record.first_byte,
         seconds=seconds,
+        why=record.why,
+        waited=record.waited,
         attempts=tuple(attempts),
     )

@@ -29,7 +29,8 @@ class AttemptRow:
     """One call to the upstream.
 
     `status` is 0 if there was no response. `verdict` is `served`, `abandoned`, or what the request did next
-    (`relay`: the response went to the client); `why` is the reason for that, empty if it was served.
+    (`relay`: the response went to the client); `why` is the reason for that, empty if it was served. `at` is
+    when it began, in seconds after the request arrived.
     """
 
     key: str
@@ -37,6 +38,7 @@ class AttemptRow:
     verdict: str
     why: str
     seconds: float
+    at: float = 0.0
 
 
 SUMMED = (
@@ -61,7 +63,8 @@ class RequestRow:
 
     `time` is when it arrived, `path` its path without the query, `key` the name of the key that it was last
     sent with. `first_byte` is None if no response was begun. `unread` is whether it had a response whose
-    tokens could not be read. Token counts are 0 until they are known.
+    tokens could not be read. Token counts are 0 until they are known. `why` is the proxy's own reason, if it
+    answered the request itself; `waited` is how many seconds the request waited for a key.
     """
 
     id: str
@@ -84,6 +87,8 @@ class RequestRow:
     sent_bytes: int = 0
     first_byte: float | None = None
     seconds: float = 0.0
+    why: str = ""
+    waited: float = 0.0
     attempts: tuple[AttemptRow, ...] = ()
 
 

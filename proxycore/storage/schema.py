@@ -15,8 +15,8 @@ from proxycore.storage.rows import SUMMED
 APPLICATION = 0x474B5053
 """SQLite's `application_id`, which tells the file from those of other programs."""
 
-VERSION = 1
-"""SQLite's `user_version`: a file with a higher one was written by a newer version of the program."""
+VERSION = 2
+"""SQLite's `user_version`: a file with another one was written by another version of the program."""
 
 BLOCK_BITS = 8
 """A block is so many bits of a request's number less."""
@@ -53,7 +53,7 @@ CREATE TABLE requests (
     input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
     thinking_tokens INTEGER NOT NULL, tool_tokens INTEGER NOT NULL, unread INTEGER NOT NULL,
     received_bytes INTEGER NOT NULL, sent_bytes INTEGER NOT NULL, first_byte INTEGER, ms INTEGER NOT NULL,
-    attempts TEXT
+    why, waited INTEGER NOT NULL, attempts TEXT
 );
 CREATE TABLE blocks (
     block INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL, ids BLOB NOT NULL

@@ -1,7 +1,8 @@
 """Opens the state file, and says what is wrong with one that can't be used and what to do.
 
-A corrupt file is moved aside and a new one begun. A file of a newer version or of another program is left as
-it is. The file is locked for as long as it is open: two programs can't share one.
+A file that is corrupt, or of an older version, is moved aside and a new one begun. A file of a newer version
+or of another program is left as it is. The file is locked for as long as it is open: two programs can't share
+one.
 """
 
 import contextlib
@@ -37,8 +38,12 @@ class StateFileError(Exception):
     """The file can't be used; the message is the reason and what to do, without the file's name."""
 
 
-class CorruptFileError(StateFileError):
-    """The file is corrupt."""
+class UselessFileError(StateFileError):
+    """The file is to be moved aside: it is corrupt, or of an older version. The message says which."""
+
+
+class OldFileError(UselessFileError):
+    """The file is of an older version of this program, which this one does not read."""
 
 
 class StatementError(StateFileError):
@@ -50,7 +55,7 @@ class FullDiskError(StateFileError):
 
 
 def open_state_file(path: Path) -> sqlite3.Connection:
-    """Open the file, or make it. Raises StateFileError, and CorruptFileError for one to be moved aside."""
+    """Open the file, or make it. Raises StateFileError, and UselessFileError for one to be moved aside."""
     try:
         _make(path)
         connection = sqlite3.connect(
@@ -77,18 +82,17 @@ def open_state_file(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def move_aside(path: Path) -> Path:
-    """Rename a corrupt file, and what SQLite has beside it; returns its new name. Raises StateFileError."""
-    aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+def move_aside(path: Path, reason: UselessFileError) -> Path:
+    """Rename a file, and what SQLite has beside it; returns its new name. Raises StateFileError."""
+    word = "old" if isinstance(reason, OldFileError) else "corrupt"
+    aside = path.with_name(f"{path.name}.{word}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     try:
         path.replace(aside)
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
     except OSError as error:
-        raise StateFileError(
-            f"it is corrupt, and can't be moved aside: {error.strerror}; remove it"
-        ) from error
+        raise StateFileError(f"{reason}, and can't be moved aside: {error.strerror}; remove it") from error
     return aside
 
 
@@ -105,7 +109,7 @@ def translate(error: Exception) -> StateFileError:
     """Return the reason of an error of SQLite, or of a value that can't be written."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without what extends it
     if code in _CORRUPT:
-        return CorruptFileError("it is corrupt")
+        return UselessFileError("it is corrupt")
     if code == sqlite3.SQLITE_FULL:
         return FullDiskError("the disk is full; free some space")
     if code in _BUSY:
@@ -137,6 +141,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise StateFileError("it is a database of another program; name another file")
     if version > VERSION:
         raise StateFileError("a newer version of this program wrote it; run that one, or name another file")
+    if tables and version < VERSION:
+        raise OldFileError("it is of an older version of this program")
     if not tables:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for setting in _SETTINGS:

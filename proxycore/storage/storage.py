@@ -38,10 +38,10 @@ from proxycore.storage.rows import (
     UsageRow,
 )
 from proxycore.storage.state_file import (
-    CorruptFileError,
     FullDiskError,
     StateFileError,
     StatementError,
+    UselessFileError,
     move_aside,
     size_of,
     translate,
@@ -240,9 +240,9 @@ class Storage:
     def _open(self) -> Contents:
         try:
             contents = Contents(self._path, self._keep, self._clean)
-        except CorruptFileError:
-            aside = move_aside(self._path)
-            logger.warning("STATE_FILE: %s is corrupt; moved it to %s and began a new one", self._path, aside)
+        except UselessFileError as error:
+            aside, reason = move_aside(self._path, error), str(error).removeprefix("it ")
+            logger.warning("STATE_FILE: %s %s; moved it to %s and began a new one", self._path, reason, aside)
             contents = Contents(self._path, self._keep, self._clean)
         self._contents = contents
         self._on_open(contents.facts(self._clock.wall()))
@@ -260,7 +260,7 @@ class Storage:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread goes on
             reason = error if isinstance(error, StateFileError) else translate(error)
-            if isinstance(reason, CorruptFileError):  # the next try moves it aside
+            if isinstance(reason, UselessFileError):  # the next try moves it aside
                 self._close()
                 return
             if not isinstance(reason, FullDiskError):

@@ -30,6 +30,7 @@ class WordKind(IntEnum):
     WHY = 10
     EVENT = 11
     ABOUT = 12
+    REFUSAL = 13
 
 
 class Words:
@@ -72,8 +73,9 @@ class Words:
 
     def clean(self, text: str) -> str:
         """Return a text without secrets, as the file may have it."""
+        clean = self._redact(text)[:_LONGEST]
         # SQLite takes no lone surrogates, which stand for bytes that are no UTF-8.
-        return self._redact(text)[:_LONGEST].encode(errors="replace").decode()
+        return clean if clean.isascii() else clean.encode(errors="replace").decode()
 
     def find(self, kind: WordKind, text: str) -> int | None:
         """Return the number of a text; None: it was never used."""

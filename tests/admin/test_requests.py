@@ -15,6 +15,7 @@ from proxycore.runtime.app import make_app
 from proxycore.storage.rows import AttemptRow
 from proxycore.storage.storage import Storage
 from tests.support.clocks import TurnedClock
+from tests.support.documents import API, blocks
 from tests.support.proxy import KEYS, Proxy, proxy, served, settings
 from tests.support.storing import NOW, request, storage
 from tests.support.wire import HOME, Got, ask
@@ -52,10 +53,16 @@ def message(got: Got) -> str:
     return str(error["message"])
 
 
+def shape(content: dict[str, Any]) -> list[object]:
+    """The names of all members, in their order."""
+    (request,) = content["requests"]
+    return [list(content), list(request), *map(list, request["attempts"])]
+
+
 async def test_a_request_is_shown_with_all_that_is_recorded_of_it(tmp_path: Path) -> None:
     attempts = (
-        AttemptRow("first", 429, "quota", "quota exceeded for requests per minute", 0.25),
-        AttemptRow("second", 200, "healthy", "", 1.5),
+        AttemptRow("first", 429, "quota", "quota exceeded for requests per minute", 0.25, 0.001),
+        AttemptRow("second", 200, "healthy", "", 1.5, 2.252),
     )
     async with recorded(tmp_path / "state.db") as (here, kept):
         kept.put_request(
@@ -70,11 +77,15 @@ async def test_a_request_is_shown_with_all_that_is_recorded_of_it(tmp_path: Path
                 received_bytes=100,
                 sent_bytes=200,
                 first_byte=0.5,
-                seconds=1.75,
+                seconds=3.75,
+                why="Client alice has reached its limit",
+                waited=2.0,
                 attempts=attempts,
             )
         )
         shown = await get(here)
+    documented = [json.loads(block.code) for block in blocks(API) if '{"requests": [' in block.code]
+    assert [shape(one) for one in documented] == [shape(shown)]
     assert shown == {
         "requests": [
             {
@@ -97,7 +108,9 @@ async def test_a_request_is_shown_with_all_that_is_recorded_of_it(tmp_path: Path
                 "received_bytes": 100,
                 "sent_bytes": 200,
                 "first_byte": 0.5,
-                "seconds": 1.75,
+                "seconds": 3.75,
+                "why": "Client alice has reached its limit",
+                "waited": 2.0,
                 "attempts": [
                     {
                         "key": "first",
@@ -105,8 +118,16 @@ async def test_a_request_is_shown_with_all_that_is_recorded_of_it(tmp_path: Path
                         "verdict": "quota",
                         "why": "quota exceeded for requests per minute",
                         "seconds": 0.25,
+                        "at": 0.001,
                     },
-                    {"key": "second", "status": 200, "verdict": "healthy", "why": "", "seconds": 1.5},
+                    {
+                        "key": "second",
+                        "status": 200,
+                        "verdict": "healthy",
+                        "why": "",
+                        "seconds": 1.5,
+                        "at": 2.252,
+                    },
                 ],
             }
         ],
@@ -238,7 +259,7 @@ async def test_a_slow_query_holds_up_no_other_request(tmp_path: Path) -> None:
 async def test_secrets_of_later_settings_are_not_shown(tmp_path: Path) -> None:
     async with recorded(tmp_path / "state.db") as (here, kept):
         secret = KEYS["GOOGLE_API_KEY_1"]
-        kept.put_request(request(1, id=f"id-{secret}", model=secret, path=f"/v1beta/{secret}"))
+        kept.put_request(request(1, id=f"id-{secret}", model=secret, path=f"/v1beta/{secret}", why=secret))
         for path in ("/requests.json", "/usage.json?by=model", "/usage.csv?by=model"):
             got = await ask(here.port, "GET", path, HOME)
             assert secret.encode() not in got.body

@@ -53,10 +53,11 @@ def rows(count: int, until: float, source: random.Random) -> Iterator[RequestRow
             outcome, status = RequestOutcome.CLIENT_ERROR, 400
         elif roll < 0.025:
             outcome, status = RequestOutcome.FAILED, 503
-        attempts = [AttemptRow(key, status, "served" if status == 200 else "refused", "", 0.2 + roll)]
+        attempts = [AttemptRow(key, status, "served" if status == 200 else "refused", "", 0.2 + roll, 0.001)]
         if source.random() < 0.05:
+            attempts[0].at = 0.102
             attempts.insert(
-                0, AttemptRow(f"key-{source.randrange(60)}", 429, "quota exhausted", "per day", 0.1)
+                0, AttemptRow(f"key-{source.randrange(60)}", 429, "quota exhausted", "per day", 0.1, 0.001)
             )
         yield RequestRow(
             id=f"{source.getrandbits(64):016x}",
@@ -77,6 +78,8 @@ def rows(count: int, until: float, source: random.Random) -> Iterator[RequestRow
             sent_bytes=source.randrange(50_000),
             first_byte=0.3 + roll,
             seconds=1 + 10 * roll,
+            why="No Gemini API key is available" if status == 503 else "",
+            waited=0.5 if roll > 0.95 else 0.0,
             attempts=tuple(attempts),
         )
 

@@ -74,19 +74,21 @@ async def folder() -> AsyncIterator[Path]:
 async def test_a_worker_gets_the_rows_that_the_file_has() -> None:
     async with folder() as path, linked(path / "hub", path / "state.db") as (link, kept):
         attempts = (
-            AttemptRow("1", 429, "quota", 'a "reason"\nof two lines', 0.25),
-            AttemptRow("2", 0, "", "", 1),
+            AttemptRow("1", 429, "quota", 'a "reason"\nof two lines', 0.25, 0.5),
+            AttemptRow("2", 0, "", "", 1, 2),
         )
         for number in range(30):
             kept.put_request(request(number, attempts=attempts, first_byte=None if number else 0.5))
         kept.put_request(request(30, client="bob", status=503, outcome=RequestOutcome.FAILED, unread=True))
+        kept.put_request(request(31, why="no key\nat all", waited=1.5))
         every, bobs = RequestFilter(), RequestFilter(client="bob", outcome=RequestOutcome.FAILED, status=503)
         page = await link.requests(every, limit=10)
         assert page == await kept.requests(every, limit=10)
         assert page.cursor is not None
         rest = await link.requests(every, before=page.cursor, limit=100)
         assert rest == await kept.requests(every, before=page.cursor, limit=100)
-        assert len(page.rows) + len(rest.rows) == 31
+        assert len(page.rows) + len(rest.rows) == 32
+        assert (page.rows[0].why, page.rows[0].waited) == ("no key\nat all", 1.5)
         assert [row.id for row in (await link.requests(bobs)).rows] == ["id-30"]
         assert (await link.requests(RequestFilter(since=NOW + 1))).rows == []
         for number in range(5):
@@ -102,7 +104,7 @@ async def test_a_worker_gets_the_rows_that_the_file_has() -> None:
         assert [row.time for row in (await link.events(wanted)).rows] == [NOW + 4, NOW + 2]
         usage = await link.usage(MONTH)
         assert usage == await kept.usage(MONTH)
-        assert sum(row.requests for row in usage) == 31
+        assert sum(row.requests for row in usage) == 32
 
 
 async def test_what_the_hub_cannot_answer_is_raised_as_by_the_storage() -> None:

@@ -30,7 +30,12 @@ FULL = request(
     unread=True,
     first_byte=0.5,
     seconds=1,
-    attempts=(AttemptRow("first", 429, "failover", "quota", 0.1), AttemptRow("second", 200, "served", "", 2)),
+    why="No key is available",
+    waited=1.5,
+    attempts=(
+        AttemptRow("first", 429, "failover", "quota", 0.1, 0),
+        AttemptRow("second", 200, "served", "", 2, 1.25),
+    ),
 )
 EVENTS = [
     EventRow(NOW, EventKind.BENCHED, "first", "gemini-2.5-flash", "quota", "id-1", NOW + 60),

@@ -7,8 +7,11 @@ import pytest
 
 from proxycore.http.access_record import RequestOutcome
 from proxycore.storage.rows import AttemptRow, EventKind, EventRow, RequestRow
+from tests.relay.test_live import SETUP, closed, echo, session
+from tests.relay.test_live import upstream as live_upstream
 from tests.relay.test_relay_failover import BARE, DISABLED, GENERATE, INVALID, by_key, drop, keys
-from tests.support.clocks import TurnedClock
+from tests.support.clocks import TurnedClock, loops_clock
+from tests.support.google_errors import minute_spent
 from tests.support.proxy import Proxy, proxy
 from tests.support.waiting import until
 from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
@@ -62,6 +65,8 @@ async def test_a_served_request_is_kept_with_its_tokens_and_its_attempt() -> Non
     assert 0 <= row.first_byte <= row.seconds
     assert shown(row.attempts) == [("1", 200, "served", "")]
     assert 0 <= row.attempts[0].seconds <= row.seconds
+    assert 0 <= row.attempts[0].at <= row.seconds
+    assert (row.why, row.waited) == ("", 0.0)
 
 
 async def test_every_attempt_is_kept_with_why_it_failed() -> None:
@@ -131,6 +136,106 @@ async def test_requests_that_are_refused_are_kept_without_an_attempt() -> None:
     wrong, no_key = kept.requests
     assert (wrong.client, wrong.outcome, wrong.attempts) == ("-", RequestOutcome.CLIENT_ERROR, ())
     assert (no_key.client, no_key.outcome, no_key.attempts) == ("ALICE", RequestOutcome.REFUSED, ())
+
+
+MODEL, LIMIT = {"CLIENT_ALICE": "models=gemini-3*"}, {"CLIENT_ALICE": "requests=1/minute"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "upstreams", "status", "why"),
+    [
+        ({"OUTPUT_API_KEY": "another"}, OK, 401, "The API key is missing or invalid"),
+        (LIMIT, OK, 429, "Client ALICE has reached its limit of 1 requests per minute"),
+        (MODEL, OK, 403, "Client ALICE may not use the model gemini-2.0-flash"),
+        ({"MAX_BODY_MB": "0.001"}, OK, 413, "The request body is larger than"),
+        ({"MAX_WAIT": "0"}, BARE, 429, "No Gemini API key is available for gemini-2.0-flash ("),
+    ],
+    ids=["credential", "limit", "model", "size", "keys"],
+)
+async def test_a_response_of_the_proxys_own_is_kept_with_its_reason(
+    variables: dict[str, str], upstreams: bytes, status: int, why: str
+) -> None:
+    clients = {} if "OUTPUT_API_KEY" in variables else {"OUTPUT_API_KEY_ALICE": CLIENT[1]}
+    async with RawUpstream(always(upstreams)) as upstream:
+        async with proxy(upstream.url, keys(1) | clients | variables) as here:
+            kept = Kept(here)
+            got = [await ask(here.port, "POST", GENERATE, CLIENT, body=b" " * 2000) for _ in range(2)]
+            await until(lambda: len(kept.requests) == 2)
+    assert got[1].status == kept.requests[1].status == status
+    assert kept.requests[1].why.startswith(why)
+
+
+async def test_a_live_session_that_is_refused_once_it_is_open_is_kept_with_the_reason() -> None:
+    variables = keys(1) | {"OUTPUT_API_KEY_ALICE": CLIENT[1]} | MODEL
+    async with live_upstream(echo) as url, proxy(url, variables) as here:
+        kept = Kept(here)
+        async with session(here, additional_headers=[CLIENT]) as client:
+            await client.send(json.dumps(SETUP))
+            assert (await closed(client))[0] == 1008
+        row = await kept.row()
+    assert (row.status, row.outcome) == (403, RequestOutcome.CLIENT_ERROR)
+    assert row.why == "Client ALICE may not use the model gemini-2.5-flash-live-preview"
+
+
+async def test_a_refusal_of_the_upstreams_has_no_reason_of_the_proxys() -> None:
+    missing = answer(404, json.dumps({"error": {"code": 404, "message": "No such model."}}).encode())
+    async with RawUpstream(always(missing)) as upstream, proxy(upstream.url, keys(1)) as here:
+        kept = Kept(here)
+        assert (await ask(here.port, "POST", GENERATE, body=b"{}")).status == 404
+        row = await kept.row()
+    assert (row.why, row.waited) == ("", 0.0)
+    assert row.attempts[-1].why
+
+
+async def test_a_reason_is_short_and_has_no_secret() -> None:
+    secret = keys(1)["GOOGLE_API_KEY_1"]
+    limits = {"OUTPUT_API_KEY_ALICE": CLIENT[1], "CLIENT_ALICE": "models=gemini-3*"}
+    async with RawUpstream(always(OK)) as upstream, proxy(upstream.url, keys(1) | limits) as here:
+        kept = Kept(here)
+        path = f"/v1beta/models/{secret}{'x' * 4000}:generateContent"
+        assert (await ask(here.port, "POST", path, CLIENT, body=b"{}")).status == 403
+        row = await kept.row()
+    assert row.why.startswith("Client ALICE may not use the model [")
+    assert secret not in row.why
+    assert len(row.why) <= 300
+
+
+@pytest.mark.turned
+async def test_a_wait_for_a_key_is_kept_and_when_each_attempt_began() -> None:
+    clock = loops_clock()
+    spent, spent_until = minute_spent("gemini-2.0-flash", 15, 2.0), clock() + 2.0
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.25)
+        writer.write(answer(spent.status, spent.body, *spent.fields) if clock() < spent_until else OK)
+
+    async with RawUpstream(script) as upstream, proxy(upstream.url, keys(1), clock, MAX_WAIT="30") as here:
+        kept = Kept(here)
+        assert (await ask(here.port, "POST", GENERATE, body=b"{}")).status == 200
+        row = await kept.row()
+    refused, served = row.attempts
+    assert refused.at < 0.1
+    assert 1.5 < row.waited < row.seconds - 0.4
+    assert served.at == pytest.approx(refused.at + refused.seconds + row.waited, abs=0.1)
+    assert row.why == ""
+
+
+@pytest.mark.turned
+async def test_a_client_that_leaves_while_it_waits_has_waited() -> None:
+    clock, spent = loops_clock(), minute_spent("gemini-2.0-flash", 15, 20.0)
+    answers = answer(spent.status, spent.body, *spent.fields)
+    async with RawUpstream(always(answers)) as upstream:
+        async with proxy(upstream.url, keys(1), clock, MAX_WAIT="60") as here:
+            kept = Kept(here)
+            async with connect(here.port) as client:
+                client.send("POST", GENERATE, body=b"{}")
+                await until(lambda: here.app.queues.waiting == 1)
+                began = clock()
+                await asyncio.sleep(3)
+            row = await kept.row()
+            assert 3 <= row.waited <= clock() - began + 0.1
+            await until(lambda: here.app.queues.waiting == 0)
+    assert (row.outcome, row.why) == (RequestOutcome.LEFT, "")
 
 
 async def test_a_bench_and_its_end_are_events_of_the_requests_that_caused_them() -> None:

@@ -34,9 +34,11 @@ FULL = RequestRow(
     sent_bytes=7_000_000_000,
     first_byte=0.25,
     seconds=3600.5,
+    why="No key is available",
+    waited=7.5,
     attempts=(
-        AttemptRow("first", 429, "quota exhausted", "requests per day", 0.5),
-        AttemptRow("second", 0, "timed out", "", 60.0),
+        AttemptRow("first", 429, "quota exhausted", "requests per day", 0.5, 0.002),
+        AttemptRow("second", 0, "timed out", "", 60.0, 8.125),
     ),
 )
 
@@ -145,9 +147,14 @@ async def test_a_path_has_no_query_and_no_text_a_secret(tmp_path: Path) -> None:
         for field in ("client", "address", "method", "path", "model", "key"):
             kept.put_request(request(1, **{field: f"x-hunter2-{field}"}))
         kept.put_request(request(2, path="/v1beta/models?key=secret-in-query"))
-        kept.put_request(request(3, attempts=(AttemptRow("hunter2", 400, "hunter2!", "is hunter2", 0.1),)))
+        kept.put_request(
+            request(
+                3, attempts=(AttemptRow("hunter2", 400, "hunter2!", "is hunter2", 0.1),), why="not hunter2"
+            )
+        )
         page = await kept.requests(RequestFilter())
         assert page.rows[1].path == "/v1beta/models"
+        assert page.rows[0].why == "not [key]"
         assert page.rows[0].attempts == (AttemptRow("[key]", 400, "[key]!", "is [key]", 0.1),)
         assert await ids(kept, RequestFilter(client="x-hunter2-client")) == ["id-1"]
     contents = (tmp_path / "state.db").read_bytes()
@@ -195,11 +202,14 @@ async def test_too_many_texts_of_a_kind_are_kept_where_they_occur(
 ) -> None:
     monkeypatch.setattr(words, "_MOST", 5)
     async with storage(tmp_path / "state.db") as kept:
-        rows = [request(number, path=f"/{number}", client=f"client-{number}") for number in range(20)]
+        rows = [
+            request(number, path=f"/{number}", client=f"client-{number}", why=f"why {number}")
+            for number in range(20)
+        ]
         for row in rows:
             kept.put_request(row)
         found = (await kept.requests(RequestFilter())).rows[::-1]
-        assert [row.path for row in found] == [row.path for row in rows]
+        assert [(row.path, row.why) for row in found] == [(row.path, row.why) for row in rows]
         assert [row.client for row in found] == [*(row.client for row in rows[:5]), *[words.OTHER] * 15]
         assert await ids(kept, RequestFilter(client="client-2")) == ["id-2"]
     with sqlite3.connect(tmp_path / "state.db") as connection:

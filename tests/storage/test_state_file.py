@@ -102,6 +102,29 @@ async def test_a_file_of_a_newer_version_is_left_as_it_is(
     assert path.read_bytes() == before
 
 
+async def test_a_file_of_an_older_version_is_moved_aside_and_a_new_one_begun(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.db"
+    async with storage(path) as kept:
+        kept.put_request(request(1))
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION - 1}")
+    connection.close()
+    before = path.read_bytes()
+    async with storage(path) as kept:
+        kept.put_request(request(2))
+        assert await numbers(kept) == [2]
+        assert kept.trouble is None
+    aside = put_aside_in(tmp_path, "old")
+    assert aside.read_bytes() == before
+    (record,) = caplog.records
+    told = (
+        f"STATE_FILE: {path} is of an older version of this program; moved it to {aside} and began a new one"
+    )
+    assert record.getMessage() == told
+
+
 async def test_a_database_of_another_program_is_left_as_it_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,8 +142,8 @@ def modes_in(folder: Path) -> set[int]:
     return {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
 
 
-def corrupt_file_in(folder: Path) -> Path:
-    (found,) = folder.glob("state.db.corrupt-*")
+def put_aside_in(folder: Path, word: str = "corrupt") -> Path:
+    (found,) = folder.glob(f"state.db.{word}-*")
     return found
 
 
@@ -160,7 +183,7 @@ async def test_a_corrupt_file_is_moved_aside_and_a_new_one_begun(
         await kept.flush()
         assert await numbers(kept) == [2]
         assert kept.trouble is None
-    aside = corrupt_file_in(tmp_path)
+    aside = put_aside_in(tmp_path)
     assert aside.read_bytes() == spoiled
     (record,) = caplog.records
     assert f"STATE_FILE: {path} is corrupt; moved it to {aside}" in record.getMessage()
