@@ -12,6 +12,7 @@ from tornado.iostream import StreamClosedError
 from proxycore.admin.action_result import ActionError
 from proxycore.admin.actions import Actions
 from proxycore.admin.event_stream import EventStream
+from proxycore.admin.history_ranges import HistoryRanges
 from proxycore.admin.pages import StatusHandler
 from proxycore.admin.records import Records
 from proxycore.http.auth import AdminKey
@@ -38,6 +39,7 @@ class AdminParts:
     events: EventStream
     actions: Actions
     records: Records
+    history: HistoryRanges
 
 
 class AdminHandler(StatusHandler):

@@ -73,3 +73,14 @@ class UsageCsvHandler(RecordsHandler):
         await self._reply_with(usage, "text/csv; charset=UTF-8; header=present")
 
     head = get
+
+
+class HistoryHandler(RecordsHandler):
+    """`/history.json`: what became of requests, slot by slot."""
+
+    async def get(self) -> None:
+        """Respond with the range that the parameters ask for."""
+        history = self._parts.history.json(self.request.query, self.context.admin.is_key)
+        await self._reply_with(history, _JSON)
+
+    head = get

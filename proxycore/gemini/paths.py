@@ -31,6 +31,7 @@ _MEANT = tuple(
         (r"/(?:ready|readyz|readiness)/?", "/readyz"),
         (r"/status(?:\.json)?/?", "/status.json"),
         (r"/usage/?", "/usage.json"),
+        (r"/history/?", "/history.json"),
         (r"/requests/?", "/requests.json"),
         (r"/events/?", "/events.json"),
         (r"/(?:metrics?|prometheus)/?", "/metrics"),

@@ -6,6 +6,7 @@ one in a thread: thousands at once would hold up the event loop.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import astuple, fields
 from operator import attrgetter
@@ -16,8 +17,10 @@ from proxycore.peers.link_messages import Answer, Fault
 from proxycore.peers.update import parse_json
 from proxycore.peers.worker_link import WorkerLink
 from proxycore.stats.figures import FiguresError
+from proxycore.stats.history import Ending, Slot
 from proxycore.storage.records import MOST_ROWS, RecordsSource, StateFileOffError
 from proxycore.storage.rows import (
+    SLOT,
     AttemptRow,
     EventFilter,
     EventKind,
@@ -28,6 +31,8 @@ from proxycore.storage.rows import (
     RequestFilter,
     RequestPage,
     RequestRow,
+    SlotQuery,
+    SlotRange,
     UsageBy,
     UsageQuery,
     UsageRow,
@@ -71,6 +76,10 @@ class RecordsLink:
     async def status(self) -> StateFileStatus:
         """Return whether the state file is in use."""
         return await self._ask(["status"], _status)
+
+    async def slots(self, query: SlotQuery) -> SlotRange:
+        """Return what became of requests, by slots of time. Raises NoStateFileError."""
+        return await self._ask(["slots", *astuple(query)], _slot_range)
 
     async def _ask(self, query: list[Any], read: Callable[[str], T]) -> T:
         answer = await self._link.query(json.dumps(query))
@@ -121,6 +130,9 @@ def _query(records: RecordsSource, query: object) -> Callable[[], Coroutine[Any,
             return lambda: _usage_text(records, usage)
         case ["status"]:
             return lambda: _status_text(records)
+        case ["slots", int(since), int(until), int(step)] if step > 0 and step % SLOT == 0:
+            slots = SlotQuery(since, until, step)
+            return lambda: _slots_text(records, slots)
     raise ValueError("not a query")
 
 
@@ -174,6 +186,12 @@ def _status(text: str) -> StateFileStatus:
     return StateFileStatus(StateFileUse(use), *members)
 
 
+async def _slots_text(records: RecordsSource, query: SlotQuery) -> str:
+    found = await records.slots(query)
+    rows = ((slot.time, list(slot.ended.items()), slot.first_bytes) for slot in found.slots)
+    return await asyncio.to_thread(_lines, [[found.first]], rows)
+
+
 def _lines(head: list[list[int | None]], rows: Iterable[tuple[Any, ...]]) -> str:
     encode = json.JSONEncoder(separators=(",", ":")).encode
     return "\n".join([*map(encode, head), *map(encode, rows)])
@@ -200,6 +218,16 @@ def _event_page(text: str) -> EventPage:
 
 def _event(time: float, kind: str, *values: Any) -> EventRow:  # noqa: ANN401 - JSON
     return EventRow(time, EventKind(kind), *values)
+
+
+def _slot_range(text: str) -> SlotRange:
+    head, *lines = text.split("\n")
+    (first,) = parse_json(head.encode())
+    return SlotRange(first, [_slot(*json.loads(line)) for line in lines])
+
+
+def _slot(time: int, ended: list[tuple[list[Any], int]], first_bytes: list[int]) -> Slot:
+    return Slot(time, Counter({Ending(*ending): n for ending, n in ended}), first_bytes)
 
 
 def _usage_rows(text: str) -> list[UsageRow]:

@@ -11,6 +11,7 @@ from typing import Any
 from proxycore.admin.actions import Actions
 from proxycore.admin.event_stream import EventStream
 from proxycore.admin.handlers import AdminParts
+from proxycore.admin.history_ranges import HistoryRanges
 from proxycore.admin.key_changes import KeyChanges
 from proxycore.admin.pages import NotRelayedHandler
 from proxycore.admin.records import Records
@@ -90,6 +91,7 @@ class ProxyApplication(HandlerApplication):
             events=self.updates,
             actions=Actions(pool, self._key_changes),
             records=Records(self._records, clock, self._contexts.redact, lambda: self._prices),
+            history=HistoryRanges(self._records, self._figures.read, clock),
         )
         super().__init__(
             routes(pool, parts),

@@ -15,7 +15,13 @@ from proxycore.admin.pages import (
     ReadyHandler,
     page_files,
 )
-from proxycore.admin.record_handlers import EventsHandler, RequestsHandler, UsageCsvHandler, UsageJsonHandler
+from proxycore.admin.record_handlers import (
+    EventsHandler,
+    HistoryHandler,
+    RequestsHandler,
+    UsageCsvHandler,
+    UsageJsonHandler,
+)
 from proxycore.clock import Clock
 from proxycore.gemini.list_pages import LIST_PATHS
 from proxycore.gemini.paths import MISTAKEN, RELAYED
@@ -163,6 +169,7 @@ def routes(pool: Pool, parts: AdminParts) -> list[PathRoute]:
         (r"/events\.json", EventsHandler, admin),
         (r"/usage\.json", UsageJsonHandler, admin),
         (r"/usage\.csv", UsageCsvHandler, admin),
+        (r"/history\.json", HistoryHandler, admin),
         (r"/metrics", MetricsHandler, admin),
     ]
 

@@ -39,7 +39,7 @@ _YES, _NO = "1", ""  # labels
 
 
 class Ending(NamedTuple):
-    """How a request ended. `status` is that of the response, 499 if the client left before it.
+    """How a request ended. `status` is that of the response, 499 if the client left.
 
     `failed_over` is whether it was served after another key had failed.
     """

@@ -11,7 +11,8 @@ from proxycore.storage.facts import read_facts, write_facts
 from proxycore.storage.pending import Batch
 from proxycore.storage.request_log import RequestLog
 from proxycore.storage.retention import Retention
-from proxycore.storage.rows import Fact, UsageQuery, UsageRow
+from proxycore.storage.rows import Fact, SlotQuery, SlotRange, UsageQuery, UsageRow
+from proxycore.storage.slots import Slots
 from proxycore.storage.state_file import open_state_file, translate
 from proxycore.storage.usage import Usage
 from proxycore.storage.words import Words
@@ -37,6 +38,7 @@ class Contents:
             self.log = RequestLog(self.connection, self._words)
             self.events = EventLog(self.connection, self._words)
             self._usage = Usage(self.connection, self._words)
+            self._slots = Slots(self.connection, self._words)
             self._retention = Retention(self.connection, keep)
         except sqlite3.Error as error:
             self.close()
@@ -52,6 +54,7 @@ class Contents:
                 self.events.write(batch.events)
             if batch.sums:
                 self._usage.write(batch.sums)
+                self._slots.write(batch.slots)
             if batch.facts:
                 write_facts(self.connection, filter(self._is_free_of_secrets, batch.facts.values()), now)
             if time.monotonic() >= self._fold_at:
@@ -73,6 +76,12 @@ class Contents:
             self._fold()
         return self._usage.read(query)
 
+    def slots(self, query: SlotQuery) -> SlotRange:
+        """Return what became of requests, by slots of time."""
+        with self._transaction():
+            self._fold()
+        return self._slots.read(query)
+
     def facts(self, now: float) -> list[Fact]:
         """Return the facts that hold at the time `now`."""
         return read_facts(self.connection, now)
@@ -88,6 +97,7 @@ class Contents:
 
     def _fold(self) -> None:
         self._usage.fold()
+        self._slots.fold()
         self._fold_at = time.monotonic() + _FOLD_EVERY
 
     @contextlib.contextmanager

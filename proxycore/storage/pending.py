@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from proxycore.storage.rows import EventRow, Fact, RequestRow
+from proxycore.storage.slots import SlotSums
 from proxycore.storage.usage import UsageSums
 
 _MOST_REQUESTS = 20_000  # about 20 MB
@@ -16,12 +17,14 @@ _MOST_FACTS = 300_000
 
 @dataclass(slots=True)
 class Batch:
-    """What is written together. `facts` are by topic, `sums` over requests that the log does not get."""
+    """What is written together. `facts` are by topic, `sums` and `slots` are over requests that the
+    log does not get."""
 
     requests: list[RequestRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     facts: dict[str, Fact] = field(default_factory=dict)
     sums: UsageSums = field(default_factory=UsageSums)
+    slots: SlotSums = field(default_factory=SlotSums)
 
     def __bool__(self) -> bool:
         return bool(self.requests or self.events or self.facts or self.sums)
@@ -39,8 +42,8 @@ class Pending:
         self._requests: deque[RequestRow] = deque()
         self._events: deque[EventRow] = deque(maxlen=_MOST_EVENTS)
         self._facts: dict[Hashable, Callable[[], Fact]] = {}
-        self._sums = UsageSums()
-        self._lock = threading.Lock()  # of the sums and `dropped`
+        self._sums, self._slots = UsageSums(), SlotSums()
+        self._lock = threading.Lock()  # of the sums, the slots and `dropped`
         self._unwritten = Batch()  # the thread's
 
     def request(self, row: RequestRow) -> None:
@@ -79,7 +82,9 @@ class Pending:
         del batch.events[:-_MOST_EVENTS]
         with self._lock:
             sums, self._sums = self._sums, UsageSums()
+            slots, self._slots = self._slots, SlotSums()
         batch.sums.merge(sums)
+        batch.slots.merge(slots)
         return batch
 
     def put_back(self, batch: Batch) -> None:
@@ -92,3 +97,4 @@ class Pending:
                 self.dropped += len(rows)
                 for row in rows:
                     self._sums.add(row)
+                    self._slots.add(row)

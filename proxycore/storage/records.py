@@ -8,6 +8,8 @@ from proxycore.storage.rows import (
     NoStateFileError,
     RequestFilter,
     RequestPage,
+    SlotQuery,
+    SlotRange,
     UsageQuery,
     UsageRow,
 )
@@ -43,6 +45,9 @@ class RecordsSource(Protocol):
     async def status(self) -> StateFileStatus:
         """Return whether the state file is in use; raises neither of them."""
 
+    async def slots(self, query: SlotQuery) -> SlotRange:
+        """Return what became of requests, by slots of time."""
+
 
 class NoRecords:
     """The records of a program without a state file: there are none."""
@@ -62,3 +67,7 @@ class NoRecords:
     async def status(self) -> StateFileStatus:
         """Return that it is off."""
         return StateFileStatus(StateFileUse.OFF)
+
+    async def slots(self, *_: object) -> SlotRange:
+        """Raise StateFileOffError."""
+        raise StateFileOffError

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from proxycore.storage.rows import SLOT
 from proxycore.storage.schema import BLOCK_BITS
 
 _BLOCKS = 16  # that are deleted at a time
@@ -48,6 +49,8 @@ class Retention:
         execute("DELETE FROM usage_days WHERE day < ?", (day,))
         execute("DELETE FROM usage_clients WHERE hour < ?", (24 * day,))
         execute("DELETE FROM usage_keys WHERE hour < ?", (24 * day,))
+        execute("DELETE FROM slots_ended WHERE slot < ?", (day * _DAY // SLOT,))
+        execute("DELETE FROM slots_first_byte WHERE slot < ?", (day * _DAY // SLOT,))
         execute("DELETE FROM words WHERE day < ?", (day - 1,))
         return True
 

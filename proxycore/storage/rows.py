@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from proxycore.http.access_record import RequestOutcome
+from proxycore.stats.history import Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,30 @@ class UsageRow:
     received_bytes: int
     sent_bytes: int
     seconds: float
+
+
+SLOT = 600
+"""Seconds of the slots by which the file has what became of requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotQuery:
+    """What became of requests that arrived from `since` to before `until`, by slots of `step` seconds.
+
+    `step` is a multiple of `SLOT`; the other two are multiples of it.
+    """
+
+    since: int
+    until: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRange:
+    """The slots with requests, in order. `first` is when the first one of the file begins, if it has any."""
+
+    first: int | None
+    slots: list[Slot]
 
 
 class EventKind(StrEnum):

@@ -6,10 +6,13 @@ requests         in the order in which they ended; a column that may have a word
 blocks           for each 256 requests: when they arrived, and four bytes of a hash of each one's id
 present          which words occur in which blocks
 usage_*          sums over requests: by hour and client, by hour and key, by day and both
+slots_*          requests by slots of ten minutes since the epoch: how they ended, and times to first byte by
+                 the buckets of `FIRST_BYTE_BOUNDS`
 events           in the order in which they happened
-marks            `folded`: the last request that the sums contain
+marks            `folded`: the last request that the sums contain; `slots`: the last one that the slots do
 """
 
+from proxycore.stats.history import FIRST_BYTE_BOUNDS
 from proxycore.storage.rows import SUMMED
 
 APPLICATION = 0x474B5053
@@ -30,6 +33,9 @@ USAGE = {
     "usage_days": ("day", "client", "key", "model", "outcome"),
 }
 """The tables of sums, and what each tells apart."""
+
+BUCKETS = tuple(f"bucket_{number}" for number in range(len(FIRST_BYTE_BOUNDS) + 1))
+"""The columns of times to first byte."""
 
 
 def _usage_table(name: str, columns: tuple[str, ...]) -> str:
@@ -72,4 +78,18 @@ INSERT INTO marks VALUES ('folded', 0);
 """
     + "".join(_usage_table(name, columns) for name, columns in USAGE.items())
     + f"PRAGMA application_id = {APPLICATION};\nPRAGMA user_version = {VERSION};\n"
+)
+
+# Files that were made before there were slots get them when they are opened, and their log is folded once.
+SLOTS = (
+    """
+CREATE TABLE IF NOT EXISTS slots_ended (
+    slot INTEGER NOT NULL, outcome INTEGER NOT NULL, status INTEGER NOT NULL, failed_over INTEGER NOT NULL,
+    requests INTEGER NOT NULL, PRIMARY KEY (slot, outcome, status, failed_over)
+) WITHOUT ROWID;
+INSERT OR IGNORE INTO marks VALUES ('slots', 0);
+"""
+    "CREATE TABLE IF NOT EXISTS slots_first_byte (slot INTEGER PRIMARY KEY"
+    + "".join(f", {column} INTEGER NOT NULL" for column in BUCKETS)
+    + ");\n"
 )

@@ -34,6 +34,8 @@ from proxycore.storage.rows import (
     QueryError,
     RequestFilter,
     RequestPage,
+    SlotQuery,
+    SlotRange,
     UsageQuery,
     UsageRow,
 )
@@ -141,6 +143,10 @@ class Storage:
     async def usage(self, query: UsageQuery) -> list[UsageRow]:
         """Return sums over requests. Raises NoStateFileError, and QueryError if there would be too many."""
         return await self._ask(lambda contents: contents.usage(query))
+
+    async def slots(self, query: SlotQuery) -> SlotRange:
+        """Return what became of requests, by slots of time. Raises NoStateFileError."""
+        return await self._ask(lambda contents: contents.slots(query))
 
     async def status(self) -> StateFileStatus:
         """Return whether the file is in use."""

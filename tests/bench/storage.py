@@ -4,7 +4,7 @@
 
 2,000,000 requests by default, of 10 clients with 60 keys and 5 models, one in twenty with a failover. The
 percentiles are of queries that go through the event loop. CPU is that of the whole process, for requests
-that come as fast as they are written, less that of a loop without a storage.
+that come as fast as they are written, and are folded into the sums.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from proxycore.storage.rows import (
     EventRow,
     RequestFilter,
     RequestRow,
+    SlotQuery,
     UsageBy,
     UsageQuery,
 )
@@ -106,6 +107,7 @@ async def cost(storage: Storage, count: int, until: float) -> tuple[float, float
         for row in ready[begin : begin + _BATCH]:
             storage.put_request(row)
         await storage.flush()
+    await storage.usage(UsageQuery(until, until))  # which folds
     return 1e6 * (time.thread_time() - loop) / count, 1e6 * (time.process_time() - whole) / count
 
 
@@ -119,6 +121,10 @@ def queries(
 
     def usage(*by: UsageBy) -> Callable[[], Coroutine[Any, Any, object]]:
         return lambda: storage.usage(UsageQuery(until - _MONTH, until, frozenset(by)))
+
+    def slots(days: int, step: int) -> Callable[[], Coroutine[Any, Any, object]]:
+        end = int(until // step + 1) * step
+        return lambda: storage.slots(SlotQuery(end - days * 86400, end, step))
 
     failed = RequestOutcome.FAILED
     return {
@@ -144,6 +150,9 @@ def queries(
         ),
         "usage: by hour, client": usage(UsageBy.HOUR, UsageBy.CLIENT),
         "usage: by hour, key": usage(UsageBy.HOUR, UsageBy.KEY),
+        "history: a day": slots(1, 600),
+        "history: a week": slots(7, 3600),
+        "history: a month": slots(30, 21600),
         "events: the latest": lambda: storage.events(EventFilter()),
         "events: of a key": lambda: storage.events(EventFilter("key-7")),
         "events: reloads of the last hour": lambda: storage.events(

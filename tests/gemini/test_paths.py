@@ -64,6 +64,7 @@ MEANT = {
     "/requests": "/requests.json",
     "/events": "/events.json",
     "/usage": "/usage.json",
+    "/history": "/history.json",
     "/dashboard": "/",
 }
 UNKNOWN = [
@@ -86,7 +87,7 @@ UNKNOWN = [
 @pytest.mark.parametrize("path", MEANT)
 def test_a_path_that_was_probably_meant_is_found_and_is_one_that_is_served(path: str) -> None:
     assert probable_path(path) == MEANT[path]
-    json = {f"/{name}.json" for name in ("status", "requests", "events", "usage")}
+    json = {f"/{name}.json" for name in ("status", "requests", "events", "usage", "history")}
     own = {"/", "/healthz", "/readyz", "/metrics"} | json
     relayed = re.fullmatch(rf"{RELAYED}|/upload/.*", MEANT[path]) and not re.fullmatch(MISTAKEN, MEANT[path])
     assert MEANT[path] in own or relayed

@@ -30,6 +30,7 @@ from proxycore.storage.rows import (
     NoStateFileError,
     QueryError,
     RequestFilter,
+    SlotQuery,
     UsageBy,
     UsageQuery,
 )
@@ -43,6 +44,7 @@ from tests.support.wire import ask
 pytestmark = pytest.mark.usefixtures("io_loop")
 ADMIN = ("x-goog-api-key", "the-admin")
 MONTH = UsageQuery(NOW - 30 * DAY, NOW + DAY, frozenset({UsageBy.DAY, UsageBy.CLIENT, UsageBy.OUTCOME}))
+SLOTS = SlotQuery(int(NOW - DAY), int(NOW + DAY), 3600)
 
 
 @contextlib.asynccontextmanager
@@ -105,6 +107,9 @@ async def test_a_worker_gets_the_rows_that_the_file_has() -> None:
         usage = await link.usage(MONTH)
         assert usage == await kept.usage(MONTH)
         assert sum(row.requests for row in usage) == 32
+        slots = await link.slots(SLOTS)
+        assert slots == await kept.slots(SLOTS)
+        assert (slots.first, [slot.ended.total() for slot in slots.slots]) == (NOW, [32])
 
 
 async def test_what_the_hub_cannot_answer_is_raised_as_by_the_storage() -> None:
@@ -114,6 +119,8 @@ async def test_what_the_hub_cannot_answer_is_raised_as_by_the_storage() -> None:
                 await link.requests(RequestFilter())
             with pytest.raises(StateFileOffError, match="STATE_FILE is off"):
                 await link.events(EventFilter())
+            with pytest.raises(StateFileOffError, match="STATE_FILE is off"):
+                await link.slots(SLOTS)
         async with linked(path / "unusable", path) as (link, _):
             with pytest.raises(NoStateFileError, match="directory"):
                 await link.usage(MONTH)
@@ -165,6 +172,9 @@ async def test_a_hub_that_does_not_answer_is_waited_for_only_so_long(monkeypatch
         '["events", [null, null, null], null, 0]',
         '["usage", 0, 1, ["week"]]',
         '["usage", 0, "1", []]',
+        '["slots", 0, 3600, 60]',
+        '["slots", 0, 3600, 0]',
+        '["slots", 0.5, 3600, 600]',
     ],
 )
 async def test_what_is_no_query_is_not_answered(text: str) -> None:
@@ -183,6 +193,8 @@ async def test_what_is_no_answer_is_an_error(text: str, monkeypatch: pytest.Monk
             await link.requests(RequestFilter())
         with pytest.raises(FiguresError):
             await link.events(EventFilter())
+        with pytest.raises(FiguresError):
+            await link.slots(SLOTS)
 
 
 def test_queries_and_answers_are_read_as_they_were_written() -> None:
