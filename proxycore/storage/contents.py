@@ -98,6 +98,8 @@ class Contents:
     def _fold(self) -> None:
         self._usage.fold()
         self._slots.fold()
+        last = "coalesce((SELECT max(n) FROM requests), n)"
+        self.connection.execute(f"UPDATE marks SET n = {last} WHERE name = 'folded'")  # noqa: S608 - no input
         self._fold_at = time.monotonic() + _FOLD_EVERY
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ usage_*          sums over requests: by hour and client, by hour and key, by day
 slots_*          requests by slots of ten minutes since the epoch: how they ended, and times to first byte by
                  the buckets of `FIRST_BYTE_BOUNDS`
 events           in the order in which they happened
-marks            `folded`: the last request that the sums contain; `slots`: the last one that the slots do
+marks            `folded`: the last request that the sums and the slots contain
 """
 
 from proxycore.stats.history import FIRST_BYTE_BOUNDS
@@ -33,6 +33,9 @@ USAGE = {
     "usage_days": ("day", "client", "key", "model", "outcome"),
 }
 """The tables of sums, and what each tells apart."""
+
+MARK = "SELECT n FROM marks WHERE name = 'folded'"
+"""Selects the last request that the sums and the slots contain."""
 
 BUCKETS = tuple(f"bucket_{number}" for number in range(len(FIRST_BYTE_BOUNDS) + 1))
 """The columns of times to first byte."""
@@ -73,23 +76,16 @@ CREATE TABLE events (
     request TEXT NOT NULL, until INTEGER
 );
 CREATE INDEX events_key ON events (key);
+CREATE TABLE slots_ended (
+    slot INTEGER NOT NULL, outcome INTEGER NOT NULL, status INTEGER NOT NULL, failed_over INTEGER NOT NULL,
+    requests INTEGER NOT NULL, PRIMARY KEY (slot, outcome, status, failed_over)
+) WITHOUT ROWID;
 CREATE TABLE marks (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO marks VALUES ('folded', 0);
 """
     + "".join(_usage_table(name, columns) for name, columns in USAGE.items())
-    + f"PRAGMA application_id = {APPLICATION};\nPRAGMA user_version = {VERSION};\n"
-)
-
-# Files that were made before there were slots get them when they are opened, and their log is folded once.
-SLOTS = (
-    """
-CREATE TABLE IF NOT EXISTS slots_ended (
-    slot INTEGER NOT NULL, outcome INTEGER NOT NULL, status INTEGER NOT NULL, failed_over INTEGER NOT NULL,
-    requests INTEGER NOT NULL, PRIMARY KEY (slot, outcome, status, failed_over)
-) WITHOUT ROWID;
-INSERT OR IGNORE INTO marks VALUES ('slots', 0);
-"""
-    "CREATE TABLE IF NOT EXISTS slots_first_byte (slot INTEGER PRIMARY KEY"
+    + "CREATE TABLE slots_first_byte (slot INTEGER PRIMARY KEY"
     + "".join(f", {column} INTEGER NOT NULL" for column in BUCKETS)
     + ");\n"
+    + f"PRAGMA application_id = {APPLICATION};\nPRAGMA user_version = {VERSION};\n"
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from proxycore.http.access_record import NO_FAILURE, RequestOutcome, failed_over
 from proxycore.stats.history import FIRST_BYTE_BOUNDS, Ending, Slot
 from proxycore.storage.rows import SLOT, RequestRow, SlotQuery, SlotRange
-from proxycore.storage.schema import BUCKETS
+from proxycore.storage.schema import BUCKETS, MARK
 from proxycore.storage.words import WordKind, Words
 
 _RELAYED = (RequestOutcome.SERVED, RequestOutcome.LEFT, RequestOutcome.CUT)
@@ -57,13 +57,12 @@ class Slots:
         self._words = words
 
     def fold(self) -> None:
-        """Add the requests since the last call to the slots."""
+        """Add the requests after the mark to the slots."""
         execute = self._connection.execute
         execute(_FRESH)
         execute(_FOLD_ENDED)
         execute(_FOLD_FIRST_BYTE)
         execute("DROP TABLE fresh_slots")
-        execute("UPDATE marks SET n = coalesce((SELECT max(n) FROM requests), n) WHERE name = 'slots'")
 
     def write(self, sums: SlotSums) -> None:
         """Add the slots of requests that the log does not have."""
@@ -128,7 +127,7 @@ _BUCKET = (
 _FRESH = (
     f"CREATE TEMP TABLE fresh_slots AS SELECT time / {1000 * SLOT} AS slot, outcome, status,"  # noqa: S608 - no input
     f" {_FAILED_OVER} AS failed_over, {_BUCKET} AS bucket, count(*) AS requests FROM requests"
-    " WHERE n > (SELECT n FROM marks WHERE name = 'slots') GROUP BY 1, 2, 3, 4, 5"
+    f" WHERE n > ({MARK}) GROUP BY 1, 2, 3, 4, 5"
 )
 _KINDS = "outcome", "status", "failed_over"
 _ENDED = "slots_ended", ("slot", *_KINDS), ("requests",)

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from proxycore.storage.schema import APPLICATION, SCHEMA, SLOTS, VERSION
+from proxycore.storage.schema import APPLICATION, SCHEMA, VERSION
 
 _LOCK_TIMEOUT = 0.2  # seconds that another program may hold the file
 _MODE = 0o600
@@ -152,8 +152,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
         # Not by `executescript`, which commits first.
         for statement in SCHEMA.split(";\n"):
             connection.execute(statement)
-    for statement in SLOTS.split(";\n"):
-        connection.execute(statement)
     connection.execute("COMMIT")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from proxycore.http.access_record import RequestOutcome
 from proxycore.storage.rows import QueryError, RequestRow, UsageBy, UsageQuery, UsageRow, summed
-from proxycore.storage.schema import BLOCK_BITS, SUMS, USAGE
+from proxycore.storage.schema import BLOCK_BITS, MARK, SUMS, USAGE
 from proxycore.storage.words import WordKind, Words
 
 _HOUR, _DAY = 3600, 86400
@@ -61,10 +61,9 @@ class Usage:
         self._words = words
 
     def fold(self) -> None:
-        """Add the requests since the last call to the sums."""
-        mark = "SELECT n FROM marks WHERE name = 'folded'"
+        """Add the requests after the mark to the sums."""
         parts = "hour, client, key, model, outcome"
-        log = f"SELECT {_HOUR_OF_REQUEST} AS hour, * FROM requests WHERE n > ({mark})"  # noqa: S608 - no input
+        log = f"SELECT {_HOUR_OF_REQUEST} AS hour, * FROM requests WHERE n > ({MARK})"  # noqa: S608 - no input
         execute = self._connection.execute
         execute(f"CREATE TEMP TABLE fresh AS SELECT {parts}, {_COUNTED} FROM ({log}) GROUP BY {parts}")  # noqa: S608 - no input
         for table, columns in USAGE.items():
@@ -72,7 +71,6 @@ class Usage:
             source = f"{unit}, {', '.join(columns[1:])}, {', '.join(SUMS)} FROM fresh WHERE true"
             execute(_upsert(table, columns, f"SELECT {source}"))
         execute("DROP TABLE fresh")
-        execute("UPDATE marks SET n = coalesce((SELECT max(n) FROM requests), n) WHERE name = 'folded'")
 
     def write(self, sums: UsageSums) -> None:
         """Add sums over requests that the log does not have."""

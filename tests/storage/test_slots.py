@@ -135,20 +135,3 @@ async def test_slots_are_kept_as_long_as_usage(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "state.db") as connection:
         for table in ("slots_ended", "slots_first_byte"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)  # noqa: S608 - a table
-
-
-async def test_a_file_from_before_there_were_slots_gets_those_of_its_log(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    async with storage(path) as kept:
-        for row in ROWS:
-            kept.put_request(row)
-        await kept.usage(UsageQuery(*TWO_DAYS))
-    with sqlite3.connect(path) as connection:
-        for table in ("slots_ended", "slots_first_byte"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("DELETE FROM marks WHERE name = 'slots'")
-    connection.close()
-    async with storage(path) as kept:
-        assert await kept.slots(SlotQuery(*TWO_DAYS, 3600)) == expected(ROWS, 3600)
-        (usage,) = await kept.usage(UsageQuery(*TWO_DAYS))
-        assert usage.requests == len(ROWS)
