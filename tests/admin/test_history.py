@@ -1,5 +1,6 @@
 """`/history.json`: what became of requests over an hour, a day, a week or a month."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from proxycore.storage.rows import AttemptRow
 from tests.admin.test_requests import message, recorded
 from tests.admin.test_usage import rows
 from tests.support.clocks import TurnedClock
+from tests.support.process import program
 from tests.support.proxy import Proxy, proxy
 from tests.support.storing import DAY, NOW, request
+from tests.support.waiting import PATIENCE
 from tests.support.wire import HOME, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -139,6 +142,35 @@ async def test_the_last_hour_needs_no_state_file() -> None:
     ]
     assert [minute["requests"] for minute in minutes[-3:]] == [8, 0, 1]
     assert (missing.status, "STATE_FILE is off" in message(missing)) == (404, True)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_any_worker_has_the_requests_of_all(tmp_path: Path, workers: str) -> None:
+    mock = MockServer({"AQ.fine": Health.healthy()})
+    environment = {
+        "GOOGLE_API_KEY_fine": "AQ.fine",
+        "UPSTREAM_URL": mock.listen(),
+        "WORKERS": workers,
+        "STATE_FILE": "state.db",
+        "ADMIN_API_KEY": "root",
+    }
+    with program(folder=tmp_path, environment=environment) as started:
+        port = await asyncio.to_thread(lambda: started.port)
+        for _ in range(20):
+            assert (await ask(port, "POST", GENERATE, body=BODY)).status == 200
+
+        async def told(span: str) -> int:
+            got = await ask(port, "GET", f"/history.json?range={span}", ("x-goog-api-key", "root"))
+            content = json.loads(got.body)
+            assert sums(content) == sum(one["requests"] for one in content["ended"])
+            return sums(content)
+
+        async with asyncio.timeout(PATIENCE):
+            while await told("24h") < 20:  # noqa: ASYNC110 - workers hand requests over once a second
+                await asyncio.sleep(0.1)
+        # Whichever process answers.
+        assert {await told(span) for span in ("1h", "24h", "7d", "30d") for _ in range(4)} == {20}
+    await mock.stop()
 
 
 async def test_a_request_that_went_on_counts_when_it_arrived(tmp_path: Path) -> None:
