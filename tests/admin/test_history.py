@@ -144,6 +144,19 @@ async def test_the_last_hour_needs_no_state_file() -> None:
     assert (missing.status, "STATE_FILE is off" in message(missing)) == (404, True)
 
 
+async def test_the_last_hour_begins_with_the_program_and_lasts_an_hour() -> None:
+    clock = TurnedClock(NOW + 30)
+    async with proxy("http://127.0.0.1:9", clock=clock) as here:
+        clock.turn(180)
+        minutes = (await history(here, "1h"))["slots"]
+        assert [slot["time"] for slot in minutes] == [NOW + 60 * number for number in range(4)]
+        assert sum(slot[name] for slot in minutes for name in COUNTS) == 0
+        clock.turn(7200)
+        content = await history(here, "1h")
+        assert [slot["time"] for slot in content["slots"]] == list(range(content["from"], content["to"], 60))
+        assert len(content["slots"]) == 60
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_any_worker_has_the_requests_of_all(tmp_path: Path, workers: str) -> None:
     mock = MockServer({"AQ.fine": Health.healthy()})

@@ -124,7 +124,7 @@ async def test_requests_that_the_log_has_no_room_for_are_counted(tmp_path: Path)
 async def test_slots_are_kept_as_long_as_usage(tmp_path: Path) -> None:
     clock, query = TurnedClock(NOW), SlotQuery(int(NOW - DAY), int(NOW + DAY), SLOT)
     async with storage(tmp_path / "state.db", clock, keep=2 * DAY) as kept:
-        kept.put_request(request(1))
+        kept.put_request(request(1, first_byte=0.4))
         await kept.flush()
         clock.turn(1.9 * DAY)
         await kept.flush()
