@@ -5,10 +5,8 @@ from math import inf
 from typing import Any
 
 from proxycore.clock import Clock
-from proxycore.gemini.verdict import DAY
-from proxycore.rotation.rotator import Rotator
 from proxycore.stats.figures import Figures
-from proxycore.stats.model_keys import ModelKeys, model_keys
+from proxycore.stats.model_keys import ModelKeys
 
 Json = dict[str, Any]
 
@@ -16,24 +14,23 @@ _MOST = 64
 
 
 def model_summaries(
-    rotator: Rotator,
     figures: Figures,
+    known: Mapping[str, ModelKeys],
     today: Mapping[str, Json],
+    *,
     clock: Clock,
     redact: Callable[[str], str],
 ) -> list[Json]:
-    """Return the models that clients asked for within a day or that have known limits, most asked first.
+    """Return the `known` models with their keys, most asked first.
 
     `today` is what is left of the day for each, as JSON.
     """
-    now, counters = clock(), figures.counters
+    counters = figures.counters
     requests = counters.of("model.requests")
-    known = model_keys(rotator, figures.asked(now, DAY), now)
     shown = sorted(known, key=lambda model: (-requests.get((model,), 0), model))[:_MOST]
     prompt, cached = counters.of("model.prompt_tokens"), counters.of("model.cached_tokens")
-    retired = sum(key.retired is not None for key in rotator.keys)
     return [
-        _keys(known[model], len(rotator.keys), retired, clock)
+        _keys(known[model], clock)
         | {
             "name": redact(model),
             "day": _day(today.get(model)),
@@ -44,11 +41,11 @@ def model_summaries(
     ]
 
 
-def _keys(known: ModelKeys, keys: int, retired: int, clock: Clock) -> Json:
+def _keys(known: ModelKeys, clock: Clock) -> Json:
     return {
-        "ready": keys - retired - known.resting - known.not_entitled,
+        "ready": known.ready,
         "resting": known.resting,
-        "retired": retired,
+        "retired": known.retired,
         "not_entitled": known.not_entitled,
         "minute": {"left": known.left, "of": known.limit} if known.limit else None,
         "next_back": None if known.next_back == inf else round(clock.to_wall(known.next_back), 1),

@@ -12,7 +12,9 @@ from typing import Any
 
 from proxycore import __version__
 from proxycore.admin.model_summary import model_summaries
+from proxycore.admin.problems import Present, problems
 from proxycore.clock import Clock
+from proxycore.gemini.verdict import DAY
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench
 from proxycore.rotation.judgement import Judgement
 from proxycore.rotation.key import Key
@@ -28,6 +30,7 @@ from proxycore.stats.forecast import DayForecast, forecasts
 from proxycore.stats.history import last_hour_json
 from proxycore.stats.limits.client_limiter import ClientLimiter
 from proxycore.stats.meter import MOST_JUDGEMENTS, MOST_STREAMS
+from proxycore.stats.model_keys import model_keys
 from proxycore.storage.status import StateFileStatus
 
 Json = dict[str, Any]
@@ -47,6 +50,10 @@ def snapshot(
     """Return the whole status. `redact` replaces secrets in names that clients and the upstream chose."""
     counters, processes, now = figures.counters, figures.processes, clock()
     today = {lane: _forecast(day, clock) for lane, day in forecasts(rotator, clock).items()}
+    models = model_keys(rotator, figures.asked(now, DAY), now)
+    present = Present(
+        rotator=rotator, figures=figures, models=models, today=today, state_file=state_file, clock=clock
+    )
     return {
         "time": clock.to_wall(now),
         "started": clock.to_wall(min((one["started"] for one in processes), default=now)),
@@ -58,7 +65,8 @@ def snapshot(
         "totals": _totals(counters),
         "first_byte": _median([seconds for one in processes for seconds in one["first_bytes"]]),
         "keys": _keys(rotator, figures, clock, redact),
-        "models": model_summaries(rotator, figures, today, clock, redact),
+        "problems": problems(present, redact),
+        "models": model_summaries(figures, models, today, clock=clock, redact=redact),
         "today": {redact(lane): day for lane, day in today.items()},
         "clients": _clients(limiter, figures, clock),
         "open": {kind: sum(one["open"][kind] for one in processes) for kind in ("streams", "live")},

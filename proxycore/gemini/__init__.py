@@ -3,10 +3,12 @@
 A request names a model and resources (`request_scope`), continues a conversation (`conversation`), and counts
 against the quotas of a lane (`lane`).
 `errors` parses Google's errors, `sentences` their messages, and `judge` derives a `verdict` on the key from
-both. `response_scanner` and `usage_reader` read responses while they are streamed.
+both; `advice` says what to do about it. `response_scanner` and `usage_reader` read responses while they are
+streamed.
 """
 
 __all__ = [
+    "advice",
     "auth_token",
     "conversation",
     "errors",

@@ -15,10 +15,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from time import monotonic, time
+from time import localtime, monotonic, strftime, time
 from typing import Any
 from urllib.parse import quote
 
+from proxycore.gemini.advice import UNREACHABLE, advice, is_known
 from proxycore.gemini.errors import GoogleError, read_error
 from proxycore.gemini.judge import judge
 from proxycore.gemini.verdict import (
@@ -33,7 +34,6 @@ from proxycore.gemini.verdict import (
 from proxycore.http.credentials import credential
 from proxycore.http.redaction import Redactor
 from proxycore.rotation.key import KeySpec
-from proxycore.runtime.key_check_advice import UNREACHABLE, advice, is_known
 from proxycore.runtime.settings import Settings
 from proxycore.runtime.wiring import route_of
 from proxycore.transport.buffered_response import BUFFERED_BYTES, BufferedResponse
@@ -124,12 +124,13 @@ class _Response:
         is_spent = verdict.rest is BenchScope.MODEL and verdict.then is not Reaction.ENTITLED
         comes_back = is_spent and not is_known(self.error)
         until = time() + verdict.seconds if comes_back and verdict.seconds else None
+        back = strftime("%Y-%m-%d %H:%M:%S %z", localtime(until)) if until else ""
         return Finding(
             name,
             _STATES[verdict.rest],
             reason,
             verdict.project,
-            advice=advice(verdict, self.error, until),
+            advice=advice(verdict, self.error, back),
             until=until,
         )
 

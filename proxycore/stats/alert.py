@@ -57,6 +57,11 @@ def state_file_unusable(reason: str, now: float) -> Alert:
     return Alert(AlertKind.STATE_FILE, "", f"STATE_FILE can't be used: {reason}", now)
 
 
+def exhausted(model: str, keys: int) -> str:
+    """Return the words for a model that none of so many keys can serve."""
+    return f"{model}: none of {keys} keys is available"
+
+
 @dataclass(frozen=True, slots=True)
 class AlertFound(Event):
     """An alert was found."""
@@ -135,6 +140,11 @@ _WORDINGS = {
         Severity.WARNING,
     ),
 }
+
+
+def advice_on(kind: AlertKind) -> str:
+    """Return what the operator can do about what an alert of this kind is about."""
+    return _WORDINGS[kind].advice
 
 
 def notice_of(alerts: Sequence[Alert], more: int, clock: Clock) -> Notice:

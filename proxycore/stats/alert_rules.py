@@ -24,7 +24,16 @@ from proxycore.rotation.key import Key
 from proxycore.rotation.key_state import SOON
 from proxycore.rotation.rotator import Rotator
 from proxycore.rotation.ways import shown
-from proxycore.stats.alert import BEGINNINGS, Alert, AlertFound, AlertKind, AlertsTold, Notice, span
+from proxycore.stats.alert import (
+    BEGINNINGS,
+    Alert,
+    AlertFound,
+    AlertKind,
+    AlertsTold,
+    Notice,
+    exhausted,
+    span,
+)
 from proxycore.stats.alert_digest import AlertDigest
 from proxycore.stats.meter import Demand
 
@@ -161,8 +170,8 @@ class AlertRules:
             self._not_ready[model] = now  # the quotas are in full use, which is what they are for
         elif now >= since + EXHAUSTED_AFTER:
             when = f"the next is back in {span(turn[1] - now)}" if turn else "all are disabled"
-            text = f"{model}: none of {len(self._rotator.keys)} keys is available; {when}"
-            self._begin(AlertKind.MODEL_EXHAUSTED, model, text)
+            text = exhausted(model, len(self._rotator.keys))
+            self._begin(AlertKind.MODEL_EXHAUSTED, model, f"{text}; {when}")
 
     def _become_ready(self, model: str, since: float | None) -> None:
         begun = self._lasting.get((AlertKind.MODEL_EXHAUSTED, model))

@@ -5,6 +5,7 @@ Counters of a process that has ended stay in the sums, so that these never decre
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Protocol
 
 from proxycore.stats.counters import Counters, Entry
@@ -25,6 +26,10 @@ class Figures:
         """Return the models that clients asked for within so many seconds, ten minutes by default."""
         asked = (entry for one in self.processes for entry in one["asked"].items())
         return {model for model, at in asked if at > now - within}
+
+    def served_at(self, model: str) -> float:
+        """Return when a model last served a client; minus infinity if it has not since the start."""
+        return max((one["served"].get(model, -inf) for one in self.processes), default=-inf)
 
     @property
     def proven(self) -> set[str]:

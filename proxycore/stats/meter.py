@@ -225,6 +225,9 @@ class Meter:
             "clients": {name: [seen, by_client[name]] for name, seen in self._seen.items()},
             "keys": {key.name: [use.last, _rounded(use.first_bytes)] for key, use in self._uses.items()},
             "asked": {model: demand.asked_at for model, demand in self._demands.items()},
+            "served": {
+                model: demand.served_at for model, demand in self._demands.items() if demand.served_at > 0
+            },
             "first_bytes": _rounded(self._first_bytes),
             "judgements": [asdict(judgement) for judgement in self._judgements],
         }

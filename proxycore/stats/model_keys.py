@@ -21,13 +21,15 @@ from proxycore.rotation.rotator import Rotator
 
 @dataclass(slots=True)
 class ModelKeys:
-    """The keys for a model, less those that are retired or paused; the others of them are ready.
+    """The keys for a model that are not paused: each is ready, resting, retired or not entitled to the model.
 
     The first key that is `resting` is back at `next_back`; infinity if none is resting. `left` of `limit`
     requests can be made now: sums over the projects of which a quota of less than a day is known.
     """
 
+    ready: int = 0
     resting: int = 0
+    retired: int = 0
     not_entitled: int = 0
     next_back: float = inf
     left: int = 0
@@ -68,6 +70,10 @@ def model_keys(rotator: Rotator, asked: Iterable[str], now: float) -> dict[str, 
             others.append(project)
     for project in others:
         _add_keys(project, found, now)
+    keys, retired = len(rotator.keys), sum(key.retired is not None for key in rotator.keys)
+    for known in found.values():
+        known.retired = retired
+        known.ready = keys - retired - known.resting - known.not_entitled
     return found
 
 

@@ -23,6 +23,7 @@ FORMER = re.compile(
     r"|回答|应答|休息|停用|退役|替身|主人|沉默|所知",
     re.IGNORECASE,
 )
+MEMBER = re.compile(r'"\w+": ')  # the name of a member of a JSON object, which programs read
 # Latin letters and digits next to Chinese characters, and half-width punctuation after them.
 CARELESS = re.compile(r"[\u4e00-\u9fff][A-Za-z0-9,;:!?()]|[A-Za-z0-9,;:!?()][\u4e00-\u9fff]")
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
@@ -60,7 +61,8 @@ async def test_a_demo_prints_logs_and_responds_without_the_former_words(tmp_path
         demo.exit_status()
         assert former(demo.log) == []
     assert "benched" in demo.log
-    assert [former(response.body.decode()) for response in responses] == [[]] * len(responses)
+    read = [MEMBER.sub("", response.body.decode()) for response in responses]
+    assert [former(text) for text in read] == [[]] * len(responses)
     assert b"# HELP gemini_proxy_" in responses[20].body
 
 

@@ -5,7 +5,6 @@ are those of public reports; `verdict` and `demo` have their sources.
 """
 
 import re
-import time
 
 from proxycore.gemini.errors import GoogleError
 from proxycore.gemini.verdict import (
@@ -31,6 +30,9 @@ def _restricted(what: str, change: str) -> str:
     return f"the key is restricted to {what}: {change}, under {_CREDENTIALS}"
 
 
+_DENIED = f"Google has denied its project: replace it with a key of another one, {_KEYS}"
+_COUNTRY = "Google does not support its billing country: use a key of another billing account"
+_CHECK = f"check the key and its project: {_CREDENTIALS}"
 _FOR_SERVERS = "restrict it to IP addresses, or not at all"
 _BY_REASON = {
     "SERVICE_DISABLED": f"enable the Gemini API in its project, and wait a few minutes: {_ENABLE}",
@@ -46,14 +48,8 @@ _BY_REASON = {
 }
 _BY_WORDS = (
     (r"reported as leaked", f"it was leaked: delete it, and replace it with a new key, {_KEYS}"),
-    (
-        r"denied access",
-        f"Google has denied its project: replace it with a key of another one, {_KEYS}",
-    ),
-    (
-        r"billing country",
-        "Google does not support its billing country: use a key of another billing account",
-    ),
+    (r"denied access", _DENIED),
+    (r"billing country", _COUNTRY),
     (
         r"free tier is not available|without a billing account",
         f"enable billing in its project, {_KEYS}, or set UPSTREAM_PROXY to one in another country",
@@ -70,6 +66,11 @@ _BY_VERDICT = {
     DEADLINE_EXCEEDED: "temporary error at Google: check again later",
     CLIENT_ERROR: "check UPSTREAM_URL: the server there does not respond like the Gemini API",
 }
+_BY_VERDICTS_REASON = {
+    "project access denied": _DENIED,
+    "billing country not supported": _COUNTRY,
+    "spend-based rate limit exceeded": "wait, or raise the limit of its billing account: https://ai.studio/spend",
+}
 _BY_THEN = {
     Reaction.ENTITLED: f"enable billing in its project, or use a key of another project: {_KEYS}",
 }
@@ -77,19 +78,23 @@ _BY_REST = {
     BenchScope.RETIRED: f"replace it with a new key: {_KEYS}",
     **dict.fromkeys(
         (BenchScope.KEY, BenchScope.PROJECT, BenchScope.ACCOUNT, BenchScope.CALLER, BenchScope.ORIGIN),
-        f"check the key and its project: {_CREDENTIALS}",
+        _CHECK,
     ),
     BenchScope.MODEL: "wait until its quota resets{until}, add keys of other projects, or enable billing",
     BenchScope.NOTHING: UNREACHABLE,
 }
 
 
-def advice(verdict: Verdict, error: GoogleError, until: float | None) -> str:
-    """What to do about a refusal. `until` is when a spent quota resets, in seconds since the epoch."""
+def advice(verdict: Verdict, error: GoogleError, until: str) -> str:
+    """What to do about a refusal. `until` is the date and time when a spent quota resets, empty for none."""
     text = _known(error) or _BY_VERDICT.get(verdict) or _BY_THEN.get(verdict.then) or _BY_REST[verdict.rest]
     project = f"?project={verdict.project}" if verdict.project.isdecimal() else ""
-    back = time.strftime(" at %Y-%m-%d %H:%M:%S %z", time.localtime(until)) if until else ""
-    return text.replace("{project}", project).replace("{until}", back)
+    return text.replace("{project}", project).replace("{until}", f" at {until}" if until else "")
+
+
+def advice_on_reason(reason: str) -> str:
+    """What to do about keys that are benched for the reason of a verdict."""
+    return (_BY_REASON.get(reason) or _BY_VERDICTS_REASON.get(reason, _CHECK)).replace("{project}", "")
 
 
 def is_known(error: GoogleError) -> bool:
