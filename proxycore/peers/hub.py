@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from proxycore.peers.channel import Channel
 from proxycore.peers.disk_link import DiskLink
 from proxycore.peers.limit_keeper import LimitKeeper
 from proxycore.peers.link_messages import LimitNews, LimitQuestion, Message, Query, Question, Report
@@ -16,7 +17,7 @@ from proxycore.peers.records_link import answer_query
 from proxycore.peers.redis_link import RedisLink
 from proxycore.peers.row_batch import RowBatch
 from proxycore.peers.store import Store
-from proxycore.peers.worker_link import PATIENCE, Channel
+from proxycore.peers.worker_link import PATIENCE
 from proxycore.stats.figures import FiguresSum
 from proxycore.storage.records import NoRecords, RecordsSource
 

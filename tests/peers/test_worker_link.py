@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from proxycore.peers import worker_link
+from proxycore.peers import channel
+from proxycore.peers.channel import Channel
 from proxycore.peers.hub import Hub
 from proxycore.peers.link_messages import Message, Question, Report, Synced, decode, encode
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update
-from proxycore.peers.worker_link import Channel, WorkerLink
+from proxycore.peers.worker_link import WorkerLink
 from proxycore.stats.meter import Meter
 from tests.support.clocks import CLOCK
 from tests.support.waiting import until
@@ -110,7 +111,7 @@ async def test_a_message_of_many_megabytes_arrives_whole() -> None:
 async def test_a_line_without_end_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(worker_link, "_LONGEST_LINE", 100_000)
+    monkeypatch.setattr(channel, "_LONGEST_LINE", 100_000)
     async with running_hub(tmp_path / "hub"):
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "hub"))
         writer.write(b"x" * 200_000)
@@ -123,7 +124,7 @@ async def test_a_line_without_end_ends_the_connection(
 async def test_a_peer_that_reads_too_slowly_gets_what_it_missed_once_it_reads_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_link, "_LARGEST_BACKLOG", 1_000_000)
+    monkeypatch.setattr(channel, "_LARGEST_BACKLOG", 1_000_000)
     store, other = Store(CLOCK), Store(CLOCK)
     async with channels(store, other, []) as (one, two):
         vars(two)["_transport"].pause_reading()
@@ -143,7 +144,7 @@ async def test_a_peer_that_reads_too_slowly_gets_what_it_missed_once_it_reads_ag
 async def test_a_newcomer_gets_a_snapshot_that_is_larger_than_what_may_be_left_unread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_link, "_LARGEST_BACKLOG", 100_000)
+    monkeypatch.setattr(channel, "_LARGEST_BACKLOG", 100_000)
     store, other = Store(CLOCK), Store(CLOCK)
     store.publish([update(number, 1000) for number in range(2000)])
     async with channels(store, other, []):
@@ -171,7 +172,7 @@ async def test_a_worker_counts_on_while_the_hub_is_away() -> None:
 async def test_a_peer_that_does_not_read_holds_up_the_end_for_a_while_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_link, "_CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(channel, "_CLOSE_TIMEOUT", 0.1)
     store = Store(CLOCK)
     async with channels(store, Store(CLOCK), []) as (one, two):
         vars(two)["_transport"].pause_reading()
