@@ -4,7 +4,7 @@
 
 2,000,000 requests by default, of 10 clients with 60 keys and 5 models, one in twenty with a failover. The
 percentiles are of queries that go through the event loop. CPU is that of the whole process, for requests
-that come as fast as they are written, and are folded into the sums.
+that come as fast as they are written, all of them in one hour, and are folded into the sums.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from proxycore.storage.rows import (
 )
 from proxycore.storage.storage import Storage
 
-_MONTH = 30 * 86400
+_HOUR, _MONTH = 3600, 30 * 86400
 _MODELS = (
     "gemini-2.5-flash",
     "gemini-2.5-pro",
@@ -43,8 +43,8 @@ _SHARES = (50, 20, 20, 8, 2)
 _BATCH = 1000
 
 
-def rows(count: int, until: float, source: random.Random) -> Iterator[RequestRow]:
-    """Requests of a month that ends at a time."""
+def rows(count: int, until: float, source: random.Random, seconds: float = _MONTH) -> Iterator[RequestRow]:
+    """Requests of so many seconds, usually a month, that end at a time."""
     for number in range(count):
         (model,) = source.choices(_MODELS, _SHARES)
         key = f"key-{source.randrange(60)}"
@@ -62,7 +62,7 @@ def rows(count: int, until: float, source: random.Random) -> Iterator[RequestRow
             )
         yield RequestRow(
             id=f"{source.getrandbits(64):016x}",
-            time=until - _MONTH * (1 - number / count),
+            time=until - seconds * (1 - number / count),
             client=f"client-{source.randrange(10)}",
             address=f"10.0.{source.randrange(4)}.{source.randrange(100)}",
             method="POST",
@@ -101,7 +101,7 @@ async def fill(storage: Storage, count: int, until: float) -> None:
 
 async def cost(storage: Storage, count: int, until: float) -> tuple[float, float]:
     """Return microseconds of CPU per request: of the event loop's thread, and of all threads."""
-    ready = list(rows(count, until, random.Random(2)))  # noqa: S311 - a load
+    ready = list(rows(count, until, random.Random(2), _HOUR))  # noqa: S311 - a load
     loop, whole = time.thread_time(), time.process_time()
     for begin in range(0, count, _BATCH):
         for row in ready[begin : begin + _BATCH]:
