@@ -22,7 +22,7 @@ FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 
 MINUTES = 60
 """Minutes that are kept."""
 
-OUTCOMES = {
+OUTCOMES: dict[str, str] = {
     RequestOutcome.SERVED: "served",
     RequestOutcome.CLIENT_ERROR: "client_errors",
     RequestOutcome.REFUSED: "refused",
@@ -68,7 +68,7 @@ class Slot:
         """Return the sums: requests by how they ended, each counted once, and the quantiles."""
         counts = dict.fromkeys(_MEMBERS, 0)
         for ending, n in self.ended.items():
-            counts[_FAILED_OVER if ending.failed_over else OUTCOMES[RequestOutcome(ending.outcome)]] += n
+            counts[_FAILED_OVER if ending.failed_over else OUTCOMES[ending.outcome]] += n
         return {
             "time": self.time,
             **counts,
