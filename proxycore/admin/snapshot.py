@@ -59,6 +59,7 @@ def snapshot(
         "started": clock.to_wall(min((one["started"] for one in processes), default=now)),
         "workers": len(processes),
         "waiting": sum(one["waiting"] for one in processes),
+        **_longest_wait(processes, now, redact),
         "running": sum(one["running"] for one in processes),
         "outages": [_cleaned(outage.snapshot(clock), redact) for outage in _outages(rotator)],
         "judgements": _judgements(processes, clock, redact),
@@ -239,8 +240,23 @@ def _judgements(processes: list[Json], clock: Clock, redact: Callable[[str], str
 def _streams(processes: list[Json], clock: Clock, redact: Callable[[str], str]) -> list[Json]:
     streams = [stream for one in processes for stream in one["streams"]]
     oldest = sorted(streams, key=lambda stream: float(stream["since"]))[:MOST_STREAMS]
-    shown = [stream | {"since": clock.to_wall(stream["since"])} for stream in oldest]
-    return [_cleaned(stream, redact) for stream in shown]
+    return [_cleaned(stream | _stream_times(stream, clock), redact) for stream in oldest]
+
+
+def _stream_times(stream: Json, clock: Clock) -> Json:
+    last = stream["last_byte"]
+    # By the second, since what it is reckoned from varies by milliseconds.
+    return {
+        "since": clock.to_wall(stream["since"]),
+        "last_byte": None if last is None else round(clock.to_wall(last)),
+    }
+
+
+def _longest_wait(processes: list[Json], now: float, redact: Callable[[str], str]) -> Json:
+    waits = [one["longest_wait"] for one in processes if one["longest_wait"]]
+    since, model = min(waits, default=(now, None))
+    seconds = round(max(0.0, now - since), 1)
+    return {"waiting_longest": seconds, "waiting_for": None if model is None else redact(model) or NO_MODEL}
 
 
 def _cleaned(value: Any, redact: Callable[[str], str]) -> Any:  # noqa: ANN401 - anything that JSON has

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from proxycore.http.idle_timer import Activity
+
 
 class RequestOutcome(StrEnum):
     """How a request ended; the values are metric labels and log messages."""
@@ -49,6 +51,9 @@ class AccessRecord:
     `tool_tokens` are part of `input_tokens`, `thinking_tokens` of `output_tokens`. `unread` is whether there
     was a response whose tokens could not be read. `tried` has the calls to the upstream.
 
+    Once a response has begun, `path` is that of the request, and `activity` tells when the upstream sent
+    something last.
+
     `why` is the reason that the proxy gave in a response of its own, empty without one; no secret is in it.
     `waited` is how many seconds the request has waited for a key, without the wait that has gone on since
     `waits_since`, a moment of the clock; None if it does not wait now.
@@ -62,6 +67,8 @@ class AccessRecord:
     attempts: int = 0
     tried: list[AttemptRecord] = field(default_factory=list)
     kind: str = ""
+    path: str = ""
+    activity: Activity | None = None
     refused: bool = False
     unauthenticated: bool = False
     reason: str = ""

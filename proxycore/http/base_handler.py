@@ -54,7 +54,7 @@ class BaseHandler(TrackedHandler):
         """Commit to a response with this head of the upstream's, and stream it: no other is possible."""
         self.set_head(status, reason, fields)
         self._become(HandlerState.STREAMING)
-        self.record.kind = "stream"
+        self.record.kind, self.record.path = "stream", self.request.path
         self.note_first_byte()
 
     def remove_fields(self, names: Iterable[str]) -> None:

@@ -4,6 +4,21 @@ import asyncio
 from collections.abc import Callable
 
 
+class Activity:
+    """When a transfer was active last, in the loop's time: `at`, which its owner sets."""
+
+    __slots__ = ("_loop", "at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.at = 0.0
+
+    @property
+    def idle(self) -> float:
+        """Seconds since then."""
+        return self._loop.time() - self.at
+
+
 class IdleTimer:
     """Calls `on_timeout` with the limit when the transfer was not active for that many seconds.
 

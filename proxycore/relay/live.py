@@ -270,6 +270,7 @@ class LiveHandler(LiveClient):
         if b'"usageMetadata"' in body:
             self.count_tokens(usage_in(body))
         self.record.sent_bytes += len(body)
+        self.activity.at = self._loop.time()
         await self.write_message(message, binary=isinstance(message, bytes))
 
     def _names_in(self, body: bytes) -> Iterator[str]:

@@ -13,6 +13,7 @@ from tornado.websocket import WebSocketHandler
 
 from proxycore.http.error_response import summary_of
 from proxycore.http.handler_state import HandlerState
+from proxycore.http.idle_timer import Activity
 from proxycore.relay.handler import RelayHandler
 from proxycore.relay.live_close import BROKEN_OFF, LiveClose
 from proxycore.relay.pool import Pool
@@ -26,12 +27,17 @@ _AGAIN, _FAILED, _REFUSED = 1013, 1011, 1008
 
 
 class LiveClient(RelayHandler, WebSocketHandler):
-    """A client's WebSocket. `session_begun` is whether the upstream has begun the session."""
+    """A client's WebSocket.
+
+    `session_begun` is whether the upstream has begun the session, and `activity` tells when the client was
+    sent something last.
+    """
 
     def initialize(self, pool: Pool) -> None:
         """Called by Tornado for every request."""
         super().initialize(pool)
         self.session_begun = False
+        self.activity = Activity(self._loop)
         self._opened = self._loop.create_future()  # done when the handshake was accepted
         self._ending = HandlerState.LEFT, 499  # the final state if the session does not begin
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +62,8 @@ class LiveClient(RelayHandler, WebSocketHandler):
     def open(self, *_: str, **__: str) -> None:
         """Called by Tornado when the handshake was accepted."""
         self.note_first_byte()
-        self.record.kind = "live"
+        self.activity.at = self._loop.time()
+        self.record.kind, self.record.path, self.record.activity = "live", self.request.path, self.activity
         self.set_nodelay(True)
         self._opened.set_result(None)
 

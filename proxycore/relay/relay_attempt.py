@@ -134,6 +134,7 @@ class RelayAttempt:
         if self._exchange:
             self._exchange.commit(self._head.status, verdict, self._loop.time() - self._began)
         handler.begin_response(self._head, self._key)
+        handler.record.activity = self._attempt.activity
         self._committed = True
         del self._head
 

@@ -31,6 +31,7 @@ from proxycore.rotation.key import Key
 from proxycore.stats.counters import Counters
 from proxycore.stats.history import FIRST_BYTE_BOUNDS, History
 from proxycore.stats.model_labels import NONE, OTHER, ModelLabels, ModelNames
+from proxycore.stats.open_requests import longest_wait, stream_json
 
 DURATION_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds: the buckets of whole requests."""
@@ -215,13 +216,14 @@ class Meter:
 
     def now(self) -> dict[str, Any]:
         """Return what is under way as JSON. Times are moments of the clock that a host's processes share."""
-        streams = [record for record in self._open if record.kind]
+        now, streams = self._clock(), [record for record in self._open if record.kind]
         by_client = Counter(record.client for record in self._open)
         return {name: gauge() for name, gauge in self._gauges.items()} | {
             "started": self.started,
             "running": len(self._open),
             "open": {"streams": len(streams) - self.sessions, "live": self.sessions},
-            "streams": [_stream(record) for record in streams[:MOST_STREAMS]],
+            "streams": [stream_json(record, now) for record in streams[:MOST_STREAMS]],
+            "longest_wait": longest_wait(self._open),
             "clients": {name: [seen, by_client[name]] for name, seen in self._seen.items()},
             "keys": {key.name: [use.last, _rounded(use.first_bytes)] for key, use in self._uses.items()},
             "asked": {model: demand.asked_at for model, demand in self._demands.items()},
@@ -280,15 +282,3 @@ def _word(status: int) -> str:
 
 def _rounded(times: Iterable[float]) -> list[float]:
     return [round(seconds, 3) for seconds in times]
-
-
-def _stream(record: AccessRecord) -> dict[str, Any]:
-    return {
-        "id": record.request_id,
-        "kind": record.kind,
-        "client": record.client,
-        "key": record.key,
-        "model": record.model,
-        "since": record.since,
-        "sent_bytes": record.sent_bytes,
-    }

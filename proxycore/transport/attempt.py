@@ -11,7 +11,7 @@ from collections.abc import Callable
 from tornado.httpclient import HTTPResponse
 
 from proxycore.http.fields import Field
-from proxycore.http.idle_timer import IdleTimer
+from proxycore.http.idle_timer import Activity, IdleTimer
 from proxycore.transport.client import UpstreamRequest
 from proxycore.transport.messages import Outgoing, UpstreamError, broken_off, timed_out
 from proxycore.transport.request_body import RequestBodyStream
@@ -57,7 +57,8 @@ class Attempt:
         self._in_turn = 0  # bytes passed on since the transfer last paused
         self._blocked: asyncio.Future[None] | None = None  # done when the sink can accept more
         self._uploaded = 0
-        self._active_at = 0.0  # when the upstream sent something last
+        self.activity = Activity(self._loop)
+        """When the upstream sent something last."""
         self._idle_timer: IdleTimer  # once the request is sent
         self._end_timer: asyncio.TimerHandle | None = None
 
@@ -146,7 +147,7 @@ class Attempt:
             self._waiter.set_result(None)
 
     def _receive(self, chunk: bytes) -> None:
-        self._active_at = self._loop.time()
+        self.activity.at = self._loop.time()
         if self._sink is not None:
             self._push(self._sink, chunk)
             return
@@ -178,7 +179,7 @@ class Attempt:
     def _resume(self) -> None:
         self._paused = False
         if self._request:
-            self._active_at = self._loop.time()
+            self.activity.at = self._loop.time()
             self._request.resume()
 
     def _pop_error(self) -> UpstreamError | None:
@@ -210,11 +211,11 @@ class Attempt:
         uploaded = self._request.upload_progress if self._request else 0
         progress, self._uploaded = uploaded != self._uploaded, uploaded
         busy = progress or starved or self._paused
-        return self._loop.time() if busy else self._active_at
+        return self._loop.time() if busy else self.activity.at
 
     def _on_head(self, head: ResponseHead) -> None:
         self._head = head
-        self._active_at = self._loop.time()
+        self.activity.at = self._loop.time()
         limit = self._upstream.route.idle_timeout
         if limit != self._idle_timer.limit:
             self._idle_timer.restart(limit)
