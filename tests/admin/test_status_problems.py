@@ -67,12 +67,15 @@ async def pool(healths: dict[str, Health], **variables: str) -> AsyncIterator[Po
     await mock.stop()
 
 
-async def test_a_healthy_pool_has_no_problem_nor_has_one_that_is_rested_by_hand() -> None:
+async def test_a_healthy_pool_has_no_problem_nor_are_keys_one_that_rest_by_hand_or_for_a_guess() -> None:
     async with pool({"1": Health.healthy(), "2": Health.healthy()}) as here:
         await here.generate(4)
         assert await here.problems() == []
         await here.act(action="rest", key="1", seconds=60)
         assert await here.problems() == []
+        guess = Bench("refused", here.clock() + 60, 0, suspected=True, since=here.clock())
+        here.app.rotator.set_bench(here.keys["2"], BenchPlace.WHOLE, guess)
+        assert {problem["kind"] for problem in await here.problems()} == {"model exhausted"}
 
 
 async def test_a_key_that_is_dead_is_told_until_it_is_accepted_again() -> None:
@@ -175,6 +178,16 @@ async def test_a_model_that_no_key_can_serve_is_a_problem_while_clients_ask_for_
         here.clock.turn(24 * 3600)
         assert await here.generate() == {200}
         assert "model exhausted" not in {one["kind"] for one in await here.problems()}
+
+
+async def test_a_model_whose_keys_are_all_dead_is_exhausted_until_nobody_knows_when() -> None:
+    async with pool({"1": Health.healthy()}) as here:
+        await here.generate()
+        dead = Bench("suspended or leaked", EVENING + 9000, 3, since=EVENING)
+        here.app.rotator.set_bench(here.keys["1"], BenchPlace.RETIRED, dead)
+        exhausted, _ = await here.problems()
+        assert exhausted["text"] == f"{FLASH}: none of 1 keys is available; all are disabled"
+        assert (exhausted["kind"], exhausted["until"]) == ("model exhausted", None)
 
 
 async def test_a_quota_that_is_in_full_use_is_no_problem() -> None:
