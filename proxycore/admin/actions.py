@@ -1,4 +1,4 @@
-"""Actions of the operator on a key: release it, bench it for a time, probe it, and change KEYS_FILE."""
+"""Actions of the operator: release a key, bench it for a time, probe it, change KEYS_FILE, end a request."""
 
 import logging
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from proxycore.admin.action_result import ActionError, ActionResult
 from proxycore.admin.key_changes import CHANGES, KeyChanges
 from proxycore.gemini.verdict import BenchScope
+from proxycore.relay.open_requests import OpenRequests
 from proxycore.relay.pool import Pool
 from proxycore.relay.probe import probe_key
 from proxycore.rotation.bench import NO_MODEL, NO_ORIGIN, Bench, BenchPlace
@@ -29,11 +30,12 @@ _RELEASABLE = {  # what a client may name: how an empty name is shown, and the p
 
 
 class Actions:
-    """Applies actions to the keys of a pool; `changes` are those that change KEYS_FILE."""
+    """Applies actions to the keys of a pool, and to requests; `changes` are those that change KEYS_FILE."""
 
-    def __init__(self, pool: Pool, changes: KeyChanges) -> None:
+    def __init__(self, pool: Pool, changes: KeyChanges, requests: OpenRequests) -> None:
         self._pool = pool
         self._changes = changes
+        self._requests = requests
 
     async def perform(self, action: object, client: str, request: str) -> ActionResult:
         """Apply the action that a JSON object names; raise ActionError if it is not valid.
@@ -52,6 +54,8 @@ class Actions:
         kind = action.get("action")
         if isinstance(kind, str) and kind in CHANGES:
             return await self._changes.perform(action, client)
+        if kind == "end":
+            return await self._end(action.get("id"), client)
         keys = [key for key in self._pool.rotator.configured if key.name == action.get("key")]
         if not keys:
             raise ActionError("There is no key of that name.", 404)
@@ -64,7 +68,7 @@ class Actions:
                 return self.rest(keys[0], action.get("seconds"), request)
             case "try":
                 return await self.try_now(keys[0], request)
-        raise ActionError("Unknown action: send release, rest, try, add, pause, resume, note or remove.")
+        raise ActionError("Unknown action: send release, rest, try, end, add, pause, resume, note or remove.")
 
     def release(self, key: Key, model: object, origin: object = None) -> ActionResult:
         """End the key's bench or retirement, or only its benches for a model or an origin."""
@@ -118,6 +122,15 @@ class Actions:
             return ActionResult(f"Key {key.name} was tested without a result: {verdict.reason}.", key)
         self._log("tested manually", key, result="refused", reason=verdict.reason)
         return ActionResult(f"Key {key.name} was tested: refused ({verdict.reason}).", key, accepted=False)
+
+    async def _end(self, name: object, client: str) -> ActionResult:
+        """End the open request of this id."""
+        if not isinstance(name, str):
+            raise ActionError("The id is not a string.")
+        if not await self._requests.end(name):
+            raise ActionError("There is no open request of that id; it may have ended already.", 404)
+        logger.info("request ended manually", extra={"fields": {"id": name, "address": client}})
+        return ActionResult(f"Request {name} is ended.")
 
     @staticmethod
     def _log(message: str, key: Key, **fields: str) -> None:

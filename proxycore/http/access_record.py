@@ -45,7 +45,8 @@ class AccessRecord:
 
     `first_byte` is the time to first byte in seconds, None before it. `key` and `client` are names, `-` if
     there is none. `kind` is `stream` or `live` once a response has begun. `refused` is whether no key was
-    available, `unauthenticated` whether the credential was wrong or missing, and `reason` why the request was
+    available, `unauthenticated` whether the credential was wrong or missing, `ended` whether the operator has
+    ended the request, and `reason` why the request was
     not served. `status` is that of the response, 499 without one since the client has left; `code` is that of
     the error in a 2xx response, 0 without one. Token counts are 0 until they are known. `cached_tokens` and
     `tool_tokens` are part of `input_tokens`, `thinking_tokens` of `output_tokens`. `unread` is whether there
@@ -71,6 +72,7 @@ class AccessRecord:
     activity: Activity | None = None
     refused: bool = False
     unauthenticated: bool = False
+    ended: bool = False
     reason: str = ""
     status: int = 0
     code: int = 0
@@ -103,6 +105,8 @@ class AccessRecord:
         """The outcome of a request whose response was written with this status."""
         if self.refused:
             return RequestOutcome.REFUSED
+        if self.ended:
+            return RequestOutcome.CUT
         status = self.code or status
         if status < 400:
             return RequestOutcome.SERVED

@@ -16,6 +16,7 @@ _STATUS = {  # google/rpc/code.proto, by the HTTP codes that its comments name
     414: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     431: "INVALID_ARGUMENT",
+    499: "CANCELLED",
     500: "INTERNAL",
     501: "UNIMPLEMENTED",
     503: "UNAVAILABLE",

@@ -8,7 +8,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from proxycore.peers.link_messages import Answer, Message, Query, Question, Report, Synced, decode, encode
+from proxycore.peers.link_messages import (
+    Answer,
+    EndRequest,
+    Message,
+    Query,
+    Question,
+    Report,
+    RequestEnded,
+    Synced,
+    decode,
+    encode,
+)
 from proxycore.peers.replies import Replies
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update
@@ -39,6 +50,7 @@ class Channel(asyncio.Protocol):
         self._unfinished: list[bytes] = []  # parts of a line whose end has not come yet
         self._reports: Replies[Report] = Replies()
         self._answers: Replies[Answer] = Replies()
+        self._ended: Replies[RequestEnded] = Replies()
         self.is_paused = False  # whether the peer reads too slowly
         self._is_behind = False  # whether it was not sent all updates for that
         self._largest_backlog = _LARGEST_BACKLOG
@@ -97,6 +109,12 @@ class Channel(asyncio.Protocol):
         self._send_or_end(Query(number, text))
         return answer
 
+    def end_request(self, request: str) -> "asyncio.Future[RequestEnded | None]":
+        """Have the peer end an open request. The result is None if the connection ends before its reply."""
+        number, ended = self._ended.expect()
+        self._send_or_end(EndRequest(number, request))
+        return ended
+
     async def close(self) -> None:
         """Send what is left, and end the connection."""
         if transport := self._transport:
@@ -120,6 +138,7 @@ class Channel(asyncio.Protocol):
     def _end_replies(self) -> None:
         self._reports.end()
         self._answers.end()
+        self._ended.end()
 
     def _receive(self, lines: Sequence[bytes]) -> None:
         updates: list[Update] = []
@@ -140,6 +159,8 @@ class Channel(asyncio.Protocol):
                 self._reports.receive(message.answers, message)
             elif isinstance(message, Answer):
                 self._answers.receive(message.number, message)
+            elif isinstance(message, RequestEnded):
+                self._ended.receive(message.number, message)
 
     def _send_updates(self, updates: Sequence[Update]) -> None:
         if self._transport and not self._is_behind:

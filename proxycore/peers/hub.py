@@ -12,12 +12,21 @@ from typing import Any
 from proxycore.peers.channel import Channel
 from proxycore.peers.disk_link import DiskLink
 from proxycore.peers.limit_keeper import LimitKeeper
-from proxycore.peers.link_messages import LimitNews, LimitQuestion, Message, Query, Question, Report
+from proxycore.peers.link_messages import (
+    EndRequest,
+    LimitNews,
+    LimitQuestion,
+    Message,
+    Query,
+    Question,
+    Report,
+    RequestEnded,
+)
 from proxycore.peers.records_link import answer_query
 from proxycore.peers.redis_link import RedisLink
 from proxycore.peers.row_batch import RowBatch
 from proxycore.peers.store import Store
-from proxycore.peers.worker_link import PATIENCE
+from proxycore.peers.worker_link import END_TIMEOUT, PATIENCE
 from proxycore.stats.figures import FiguresSum
 from proxycore.storage.records import NoRecords, RecordsSource
 
@@ -119,6 +128,8 @@ class Hub:
                     self.disk.keep_rows(requests, events)
             case Question(number):
                 self._begin(self._reply(channel, number))
+            case EndRequest(number, request):
+                self._begin(self._end(channel, number, request))
             case Query(number, text):
                 self._begin(self._answer(channel, number, text))
 
@@ -133,6 +144,17 @@ class Hub:
             await asyncio.wait(others, timeout=PATIENCE)
         figures = self._figures.read()
         asker.send(Report(figures.counters.entries(), figures.processes, number))
+
+    async def _end(self, asker: Channel, number: int, request: str) -> None:
+        """Have all other workers end a request. Without a reply of each, nobody knows that there is none."""
+        others = [channel.end_request(request) for channel in self._channels if channel is not asker]
+        late: set[asyncio.Future[RequestEnded | None]] = set()
+        found = False
+        if others:
+            done, late = await asyncio.wait(others, timeout=END_TIMEOUT)
+            found = any((reply := one.result()) and reply.found for one in done)
+        if found or not late:
+            asker.send(RequestEnded(number, found))
 
     async def _answer(self, asker: Channel, number: int, text: str) -> None:
         if answer := await answer_query(self._records, number, text):

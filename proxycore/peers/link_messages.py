@@ -10,6 +10,8 @@ LimitQuestion {"ask": [N, client, needed, ahead]}        from a worker: may the 
 LimitAnswer {"granted": [N, count, at, limit, opens]}   from the hub
 LimitNews   {"limit": [client, at, unused, ended, tokens]}   from a worker: what became of them
 RowBatch   {"requests": [...], "events": [...]}         from a worker: see `row_batch`
+EndRequest {"end": [N, id]}                             both ways: end an open request
+RequestEnded {"ended": [N, true]}                       the reply: whether there was one
 Query      {"query": N, "text": "..."}                  from a worker, see `records_link`
 Answer     {"answer": N, "text": "...", "fault": "..." or null}    from the hub
 """
@@ -82,7 +84,20 @@ class LimitNews:
     tokens: int
 
 
-_LIMIT_NAMES = {LimitQuestion: "ask", LimitAnswer: "granted", LimitNews: "limit"}
+@dataclass(frozen=True, slots=True)
+class EndRequest:
+    """Asks to end the open request of this id, by a number that the reply repeats."""
+
+    number: int
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """The reply to such a message: whether there was an open request of that id."""
+
+    number: int
+    found: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +125,27 @@ class Answer:
     fault: Fault | None = None
 
 
+_NAMES = {
+    LimitQuestion: "ask",
+    LimitAnswer: "granted",
+    LimitNews: "limit",
+    EndRequest: "end",
+    RequestEnded: "ended",
+}
+
 Message = (
-    Update | Synced | Question | Report | LimitQuestion | LimitAnswer | LimitNews | RowBatch | Query | Answer
+    Update
+    | Synced
+    | Question
+    | Report
+    | LimitQuestion
+    | LimitAnswer
+    | LimitNews
+    | RowBatch
+    | EndRequest
+    | RequestEnded
+    | Query
+    | Answer
 )
 
 
@@ -132,7 +166,7 @@ def encode(message: Message) -> bytes:
         case Answer(number, text, fault):
             return json.dumps({"answer": number, "text": text, "fault": fault}).encode()
         case _:
-            return json.dumps({_LIMIT_NAMES[type(message)]: astuple(message)}, separators=(",", ":")).encode()
+            return json.dumps({_NAMES[type(message)]: astuple(message)}, separators=(",", ":")).encode()
 
 
 def decode(line: bytes) -> Message:
@@ -155,7 +189,7 @@ def decode(line: bytes) -> Message:
         case {"answer": int(number), "text": str(text), "fault": str() | None as fault}:
             return Answer(number, text, None if fault is None else Fault(fault))
         case dict(fields):
-            return _decode_limit(fields)
+            return _decode_named(fields)
     raise ValueError("not a message")
 
 
@@ -168,7 +202,7 @@ def _entry(value: object) -> Entry:  # there are thousands of them, and a patter
     raise ValueError("not a count")
 
 
-def _decode_limit(fields: dict[str, Any]) -> Message:
+def _decode_named(fields: dict[str, Any]) -> Message:
     match fields:
         case {"ask": [int(number), str(client), int(needed), int(ahead)]}:
             return LimitQuestion(number, client, needed, ahead)
@@ -178,4 +212,8 @@ def _decode_limit(fields: dict[str, Any]) -> Message:
             return LimitAnswer(number, count, at, limit, opens)
         case {"limit": [str(client), int() | float() as at, int(unused), int(ended), int(tokens)]}:
             return LimitNews(client, at, unused, ended, tokens)
+        case {"end": [int(number), str(request)]}:
+            return EndRequest(number, request)
+        case {"ended": [int(number), bool(found)]}:
+            return RequestEnded(number, found)
     raise ValueError("not a message")

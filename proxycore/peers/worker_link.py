@@ -8,15 +8,26 @@ a number: a report that was already sent may lack what was counted last.
 
 Rows for the state file: a worker sends those of its requests and events every second, and at its end.
 Queries: a worker asks the hub for what the state file has, see `records_link`.
+Open requests: a worker has the hub ask all other workers to end one.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from proxycore.peers.channel import Channel
 from proxycore.peers.limit_link import LimitLink
-from proxycore.peers.link_messages import Answer, LimitAnswer, Message, Question, Report, Synced
+from proxycore.peers.link_messages import (
+    Answer,
+    EndRequest,
+    LimitAnswer,
+    Message,
+    Question,
+    Report,
+    RequestEnded,
+    Synced,
+)
 from proxycore.peers.row_batch import RowBuffer
 from proxycore.peers.store import Store
 from proxycore.stats.counters import Counters
@@ -26,8 +37,11 @@ from proxycore.stats.meter import Meter
 PATIENCE = 1.0
 """Seconds that a worker may take to report to the hub; the hub may take twice as long to reply."""
 
+END_TIMEOUT = 5.0
+"""Seconds that a worker may take to end a request."""
+
 QUERY_TIMEOUT = 10.0
-"""Seconds that the hub may take to answer a query."""
+"""Seconds that the hub may take to answer a query, or to have a request ended."""
 
 _RETRY_PAUSE = 0.1  # seconds between two tries to reach the hub
 _REPORT_EVERY = 5.0  # seconds between two reports of a worker without a question
@@ -46,6 +60,8 @@ class WorkerLink:
         self.limits: LimitLink | None = None
         self.rows = RowBuffer()
         """The journal of the worker: what it keeps goes to the hub."""
+        self.end_here: Callable[[str], bool] = lambda _: False
+        """Ends an open request of this worker; returns whether there was one."""
         self._path = path
         self._store = store
         self._channel: Channel | None = None
@@ -85,6 +101,19 @@ class WorkerLink:
                 if answer := await channel.query(text):
                     return answer
         raise FiguresError("The process that has the state file does not respond now. Try again.")
+
+    async def end_request(self, request: str) -> bool:
+        """Have another worker end an open request; return whether one has it.
+
+        Raises FiguresError when they do not reply in time.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUERY_TIMEOUT):
+                while not (channel := self._channel):
+                    await self._connected.wait()
+                if ended := await channel.end_request(request):
+                    return ended.found
+        raise FiguresError("The other processes do not respond now. Try again.")
 
     async def close(self) -> None:
         """Send what is left, and end the link."""
@@ -141,5 +170,7 @@ class WorkerLink:
                 self._report(channel, number)
             case Synced():
                 self._synced.set()
+            case EndRequest(number, request):
+                channel.send(RequestEnded(number, self.end_here(request)))
             case LimitAnswer() if self.limits:
                 self.limits.answered(message)

@@ -23,6 +23,7 @@ from proxycore.gemini.token_usage import TokenUsage
 from proxycore.http.access_record import RequestOutcome
 from proxycore.http.credentials import credential, without_credentials
 from proxycore.http.fields import GROUP_FIELD, upstream_fields
+from proxycore.http.handler_state import HandlerState
 from proxycore.relay.exchange import Exchange
 from proxycore.relay.hedged_attempts import HedgedAttempts, is_hedgeable
 from proxycore.relay.limited_request import LimitedRequest
@@ -44,6 +45,9 @@ logger = logging.getLogger(__name__)
 # The upstream would resolve them, and so find another path than the one that was examined here.
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?=/|$)")
 _LONGEST_GROUP = 128  # characters, since it is stored
+
+ENDED = "The operator of this proxy has ended the request."
+"""What the client is told of a request that was ended by hand."""
 
 
 class RelayHandler(ResponseHandler):
@@ -149,6 +153,20 @@ class RelayHandler(ResponseHandler):
         super().cut()
         if self._work and self._work is not asyncio.current_task():
             self._work.cancel()
+
+    def end_by_hand(self) -> None:
+        """End the request, as the operator asks for: refuse it if no response has begun, else cut it.
+
+        The status is one that client libraries do not retry, as they do a connection that was closed.
+        """
+        self.record.ended = True
+        if self.state is HandlerState.PENDING:
+            self.refuse(499, ENDED, linger=False)
+            if self._work:
+                self._work.cancel()
+        else:
+            self._note_refusal(ENDED)
+            self.cut()
 
     async def serve(self) -> None:
         """Serve the request: with the client's own token, or with one key after the other."""

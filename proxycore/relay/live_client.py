@@ -14,7 +14,7 @@ from tornado.websocket import WebSocketHandler
 from proxycore.http.error_response import summary_of
 from proxycore.http.handler_state import HandlerState
 from proxycore.http.idle_timer import Activity
-from proxycore.relay.handler import RelayHandler
+from proxycore.relay.handler import ENDED, RelayHandler
 from proxycore.relay.live_close import BROKEN_OFF, LiveClose
 from proxycore.relay.pool import Pool
 from proxycore.transport.buffered_response import BufferedResponse
@@ -140,6 +140,14 @@ class LiveClient(RelayHandler, WebSocketHandler):
             self.close(1001, "The proxy is shutting down.")
         elif self.state is not HandlerState.UPGRADED:  # whose socket is closed by now
             super().cut()
+
+    def end_by_hand(self) -> None:
+        """End the session, as the operator asks for: with a close code once it was accepted."""
+        if self.accepted:
+            self.record.ended = True
+            self.refuse(499, ENDED)
+        else:
+            super().end_by_hand()
 
     def on_finish(self) -> None:
         """Close the record, unless the session has been accepted: then it is closed at the session's end."""

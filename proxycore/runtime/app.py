@@ -28,6 +28,7 @@ from proxycore.peers.replicator import Replicator
 from proxycore.peers.store import Store
 from proxycore.peers.update import Update
 from proxycore.peers.worker_link import PATIENCE, WorkerLink
+from proxycore.relay.open_requests import OpenRequests
 from proxycore.relay.probe import Probe
 from proxycore.runtime.alert_sender import AlertSender
 from proxycore.runtime.settings import Settings
@@ -84,12 +85,13 @@ class ProxyApplication(HandlerApplication):
         )
         self.alert_sender = AlertSender(self.alerts)
         self.alert_sender.set_addresses(settings.alert_urls)
+        self._requests = OpenRequests(self._contexts.in_flight)
         self._key_changes = KeyChanges(pool, keys_file_of(settings), request_reload)
         parts = AdminParts(
             snapshot=self._snapshot,
             metrics=self._metrics,
             events=self.updates,
-            actions=Actions(pool, self._key_changes),
+            actions=Actions(pool, self._key_changes, self._requests),
             records=Records(self._records, clock, self._contexts.redact, lambda: self._prices),
             history=HistoryRanges(self._records, self._figures.read, clock),
         )
@@ -175,6 +177,11 @@ class ProxyApplication(HandlerApplication):
             link.limits, limiter.ledger, lambda: self._workers, self._clock, patience=PATIENCE
         )
         limiter.use_of = seen.of
+
+    def share_requests(self, link: WorkerLink) -> None:
+        """Let any worker of this host end a request of any other."""
+        link.end_here = self._requests.end_here
+        self._requests.end_elsewhere = link.end_request
 
     async def watch_wall_clock(self) -> None:
         """Do every second what goes by the wall clock, until it is cancelled."""

@@ -262,6 +262,7 @@ class Supervisor:
             records=RecordsLink(link),
         )
         worker.app.share_limits(link, store)
+        worker.app.share_requests(link)
         if self._settings.state_file:
             worker.app.record_in(link.rows)
         await link.start()
