@@ -14,13 +14,17 @@ _PRUNED = 5.0  # seconds between two times that old calls are forgotten: each ti
 
 
 class CallLog:
-    """Calls in order of time. `sums` are the tokens of all calls up to each one."""
+    """Calls in order of time. `sums` are the tokens of all calls up to each one.
 
-    __slots__ = ("_forgotten", "moments", "sums")
+    `open` are the moments of those whose responses are awaited here and have not begun, in order.
+    """
+
+    __slots__ = ("_forgotten", "moments", "open", "sums")
 
     def __init__(self, moments: Iterable[float] = ()) -> None:
         self.moments = list(moments)
         self.sums = [0] * len(self.moments)
+        self.open: list[float] = []
         self._forgotten = 0  # tokens of the calls before the first one
 
     def __len__(self) -> int:
@@ -51,6 +55,20 @@ class CallLog:
         self._change(place, -self.tokens(place, place + 1))
         del self.moments[place], self.sums[place]
         return True
+
+    def begin(self, at: float) -> None:
+        """Record that the call of this moment is open."""
+        insort(self.open, at)
+
+    def end(self, at: float) -> None:
+        """Record that the call of this moment is not open any more, if it was."""
+        place = bisect_left(self.open, at)
+        if place < len(self.open) and self.open[place] == at:
+            del self.open[place]
+
+    def open_within(self, begin: float, end: float) -> list[float]:
+        """Return the open calls from `begin` to before `end`."""
+        return self.open[bisect_left(self.open, begin) : bisect_left(self.open, end)]
 
     def set_tokens(self, at: float, tokens: int) -> None:
         """Correct the tokens of the call of this moment, if it is remembered."""
@@ -87,6 +105,7 @@ class CallLog:
 
     def merge(self, other: "CallLog") -> None:
         """Add all calls of another log."""
+        self.open = sorted(self.open + other.open)
         mine = [(at, self.tokens(n, n + 1)) for n, at in enumerate(self.moments)]
         both = sorted(mine + [(at, other.tokens(n, n + 1)) for n, at in enumerate(other.moments)])
         self.moments, self._forgotten = [at for at, _ in both], 0
@@ -102,27 +121,5 @@ class CallLog:
                 sums[index] += tokens
 
 
-class OpenCalls:
-    """The moments of calls whose responses have not begun, in order."""
-
-    __slots__ = ("moments",)
-
-    def __init__(self) -> None:
-        self.moments: list[float] = []
-
-    def __len__(self) -> int:
-        return len(self.moments)
-
-    def add(self, at: float) -> None:
-        """Add a call."""
-        insort(self.moments, at)
-
-    def remove(self, at: float) -> None:
-        """Remove a call, if it is among them."""
-        place = bisect_left(self.moments, at)
-        if place < len(self.moments) and self.moments[place] == at:
-            del self.moments[place]
-
-    def within(self, begin: float, end: float) -> list[float]:
-        """Return those from `begin` to before `end`."""
-        return self.moments[bisect_left(self.moments, begin) : bisect_left(self.moments, end)]
+NO_CALLS = CallLog()
+"""The log of all that have no calls. It is shared: who adds a call makes a log of its own."""

@@ -184,7 +184,7 @@ class Calls(Benches):
         """Apply what a peer knows of the quotas of a key's project. Raises ValueError if it is malformed."""
         limiter = key.project.limiter(lane)
         limiter.learn_quotas(value, moments, self._clock)
-        if any(quota.of_tokens for quota in limiter.quotas.values()):
+        if any(quota.of_tokens for quota in limiter.quotas.each):
             self._counts_tokens.add(lane)
         self.reconsider(key.project, lane)
         self.events.publish(QuotaLearned(Origin.PEER, key, lane))
@@ -242,7 +242,7 @@ class Calls(Benches):
         if not call.spends or not limiter:
             return
         if limiter.counted:
-            limiter.close(call.at)  # Google may have counted it
+            limiter.log.end(call.at)  # Google may have counted it
         else:
             self.uncount(call.key, lane, call.at)
 

@@ -6,13 +6,13 @@ quota. Permissions are a key's own. A key whose project is not known counts as a
 Times are the clock's moments, in seconds.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
 from proxycore.gemini.lane import counted_as
 from proxycore.rotation.bench import Bench, BenchPlace
+from proxycore.rotation.call_log import NO_CALLS
 from proxycore.rotation.deaths import Deaths
 from proxycore.rotation.limiter import HEAD_START, Limiter
 
@@ -51,7 +51,7 @@ class Project:
 
     name: str = ""
     keys: "list[Key]" = field(default_factory=list, repr=False)
-    limiters: OrderedDict[str, Limiter] = field(default_factory=OrderedDict)  # the longest unused first
+    limiters: dict[str, Limiter] = field(default_factory=dict)  # the longest unused first
     served_at: float = float("-inf")  # its last success
 
     @property
@@ -61,13 +61,12 @@ class Project:
 
     def limiter(self, model: str) -> Limiter:
         """Return the project's limiter for a model, created if there is none."""
-        found = self.limiters.get(model)
-        if found is not None:
-            self.limiters.move_to_end(model)
-            return found
-        if len(self.limiters) >= _MANY_MODELS:
-            self._forget_model()
-        found = self.limiters[model] = Limiter()
+        found = self.limiters.pop(model, None)
+        if found is None:
+            if len(self.limiters) >= _MANY_MODELS:
+                self._forget_model()
+            found = Limiter(log=NO_CALLS)
+        self.limiters[model] = found
         return found
 
     def _forget_model(self) -> None:
@@ -77,8 +76,8 @@ class Project:
             if not known.counted:
                 del limiters[name]
                 return
-            if known.quotas or known.today:
-                limiters.move_to_end(name)  # so that others are looked at next time
+            if known.quotas.each or known.today:
+                limiters[name] = limiters.pop(name)  # so that others are looked at next time
             else:
                 benched = benched or name
         if benched or len(limiters) >= _MOST_MODELS:
@@ -105,7 +104,7 @@ class Project:
     def prospect(self, model: str, now: float, tokens: int = 0) -> float | None:
         """Return how good a choice it is for a call (`Limiter.prospect`); None if no quota is known."""
         limiter = self.limiters.get(counted_as(model))
-        return limiter.prospect(now, tokens) if limiter and limiter.quotas else None
+        return limiter.prospect(now, tokens) if limiter and limiter.quotas.each else None
 
     def is_half_free(self, model: str, now: float) -> bool:
         """Return whether at least half of each known quota for a model is left, today's included."""
@@ -115,7 +114,7 @@ class Project:
         today = limiter.today
         if today and today.requests is not None and 2 * today.used > today.requests:
             return False
-        return all(2 * quota.left(limiter.log, now) >= quota.limit for quota in limiter.quotas.values())
+        return all(2 * quota.left(limiter.log, now) >= quota.limit for quota in limiter.quotas.each)
 
     def reliability(self, lane: str, now: float) -> float:
         """Return how likely a call is to succeed, 0 to 1, by calls that failed where others served."""

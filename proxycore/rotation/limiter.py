@@ -12,10 +12,12 @@ from typing import Any
 from proxycore.clock import Clock
 from proxycore.gemini.verdict import Limit
 from proxycore.rotation.bench import Bench
-from proxycore.rotation.call_log import REMEMBERED, CallLog, OpenCalls
+from proxycore.rotation.call_log import NO_CALLS, REMEMBERED, CallLog
 from proxycore.rotation.daily_quota import DailyQuota
 from proxycore.rotation.quota import TOLERANCE, Quota, QuotaRefusal
-from proxycore.rotation.reliability import Reliability
+from proxycore.rotation.quotas import Quotas
+from proxycore.rotation.reliability import RELIABLE, Reliability
+from proxycore.rotation.size_limit import ANY_SIZE, SizeLimit
 
 HEAD_START = 0.25
 """Seconds that the first call after a bench has to itself: refusals come faster than that."""
@@ -31,28 +33,26 @@ class Limiter:
     """The limits of one project for one model. `shared` is whether calls are published to peers."""
 
     bench: Bench | None = None
-    quotas: dict[str, Quota] = field(default_factory=dict)
+    quotas: Quotas = field(default_factory=Quotas)
     today: DailyQuota | None = None
     log: CallLog = field(default_factory=CallLog)
     shared: bool = False
-    reliability: Reliability = field(default_factory=Reliability)
-    _too_large: int = 0  # tokens of a prompt that exceeds what is left of a quota
-    _too_large_until: float = 0.0
+    reliability: Reliability = RELIABLE
+    _size: SizeLimit = ANY_SIZE
     _first_refusal: QuotaRefusal | None = None  # learned from again as peers publish their calls
-    _open: OpenCalls = field(default_factory=OpenCalls)
     _at_once: int = 0  # calls that may be open at once, after a bench; 0: any number
     _uncertain: float = -inf  # the last call that was made though others have probably left no room for it
 
     def is_idle(self, now: float) -> bool:
         """Return whether there is nothing to remember."""
-        if self.counted or self.reliability.failures or self._too_large_until > now:
+        if self.counted or self.reliability.failures or self._size.until > now:
             return False
         return not self.log.moments or self.log.moments[-1] < now - REMEMBERED
 
     @property
     def counted(self) -> bool:
         """Whether calls count against anything that is known, so that peers have to know them."""
-        return bool(self.bench or self.quotas or self.today)
+        return bool(self.bench or self.quotas.each or self.today)
 
     def begin_sharing(self) -> bool:
         """Return whether to publish the calls so far to peers: true once, as soon as calls count."""
@@ -61,23 +61,29 @@ class Limiter:
         self.shared = True
         return True
 
+    def fail(self, now: float) -> None:
+        """Record a call that failed while another project served the same request."""
+        self.reliability = self.reliability.failed(now)
+
+    def succeed(self, now: float) -> None:
+        """Record a call that was served, which counts against former failures."""
+        self.reliability = self.reliability.succeeded(now)
+
     # When there is room.
 
     def limit_size(self, tokens: int, until: float, now: float) -> None:
         """Accept no prompt of so many tokens or more until a moment: one had too many for the quota."""
-        if self._too_large_until > now:
-            tokens, until = min(tokens, self._too_large), max(until, self._too_large_until)
-        self._too_large, self._too_large_until = tokens, until
+        self._size = self._size.with_another(tokens, until, now)
 
     def free_at(self, tokens: int = 0) -> float:
         """Return when one more call can be made, after all that are known; the past means now."""
         log, moment = self.log, self._uncertain + HEAD_START
-        for quota in self.quotas.values():
+        for quota in self.quotas.each:
             moment = max(moment, quota.free_at(log, tokens))
         if self.today and self.today.spent:
             moment = max(moment, self.today.ends)
-        if tokens and tokens >= self._too_large:
-            moment = max(moment, self._too_large_until)
+        if tokens and tokens >= self._size.tokens:
+            moment = max(moment, self._size.until)
         if self.bench:
             moment = max(moment, self.bench.benched_until)
             if log.moments and self._is_unrefuted(self.bench, log.moments[-1]):
@@ -88,14 +94,15 @@ class Limiter:
         # The bench is over, but not refuted: one call at a time finds out, unless the spent quota is known.
         # What was only suspected is not worth much caution, once some time has passed.
         until = bench.benched_until
-        is_over = until <= call and (bench.day_of is not None or not self.quotas)
+        is_over = until <= call and (bench.day_of is not None or not self.quotas.each)
         return is_over and (not bench.suspected or call <= until + _SUSPICIOUS)
 
     def open_until(self) -> float:
         """Return until when no other call may be made, since too many are open; 0 if not so."""
-        if not 0 < self._at_once <= len(self._open) or self.quotas:
+        calls = self.log.open
+        if not 0 < self._at_once <= len(calls) or self.quotas.each:
             return 0.0
-        return self._open.moments[-self._at_once] + HEAD_START
+        return calls[-self._at_once] + HEAD_START
 
     def prospect(self, now: float, tokens: int = 0) -> float | None:
         """Return how good a choice it is for a call with so many tokens; None if no quota is known.
@@ -105,7 +112,7 @@ class Limiter:
         is enough: so there is room elsewhere for larger prompts.
         """
         least = None
-        for quota in self.quotas.values():
+        for quota in self.quotas.each:
             left = max(0.0, quota.left(self.log, now))
             if not quota.of_tokens:
                 prospect = left * left / quota.limit
@@ -119,24 +126,24 @@ class Limiter:
     def fits(self, at: float) -> bool:
         """Return whether the quotas permit the call that is reserved for this moment, after those before."""
         place = self.log.after(at) - 1
-        return place < 0 or all(quota.fits(self.log, place) for quota in self.quotas.values())
+        return place < 0 or all(quota.fits(self.log, place) for quota in self.quotas.each)
 
     def overbooked(self, now: float) -> bool:
         """Return whether more calls are reserved than the quotas permit."""
-        log, quotas = self.log, self.quotas.values()
+        log, quotas = self.log, self.quotas.each
         return any(not quota.fits(log, n) for quota in quotas for n in range(log.after(now), len(log)))
 
     # Calls.
 
     def add(self, at: float, now: float, tokens: int = 0, *, mine: bool) -> None:
         """Count a call that is sent, or will be. `mine` is whether its response arrives in this process."""
-        log = self.log
-        if tokens and any(quota.of_tokens and tokens > quota.limit for quota in self.quotas.values()):
+        log = self._own_log()
+        if tokens and any(quota.of_tokens and tokens > quota.limit for quota in self.quotas.each):
             tokens = 0  # it will be refused, and is not to hold back others until then
         place = log.add(at, now, tokens)
         if mine:
-            self._open.add(at)
-        for quota in self.quotas.values():
+            log.begin(at)
+        for quota in self.quotas.each:
             quota.add(log, place)
             if quota.others.level and not mine and at <= quota.others.seen_at:
                 quota.others.reveal(tokens if quota.of_tokens else 1)
@@ -147,15 +154,18 @@ class Limiter:
 
     def remove(self, at: float) -> None:
         """Stop counting a call that was not made, or not served."""
-        self._open.remove(at)
+        log = self.log
+        log.end(at)
         if at == self._uncertain:
             self._uncertain = -inf
-        if self.log.remove(at) and self.today:
+        if log.remove(at) and self.today:
             self.today.uncount(at)
+        if not log.moments and not log.open:
+            self.log = NO_CALLS
 
     def served(self, at: float) -> bool:
         """Record that a call was served; returns whether more calls may be open at once for that."""
-        self._open.remove(at)
+        self.log.end(at)
         if at == self._uncertain:
             self._uncertain = -inf
             return True
@@ -167,18 +177,19 @@ class Limiter:
     def learn_from_served(self, at: float, now: float) -> bool:
         """Learn from a call that was served; returns whether the quotas are larger than was known."""
         log = self.log
-        place = log.place(at) if self.quotas else -1
-        if place < 0 or self._open.within(now - HEAD_START, at):
+        place = log.place(at) if self.quotas.each else -1
+        if place < 0 or log.open_within(now - HEAD_START, at):
             return False  # those may still be refused, and then this one tells nothing
-        return max(quota.served(log, place, now) for quota in self.quotas.values())
-
-    def close(self, at: float) -> None:
-        """Record that the call of this moment is not open any more; it stays counted."""
-        self._open.remove(at)
+        return max(quota.served(log, place, now) for quota in self.quotas.each)
 
     def open_reserved(self, at: float) -> None:
         """Record that the call that was reserved for this moment is sent."""
-        self._open.add(at)
+        self._own_log().begin(at)
+
+    def _own_log(self) -> CallLog:
+        if self.log is NO_CALLS:
+            self.log = CallLog()
+        return self.log
 
     # Refusals.
 
@@ -193,10 +204,11 @@ class Limiter:
         once they know of this.
         """
         limit = refusal.limit
-        if limit.quota not in self.quotas and not alone:
-            self._first_refusal = refusal
-        quota = self.quotas.setdefault(limit.quota, Quota.of(limit))
-        return quota.refused(self._served_before(refusal), refusal)
+        if limit.quota not in self.quotas:
+            self.quotas[limit.quota] = Quota.of(limit)
+            if not alone:
+                self._first_refusal = refusal
+        return self.quotas[limit.quota].refused(self._served_before(refusal), refusal)
 
     def learn_again(self, now: float) -> bool:
         """Learn from the first refusal again, with the calls of peers; returns whether the quota changed."""
@@ -217,7 +229,7 @@ class Limiter:
         No quota needs more of the last ones than it has requests.
         """
         log, limit, at = self.log, refusal.limit, refusal.at
-        unsure = self._open.within(at - HEAD_START, at)
+        unsure = log.open_within(at - HEAD_START, at)
         begin, end = log.after(at - limit.seconds * TOLERANCE), log.after(at)
         if limit.amount is not None and not limit.of_tokens:
             begin = max(begin, end - limit.amount - len(unsure))
@@ -227,20 +239,17 @@ class Limiter:
 
     def quotas_to_json(self) -> tuple[dict[str, Any], list[float]]:
         """Return what peers are sent about the quotas: a JSON value and the moments."""
-        quotas = {name: quota.to_json() for name, quota in self.quotas.items()}
         today, moments = self.today.to_json() if self.today else (None, [])
-        return {"quotas": quotas, "today": today}, moments
+        return {"quotas": self.quotas.to_json(), "today": today}, moments
 
     def learn_quotas(self, value: object, moments: Sequence[float], clock: Clock) -> None:
         """Apply what a peer sent about the quotas. Raises ValueError when the value is malformed."""
         match value:
             case {"quotas": dict(quotas), "today": today}:
-                now = clock()
-                learned = {str(name): Quota.from_json(quota, now) for name, quota in quotas.items()}
+                learned = Quotas.from_json(quotas, clock())
                 if today is not None:
                     self.today = DailyQuota.from_json(today, moments, clock).merged(self.today)
-                for name, quota in learned.items():
-                    self.quotas.setdefault(name, quota).follow(quota)
+                self.quotas.follow(learned)
             case _:
                 raise ValueError("not a set of quotas")
 
@@ -256,7 +265,7 @@ class Limiter:
 
     def end_bench(self) -> None:
         """End the bench. If no quota is known, calls begin one at a time: all at once would be refused."""
-        if self.bench and not self.quotas and not self.bench.suspected:
+        if self.bench and not self.quotas.each and not self.bench.suspected:
             self._at_once = 1
         self.bench = None
 
@@ -264,13 +273,12 @@ class Limiter:
         """Merge the limiter of another project for this model: both projects are the same."""
         if other.bench and (not self.bench or other.bench.benched_until > self.bench.benched_until):
             self.bench = other.bench
-        self.quotas = other.quotas | self.quotas
+        self.quotas.absorb(other.quotas)
         if other.today and self.today:
             self.today.used += other.today.used
         self.today = self.today or other.today
-        self.log.merge(other.log)
-        for at in other._open.moments:
-            self._open.add(at)
+        if other.log is not NO_CALLS:
+            self._own_log().merge(other.log)
         self.shared |= other.shared
 
     def update_day_end(self, clock: Clock) -> None:
@@ -280,12 +288,9 @@ class Limiter:
                 lasting.update_day_end(clock)
 
     def snapshot(self, clock: Clock) -> dict[str, Any]:
-        """Return it as JSON for the status page, times by the wall clock.
-
-        Suspected benches are left out.
-        """
+        """Return it as JSON for the status page, times by the wall clock, without a suspected bench."""
         now = clock()
-        quotas = {name: quota.snapshot(self.log, now) for name, quota in self.quotas.items()}
+        quotas = self.quotas.snapshot(self.log, now)
         today = self.today.snapshot(clock) if self.today else None
         bench = self.bench.snapshot(clock) if self.bench and not self.bench.suspected else None
         return {"bench": bench, "quotas": quotas, "today": today}

@@ -16,7 +16,7 @@ _REFUTED = 0.9  # of the estimate that is left after a call that it did not expe
 _WEIGHT = 0.3  # of what is seen in the average
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class OtherUsage:
     """What others use in a window: the `average`, and the `level` at the moment `seen_at`."""
 
@@ -52,11 +52,11 @@ class OtherUsage:
         self.level = max(0.0, self.level - amount)
         self.average = min(self.average, self.level)
 
-    def forget(self) -> None:
-        """Assume that nobody else uses the quota."""
-        self.level = self.average = 0.0
-
     def _advance(self, now: float, window: float) -> None:
         level = self.at(now, window)
         self.average *= 0.5 ** (max(0.0, now - self.seen_at) / (_FORGOTTEN * window))
         self.level, self.seen_at = level, now
+
+
+NOBODY = OtherUsage()
+"""The usage where nobody else is known to use the quota. It is shared, and stays as it is."""

@@ -48,7 +48,7 @@ class PoolRates:
             self._spread_at.popitem(last=False)
         for project in self._rotator.projects:
             if limiter := project.limiters.get(counted_as(lane)):
-                for quota in limiter.quotas.values():
+                for quota in limiter.quotas.each:
                     quota.spread(now + _SPREAD)
 
     def _compute(self, lane: str, now: float) -> float:
@@ -58,5 +58,5 @@ class PoolRates:
 
 def _rate(project: Project, lane: str, now: float) -> float:
     limiter = project.limiters.get(counted_as(lane))
-    quotas = limiter.quotas.values() if limiter else ()
+    quotas = limiter.quotas.each if limiter else ()
     return min((quota.rate(now) for quota in quotas if not quota.of_tokens), default=math.inf)

@@ -17,12 +17,12 @@ Times are the clock's moments, in seconds; amounts are requests or tokens.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from proxycore.gemini.verdict import Limit
 from proxycore.rotation.call_log import CallLog
-from proxycore.rotation.other_usage import OtherUsage
+from proxycore.rotation.other_usage import NOBODY, OtherUsage
 
 _SLACK = 0.01  # seconds by which the latency to Google may differ between two calls
 TOLERANCE = 1.02
@@ -69,12 +69,13 @@ class Quota:
     measured: bool = False  # whether a refusal was explained; until then no call is held back
     doubt: float = 0.0  # seconds by which the window may be too long: calls are made in the middle
     former: float = 0.0  # the window before the last probe that was served; 0: none
-    others: OtherUsage = field(default_factory=OtherUsage)
+    others: OtherUsage = NOBODY
     probe_at: float = math.inf
     probe: float = -math.inf
     misses: int = 0  # unexplained refusals in a row
     missed_at: float = -math.inf  # when the last one arrived
     spread_until: float = 0.0  # until when calls are made evenly
+    name: str = ""  # Google's, once it is known
 
     @classmethod
     def of(cls, limit: Limit) -> "Quota":
@@ -98,7 +99,7 @@ class Quota:
                 [int() | float() as window, bool(measured)],
                 int() | float() as others,
             ] if limit > 0 and period * TOLERANCE >= window > 0:
-                usage = OtherUsage(others, others, now)
+                usage = OtherUsage(others, others, now) if others else NOBODY
                 found = cls(period, of_tokens, limit, told, window, measured, others=usage)
                 found.probe_at = now + window
                 return found
@@ -206,7 +207,7 @@ class Quota:
         self.former = self.window
         self.window = max(seen, self.window * _SHRUNK, self.period * _SHORTEST)
         self.doubt = 0.0
-        self.others.forget()
+        self.others = NOBODY
         self.probe_at = now
 
     def refused(self, log: CallLog, refusal: QuotaRefusal) -> float:
@@ -265,6 +266,7 @@ class Quota:
         at, tokens, wait = refusal.at, refusal.tokens, refusal.wait
         begin = log.after(at - self.window)
         used = self._used(log, begin, len(log)) + (tokens if self.of_tokens else 1)
+        self.others = OtherUsage() if self.others is NOBODY else self.others
         self.others.at_least(self.limit - used + 1, at, self.window)
         share = (tokens if self.of_tokens else 1) / self.limit
         likely = min(1.0, share * 2**self.misses) * self.window

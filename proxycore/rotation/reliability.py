@@ -10,7 +10,7 @@ _FAILURE = 0.25  # of the weight that is left after each failure
 _FORGIVEN = 60.0  # seconds, after which half of the failures are forgotten
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reliability:
     """The reliability of one project for one lane. `failures` is their number at `failed_at`; it decays."""
 
@@ -21,14 +21,18 @@ class Reliability:
         """Return the weight in the choice, from 1 (no failures) down to a 64th."""
         return max(_LEAST, float(_FAILURE ** self._failures(now)))
 
-    def fail(self, now: float) -> None:
-        """Count a call that failed while another project served the same request."""
-        self.failures, self.failed_at = self._failures(now) + 1.0, now
+    def failed(self, now: float) -> "Reliability":
+        """Return it after a call that failed while another project served the same request."""
+        return Reliability(self._failures(now) + 1.0, now)
 
-    def succeed(self, now: float) -> None:
-        """Count a call that was served."""
+    def succeeded(self, now: float) -> "Reliability":
+        """Return it after a call that was served."""
         left = self._failures(now) / 2
-        self.failures, self.failed_at = (left if left > _LEAST else 0.0), now
+        return Reliability(left, now) if left > _LEAST else RELIABLE
 
     def _failures(self, now: float) -> float:
         return self.failures * float(0.5 ** ((now - self.failed_at) / _FORGIVEN)) if self.failures else 0.0
+
+
+RELIABLE = Reliability()
+"""The reliability of those that have not failed."""

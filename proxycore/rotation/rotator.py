@@ -134,7 +134,7 @@ class Rotator(Comparison):
             self._confirm(refusal, lane, case.request)
         for failed in case.failed:
             if failed.project is not key.project:
-                failed.project.limiter(counted_as(lane)).reliability.fail(now)
+                failed.project.limiter(counted_as(lane)).fail(now)
         if self.searches:
             self._serve_in_searches(call, case.request, now)
         if call.spends:
@@ -163,7 +163,7 @@ class Rotator(Comparison):
             if limiter.bench and limiter.bench.benched_until <= now:
                 self.recover(key, BenchPlace.MODEL, about, request)
             if limiter.reliability.failures:
-                limiter.reliability.succeed(now)
+                limiter.succeed(now)
             if call.spends:
                 self._learn_from_served(call, limiter, about, now)
 
@@ -171,7 +171,7 @@ class Rotator(Comparison):
         if limiter.served(call.at):
             self.reconsider(call.key.project, about)
             self.events.publish(ConcurrencyRaised(Origin.HERE, call.key, about))
-        if limiter.quotas and limiter.learn_from_served(call.at, now):
+        if limiter.quotas.each and limiter.learn_from_served(call.at, now):
             self.reconsider(call.key.project, about)
             self.events.publish(QuotaLearned(Origin.HERE, call.key, about))
 
