@@ -32,6 +32,7 @@ A message counts only if all of it is Google's (`sentences`), since many message
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from sys import intern
 
 from proxycore.gemini.errors import GoogleError, Quota, read_error, read_opening
 from proxycore.gemini.refusal import Refusal
@@ -218,7 +219,8 @@ def _with_words(verdict: Verdict, words: str, project: str) -> Verdict:
     """The verdict with Google's message; a verdict that benches nothing stays the constant that it is."""
     if verdict.rest is BenchScope.NOTHING:
         return verdict
-    return replace(verdict, words=words[:_LONGEST_WORDS], project=project)
+    # One copy of the message, which is kept for as long as the key is benched: thousands may get the same.
+    return replace(verdict, words=intern(words[:_LONGEST_WORDS]), project=project)
 
 
 def _by_reason(refusal: Refusal) -> Verdict | None:

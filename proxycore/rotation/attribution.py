@@ -62,6 +62,11 @@ class Attribution:
 
     # What happens.
 
+    def forget_old(self, now: float) -> None:
+        """Forget what does not count any more."""
+        for evidence in self._lanes.values():
+            evidence.forget_old(now)
+
     def sent(self, call: object, project: Project, lane: str, now: float) -> None:
         """A call was sent."""
         self.of(lane).send(call, project, now)

@@ -22,6 +22,7 @@ NO_ORIGIN = "(no origin)"
 """How the bench of requests that come from no page is shown, and released."""
 
 _JITTER_SHARE, _JITTER_MAX = 0.05, 1.0
+_SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
 _MARGIN = 1.0  # seconds before midnight, within which a moment might be taken for one of the next day
 
 
@@ -70,6 +71,14 @@ class Bench:
     def is_of_day(self, now: float) -> bool:
         """Return whether it runs because a quota of the Google day is spent."""
         return self.day_of is not None and self.benched_until > now
+
+    def is_unrefuted(self, call: float) -> bool:
+        """Return whether it was over at this call, but no call had been served since.
+
+        What was only suspected is not worth much caution, once some time has passed.
+        """
+        until = self.benched_until
+        return until <= call and (not self.suspected or call <= until + _SUSPICIOUS)
 
     @property
     def lasts_for_the_day(self) -> bool:

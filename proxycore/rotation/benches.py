@@ -22,6 +22,7 @@ from proxycore.rotation.limiter import HEAD_START
 from proxycore.rotation.selection import Selector
 
 _SUSPECTED = 1.0  # seconds
+_TURNS = 60  # in which the projects are gone through, so that none takes long
 _PLACES = {
     BenchScope.MODEL: BenchPlace.MODEL,
     BenchScope.CALLER: BenchPlace.CALLER,
@@ -43,6 +44,7 @@ class Benches(Selector):
         super().__init__(keys, clock=clock, source=source)
         self._backoffs = backoffs
         self._barred: dict[str, set[Key]] = {}  # origin -> keys that are benched for it
+        self._turn = 0  # the next one to forget what is old
 
     # State.
 
@@ -211,3 +213,18 @@ class Benches(Selector):
         barred.discard(key)
         if not barred:
             self._barred.pop(origin, None)
+
+    # Memory.
+
+    def _forget_old_in_turn(self, now: float) -> None:
+        """Forget what is too old to matter, of a few projects: of all once in `_TURNS` calls."""
+        for project in self.projects[self._turn :: _TURNS]:
+            self._forget_old(project, now)
+        self._turn = (self._turn + 1) % _TURNS
+
+    def _forget_old(self, project: Project, now: float) -> None:
+        # Strikes are worth remembering for as long as the longest doubling; after that the model's
+        # bench is only memory that invented model names could fill.
+        horizon = now - self._backoffs[Backoff.QUOTA].longest
+        for model in [one for one, limiter in project.limiters.items() if limiter.forget_old(now, horizon)]:
+            del project.limiters[model]

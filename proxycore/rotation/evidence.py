@@ -87,6 +87,14 @@ class Evidence:
         if not self.refused:
             self._clear_refusals()
 
+    def forget_old(self, now: float) -> None:
+        """Forget the projects that are no witnesses any more."""
+        served, horizon = self.served, now - WITNESS
+        while served and next(iter(served.values())) < horizon:
+            served.popitem(last=False)
+        if not served:
+            self.served = OrderedDict()  # one that was full stays large
+
     def forget(self, project: Project) -> None:
         """Forget a project."""
         self.served.pop(project, None)

@@ -9,6 +9,7 @@ Times are the clock's moments, in seconds.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from sys import intern
 
 from proxycore.gemini.lane import counted_as
 from proxycore.rotation.bench import Bench, BenchPlace
@@ -66,7 +67,7 @@ class Project:
             if len(self.limiters) >= _MANY_MODELS:
                 self._forget_model()
             found = Limiter(log=NO_CALLS)
-        self.limiters[model] = found
+        self.limiters[intern(model)] = found  # one copy of the name for all projects
         return found
 
     def _forget_model(self) -> None:

@@ -22,7 +22,6 @@ from proxycore.rotation.size_limit import ANY_SIZE, SizeLimit
 HEAD_START = 0.25
 """Seconds that the first call after a bench has to itself: refusals come faster than that."""
 
-_SUSPICIOUS = 2.0  # seconds after a suspicion for which one call at a time is made
 _PEERS_DELAY = 1.0  # seconds that peers may take to publish their calls
 _AMPLE = 1.1  # of the tokens that a prompt is estimated to have
 _MANY = 16  # open calls: a project that served with so many may have any number
@@ -91,11 +90,8 @@ class Limiter:
         return max(moment, self.open_until()) if self._at_once else moment
 
     def _is_unrefuted(self, bench: Bench, call: float) -> bool:
-        # The bench is over, but not refuted: one call at a time finds out, unless the spent quota is known.
-        # What was only suspected is not worth much caution, once some time has passed.
-        until = bench.benched_until
-        is_over = until <= call and (bench.day_of is not None or not self.quotas.each)
-        return is_over and (not bench.suspected or call <= until + _SUSPICIOUS)
+        # One call at a time finds out, unless the spent quota is known.
+        return (bench.day_of is not None or not self.quotas.each) and bench.is_unrefuted(call)
 
     def open_until(self) -> float:
         """Return until when no other call may be made, since too many are open; 0 if not so."""
@@ -253,11 +249,16 @@ class Limiter:
             case _:
                 raise ValueError("not a set of quotas")
 
-    def forget_bench(self, horizon: float) -> bool:
-        """Forget the bench if it was over before this moment; returns whether it was."""
-        is_old = self.bench is not None and self.bench.benched_until < horizon
-        self.bench = None if is_old else self.bench
-        return is_old
+    def forget_old(self, now: float, horizon: float) -> bool:
+        """Forget old calls, and a bench that was over before `horizon`; returns whether nothing is left."""
+        log = self.log
+        if not log.open and (not log.moments or log.moments[-1] < now - REMEMBERED):
+            self.log = NO_CALLS
+        if self._first_refusal and self._first_refusal.now < now - _PEERS_DELAY:
+            self._first_refusal = None
+        if self.bench and self.bench.benched_until < horizon:
+            self.bench = None
+        return self.log is NO_CALLS and not self._at_once and self.is_idle(now)
 
     def set_bench(self, bench: Bench) -> None:
         """Bench the project for the model."""

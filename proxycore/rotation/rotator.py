@@ -42,7 +42,7 @@ from proxycore.rotation.events import (
     OutageChanged,
     QuotaLearned,
 )
-from proxycore.rotation.key import Key, Project
+from proxycore.rotation.key import Key
 from proxycore.rotation.limiter import Limiter
 from proxycore.rotation.outage import Outage
 
@@ -85,6 +85,12 @@ class Rotator(Comparison):
                     key.whole.update_day_end(self._clock)
         self.reconsider_all()
         self.events.publish(DayEndsMoved(Origin.HERE))
+
+    def forget_old(self) -> None:
+        """Forget what is too old to matter. Call it every second: each project has its turn once a minute."""
+        now = self._clock()
+        self._forget_old_in_turn(now)
+        self.attribution.forget_old(now)
 
     # Verdicts.
 
@@ -272,14 +278,6 @@ class Rotator(Comparison):
         """
         self.outages.put(lane, outage, proxy)
         self.events.publish(OutageChanged(Origin.PEER, lane, outage, proxy))
-
-    def _forget_old(self, project: Project, now: float) -> None:
-        # Strikes are worth remembering for as long as the longest doubling; after that the model's
-        # bench is only memory that invented model names could fill.
-        horizon = now - self._backoffs[Backoff.QUOTA].longest
-        for model, limiter in list(project.limiters.items()):
-            if limiter.forget_bench(horizon) and limiter.is_idle(now):
-                del project.limiters[model]
 
 
 def _is_accepted(verdict: Verdict) -> bool:

@@ -184,10 +184,11 @@ class ProxyApplication(HandlerApplication):
         self._requests.end_elsewhere = link.end_request
 
     async def watch_wall_clock(self) -> None:
-        """Do every second what goes by the wall clock, until it is cancelled."""
+        """Do every second what goes by the clock, until it is cancelled."""
         while True:
             self.check_wall_clock()
             self.rotator.retry_spent_days()
+            self.rotator.forget_old()
             await asyncio.sleep(_CLOCK_INTERVAL)
 
     def check_wall_clock(self) -> None:
