@@ -22,7 +22,7 @@ from proxycore.rotation.limiter import HEAD_START
 from proxycore.rotation.selection import Selector
 
 _SUSPECTED = 1.0  # seconds
-_TURNS = 60  # in which the projects are gone through, so that none takes long
+_TURNS = 300  # in which the projects are gone through, so that none takes long
 _PLACES = {
     BenchScope.MODEL: BenchPlace.MODEL,
     BenchScope.CALLER: BenchPlace.CALLER,

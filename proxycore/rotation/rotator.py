@@ -87,7 +87,7 @@ class Rotator(Comparison):
         self.events.publish(DayEndsMoved(Origin.HERE))
 
     def forget_old(self) -> None:
-        """Forget what is too old to matter. Call it every second: each project has its turn once a minute."""
+        """Forget what is too old to matter. Call it every second; it goes through all in 300 calls."""
         now = self._clock()
         self._forget_old_in_turn(now)
         self.attribution.forget_old(now)
