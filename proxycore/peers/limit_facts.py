@@ -99,5 +99,5 @@ class SeenUse:
             for count in counts:
                 at = next(moments)
                 ends = end_of_day(at, self._clock) if period is Period.DAY else at + period.seconds
-                if ends > now:
+                if at <= now < ends:
                     used[topic] = used.get(topic, 0) + count

@@ -2,7 +2,8 @@
 
 Each client has a hash, which expires with the longest period of its limits:
 
-    <rate>|<part>    what was counted in a 200th of the rate's period, or in one of Google's days
+    <rate>|<part>    what was counted in one of Google's days, by its number, or in a part of the rate's
+                     period, by its begin: a 200th, or a millisecond if that makes no more parts
     held|<host>      requests of a host in progress, as long as alive|<host> is not over
 
 Times in it are Redis's own, so that the clocks of hosts do not matter.
@@ -33,13 +34,16 @@ _HOSTS = f"{_PREFIX}hosts"
 _TIMEOUT = 1.0  # seconds that Redis may take
 _BEAT = 1.0  # seconds between two signs of life
 _ALIVE = 5.0  # seconds for which a host without one still counts
-_PARTS = 200  # of a period
+_PARTS = 200  # of a period, if more is counted in it
 _DAY = 86400.0  # seconds: the number of Google's day is that of its end
 _KEEP = 60.0  # seconds by which a hash outlives the longest period
 
 # KEYS: the client's hash. ARGV: host, needed, ahead, concurrent or -1, milliseconds that a host is alive and
-# that the hash is kept; then of each rate its name, amount, milliseconds of a part (0: a day), number of the
-# day, milliseconds to its end, and whether it counts requests.
+# that the hash is kept; then of each rate its name, amount, milliseconds of a part (0: a day), those of the
+# period or the number of the day, milliseconds to its end, whether it counts
+# requests, and by how many milliseconds one may come early.
+# Returns the number granted, the time, and the moment that they are granted for; or 0, the time, when it is
+# worthwhile to ask again, and the limit that is reached.
 _GRANT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -55,14 +59,14 @@ for i = 1, #flat, 2 do
     table.insert(counts[name], {tonumber(part), tonumber(flat[i + 1]), flat[i]})
   end
 end
-local room, limit, opens, fields = needed + ahead, '', now, {}
-for i = 7, #ARGV, 6 do
+local room, limit, opens, starts, windows = needed + ahead, '', now, now, {}
+for i = 7, #ARGV, 7 do
   local name, amount, grain = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local first = tonumber(ARGV[i + 3])
   local current = first
   if grain > 0 then
-    current = math.floor(now / grain)
-    first = current - PARTS
+    current = math.floor(now / grain) * grain
+    first = current - first
   end
   local used, kept = 0, {}
   for _, count in ipairs(counts[name] or {}) do
@@ -72,7 +76,7 @@ for i = 7, #ARGV, 6 do
       table.insert(kept, count)
     end
   end
-  if ARGV[i + 5] == '1' then table.insert(fields, name .. '|' .. string.format('%.0f', current)) end
+  if ARGV[i + 5] == '1' then table.insert(windows, {name, grain, first}) end
   local left = amount - used
   if left <= 0 then
     local at = now + tonumber(ARGV[i + 4])
@@ -80,11 +84,13 @@ for i = 7, #ARGV, 6 do
       table.sort(kept, function(one, other) return one[1] < other[1] end)
       for _, count in ipairs(kept) do
         used = used - count[2]
-        at = (count[1] + PARTS + 1) * grain
+        at = count[1] + tonumber(ARGV[i + 3]) + grain
         if used < amount then break end
       end
     end
-    if limit == '' or at > opens then limit, opens = name, at end
+    if needed > 0 and at - now < tonumber(ARGV[i + 6]) then
+      room, starts = 1, math.max(starts, at)
+    elseif limit == '' or at > opens then limit, opens = name, at end
   elseif ARGV[i + 5] == '1' then
     room = math.min(room, math.max(math.floor(left / 16), math.min(needed, left)))
   end
@@ -97,15 +103,19 @@ if concurrent >= 0 then
   if busy >= concurrent and limit == '' then limit, opens = 'concurrent', now + 1000 end
   room = math.min(room, needed, concurrent - busy)
 end
-if limit ~= '' or room <= 0 then return {0, now, limit, string.format('%.0f', opens)} end
-for _, field in ipairs(fields) do redis.call('HINCRBY', KEYS[1], field, room) end
+if limit ~= '' or room <= 0 then return {0, now, string.format('%.0f', opens), limit} end
+for _, window in ipairs(windows) do
+  local name, grain, part = unpack(window)
+  if grain > 0 then part = math.floor(starts / grain) * grain end
+  redis.call('HINCRBY', KEYS[1], name .. '|' .. string.format('%.0f', part), room)
+end
 if concurrent >= 0 then
   redis.call('HINCRBY', KEYS[1], 'held|' .. host, room)
   redis.call('HSET', KEYS[1], 'alive|' .. host, string.format('%.0f', now + tonumber(ARGV[5])))
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-return {room, now, '', '0'}
-""".replace("PARTS", str(_PARTS))
+return {room, now, string.format('%.0f', starts), ''}
+"""
 
 
 @dataclass(slots=True)
@@ -165,14 +175,16 @@ class RedisLimits:
         places = -1 if limits.concurrent is None else limits.concurrent
         arguments: list[Any] = [self.host, needed, ahead, places, _ms(_ALIVE), _ms(_lifetime(limits))]
         for rate in limits.rates:
-            grain = 0 if rate.period is Period.DAY else _grain(rate)
-            requests = int(rate.counted is Counted.REQUESTS)
-            arguments += [rate.topic, rate.amount, grain, self._day(day_ends), _ms(day_ends - now), requests]
+            is_day, requests = rate.period is Period.DAY, int(rate.counted is Counted.REQUESTS)
+            arguments += [rate.topic, rate.amount]
+            arguments += [0, self._day(day_ends)] if is_day else [_grain(rate), _ms(rate.period.seconds)]
+            arguments += [_ms(day_ends - now), requests, _ms(rate.early)]
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._put(redis, _Command(("EVALSHA", self._sha, 1, _key(client), *arguments), reply))
-        count, at, limit, opens = await reply
-        self._ahead = at / 1000 - now
-        return Grant(count, now, limit.decode(), now + (int(opens) - at) / 1000 if limit else 0.0)
+        count, told, at, limit = await reply
+        self._ahead = told / 1000 - now
+        moment = now + (int(at) - told) / 1000
+        return Grant(count, moment) if count else Grant(0, now, limit.decode(), moment)
 
     def tell(self, client: str, limits: ClientLimits, news: News) -> None:
         """Tell what became of requests, unless there is nothing to be counted."""
@@ -250,7 +262,7 @@ class RedisLimits:
         """The number of the part of time in which something is counted."""
         if rate.period is Period.DAY:
             return self._day(end_of_day(at, self._clock))
-        return _ms(at + self._ahead) // _grain(rate)
+        return round((at + self._ahead) * 1000) // (grain := _grain(rate)) * grain
 
     def _day(self, ends: float) -> int:
         return round(self._clock.to_wall(ends) / _DAY)
@@ -266,7 +278,7 @@ def _ms(seconds: float) -> int:
 
 def _grain(rate: Rate) -> int:
     """Milliseconds of a part of the period."""
-    return _ms(rate.period.seconds) // _PARTS
+    return 1 if rate.amount <= _PARTS else _ms(rate.period.seconds) // _PARTS
 
 
 def _lifetime(limits: ClientLimits) -> float:

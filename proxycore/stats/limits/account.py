@@ -21,9 +21,9 @@ Facts = tuple[list[tuple[str, list[int]]], list[float]]
 """What is counted, as JSON, and the moments in it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Grant:
-    """`count` requests that may be made, granted `at` a moment.
+    """`count` requests that may be made `at` a moment, which may be a little later than now.
 
     If there are none: the `limit` that is reached, by its topic, and when it is worthwhile to ask again.
     """
@@ -40,7 +40,7 @@ class Account:
     def __init__(self, limits: ClientLimits, clock: Clock) -> None:
         self._clock = clock
         self._windows: dict[str, Window] = {}
-        self._rates: list[tuple[Window, int, bool, str]] = []  # with amount, whether of requests, topic
+        self._rates: list[tuple[Window, int, bool, str, float]] = []  # with what is of the rate
         self._requests: list[Window] = []
         self._tokens: list[Window] = []
         self._held: dict[object, int] = {}
@@ -57,34 +57,35 @@ class Account:
             rate.topic: former.get(rate.topic) or window_of(rate, self._clock) for rate in limits.rates
         }
         self._rates = [
-            (self._windows[rate.topic], rate.amount, rate.counted is Counted.REQUESTS, rate.topic)
+            (self._windows[rate.topic], rate.amount, rate.counted is Counted.REQUESTS, rate.topic, rate.early)
             for rate in limits.rates
         ]
-        self._requests = [window for window, _, is_of_requests, _ in self._rates if is_of_requests]
-        self._tokens = [window for window, _, is_of_requests, _ in self._rates if not is_of_requests]
+        self._requests = [window for window, _, is_of_requests, *_ in self._rates if is_of_requests]
+        self._tokens = [window for window, _, is_of_requests, *_ in self._rates if not is_of_requests]
         self._concurrent = limits.concurrent
         if limits.concurrent is None:
             self._held, self.in_progress = {}, 0
 
     def grant(self, holder: object, needed: int, ahead: int, share: float = 1.0) -> Grant:
-        """Grant the requests that are `needed` at once, and up to `ahead` more; none if a limit is reached.
+        """Grant the requests that are `needed`, and up to `ahead` more; none if a limit is reached.
 
-        Only this `share` of each limit counts.
+        One that is a little early for its limits is granted for the moment when there is room for it. Only
+        this `share` of each limit counts.
         """
         now = self._clock()
-        limit, opens, room = "", now, needed + ahead
-        for window, amount, is_of_requests, topic in self._rates:
+        limit, opens, room, at = "", now, needed + ahead, now
+        for window, amount, is_of_requests, topic, early in self._rates:
             window.roll(now)
             part = amount if share == 1.0 else max(1, int(amount * share))
             left = part - window.used
             if left <= 0:
-                at = window.opens_at(part, now)
-                if at > opens or not limit:
-                    limit, opens = topic, at
-            elif is_of_requests and room > 1:
+                free = window.opens_at(part, now)
+                if needed and free - now < early:
+                    room, at = 1, max(at, free)
+                elif free > opens or not limit:
+                    limit, opens = topic, free
+            elif is_of_requests and (room > 1 or not needed):
                 room = min(room, max(left // _PART, min(needed, left)))
-            elif is_of_requests and not needed:
-                room = min(room, left // _PART)
         if self._concurrent is not None:
             places = max(1, int(self._concurrent * share)) - self.in_progress
             if places <= 0 and not limit:
@@ -92,8 +93,8 @@ class Account:
             room = min(room, needed, places)  # a place that is held ahead of demand is taken from others
         if limit or room <= 0:
             return Grant(0, now, limit, opens)
-        self.note(holder, room, now)
-        return Grant(room, now)
+        self.note(holder, room, at)
+        return Grant(room, at)
 
     def note(self, holder: object, count: int, at: float) -> None:
         """Count requests that were granted, here or elsewhere."""
@@ -150,7 +151,7 @@ class Account:
         now = self._clock()
         for window in self._windows.values():
             window.roll(now)
-        return {topic: window.used for topic, window in self._windows.items()}
+        return {topic: window.used_at(now) for topic, window in self._windows.items()}
 
     def facts(self) -> Facts:
         """What is counted, for writing down: each rate's topic and counts, and the moments of all counts."""

@@ -84,9 +84,9 @@ class ClientLimiter:
         holds = limits.concurrent is not None
         if not self.lender.ahead:
             grant = self.lender.ask(self, client, 1, 0)
-            if isinstance(grant, Grant):
+            if isinstance(grant, Grant) and (not grant.count or grant.at <= self._scheduler.now()):
                 return self._decided(client, grant, holds=holds)
-            return self._wait(client, grant, holds=holds)
+            return self._wait(client, grant, limits)
         permits, now = self._permits_of(client), self._scheduler.now()
         permits.made += 1
         if permits.refusal and now < permits.refused_until:
@@ -99,7 +99,7 @@ class ClientLimiter:
                 self._ask_ahead(client, permits)
             return admission
         ahead = 0 if permits.asked or holds else self._wanted(permits)
-        return self._wait(client, self.lender.ask(self, client, 1, ahead), holds=holds)
+        return self._wait(client, self.lender.ask(self, client, 1, ahead), limits)
 
     def end(self, admission: Admission, *, made: bool) -> None:
         """End an admitted request; it does not count if it was not `made`."""
@@ -113,23 +113,35 @@ class ClientLimiter:
         self.lender.spend(client, tokens)
 
     async def _wait(
-        self, client: str, asked: Grant | Awaitable[Grant], *, holds: bool
+        self, client: str, asked: Grant | Awaitable[Grant], limits: ClientLimits
     ) -> Admission | Refusal:
-        if isinstance(asked, Grant):
-            grant = asked
-        else:
-            try:
-                grant = await asyncio.shield(waited := asyncio.ensure_future(asked))
-            except asyncio.CancelledError:  # the client has left: what is granted is given back
-                waited.add_done_callback(lambda done: self._refund(client, done, holds=holds))
-                raise
+        holds = limits.concurrent is not None
+        try:
+            grant = await asyncio.shield(waited := asyncio.ensure_future(self._granted(asked)))
+        except asyncio.CancelledError:  # the client has left: what is granted is given back
+            waited.add_done_callback(lambda done: self._refund(client, done, holds=holds))
+            raise
         if grant.count > 1:
             self._keep(client, grant, grant.count - 1)
         elif not grant.count and grant.limit != CONCURRENT:  # a place may be free at any moment
             permits = self._permits_of(client)
             permits.refusal = grant
-            permits.refused_until = min(grant.opens, self._scheduler.now() + self.lender.ahead)
+            may_wait_from = grant.opens - limits.early(grant.limit)
+            permits.refused_until = min(may_wait_from, self._scheduler.now() + self.lender.ahead)
         return self._decided(client, grant, holds=holds)
+
+    async def _granted(self, asked: Grant | Awaitable[Grant]) -> Grant:
+        """The grant, once its moment has come."""
+        grant = asked if isinstance(asked, Grant) else await asked
+        if seconds := self._early(grant):
+            due = asyncio.Event()
+            self._scheduler.call_later(seconds, due.set)
+            await due.wait()
+        return grant
+
+    def _early(self, grant: Grant) -> float:
+        """Seconds until the moment that the requests are granted for."""
+        return max(0.0, grant.at - self._scheduler.now()) if grant.count else 0.0
 
     def _decided(self, client: str, grant: Grant, *, holds: bool) -> Admission | Refusal:
         if grant.count:

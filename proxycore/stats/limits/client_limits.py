@@ -32,6 +32,7 @@ class Period(StrEnum):
         return _SECONDS[self]
 
 
+_MOST_EARLY = 0.45  # seconds: more than most gaps between requests at three times 2 per second
 _SECONDS = {Period.SECOND: 1.0, Period.MINUTE: 60.0, Period.HOUR: 3600.0, Period.DAY: DAY}
 
 
@@ -47,6 +48,18 @@ class Rate:
     def topic(self) -> str:
         """Its name, whatever its amount."""
         return f"{self.counted}/{self.period}"
+
+    @property
+    def early(self) -> float:
+        """Seconds by which a request may come before there is room for it: it waits, and is not refused.
+
+        So the room is used at once, not only when the next request comes: at 5 per second and three times as
+        many requests, that would lose a fifteenth. It is at most the mean time between two requests at this
+        rate, so that one or two wait. When tokens leave the window, or a day ends, nobody waits.
+        """
+        if self.counted is Counted.TOKENS or self.period is Period.DAY:
+            return 0.0
+        return min(self.period.seconds / self.amount, _MOST_EARLY)
 
     @property
     def quota_id(self) -> str:
@@ -85,6 +98,10 @@ class ClientLimits:
     def counts_tokens(self) -> bool:
         """Whether its tokens have to be counted."""
         return any(rate.counted is Counted.TOKENS for rate in self.rates)
+
+    def early(self, topic: str) -> float:
+        """Seconds by which a request may come before there is room for it within the rate of this topic."""
+        return next((rate.early for rate in self.rates if rate.topic == topic), 0.0)
 
     def snapshot(self, used: Mapping[str, int]) -> dict[str, Any]:
         """The limits as JSON, and what is `used` of each rate, by its topic."""

@@ -67,6 +67,15 @@ class SlidingWindow:
                 return at + self._seconds
         return now + self._seconds  # nothing is permitted at all
 
+    def used_at(self, now: float) -> int:
+        """What is counted without the requests that wait for a later moment."""
+        waiting = 0
+        for at, count in reversed(self._log):
+            if at <= now:
+                break
+            waiting += count
+        return self.used - waiting
+
     def entries(self) -> list[Entry]:
         """What is counted, for writing down: a hundred moments at most."""
         grain, found = self._seconds / _WRITTEN, list[Entry]()
@@ -116,6 +125,10 @@ class DayWindow:
     def opens_at(self, amount: int, now: float) -> float:
         """When fewer than `amount` will be counted; `now` if that is so already."""
         return now if self.used < amount else self._ends
+
+    def used_at(self, now: float) -> int:  # noqa: ARG002 - as of the other window
+        """What is counted."""
+        return self.used
 
     def entries(self) -> list[Entry]:
         """What is counted, for writing down, with a moment of the day."""

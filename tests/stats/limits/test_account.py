@@ -24,18 +24,55 @@ def account(clock: TurnedClock, *rates: Rate, concurrent: int | None = None) -> 
     return Account(ClientLimits(rates, concurrent), clock)
 
 
-def test_a_client_at_three_times_its_rate_gets_all_of_it_and_no_more() -> None:
-    clock, source, limit = TurnedClock(), random.Random(1), 30  # noqa: S311 - of a test
-    one = account(clock, requests(limit))
+@pytest.mark.parametrize(
+    ("limit", "period"), [(2, Period.SECOND), (5, Period.SECOND), (20, Period.SECOND), (30, Period.MINUTE)]
+)
+def test_a_client_at_three_times_its_rate_gets_all_of_it_and_no_more(limit: int, period: Period) -> None:
+    clock, source = TurnedClock(), random.Random(1)  # noqa: S311 - of a test
+    one = account(clock, requests(limit, period))
     granted: list[float] = []
     for _ in range(3000):
-        clock.turn(source.expovariate(3 * limit / 60))
-        if one.grant(HERE, 1, 0).count:
-            granted.append(clock())
+        clock.turn(source.expovariate(3 * limit / period.seconds))
+        if (grant := one.grant(HERE, 1, 0)).count:
+            assert clock() <= grant.at < clock() + 0.5
+            granted.append(grant.at)
+    assert granted == sorted(granted)
     for start, end in zip(granted, granted[limit:], strict=False):
-        assert end - start >= 60
+        assert end - start >= period.seconds - 1e-9
     seconds = granted[-1] - granted[0]
-    assert len(granted) >= 0.98 * limit * seconds / 60
+    assert len(granted) >= 0.98 * limit * seconds / period.seconds
+
+
+def test_a_request_that_waits_is_used_when_its_moment_has_come() -> None:
+    clock = TurnedClock()
+    one = account(clock, requests(1, Period.SECOND), requests(9, Period.HOUR), concurrent=2)
+    first = one.grant(HERE, 1, 0).at
+    clock.turn(0.7)
+    early = one.grant(HERE, 1, 0)
+    assert (early.count, early.at) == (1, first + 1)
+    refused = one.grant(HERE, 1, 0)  # the next place is not so near
+    assert (refused.count, refused.limit, refused.opens) == (0, "requests/second", first + 2)
+    assert one.used() == {"requests/second": 1, "requests/hour": 1}
+    clock.turn(0.3)
+    assert one.used() == {"requests/second": 1, "requests/hour": 2}
+    one.take_back(1, early.at)
+    one.release(HERE, 1)
+    assert one.grant(HERE, 1, 0).at == clock()
+
+
+def test_nobody_waits_for_tokens_or_for_a_day_or_ahead_of_demand() -> None:
+    clock = TurnedClock()
+    one = account(clock, requests(1, Period.SECOND))
+    assert one.grant(HERE, 1, 0).count == 1
+    clock.turn(0.9)
+    assert one.grant(HERE, 0, 5).count == 0
+    for rate in (tokens(1, Period.SECOND), requests(1, Period.DAY)):
+        one = account(clock, rate)
+        assert one.grant(HERE, 1, 0).count == 1
+        one.spend(1)
+        refused = one.grant(HERE, 1, 0)
+        clock.turn(refused.opens - clock() - 0.1)
+        assert one.grant(HERE, 1, 0).count == 0
 
 
 def test_the_time_to_wait_is_that_of_the_limit_that_opens_last() -> None:
@@ -48,9 +85,9 @@ def test_the_time_to_wait_is_that_of_the_limit_that_opens_last() -> None:
     assert one.grant(HERE, 1, 0).count == 1
     refused = one.grant(HERE, 1, 0)
     assert (refused.limit, refused.opens - clock()) == ("requests/hour", 3540)
-    clock.turn(3539.9)
+    clock.turn(3539.5)
     assert one.grant(HERE, 1, 0).count == 0
-    clock.turn(0.1)
+    clock.turn(0.5)
     assert one.grant(HERE, 1, 0).count == 1
 
 

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 MANY = ClientLimits((Rate(Counted.REQUESTS, 1600, Period.HOUR),))
 FEW = ClientLimits((Rate(Counted.REQUESTS, 6, Period.HOUR),), concurrent=4)
 
+SHORT = ClientLimits((Rate(Counted.REQUESTS, 1, Period.SECOND),), concurrent=4)
+
 
 class Wire:
     """A connection to the process that keeps the ledger, which a test can cut or slow down."""
@@ -176,3 +178,39 @@ async def test_a_client_that_leaves_while_its_request_is_decided_gives_it_back()
         await asking
     site.wires[0].delay.set()
     await settled(lambda: (site.used, site.in_progress) == (0, 0))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_request_that_is_a_little_early_waits_and_one_that_is_not_is_refused(*, alone: bool) -> None:
+    site = Site(SHORT)
+    if alone:
+        site.limiters = [ClientLimiter(site.ledger, site.scheduler)] * 2
+    begun = site.clock()
+    assert isinstance(await site.admit(0), Admission)
+    site.scheduler.turn(0.5)
+    refused = await site.admit(1)
+    assert (refused, site.scheduler.pending) == (Refusal("requests/second", 0.5), 0)
+    site.scheduler.turn(0.3)
+    early = asyncio.ensure_future(site.admit(1))
+    await settled(lambda: site.scheduler.pending == 1)
+    assert isinstance(await site.admit(0), Refusal)  # the only place that opens soon is taken
+    site.scheduler.turn(0.19)
+    await asyncio.sleep(0)
+    assert not early.done()
+    site.scheduler.turn(0.02)
+    admission = await early
+    assert isinstance(admission, Admission)
+    assert admission.at == begun + 1
+
+
+async def test_a_client_that_leaves_while_its_request_waits_gives_its_place_back() -> None:
+    site = Site(SHORT)
+    assert isinstance(await site.admit(0), Admission)
+    site.scheduler.turn(0.9)
+    early = asyncio.ensure_future(site.admit(1))
+    await settled(lambda: site.scheduler.pending == 1)
+    assert site.in_progress == 2
+    early.cancel()
+    site.scheduler.turn(0.2)
+    await settled(lambda: site.in_progress == 1)
+    assert isinstance(await site.admit(1), Admission)
