@@ -1,4 +1,4 @@
-"""The messages between a worker and the hub of its host, each a line of JSON. Pure.
+"""The messages between a worker and the hub of its host, each a line, of JSON but for rows. Pure.
 
 Update     [kind, key, about, value, [moment, ...]]     both ways, see `update`
 Synced     {"synced": true}                             both ways
@@ -9,7 +9,7 @@ Report     {"counts": [[name, [label, ...], n], ...],   from a worker: since its
 LimitQuestion {"ask": [N, client, needed, ahead]}        from a worker: may the client make requests?
 LimitAnswer {"granted": [N, count, at, limit, opens]}   from the hub
 LimitNews   {"limit": [client, at, unused, ended, tokens]}   from a worker: what became of them
-RowBatch   {"requests": [...], "events": [...]}         from a worker: see `row_batch`
+RowBatch   #...                                         from a worker: see `row_batch`
 EndRequest {"end": [N, id]}                             both ways: end an open request
 RequestEnded {"ended": [N, true]}                       the reply: whether there was one
 Query      {"query": N, "text": "..."}                  from a worker, see `records_link`
@@ -21,7 +21,7 @@ from dataclasses import astuple, dataclass
 from enum import StrEnum
 from typing import Any
 
-from proxycore.peers.row_batch import RowBatch
+from proxycore.peers.row_batch import MARK, RowBatch
 from proxycore.peers.update import Update, parse_json
 from proxycore.stats.counters import Entry
 
@@ -173,6 +173,8 @@ def decode(line: bytes) -> Message:
     """Return the message in a line. Raises ValueError when it has none."""
     if line.startswith(b"["):
         return Update.decode(line)
+    if line.startswith(MARK):
+        return RowBatch.decode(line)
     match parse_json(line):
         case {"question": int(number)}:
             return Question(number)
@@ -180,8 +182,6 @@ def decode(line: bytes) -> Message:
             if not all(isinstance(process, dict) for process in processes):
                 raise ValueError("not what is in progress")
             return Report([_entry(entry) for entry in counts], processes, number)
-        case {"requests": list(requests), "events": list(events)}:
-            return RowBatch.decode(requests, events)
         case {"synced": True}:
             return Synced()
         case {"query": int(number), "text": str(text)}:
