@@ -24,6 +24,10 @@ _COLUMNS = (
 )
 _VALUES = f"({', '.join('?' * (_COLUMNS.count(',') + 1))})"
 _INSERT = f"INSERT INTO requests ({_COLUMNS}) VALUES {_VALUES}"  # noqa: S608 - no input
+# For each statement, Python's lock is released and taken again, which costs more than a row when the event
+# loop wants it, too. All versions of SQLite take 999 values.
+_TOGETHER = 999 // (_COLUMNS.count(",") + 1)
+_INSERT_TOGETHER = f"{_INSERT}{f', {_VALUES}' * (_TOGETHER - 1)}"
 _MOST_BLOCKS = 150  # that a page reads
 _LONGEST = 128  # characters of an id
 # Looked up once: in Python 3.11 that takes twice as long as to find a word.
@@ -60,7 +64,11 @@ class RequestLog:
             encoded.append(self._encode(number, row))
             self._next += 1
         self._block.write()
-        self._connection.executemany(_INSERT, encoded)
+        single = len(encoded) % _TOGETHER
+        self._connection.executemany(_INSERT, encoded[:single])
+        for begin in range(single, len(encoded), _TOGETHER):
+            values = [*chain.from_iterable(encoded[begin : begin + _TOGETHER])]
+            self._connection.execute(_INSERT_TOGETHER, values)
 
     def page(self, wanted: RequestFilter, before: int | None, limit: int) -> RequestPage:
         """Return at most `limit` requests that match, of those before the cursor `before`."""
@@ -83,24 +91,26 @@ class RequestLog:
         return RequestPage(self._decode(found), cursor)
 
     def _encode(self, n: int, row: RequestRow) -> _Values:
-        label, compact, block = self._words.label, self._words.compact, self._block
-        time = round(1000 * row.time)
-        client, model = label(_CLIENT, row.client), label(_MODEL, row.model)
-        key, outcome = label(_KEY, row.key), label(_OUTCOME, row.outcome)
-        found = {client, model, key, outcome, label(_STATUS, str(row.status))}
+        words = self._words
+        names = row.client, row.model, row.key, row.outcome, row.status, row.method
+        client, model, key, outcome, method, found = words.memo.get(names) or self._find(names)
         attempts = None
         if row.attempts:
-            attempts = f"[{','.join([self._encode_attempt(attempt, found) for attempt in row.attempts])}]"
-        clean_id = self._words.clean(row.id)[:_LONGEST]  # a client may have offered its key as the id
-        block.add(time, clean_id, found)
+            tried = [self._encode_attempt(attempt) for attempt in row.attempts]
+            attempts = f"[{','.join([text for _, text in tried])}]"
+            if len(tried) > 1 or tried[0][0] != key:
+                found = found.union([number for number, _ in tried])
+        clean_id = words.clean(row.id)[:_LONGEST]  # a client may have offered its key as the id
+        time = round(1000 * row.time)
+        self._block.add(time, clean_id, found)
         return (
             n,
             clean_id,
             time,
             client,
-            compact(_ADDRESS, row.address),
-            compact(_METHOD, row.method),
-            compact(_PATH, row.path.partition("?")[0]),
+            words.compact(_ADDRESS, row.address),
+            method,
+            words.compact(_PATH, row.path.partition("?")[0]),
             model,
             key,
             row.status,
@@ -108,22 +118,33 @@ class RequestLog:
             *summed(row),
             None if row.first_byte is None else round(1000 * row.first_byte),
             round(1000 * row.seconds),
-            compact(_REFUSAL, row.why) if row.why else None,
+            words.compact(_REFUSAL, row.why) if row.why else None,
             round(1000 * row.waited),
             attempts,
         )
 
-    def _encode_attempt(self, attempt: AttemptRow, found: set[int]) -> str:
-        """Return an attempt as JSON; its key is added to the words that were found."""
-        key = self._words.label(_KEY, attempt.key)
-        found.add(key)
-        verdict = self._words.compact(_VERDICT, attempt.verdict)
-        why = self._words.compact(_WHY, attempt.why)
-        if isinstance(verdict, str) or isinstance(why, str):
-            verdict, why = json.dumps(verdict), json.dumps(why)
-        # A number is its own JSON, and an encoder takes a microsecond.
-        times = f"{round(1000 * attempt.seconds)},{round(1000 * attempt.at)}"
-        return f"[{key},{attempt.status},{verdict},{why},{times}]"
+    def _find(self, names: tuple[str, str, str, RequestOutcome, int, str]) -> _Values:
+        """Return the numbers of the names that a request has, and the set of those that are looked for."""
+        label = self._words.label
+        client, model, key = label(_CLIENT, names[0]), label(_MODEL, names[1]), label(_KEY, names[2])
+        outcome, status = label(_OUTCOME, names[3]), label(_STATUS, str(names[4]))
+        method, found = (
+            self._words.compact(_METHOD, names[5]),
+            frozenset({client, model, key, outcome, status}),
+        )
+        return self._words.remember(names, (client, model, key, outcome, method, found))
+
+    def _encode_attempt(self, attempt: AttemptRow) -> tuple[int, str]:
+        """Return the number of an attempt's key, and the attempt as JSON."""
+        names = attempt.key, attempt.status, attempt.verdict, attempt.why
+        key, begin = self._words.memo.get(names) or self._find_attempt(names)
+        return key, f"{begin}{round(1000 * attempt.seconds)},{round(1000 * attempt.at)}]"
+
+    def _find_attempt(self, names: tuple[str, int, str, str]) -> _Values:
+        key, words = self._words.label(_KEY, names[0]), self._words
+        verdict, why = words.compact(_VERDICT, names[2]), words.compact(_WHY, names[3])
+        begin = json.dumps([key, names[1], verdict, why], separators=(",", ":"))[:-1] + ","
+        return words.remember(names, (key, begin))
 
     def _wanted_words(self, wanted: RequestFilter) -> list[int]:
         """The numbers of the words that must occur; -1 for one that never did."""

@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import IntEnum
+from typing import Any
 
 OTHER = "(other)"
 """Stands for names of a kind of which there are too many."""
@@ -41,6 +42,8 @@ class Words:
         self._redact = redact
         self._day = -1
         self._numbers: dict[WordKind, dict[str, int]] = {}
+        self.memo: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        """What was found for several names together; forgotten with the numbers."""
         self._counts: Counter[int] = Counter()
         self.begin(0)
 
@@ -53,6 +56,7 @@ class Words:
     def reload(self) -> None:
         """Forget what was read of the file, as after a batch that was not written."""
         self._numbers = {kind: {} for kind in WordKind}
+        self.memo.clear()
         self._counts = Counter(
             dict(self._connection.execute("SELECT kind, count(*) FROM words GROUP BY kind"))
         )
@@ -70,6 +74,13 @@ class Words:
         if number is None:
             number = self._learn(kind, text)
         return self.clean(text) if number is None else number
+
+    def remember(self, names: tuple[Any, ...], found: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Keep what was found for these names in `memo`, and return it."""
+        if len(self.memo) >= _MOST:
+            self.memo.clear()
+        self.memo[names] = found
+        return found
 
     def clean(self, text: str) -> str:
         """Return a text without secrets, as the file may have it."""
