@@ -87,7 +87,8 @@ async def test_a_signal_drains_all_and_the_status_is_0(tmp_path: Path) -> None:
             await until(lambda: len(upstream.seen) == 8)
             started.signal(signal.SIGTERM)
             for got in await asyncio.gather(*streams):
-                assert (got.whole, len(got.chunks)) == (True, 20)
+                # On a busy machine two events may arrive as one chunk.
+                assert (got.whole, got.body.count(b"data: ")) == (True, 20)
             assert await asyncio.to_thread(started.exit_status) == 0
             assert "Traceback" not in started.log
             assert "ERROR" not in started.log

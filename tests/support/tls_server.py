@@ -1,6 +1,7 @@
 """A server whose TLS is as a test says, down to how it ends; also as what an outbound proxy leads to."""
 
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -55,7 +56,7 @@ class TlsServer:
         def behave(connection: socket.socket) -> None:
             tls = context.wrap_socket(connection, server_side=True, suppress_ragged_eofs=False)
             try:
-                self.received += read_head(tls)
+                self.received += read_request(tls)
                 tls.sendall(answer)
                 if notify:
                     tls.unwrap()
@@ -63,6 +64,18 @@ class TlsServer:
                 socket.socket(fileno=tls.detach()).close()
 
         return behave
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """A whole request: a close with some of it unread would reset the connection."""
+    data = read_head(connection)
+    length = re.search(rb"(?i)content-length: *(\d+)", data)
+    while length and len(data.partition(b"\r\n\r\n")[2]) < int(length[1]):
+        more = connection.recv(4096)
+        if not more:
+            raise ConnectionError
+        data += more
+    return data
 
 
 def read_head(connection: socket.socket) -> bytes:
