@@ -88,6 +88,7 @@ def _health(key: Key, clock: Clock, redact: Callable[[str], str], most: int) -> 
     return {
         "name": key.name,
         "project": redact(key.project.name) or None,
+        "account": redact(key.account) or None,
         "proxy": shown(key.proxy) if key.proxy else None,
         "state": key.state(clock()),
         "note": redact(key.note) or None,

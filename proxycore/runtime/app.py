@@ -214,8 +214,7 @@ class ProxyApplication(HandlerApplication):
             clock=self._clock,
             redact=self._contexts.redact,
         )
-        writes = self._key_changes.are_allowed
-        return shown | {"writes": writes, "admin_writes": writes}
+        return shown | {"admin_writes": self._key_changes.are_allowed}
 
     async def _metrics(self) -> Metrics:
         figures = await self._figures.read()

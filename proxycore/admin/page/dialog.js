@@ -1,74 +1,89 @@
-/** The dialog that confirms an action on a key, and shows its result. */
+/** The dialog that confirms actions; their results are shown where they were asked for. */
 
-import { put } from "./format.js";
-import { outcome, say } from "./words.js";
+import { make, put } from "./elements.js";
+import { acted } from "./reasons.js";
+import { say } from "./words.js";
 
-const TEXTS = {
-  try: ["tryTitle", "tryText", "tryNow"],
-  rest: ["restTitle", "restText", "restIt"],
-  release: ["releaseTitle", "releaseText", "release"],
-};
+const here = (id) => document.getElementById(id);
 
-/** Asks for confirmation, and passes the action to `act`. */
+/** An element that shows the result of an action, beside the buttons that ask for it. */
+export function result() {
+  const one = make("output", "result");
+  one.setAttribute("role", "status");
+  return one;
+}
+
+/** Asks for confirmation, then sends orders to `act`, which returns the server's answer. */
 export class Ask {
   constructor(act) {
     this.act = act;
-    this.dialog = document.getElementById("ask");
-    this.times = document.getElementById("ask-times");
-    this.minutes = document.getElementById("ask-minutes");
-    this.notice = document.getElementById("notice");
-    document.getElementById("ask-no").addEventListener("click", () => this.dialog.close());
-    // An invalid number does not matter when another time is chosen.
-    document.getElementById("ask-yes").addEventListener("click", (event) => {
-      if (this.order.action === "rest" && this.chosen === "own" && !this.minutes.reportValidity()) event.preventDefault();
+    this.dialog = here("ask");
+    here("ask-no").addEventListener("click", () => this.dialog.close());
+    here("ask-yes").addEventListener("click", (event) => {
+      if (!this.fields.every((field) => field.reportValidity())) event.preventDefault();
     });
     this.dialog.addEventListener("close", () => {
-      this.refocus();
-      if (this.dialog.returnValue === "yes") this.perform();
+      if (this.from.isConnected && !this.from.hidden) this.from.focus();
+      if (this.dialog.returnValue === "yes") this.perform(this.asked.orders(), this.asked.output, this.asked.done);
     });
-    this.minutes.addEventListener("input", () => { this.times.querySelector("[value=own]").checked = true; });
   }
 
-  /** Asks whether to do this to a key, or only for one `model` or `origin` of pages. */
-  open(action, key, about = {}) {
-    const model = about.model ?? about.origin;
-    this.order = { action, key, ...about };
+  /**
+   * Opens the dialog: `title`, `text` and `yes` are what it says, `fields` an element with inputs (or null),
+   * `orders` returns what to send once it is confirmed, `output` shows the results, `done` is called with each
+   * order and its answer.
+   */
+  open({ title, text, yes, fields = null, orders, output, done = () => {} }) {
+    this.asked = { orders, output, done };
     this.from = document.activeElement;
-    const [title, text, yes] = TEXTS[action];
-    put(document.getElementById("ask-title"), say(model ? "releaseModelTitle" : title, { name: key, model }));
-    put(document.getElementById("ask-text"), say(text));
-    put(document.getElementById("ask-yes"), say(yes).replace("…", ""));
-    this.times.hidden = this.times.disabled = action !== "rest";
+    put(here("ask-title"), title);
+    put(here("ask-text"), text);
+    put(here("ask-yes"), yes);
+    here("ask-fields").replaceChildren(...(fields ? [fields] : []));
     this.dialog.returnValue = "";
     this.dialog.showModal();
   }
 
-  /** The browser returns focus to the pressed button; if that is gone, it goes to a neighbour. */
-  refocus() {
-    if (this.from.isConnected && !this.from.hidden) return;
-    const details = this.from.closest(".details");
-    (details?.isConnected ? details.querySelector(".actions button") : document.getElementById("filter")).focus();
-  }
-
-  async perform() {
-    const order = this.order;
-    if (order.action === "rest") order.seconds = this.chosen === "own" ? 60 * Number(this.minutes.value) : Number(this.chosen);
-    this.say(say("doing"), "");
+  /** Sends orders, one after the other, and shows what came of them. */
+  async perform(orders, output, done = () => {}) {
+    if (output.ariaBusy === "true") return; // it was pressed twice
+    output.ariaBusy = "true";
     try {
-      const answer = await this.act(order);
-      if (answer) this.say(outcome(order, answer), answer.accepted === false ? "bad" : "good");
-    } catch (error) {
-      // fetch() throws a TypeError when there is no connection, with a text that depends on the browser.
-      this.say(say("failedAction", { reason: error instanceof TypeError ? say("lostShort") : error.message }), "bad");
+      await this.send(orders, output, done);
+    } finally {
+      output.ariaBusy = "false";
     }
   }
 
-  get chosen() {
-    return this.times.querySelector("input[name=seconds]:checked").value;
+  async send(orders, output, done) {
+    const failures = [], trials = { accepted: 0, refused: 0, unknown: 0 };
+    let last = null;
+    for (const [at, order] of orders.entries()) {
+      tell(output, orders.length > 1 ? say("doneOf", { done: at, total: orders.length }) : say("doing"), "");
+      try {
+        const answer = await this.act(order);
+        if (!answer) return;
+        last = [acted(answer.message), answer.accepted === false ? "bad" : "good"];
+        if (order.action === "try") trials[{ true: "accepted", false: "refused", null: "unknown" }[answer.accepted]] += 1;
+        done(order, answer);
+      } catch (error) {
+        // fetch() throws a TypeError when there is no connection, with a text that depends on the browser.
+        failures.push(say("failedAction", { reason: error instanceof TypeError ? say("lostShort") : error.message }));
+      }
+    }
+    if (failures.length) tell(output, [...new Set(failures)].join(" "), "bad");
+    else if (orders.length === 1) tell(output, ...last);
+    else if (orders[0].action === "try") tell(output, say("triedSeveral", trials), trials.refused ? "bad" : "good");
+    else tell(output, say("doneOf", { done: orders.length, total: orders.length }), "good");
   }
 
-  say(text, kind) {
-    this.notice.textContent = text;
-    this.notice.dataset.kind = kind;
+  get fields() {
+    return [...here("ask-fields").querySelectorAll("input, textarea, select")].filter((field) => !field.disabled);
   }
+}
+
+function tell(output, text, kind) {
+  output.textContent = text;
+  output.title = text;
+  output.dataset.kind = kind;
 }

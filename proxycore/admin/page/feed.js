@@ -1,8 +1,16 @@
-/** The feed: the status as server-sent events, for a page with the admin key. */
+/** The connection to the server: the status as server-sent events, actions, and what else can be read. */
 
 const PATIENCE = 5000; // milliseconds without an event, after which the connection counts as lost
 const FIRST_PAUSE = 1000, LONGEST_PAUSE = 10000; // milliseconds between two attempts
 const STORED = "adminKey";
+
+/** A response that is an error, with the server's message and the HTTP status. */
+export class ServerError extends Error {
+  constructor(answer, content) {
+    super(content.error?.message ?? `HTTP ${answer.status}`);
+    this.status = answer.status;
+  }
+}
 
 /** Follows the server. `told` is called with the document, `lost` and `refused` when the connection is. */
 export class Feed {
@@ -37,8 +45,27 @@ export class Feed {
       return null;
     }
     const content = await answer.json().catch(() => ({})); // a gateway in front may respond with HTML
-    if (!content.message) throw new Error(content.error?.message ?? `HTTP ${answer.status}`);
+    if (!content.message) throw new ServerError(answer, content);
     return content;
+  }
+
+  /** Reads JSON of this path, with parameters (null and "" are left out). Throws ServerError; null: logged out. */
+  async read(path, parameters = {}, signal = undefined) {
+    const answer = await this.get(path, parameters, signal);
+    if (!answer) return null;
+    const content = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new ServerError(answer, content);
+    return content;
+  }
+
+  /** Requests this path; returns the response, null if the key is refused. */
+  async get(path, parameters = {}, signal = undefined) {
+    const given = Object.entries(parameters).filter(([, value]) => value != null && value !== "");
+    const query = given.length ? `?${new URLSearchParams(given)}` : "";
+    const answer = await fetch(path + query, { headers: this.headers(), cache: "no-store", signal });
+    if (answer.status !== 401) return answer;
+    this.refused();
+    return null;
   }
 
   headers() {
@@ -58,7 +85,7 @@ export class Feed {
       }
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       if (this.key) sessionStorage.setItem(STORED, this.key);
-      await this.read(answer.body.getReader(), turn);
+      await this.receive(answer.body.getReader(), turn);
     } catch { /* any failure: reconnect */ }
     if (turn !== this.turn) return;
     this.lost();
@@ -66,7 +93,7 @@ export class Feed {
     this.pause = Math.min(2 * this.pause, LONGEST_PAUSE);
   }
 
-  async read(reader, turn) {
+  async receive(reader, turn) {
     const decoder = new TextDecoder();
     let rest = "";
     for (;;) {
@@ -85,7 +112,11 @@ export class Feed {
     const whole = kind === "event: status";
     this.document = whole ? content : merged(this.document, content);
     this.pause = FIRST_PAUSE;
-    this.told(this.document, whole ? null : content);
+    try {
+      this.told(this.document, whole ? null : content);
+    } catch (error) {
+      reportError(error); // a fault of the page is no lost connection
+    }
   }
 }
 

@@ -1,210 +1,236 @@
-/** The table of keys: a row for each, kept and changed in place, and its details below it when it is opened. */
+/** The view "keys": those that need attention first, the ready ones folded into a line; each opens into a sheet. */
 
-import { Details } from "./details.js";
-import { ago, arrange, clock, duration, make, moment, now, number, put } from "./format.js";
-import { because, holds, matches, passes, benchedModels, stateOf } from "./health.js";
-import { reason, say } from "./words.js";
+import { AddKeys } from "./add-keys.js";
+import { make, panel, put, set } from "./elements.js";
+import { moment, now, pacificMidnight } from "./format.js";
+import { KeyActions } from "./key-actions.js";
+import { columnsOf, FoldRow, GroupRow } from "./key-columns.js";
+import { KeyList } from "./key-list.js";
+import { KeySheet } from "./key-sheet.js";
+import { KeyTools } from "./key-tools.js";
+import { Table } from "./table.js";
+import { say } from "./words.js";
 
-const ORDER = { retired: 0, benched: 1, ready: 3 };
+const USAGE_EVERY = 60; // seconds
+const STILL = 2000; // milliseconds after a move of the pointer over the keys in which none changes its place
 
-// name of the column, its class (which narrow screens hide), what it is sorted by
-const COLUMNS = [
-  ["name", "", null],
-  ["project", "wide", (key) => key.project ?? ""],
-  ["state", "", (key) => ORDER[stateOf(key)] - (stateOf(key) === "ready" && holds(key) ? 1 : 0)],
-  ["why", "middle", (key) => reason(holds(key)?.bench.reason ?? "\uffff")],
-  ["ends", "middle", (key) => holds(key)?.bench.until ?? Infinity],
-  ["requests", "figure", (key) => -key.requests],
-  ["successes", "figure wide", (key) => -key.successes],
-  ["s429", "figure wide", (key) => -key.status_429],
-  ["s403", "figure wide", (key) => -key.status_403],
-  ["s5xx", "figure wide", (key) => -key.status_5xx],
-  ["failovers", "figure wide", (key) => -key.failovers],
-  ["lastUsed", "middle", (key) => -(key.last_used ?? 0)],
-  ["firstByte", "figure wide", (key) => key.first_byte ?? Infinity],
-];
-
-/** The table; `ask` opens the dialog for an action on a key. */
 export class Keys {
-  constructor(ask) {
-    this.ask = ask;
-    this.table = document.getElementById("keys");
-    this.body = this.table.tBodies[0];
-    this.rows = new Map();
-    this.keys = [];
-    this.sorted = { column: 0, up: true };
-    this.search = document.getElementById("search");
-    this.filter = document.getElementById("filter");
-    for (const one of [this.search, this.filter]) one.addEventListener("input", () => this.arrange());
-    this.head();
+  constructor(root, { feed, ask }) {
+    this.feed = feed;
+    this.list = new KeyList();
+    this.selected = new Set(); // names
+    this.sheets = new Map(); // of the keys that are open, by name
+    this.usage = null; // today's requests, by key
+    this.usageAt = this.movedAt = -Infinity;
+    this.isDue = false; // whether a key belongs to another group than it is shown in
+    const actions = new KeyActions(ask, (key) => { if (this.list.has(key.name)) this.update([key]); });
+    this.tools = new KeyTools({
+      actions, add: () => this.dialog.open(), selected: () => [...this.selected].map((name) => this.list.entries.get(name).key),
+      filtered: () => this.filter(), cleared: () => this.selectAll(false),
+    });
+    this.parts = { feed, actions, outside: this.tools.output };
+    this.everyone = make("input");
+    this.everyone.type = "checkbox";
+    this.everyone.dataset.label = "selectAll";
+    this.everyone.addEventListener("change", () => this.selectAll(this.everyone.checked));
+    this.columns = columnsOf({
+      everyone: this.everyone, select: (name, isSelected) => this.select(name, isSelected), isSelected: (name) => this.selected.has(name),
+      toggle: (name) => this.toggle(name), isOpen: (name) => this.sheets.has(name), usageOf: (name) => this.usageOf(name),
+      sort: (column) => this.sort(column),
+    });
+    this.table = new Table({ kind: "keys", caption: "keys", columns: this.columns, wide: (item) => this.wide(item),
+      covers: () => this.tools.element.offsetHeight + this.table.head.offsetHeight });
+    this.table.body.addEventListener("click", (event) => openRow(event));
+    this.table.body.addEventListener("pointermove", () => { this.movedAt = performance.now(); });
+    this.empty = make("p", "empty");
+    const title = make("h2", "unseen");
+    title.dataset.say = "keys";
+    root.append(panel(title, "", title, this.tools.element, this.table.element, this.empty));
+    this.dialog = new AddKeys(root, (order) => feed.act(order));
   }
 
-  /** Shows these keys; `changed` are those that are not as they were (null: all). */
-  show(keys, changed) {
-    this.keys = keys;
-    if (!changed) {
-      const names = new Set(keys.map((key) => key.name));
-      for (const [name, row] of this.rows) if (!names.has(name)) { row.remove(); this.rows.delete(name); }
+  /** Shows the status; `change` is what of it has changed, null if all is new. */
+  show(status, change) {
+    this.status = status;
+    if (!change) {
+      this.list.replace(status.keys);
+      this.forgetRemoved();
+      this.place();
+    } else if (change.keys || this.list.isDue) this.update(change.keys ?? []);
+  }
+
+  /** Shows what has changed of some keys. */
+  update(keys) {
+    this.isDue = this.list.update(keys) || this.isDue;
+    if (this.isDue && performance.now() - this.movedAt > STILL) {
+      this.place();
+      return;
     }
-    for (const key of changed ?? keys) this.row(key).show(key);
-    if (!changed || changed.length) this.arrange();
+    const changed = new Set(keys.map((key) => key.name));
+    this.table.refresh((item) => item.kind === "fold" || changed.has(item.entry?.name));
+    this.showSelection();
   }
 
-  /** Updates what counts down, once a second. */
+  /** Counts down. */
   tick() {
-    let over = false;
-    for (const row of this.rows.values()) over = row.tick() || over;
-    if (over) this.arrange();
+    if (this.list.isDue || this.isDue) this.update([]);
+    this.table.refresh(({ kind, entry }) => kind === "sheet" || (kind === "row" && entry.until !== null));
+    this.readUsage();
   }
 
-  /** Renders everything again, in another language. */
-  again() {
-    this.head();
-    for (const row of this.rows.values()) row.again();
-    this.arrange();
+  /** Opens and shows the key that the address names, or those that it asks for. */
+  arrive({ id, query }) {
+    if (query.has("state") || query.has("search")) {
+      this.tools.choose(query.get("state"));
+      this.tools.search.value = query.get("search") ?? "";
+      this.filter();
+    }
+    this.readUsage();
+    for (const sheet of this.sheets.values()) sheet.arrive();
+    if (id && this.list.has(id)) this.reveal(id);
   }
 
-  row(key) {
-    let row = this.rows.get(key.name);
-    if (!row) this.rows.set(key.name, row = new Row(key, this.ask));
-    return row;
+  /** Opens this key, and shows it whatever is filtered. */
+  reveal(name) {
+    if (!this.list.shown.some((one) => one.name === name)) this.tools.reset();
+    this.list.reveal(name);
+    this.open(name);
+    this.place();
+    this.table.reveal(`key ${name}`);
   }
 
-  head() {
-    const focused = this.table.tHead.contains(document.activeElement) ? document.activeElement.dataset.column : null;
-    this.table.tHead.rows[0].replaceChildren(...COLUMNS.map(([name, kind], column) => {
-      const button = make("button", "sort", say(name));
-      button.type = "button";
-      button.dataset.column = column;
-      button.title = say("sortBy", { name: say(name) });
-      button.addEventListener("click", () => this.sort(column));
-      const cell = make("th", kind, button);
-      cell.scope = "col";
-      if (column === this.sorted.column) cell.setAttribute("aria-sort", this.sorted.up ? "ascending" : "descending");
-      return cell;
-    }));
-    if (focused !== null) this.table.tHead.querySelector(`[data-column="${focused}"]`).focus();
+  leave() {
+    for (const sheet of this.sheets.values()) sheet.leave();
+  }
+
+  translate() {
+    this.list.forgetTexts();
+    this.table.translate();
+    for (const sheet of this.sheets.values()) if (sheet.key) sheet.translate();
+    this.titleToday();
+    if (this.status) this.place();
+  }
+
+  /** Puts the keys into their groups, and those that are in view into the document. */
+  place() {
+    const wasFocused = this.table.body.contains(document.activeElement), { writes } = this.status, items = [];
+    this.isDue = false;
+    this.list.arrange(this.tools);
+    for (const group of this.list.groups) {
+      items.push({ id: `group ${group.name}`, kind: group.isFolding ? "fold" : "group", group });
+      if (group.isFolded) continue;
+      for (const entry of group.entries) {
+        items.push({ id: `key ${entry.name}`, kind: "row", entry });
+        if (this.sheets.has(entry.name)) items.push({ id: `sheet ${entry.name}`, kind: "sheet", entry, writes });
+      }
+    }
+    this.table.element.hidden = !items.length;
+    this.empty.hidden = items.length > 0;
+    put(this.empty, say(this.list.entries.size ? "noneFound" : writes ? "addFirst" : "setFirst"));
+    this.table.show(items);
+    this.showSelection();
+    // What was focused is not listed any more.
+    if (wasFocused && document.activeElement === document.body) this.tools.focus();
+  }
+
+  showSelection() {
+    const states = [...this.selected].map((name) => this.list.entries.get(name).state);
+    const shown = this.list.shown.length;
+    this.tools.show(this.list.counts, states, this.status.admin_writes);
+    this.everyone.checked = shown > 0 && states.length === shown;
+    this.everyone.indeterminate = states.length > 0 && states.length < shown;
+  }
+
+  wide(item) {
+    if (item.kind === "sheet") return this.sheets.get(item.entry.name);
+    return item.kind === "group" ? new GroupRow() : new FoldRow(() => this.fold(), (name) => this.usageOf(name));
+  }
+
+  fold() {
+    this.list.fold();
+    this.place();
+  }
+
+  select(name, isSelected) {
+    if (isSelected) this.selected.add(name);
+    else this.selected.delete(name);
+    this.tools.forget();
+    this.showSelection();
+  }
+
+  selectAll(isSelected) {
+    this.selected = new Set(isSelected ? this.list.shown.map((one) => one.name) : []);
+    this.tools.forget();
+    this.table.refresh(({ kind }) => kind === "row");
+    this.showSelection();
+  }
+
+  /** Shows what is searched for; what is not shown is not selected. */
+  filter() {
+    this.list.arrange(this.tools);
+    const shown = new Set(this.list.shown.map((one) => one.name));
+    for (const name of this.selected) if (!shown.has(name)) this.selected.delete(name);
+    this.place();
   }
 
   sort(column) {
-    this.sorted = { column, up: column === this.sorted.column ? !this.sorted.up : true };
-    this.head();
-    this.arrange();
+    this.list.sort(column);
+    this.columns.forEach((one, at) => {
+      const how = this.list.descending ? "descending" : "ascending";
+      set(this.table.heads[at], "aria-sort", one === column ? how : null);
+    });
+    this.place();
   }
 
-  /** Puts the rows that match into their order, and moves none that is in its place. */
-  arrange() {
-    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const shown = this.keys.filter((key) => passes(key, this.filter.value) && matches(key, words));
-    const value = COLUMNS[this.sorted.column][2];
-    if (value) {
-      const values = new Map(shown.map((key) => [key, value(key)]));
-      shown.sort((one, other) => compare(values.get(one), values.get(other)));
+  toggle(name) {
+    if (this.sheets.has(name)) this.shut(name);
+    else {
+      this.open(name);
+      history.replaceState(null, "", `#/keys/${encodeURIComponent(name)}`); // to be copied: nothing else happens
     }
-    if (!this.sorted.up) shown.reverse();
-    this.place(shown.flatMap((key) => this.rows.get(key.name).elements));
-    this.count(shown.length);
+    this.place();
   }
 
-  place(elements) {
-    const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
-    arrange(this.body, elements);
-    if (focused && document.activeElement !== focused) (focused.isConnected ? focused : this.filter).focus({ preventScroll: true });
+  open(name) {
+    if (!this.sheets.has(name)) this.sheets.set(name, new KeySheet(name, this.parts));
   }
 
-  count(shown) {
-    const states = { ready: 0, benched: 0, retired: 0 };
-    for (const key of this.keys) states[stateOf(key)] += 1;
-    const counts = say("counts", { ready: states.ready, benched: states.benched, retired: states.retired });
-    const some = shown < this.keys.length ? `${say("keysShown", { shown, total: this.keys.length })} · ` : "";
-    put(document.getElementById("keys-count"), some + counts);
-    document.getElementById("none").hidden = shown > 0;
+  shut(name) {
+    this.sheets.get(name).leave();
+    this.sheets.delete(name);
+    history.replaceState(null, "", "#/keys");
+  }
+
+  forgetRemoved() {
+    for (const name of this.selected) if (!this.list.has(name)) this.selected.delete(name);
+    for (const name of this.sheets.keys()) if (!this.list.has(name)) this.shut(name);
+  }
+
+  /** Today's requests with the key of this name; null if they are not known. */
+  usageOf(name) { return this.usage && (this.usage.get(name) ?? 0); }
+
+  /** Reads today's usage, once a minute. */
+  async readUsage() {
+    if (now() - this.usageAt < USAGE_EVERY || !isKept(this.status)) return;
+    this.usageAt = now();
+    const answer = await this.feed.read("usage.json", { by: "key", from: pacificMidnight() }).catch(() => null);
+    this.usage = answer && new Map(answer.rows.map((row) => [row.key, row.requests]));
+    this.usageFrom = answer?.from;
+    this.titleToday();
+    this.table.refresh(({ kind }) => kind !== "sheet");
+  }
+
+  titleToday() {
+    const head = this.table.heads[this.columns.findIndex((column) => column.word === "today")];
+    head.title = this.usage ? say("requestsSince", { time: moment(this.usageFrom) }) : say("requestsSinceStart");
   }
 }
 
-/** A key's row. */
-class Row {
-  constructor(key, ask) {
-    this.key = key;
-    this.element = make("tr");
-    this.cells = COLUMNS.map(([, kind], column) => make(column ? "td" : "th", kind));
-    this.cells[0].scope = "row";
-    this.opener = make("button", "opener");
-    this.opener.type = "button";
-    this.opener.setAttribute("aria-expanded", "false");
-    this.opener.addEventListener("click", () => this.toggle());
-    this.cells[0].append(this.opener);
-    this.element.append(...this.cells);
-    this.badge = make("span", "badge");
-    this.aside = make("span", "aside");
-    this.cells[2].append(this.badge, this.aside);
-    this.left = make("span");
-    this.moment = make("span", "moment");
-    this.cells[4].append(this.left, " ", this.moment);
-    this.details = new Details(COLUMNS.length, ask);
-  }
+/** Whether there is a state file, so that more can be read. */
+const isKept = ({ storage }) => storage.state !== "off";
 
-  get elements() {
-    return this.details.open ? [this.element, this.details.element] : [this.element];
-  }
-
-  remove() {
-    for (const one of this.elements) one.remove();
-  }
-
-  toggle() {
-    this.details.open = !this.details.open;
-    this.opener.setAttribute("aria-expanded", String(this.details.open));
-    if (this.details.open) {
-      this.details.show(this.key);
-      this.element.after(this.details.element);
-    } else this.details.element.remove();
-  }
-
-  show(key) {
-    this.key = key;
-    put(this.opener, key.name);
-    this.opener.setAttribute("aria-label", say("more", { name: key.name }));
-    const figures = [key.requests, key.successes, key.status_429, key.status_403, key.status_5xx, key.failovers];
-    put(this.cells[1], key.project ?? "");
-    figures.forEach((figure, at) => put(this.cells[5 + at], number(figure)));
-    put(this.cells[12], duration(key.first_byte));
-    this.health();
-    if (this.details.open) this.details.show(key);
-  }
-
-  again() {
-    this.show(this.key);
-  }
-
-  /** Updates what counts down; returns whether a bench is over. */
-  tick() {
-    const before = this.held;
-    put(this.cells[11], ago(this.key.last_used));
-    if (before) this.health();
-    if (this.details.open) this.details.show(this.key);
-    return Boolean(before) && before.bench !== this.held?.bench;
-  }
-
-  health() {
-    const state = stateOf(this.key), held = holds(this.key), models = benchedModels(this.key);
-    this.held = held;
-    put(this.badge, say(state));
-    this.badge.dataset.state = state;
-    let aside = "";
-    if (state === "ready" && held) {
-      aside = models.length > 1 ? say("modelsBenched", { count: models.length }) : say("modelBenched", { model: held.model });
-    }
-    put(this.aside, aside);
-    this.element.dataset.state = state === "ready" && held ? "partly" : state;
-    put(this.cells[3], held ? because(held.bench) : "");
-    put(this.left, held ? `${clock(held.bench.until - now())} ·` : "");
-    put(this.moment, held ? say("at", { time: moment(held.bench.until) }) : "");
-    put(this.cells[11], ago(this.key.last_used));
-  }
-}
-
-function compare(one, other) {
-  if (typeof one === "string") return one.localeCompare(other, undefined, { numeric: true });
-  return one - other || 0;
+/** A row opens wherever it is pressed, but for what is pressed there. */
+function openRow(event) {
+  const row = event.target.closest(".row");
+  if (row && !event.target.closest("button, input, a") && getSelection().type !== "Range") row.querySelector(".opener").click();
 }
