@@ -1,82 +1,103 @@
-"""The pictures of the documents: the status page after an hour of real requests to the demo's keys.
+"""The pictures of the documents: the status page after a day of real requests, see `tests.support.busy_pool`.
 
-    python -m tests.pictures [folder] [minutes]
+    python -m tests.pictures [folder] [minutes]     those of the documents (default: docs, after 1440 minutes)
+    python -m tests.pictures folder minutes all     each view in both themes and languages, at five widths
 
-writes `status.png` and `status.zh-CN.png` (default: docs, after 61 minutes). The proxy and the mock run on
-one clock, which is turned minute by minute, so that an hour takes seconds. Needs Chromium and a Chinese font.
+Needs Chromium and a Chinese font.
 """
 
 import asyncio
-import math
-import random
 import sys
-import time
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
-from proxycore.demo import Health, MockServer, demo_keys
 from tests.support.browser import chromium_path
-from tests.support.clocks import TurnedClock
+from tests.support.busy_pool import ADMIN, FastLoop, busy_pool
 from tests.support.process import ROOT
-from tests.support.proxy import proxy
-from tests.support.wire import ask
 
-_ADMIN = "the-admin-key-of-pictures"
-_CLIENTS = {"ALICE": "a-key-for-alice-only", "BOB": "a-key-for-bob-alone", "CI": "a-key-for-the-builds"}
-_MODELS = ("gemini-2.5-flash", "gemini-2.5-flash", "gemini-2.0-flash", "gemini-2.5-pro")
-_BODY = b'{"contents": [{"parts": [{"text": "Write a short story"}]}]}'
-_DYING = 3  # minutes before the end from which on two keys are dead: enough to be sure of it
-_BUSIEST = 40  # requests a minute
-_SIZE = {"width": 1280, "height": 1010}
-_LANGUAGES = {"en": "status.png", "zh-CN": "status.zh-CN.png"}
+_VIEWS = {
+    "overview": "/overview",
+    "keys": "/keys/7",
+    "requests": "/requests?outcome=failed",
+    "clients": "/clients",
+    "history": "/history?range=24h",
+}
+_WIDTHS = {360: 740, 768: 1024, 1280: 800, 1440: 900, 1920: 1080}
 
 
-async def _send_minute(port: int, minute: int, source: random.Random) -> None:
-    """Send the requests of one minute: more around each half hour."""
-    count = 5 + int(_BUSIEST * (0.5 + 0.5 * math.cos(minute / 30 * 2 * math.pi)))
-    for _ in range(count):
-        action = "streamGenerateContent?alt=sse" if source.random() < 0.6 else "generateContent"
-        target = f"/v1beta/models/{source.choice(_MODELS)}:{action}"
-        credential = ("x-goog-api-key", source.choice([*_CLIENTS.values()]))
-        await ask(port, "POST", target, credential, body=_BODY)
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a view, named without its suffix."""
+
+    name: str
+    view: str
+    locale: str = "en-GB"
+    theme: str = "light"
+    width: int = 1280
+    height: int = 1080
+    full: bool = False  # the whole page, instead of its first screen
 
 
-async def _take(browser: Browser, url: str, folder: Path) -> None:
-    for locale, name in _LANGUAGES.items():
-        page = await browser.new_page(locale=locale, viewport=_SIZE)  # type: ignore[arg-type] # a dict is fine
-        await page.goto(f"{url}/#admin-key={_ADMIN}")
-        await page.locator("#keys tbody tr").first.wait_for()
-        await page.screenshot(path=folder / name, full_page=False)
-        await page.close()
+_DOCUMENTS = (
+    Picture("status", "overview"),
+    Picture("status.zh-CN", "overview", locale="zh-CN"),
+    Picture("status-keys", "keys"),
+    Picture("status-keys.zh-CN", "keys", locale="zh-CN"),
+    Picture("status-requests", "requests"),
+    Picture("status-requests.zh-CN", "requests", locale="zh-CN"),
+)
 
 
-async def main(folder: Path, minutes: int = 61) -> None:
-    """Send requests to the demo's keys for so many minutes, and take the pictures into this folder."""
-    clock = TurnedClock(float(int(time.time() // 60 - minutes) * 60))
-    # Keys that die at the end are shown with the time until they are probed again.
-    end = clock.now + (minutes - _DYING) * 60
-    keys = demo_keys()
-    for name in ("INVALID", "SUSPENDED"):
-        secret, health = keys[name]
-        keys[name] = secret, Health.until(end, Health.healthy(), health)
-    mock = MockServer(dict(keys.values()), clock=clock)
-    variables = {f"GOOGLE_API_KEY_{name}": secret for name, (secret, _) in keys.items()}
-    clients = {f"OUTPUT_API_KEY_{name}": key for name, key in _CLIENTS.items()}
-    source = random.Random(7)  # noqa: S311 - a load
-    async with (
-        proxy(mock.listen(), variables, clock, ADMIN_API_KEY=_ADMIN, **clients) as here,
-        async_playwright() as playwright,
-    ):
-        for minute in range(minutes):
-            await _send_minute(here.port, minute, source)
-            clock.turn(60.0 if minute < minutes - 1 else 20.0)
-        browser = await playwright.chromium.launch(executable_path=chromium_path())
-        await _take(browser, here.url, folder)
-        await browser.close()
-    await mock.stop()
+def _all() -> Iterable[Picture]:
+    for view in _VIEWS:
+        for theme in ("light", "dark"):
+            for locale in ("en-GB", "zh-CN"):
+                for width, height in _WIDTHS.items():
+                    name = f"{view}-{width}-{theme}-{locale[:2]}"
+                    yield Picture(name, view, locale, theme, width, height, full=view != "requests")
+
+
+async def _open_first(page: Page) -> None:
+    """Open the latest request of the log, if it has any."""
+    opener = page.locator("#requests .request-log .opener").first
+    if await opener.count():
+        await opener.click()
+
+
+async def _take(browser: Browser, url: str, folder: Path, picture: Picture) -> None:
+    page = await browser.new_page(
+        locale=picture.locale,
+        color_scheme="dark" if picture.theme == "dark" else "light",
+        viewport={"width": picture.width, "height": picture.height},
+    )
+    await page.goto(f"{url}/#admin-key={ADMIN}")
+    await page.locator("#tabs").wait_for()
+    await page.evaluate("place => { location.hash = place; }", _VIEWS[picture.view])
+    await page.locator(f"#{picture.view}").wait_for()
+    await page.wait_for_timeout(1500)
+    if picture.view == "requests":
+        await _open_first(page)
+        await page.wait_for_timeout(500)
+    await page.screenshot(path=folder / f"{picture.name}.png", full_page=picture.full)
+    await page.close()
+
+
+async def main(folder: Path, minutes: int = 1440, pictures: Iterable[Picture] = _DOCUMENTS) -> None:
+    """Let a pool work for so many minutes, and take the pictures into this folder."""
+    with tempfile.TemporaryDirectory() as state:
+        async with busy_pool(Path(state), minutes) as pool, async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=chromium_path())
+            for picture in pictures:
+                await _take(browser, pool.proxy.url, folder, picture)
+            await browser.close()
 
 
 if __name__ == "__main__":
-    folder, minutes, *_ = [*sys.argv[1:], *("docs", "61")[len(sys.argv[1:]) :]]
-    asyncio.run(main(ROOT / folder, int(minutes)))
+    arguments = sys.argv[1:]
+    folder, minutes = [*arguments[:2], *("docs", "1440")[len(arguments[:2]) :]]
+    with asyncio.Runner(loop_factory=FastLoop) as runner:
+        runner.run(main(ROOT / folder, int(minutes), _all() if "all" in arguments else _DOCUMENTS))
