@@ -113,7 +113,7 @@ export class Keys {
 
   /** Puts the keys into their groups, and those that are in view into the document. */
   place() {
-    const wasFocused = this.table.body.contains(document.activeElement), { writes } = this.status, items = [];
+    const wasFocused = this.table.body.contains(document.activeElement), { admin_writes: writes } = this.status, items = [];
     this.isDue = false;
     this.list.arrange(this.tools);
     for (const group of this.list.groups) {
