@@ -269,3 +269,14 @@ def is_made(name: str, used: str) -> bool:
     start, separator, _ = name.partition("_")
     end = name.endswith("More") and re.search(rf'["`]{name.removesuffix("More")}["`]', used)
     return bool((separator and f"`{start}_${{" in used) or (end and "}More`" in used))
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [("/keys/%", "Keys"), ("/constructor", "Overview"), ("/?x", "Overview"), ("", "Overview")],
+)
+async def test_an_address_that_names_nothing_shows_a_view_all_the_same(place: str, shown: str) -> None:
+    async with pool({"one": Health.healthy()}) as (here, _), entered(here.url, view="clients") as there:
+        await there.page.evaluate("place => { location.hash = place; }", place)
+        current = there.page.get_by_role("navigation").locator("[aria-current=page]")
+        await expect(current).to_contain_text(shown)

@@ -111,7 +111,11 @@ export const day = (seconds) => format(Intl.DateTimeFormat, DAY).format(readersD
 
 /** A moment to the minute in Google's time, in which day quotas end. */
 export const pacific = (seconds) =>
-  format(Intl.DateTimeFormat, { ...MINUTES, timeZone: "America/Los_Angeles" }).format(readersDate(seconds));
+  format(Intl.DateTimeFormat, { ...MINUTES, timeZone: "America/Los_Angeles" }).format(new Date(seconds * 1000));
+
+/** The reader's time zone, like GMT+1. */
+export const zone = () =>
+  format(Intl.DateTimeFormat, { timeZoneName: "shortOffset" }).formatToParts().find((part) => part.type === "timeZoneName").value;
 
 function told(seconds, style) {
   const then = readersDate(seconds), isToday = then.toDateString() === new Date().toDateString();
@@ -120,7 +124,8 @@ function told(seconds, style) {
 
 /** When the present day of Google's quotas began: the last midnight in Los Angeles, by the server's clock. */
 export function pacificMidnight() {
-  const style = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: "America/Los_Angeles" };
-  const [hours, minutes, seconds] = new Intl.DateTimeFormat("en-GB", style).format(new Date(now() * 1000)).split(":").map(Number);
+  const style = { ...SECONDS, hourCycle: "h23", timeZone: "America/Los_Angeles" };
+  const parts = format(Intl.DateTimeFormat, style).formatToParts(new Date(now() * 1000));
+  const [hours, minutes, seconds] = ["hour", "minute", "second"].map((name) => Number(parts.find((part) => part.type === name).value));
   return Math.floor(now()) - 3600 * hours - 60 * minutes - seconds;
 }

@@ -2,9 +2,10 @@
 
 import { Clients } from "./clients.js";
 import { Ask } from "./dialog.js";
-import { make, put, set, shape } from "./elements.js";
+import { put, set } from "./elements.js";
 import { Feed } from "./feed.js";
-import { bytes, minute, moment, now, number, pacificMidnight, setClock, span } from "./format.js";
+import { moment, now, setClock } from "./format.js";
+import { frame } from "./frame.js";
 import { History } from "./history.js";
 import { Keys } from "./keys.js";
 import { Overview } from "./overview.js";
@@ -16,7 +17,6 @@ const admitted = document.documentElement.hasAttribute("data-admitted");
 const { adminKey } = document.documentElement.dataset; // which there is: "set", "one-time" or "missing"
 const VIEWS = { overview: Overview, keys: Keys, requests: Requests, clients: Clients, history: History };
 const NEWS = 5000; // milliseconds for which it is said that the connection was found again
-const DAY = 86400;
 
 const feed = new Feed({ told, lost, refused });
 const ask = new Ask((order) => feed.act(order));
@@ -34,7 +34,7 @@ function told(status, change) {
   tell("link", performance.now() - foundAt < NEWS ? "found" : "live");
   here("lost").hidden = true;
   document.body.classList.remove("stale");
-  head(status);
+  frame(status);
 }
 
 /** Shows a message that stays, and is translated when the language changes. */
@@ -43,35 +43,14 @@ function tell(id, word) {
   put(here(id), say(word));
 }
 
-/** What is the same in all views: the verdict, the counts, and the foot. */
-function head(status) {
-  const count = status.problems.filter((problem) => problem.severity === "failure").length;
-  const text = !status.keys.length ? say("noKeys") : count ? say(count === 1 ? "problem" : "problems", { count: number(count) }) : say("healthy");
-  const isFine = !count && status.keys.length > 0;
-  if (here("verdict").textContent !== text) here("verdict").replaceChildren(shape(isFine ? "check" : "alert"), text);
-  here("verdict").classList.toggle("fine", isFine);
-  document.title = `${isFine ? "" : `(${count || "!"}) `}Gemini key proxy`;
-  put(here("keys-count"), number(status.keys.length));
-  put(here("clients-count"), number(status.clients.length));
-  const { state, bytes: size } = status.storage;
-  const said = { on: say("stateFile", { bytes: bytes(size) }), off: say("stateOff"), unusable: say("stateUnusable") };
-  const zone = Intl.DateTimeFormat(undefined, { timeZoneName: "shortOffset" }).formatToParts().find((part) => part.type === "timeZoneName").value;
-  const texts = [say("version", { version: status.version }), say("up", { span: span(now() - status.started) }),
-    ...(status.workers > 1 ? [say("workers", { count: number(status.workers) })] : []), said[state],
-    say("zone", { zone, time: minute(pacificMidnight() + DAY).slice(-5) })];
-  const foot = here("foot");
-  while (foot.children.length > texts.length) foot.lastChild.remove();
-  texts.forEach((one, at) => put(foot.children[at] ?? foot.appendChild(make("span")), one));
-}
-
 const view = () => views.get(shown);
 
 /** Shows the view that the address names: `#/keys/7`, `#/requests?client=carol`. */
 function go() {
   if (here("desk").hidden) return;
   const [, name, rest, query] = /^#\/(\w+)(?:\/([^?]*))?(?:\?(.*))?$/.exec(location.hash) ?? [];
-  const wanted = VIEWS[name] ? name : "overview";
-  const place = { id: rest ? decodeURIComponent(rest) : null, query: new URLSearchParams(query) };
+  const wanted = Object.hasOwn(VIEWS, name) ? name : "overview";
+  const place = { id: rest ? decoded(rest) : null, query: new URLSearchParams(query) };
   if (!views.has(wanted)) views.set(wanted, new VIEWS[wanted](here(wanted), { feed, ask, go: (to) => { location.hash = to; } }));
   if (wanted !== shown) {
     view()?.leave?.();
@@ -84,6 +63,11 @@ function go() {
   translate(here(wanted));
   view().translate?.();
   view().arrive?.(place);
+}
+
+/** What was escaped in an address; as it is, if it was typed by hand. */
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
 }
 
 function enter() {
@@ -172,7 +156,7 @@ function language() {
   for (const one of here("languages").children) set(one, "aria-pressed", one.value === spoken());
   translate();
   if (!feed.document) return;
-  head(feed.document);
+  frame(feed.document);
   view()?.translate?.();
   if (isLost) put(here("lost"), say("lost", { time: moment(feed.document.time) }));
 }
