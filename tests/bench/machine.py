@@ -51,7 +51,7 @@ class Meter:
     @classmethod
     def of(cls, root: int, core: int) -> Self:
         """Measure a process and all the descendants that it has now, such as nginx's worker."""
-        return cls(tuple(_family(root)), core)
+        return cls(tuple(family(root)), core)
 
     def __call__(self) -> Sample:
         """Sample now. Raises ServerError when one of the processes is gone."""
@@ -83,7 +83,8 @@ def _used_of(core: int) -> float:
     return (user + nice + system + irq + softirq + fields[_STEAL]) / _TICKS_PER_SECOND
 
 
-def _family(root: int) -> list[int]:
+def family(root: int) -> list[int]:
+    """Return a process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
