@@ -132,7 +132,7 @@ async def test_what_is_left_today(tmp_path: Path) -> None:
         async with entered(here.url, view="overview") as there:
             operator = Operator(there.page)
             await operator.read(
-                there.page.get_by_role("region", name="Now"), "0 of 12", "spent until midnight Pacific"
+                there.page.get_by_role("region", name="Now"), "0 of 12", "used up until midnight Pacific"
             )
             operator.check()
 

@@ -9,6 +9,7 @@ from playwright.async_api import Page, expect
 
 from proxycore.demo import Health
 from tests.support.browser import needs_chromium
+from tests.support.clocks import TurnedClock
 from tests.support.kept_pool import does_not_scroll_sideways, kept_pool, shown
 from tests.support.page_chart import NO_EVENTS, NOON, chart, day, event, slot, told, values
 from tests.support.proxy import Proxy
@@ -53,7 +54,8 @@ async def test_the_chart_and_the_ways_in_which_requests_ended_add_up(tmp_path: P
 
 
 async def test_the_last_hour_follows_requests_as_they_come(tmp_path: Path) -> None:
-    async with kept_pool(tmp_path, {"one": Health.healthy()}) as (here, _):
+    clock = TurnedClock(NOON)  # no minute ends meanwhile
+    async with kept_pool(tmp_path, {"one": Health.healthy()}, clock=clock) as (here, _):
         await generate(here)
         async with shown(here.url, "history?range=1h") as there:
             await chart(there.page).press("End")

@@ -47,7 +47,7 @@ async def test_a_bench_for_a_model_is_released() -> None:
         async with entered(here.url) as there:
             page = there.page
             await expect(row(page, "spent")).to_contain_text(f"{MODEL}: quota exhausted")
-            await expect(row(page, "spent")).to_contain_text("spent")
+            await expect(row(page, "spent")).to_contain_text("used up")
             inside = await open_key(page, "spent")
             model = inside.get_by_role("row").filter(has_text=MODEL)
             await expect(model).to_contain_text("quota exhausted, back in 0:")
@@ -66,12 +66,12 @@ async def test_a_key_is_benched_tried_and_released_with_the_keyboard_alone() -> 
         page = there.page
         await row(page, "bad").get_by_role("button", expanded=False).press("Enter")
         inside = sheet(page, "bad")
-        await inside.get_by_role("button", name="Rest…").press("Enter")
+        await inside.get_by_role("button", name="Bench…").press("Enter")
         await check(page)
         await page.get_by_role("spinbutton").fill("2")
         await page.get_by_role("spinbutton").press("Enter")
         await expect(result(inside)).to_have_text("Key bad is benched for 120 s.")
-        await expect(inside.get_by_role("button", name="Rest…")).to_be_focused()
+        await expect(inside.get_by_role("button", name="Bench…")).to_be_focused()
         await expect(row(page, "bad")).to_contain_text("Manual")
         await inside.get_by_role("button", name="Try now").press("Enter")
         await expect(result(inside)).to_have_text("Key bad was tested: refused (suspended or leaked).")
@@ -90,16 +90,16 @@ async def test_a_time_of_ones_own_is_validated_only_if_it_is_chosen() -> None:
     async with pool({"one": Health.healthy()}) as (here, _), entered(here.url) as there:
         page, dialog = there.page, there.page.get_by_role("dialog")
         inside = await open_key(page, "one")
-        await inside.get_by_role("button", name="Rest…").click()
+        await inside.get_by_role("button", name="Bench…").click()
         for senseless in ("", "0", "99999999"):
             await page.get_by_label("Minutes:").check()
             await page.get_by_role("spinbutton").fill(senseless)
-            await dialog.get_by_role("button", name="Rest").click()
+            await dialog.get_by_role("button", name="Bench").click()
             await expect(page.get_by_role("spinbutton")).to_be_focused()
             await expect(dialog).to_be_visible()
         await expect(result(inside)).to_be_empty()
         await page.get_by_label("1 h").check()
-        await dialog.get_by_role("button", name="Rest").click()
+        await dialog.get_by_role("button", name="Bench").click()
         await expect(result(inside)).to_have_text("Key one is benched for 3600 s.")
 
 
@@ -157,12 +157,12 @@ async def test_focus_and_pressed_buttons_survive_updates() -> None:
             page = there.page
             await page.get_by_label("Search keys").fill("few")  # wherever its state moves it
             inside = await open_key(page, "few")
-            await inside.get_by_role("button", name="Rest…").click()
+            await inside.get_by_role("button", name="Bench…").click()
             await see_quotas_change(here, inside)
             await page.keyboard.press("Escape")
-            await expect(inside.get_by_role("button", name="Rest…")).to_be_focused()
+            await expect(inside.get_by_role("button", name="Bench…")).to_be_focused()
             await see_quotas_change(here, inside)
-            await expect(inside.get_by_role("button", name="Rest…")).to_be_focused()
+            await expect(inside.get_by_role("button", name="Bench…")).to_be_focused()
             await inside.get_by_role("button", name="Try now").hover()
             await page.mouse.down()
             await see_quotas_change(here, inside)

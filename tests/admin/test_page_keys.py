@@ -149,8 +149,8 @@ async def test_no_key_changes_its_place_under_a_pointer_that_moves() -> None:
     async with pool({"a": Health.healthy(), "b": Health.healthy()}) as (here, _), entered(here.url) as there:
         page = there.page
         moves = (
-            "(row) => { window.moves = setInterval("
-            "() => row.dispatchEvent(new PointerEvent('pointermove', { bubbles: true })), 50); }"
+            "(row) => { const moved = new PointerEvent('pointermove', { bubbles: true });"
+            " row.dispatchEvent(moved); window.moves = setInterval(() => row.dispatchEvent(moved), 50); }"
         )
         await row(page, "b").evaluate(moves)
         bench(here, "b", 600)
@@ -165,12 +165,12 @@ async def test_the_focus_moves_to_the_chips_when_the_focused_row_is_filtered_out
         bench(here, "one", 600, "manual")
         async with entered(here.url) as there:
             page = there.page
-            await page.get_by_role("button", name="Resting").click()
+            await page.get_by_role("button", name="Cooling down").click()
             await expect(rows(page)).to_have_text(["one"])
             inside = await open_key(page, "one")
             await inside.get_by_role("button", name="Release", exact=True).press("Enter")
             await expect(page.get_by_text("No matching keys")).to_be_visible()
-            await expect(page.get_by_role("button", name="Resting")).to_be_focused()
+            await expect(page.get_by_role("button", name="Cooling down")).to_be_focused()
 
 
 async def test_several_keys_are_tried_benched_and_released_at_once() -> None:
@@ -185,10 +185,10 @@ async def test_several_keys_are_tried_benched_and_released_at_once() -> None:
         await check(page)
         await several.get_by_role("button", name="Try now").click()
         await expect(result(several)).to_have_text("Tried: 2 accepted, 1 refused, 0 without a result")
-        await several.get_by_role("button", name="Rest…").click()
-        dialog = page.get_by_role("dialog", name="Rest 3 keys?")
+        await several.get_by_role("button", name="Bench…").click()
+        dialog = page.get_by_role("dialog", name="Bench 3 keys?")
         await page.get_by_label("10 min").check()
-        await dialog.get_by_role("button", name="Rest").click()
+        await dialog.get_by_role("button", name="Bench").click()
         await expect(result(several)).to_have_text("3 of 3")
         assert all(key.whole for key in here.app.rotator.keys)
         await several.get_by_role("button", name="Release").click()
@@ -228,7 +228,8 @@ async def test_500_keys_are_windowed_searched_and_sorted() -> None:
 
 async def test_nothing_moves_once_500_keys_are_shown() -> None:
     healths = {f"n{n}": Health.healthy() for n in range(500)}
-    async with pool(healths) as (here, _), visit(f"{here.url}/") as there:
+    # The key that will serve is far below what is in view.
+    async with pool(healths, KEY_ORDER="n499 > *") as (here, _), visit(f"{here.url}/") as there:
         page = there.page
         await page.add_init_script(
             "window.shift = 0; new PerformanceObserver((list) => {"
@@ -267,7 +268,7 @@ async def test_on_a_phone_and_in_the_dark_a_row_is_a_card_with_all_that_matters(
             await expect(bad).to_contain_text(re.compile(r"(9|10):\d\d"))
             await bad.get_by_role("checkbox").check()
             await check(page)
-            await page.get_by_role("button", name=re.compile("Rest…|冷却…")).click()
+            await page.get_by_role("button", name=re.compile("Bench…|冷却…")).click()
             await check(page)
             box = await page.get_by_role("dialog").bounding_box()
             assert box

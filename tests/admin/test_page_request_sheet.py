@@ -70,7 +70,7 @@ WORDS: list[tuple[dict[str, Any], str, str, str]] = [
     (
         {"status": 400, "outcome": RequestOutcome.CLIENT_ERROR,
          "attempts": (AttemptRow("1", 400, "relay", "client error", 0.1, 0.0),)},
-        "400 client's mistake",
+        "400 client error",
         "Rejected by Google with 400: client error",
         "Google 以 400 拒绝：请求本身有误",
     ),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from proxycore.demo import Health
 from proxycore.rotation.bench import Bench, BenchPlace
@@ -20,7 +20,7 @@ FORMER = re.compile(
     r"stand-in|\bthe hall\b|\brests?\b|\bresting\b|\bunder way\b|\bnobody\b|\bsilence\b|\bsaid nothing\b"
     r"|\bspent\b|\btrouble\b|\bby hand\b|\bis gone\b|\bstay as they were\b|\bwas tried\b|\bnot taken\b"
     r"|\bgo(ne|es)? by\b|\bmistakes?\b|\bformer\b|\bcalls an answer\b"
-    r"|回答|应答|休息|停用|退役|替身|主人|沉默|所知",
+    r"|回答|应答|休息|退役|替身|主人|沉默|所知",
     re.IGNORECASE,
 )
 MEMBER = re.compile(r'"\w+": ')  # the name of a member of a JSON object, which programs read
@@ -81,16 +81,16 @@ def test_flags_print_nothing_with_the_former_words(flags: tuple[str, ...], has: 
 
 
 async def seen(page: Page) -> str:
-    """What the page shows and names, with the details of a key and a dialog."""
+    """What the page shows and names in all views, with the sheet of a key and a dialog."""
     texts = [await page.evaluate(TEXTS)]
     await enter(page, ADMIN)
-    for opener in await page.locator(".opener").all():
-        await opener.click()
-    texts.append(await page.evaluate(TEXTS))
-    for action in ("try", "rest", "release"):
-        await page.locator(f"[data-action={action}]").first.click()
+    for view in ("overview", "requests", "clients", "history", "keys/dead"):
+        await page.evaluate("view => { location.hash = view; }", f"#/{view}")
+        await expect(page.locator(f"#{view.split('/')[0]}")).to_be_visible()
         texts.append(await page.evaluate(TEXTS))
-        await page.keyboard.press("Escape")
+    await page.get_by_role("button", name=re.compile("Bench…|冷却…")).click()
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    texts.append(await page.evaluate(TEXTS))
     return "\n".join(texts)
 
 

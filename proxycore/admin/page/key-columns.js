@@ -89,7 +89,7 @@ export class GroupRow {
   constructor() {
     this.name = make("span");
     this.count = make("b", "n");
-    this.element = make("span", "", this.name, this.count);
+    this.element = make("span", "", this.name, " ", this.count);
   }
 
   show({ group: { name, entries } }) {

@@ -32,6 +32,7 @@ export class RequestLog {
 
   /** Reads older requests; returns whether there were any. */
   async more(limit = MORE) {
+    await this.tailing?.catch(() => {}); // it tells its own failure
     if (this.isReading || !this.cursor) return false;
     this.isReading = true;
     const abort = this.abort, before = this.rows.length;
@@ -45,8 +46,13 @@ export class RequestLog {
   }
 
   /** Reads the requests that ended since, into `fresh`. All of them arrived at this time or later. */
-  async tail(since) {
-    if (this.isReading || !this.filter || this.isBehind) return;
+  tail(since) {
+    if (this.isReading || !this.filter || this.isBehind) return Promise.resolve();
+    this.tailing = this.readTail(since);
+    return this.tailing;
+  }
+
+  async readTail(since) {
     this.isReading = true;
     const abort = this.abort;
     try {
