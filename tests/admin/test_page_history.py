@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from proxycore.demo import Health
+from proxycore.rotation.bench import Bench, BenchPlace
 from tests.support.browser import needs_chromium
 from tests.support.clocks import TurnedClock
 from tests.support.kept_pool import does_not_scroll_sideways, kept_pool, shown
@@ -26,7 +27,7 @@ async def sum_row(page: Page) -> str:
 @pytest.mark.parametrize("span", ["1h", "24h"])
 async def test_the_chart_and_the_ways_in_which_requests_ended_add_up(tmp_path: Path, span: str) -> None:
     healths = {"spent": Health.day_spent(), "fine": Health.healthy()}
-    async with kept_pool(tmp_path, healths) as (here, storage):
+    async with kept_pool(tmp_path, healths, {"KEY_ORDER": "spent > fine"}) as (here, storage):
         await generate(here, 3)
         for body, credential in ((b"{", CLIENT), (BODY, ("x-goog-api-key", "a-wrong-key"))):
             await ask(here.port, "POST", GENERATE, credential, body=body)
@@ -108,11 +109,11 @@ async def test_what_happened_is_told_in_sentences(
 
 
 async def retire(here: Proxy) -> None:
-    """Has the only key retired: by refusals, and by the probes that an admin asks for."""
-    while not here.app.rotator.keys[0].retired:
-        await generate(here)
-        order = b'{"action": "test", "key": "dead"}'
-        await ask(here.port, "POST", "/status.json", ("x-goog-api-key", "the-admin-key"), body=order)
+    """Has the only key refused, then retired."""
+    await generate(here, 2)
+    now = here.app.pool.clock()
+    dead = Bench("suspended or leaked", now + 3600, strikes=4, since=now)
+    here.app.rotator.begin_bench(here.app.rotator.keys[0], BenchPlace.RETIRED, dead)
 
 
 async def test_events_that_are_alike_are_one_line_and_those_that_matter_are_in_the_chart(
