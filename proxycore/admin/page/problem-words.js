@@ -21,7 +21,8 @@ export function advise(problem) {
   if (problem.kind === "spent soon") return say("spentSoonMore", valuesOf(problem));
   const text = spoken() === "zh" ? say(`${CHINESE_TITLES[problem.kind]}More`) : problem.advice;
   const left = problem.until ? problem.until - now() : 0;
-  return left > 0 ? `${say(problem.kind === "model exhausted" ? "nextBackIn" : "probedIn", { span: span(left) })} ${text}` : text;
+  const soon = left > 0 ? say(problem.kind === "model exhausted" ? "nextBackIn" : "probedIn", { span: span(left) }) : "";
+  return [soon, text].filter(Boolean).join(spoken() === "zh" ? "" : " ");
 }
 
 function valuesOf({ reason: why, keys, key_count: count, model, account, until }) {
