@@ -1,9 +1,9 @@
 /** The dialog that adds keys which are found in a pasted text, and shows what became of each. */
 
 import { result } from "./dialog.js";
-import { button, make, put, putCut, shape } from "./elements.js";
-import { number } from "./format.js";
-import { capital } from "./health.js";
+import { button, make, put, putCut, scroller, shape } from "./elements.js";
+import { reasonOf } from "./feed.js";
+import { capital, number } from "./format.js";
 import { reason } from "./reasons.js";
 import { say, translate } from "./words.js";
 
@@ -35,10 +35,7 @@ export class AddKeys {
     });
     const table = make("table", "", make("colgroup", "", make("col", "found-key"), make("col", "found-name"), make("col")),
       make("thead", "", make("tr", "", ...heads)), this.rows);
-    this.found = make("div", "found", table);
-    this.found.tabIndex = 0;
-    this.found.setAttribute("role", "group");
-    this.found.dataset.label = "keyResult";
+    this.found = scroller("keyResult", "found", table);
     this.found.hidden = true;
     this.close = button("close", "", () => this.dialog.close());
     this.force = button("addAllTheSame", "", () => this.add(true));
@@ -83,7 +80,7 @@ export class AddKeys {
       this.show(found);
     } catch (error) {
       this.show(found);
-      this.tell(say("failedAction", { reason: error instanceof TypeError ? say("lostShort") : error.message }), "bad");
+      this.tell(say("failedAction", { reason: reasonOf(error) }), "bad");
     } finally {
       for (const one of [this.add_, this.force]) one.disabled = false;
     }

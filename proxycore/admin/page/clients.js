@@ -3,6 +3,7 @@
 import { ClientTable } from "./client-table.js";
 import { button, make, panel, put, set } from "./elements.js";
 import { result } from "./dialog.js";
+import { reasonOf } from "./feed.js";
 import { now, pacificMidnight } from "./format.js";
 import { ModelShares } from "./model-shares.js";
 import { say } from "./words.js";
@@ -48,15 +49,13 @@ export class Clients {
     root.append(this.body);
   }
 
-  get isKept() { return this.feed.document.storage.state !== "off"; }
-
   arrive({ query }) {
     const range = RANGES[query.get("range")] ? query.get("range") : USUAL;
     for (const one of this.switch.children) {
       set(one, "aria-pressed", one.value === range);
-      one.disabled = !this.isKept;
+      one.disabled = !this.feed.isKept;
     }
-    this.csv.disabled = !this.isKept;
+    this.csv.disabled = !this.feed.isKept;
     if (range !== this.range) this.order.clear();
     else if (this.usage) return;
     this.range = range;
@@ -78,13 +77,13 @@ export class Clients {
     this.isReading = true;
     this.readAt = performance.now() / 1000;
     try {
-      const usage = this.isKept ? await this.readUsage(range, reading.signal) : null;
+      const usage = this.feed.isKept ? await this.readUsage(range, reading.signal) : null;
       if (reading.signal.aborted) return;
       this.usage = usage;
-      put(this.trouble, this.isKept ? "" : say("usageNotKept"));
+      put(this.trouble, this.feed.isKept ? "" : say("usageNotKept"));
     } catch (error) {
       if (reading.signal.aborted) return;
-      put(this.trouble, say("notRead", { reason: error instanceof TypeError ? say("lostShort") : error.message }));
+      put(this.trouble, say("notRead", { reason: reasonOf(error) }));
     } finally {
       if (reading === this.reading) this.isReading = false;
     }
@@ -140,7 +139,7 @@ export class Clients {
       save(content, `usage-${this.range}.csv`);
       put(this.said, "");
     } catch (error) {
-      put(this.said, say("notRead", { reason: error instanceof TypeError ? say("lostShort") : error.message }));
+      put(this.said, say("notRead", { reason: reasonOf(error) }));
       this.said.dataset.kind = "bad";
     } finally {
       this.csv.disabled = false;
@@ -155,7 +154,7 @@ export class Clients {
   translate() {
     this.table.translate();
     this.shares.translate(this.usage?.rows, this.feed.document.today);
-    if (!this.isKept) put(this.trouble, say("usageNotKept"));
+    if (!this.feed.isKept) put(this.trouble, say("usageNotKept"));
   }
 }
 

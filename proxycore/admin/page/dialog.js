@@ -1,6 +1,7 @@
 /** The dialog that confirms actions; their results are shown where they were asked for. */
 
 import { make, put } from "./elements.js";
+import { reasonOf } from "./feed.js";
 import { acted } from "./reasons.js";
 import { say } from "./words.js";
 
@@ -67,8 +68,7 @@ export class Ask {
         if (order.action === "try") trials[{ true: "accepted", false: "refused", null: "unknown" }[answer.accepted]] += 1;
         done(order, answer);
       } catch (error) {
-        // fetch() throws a TypeError when there is no connection, with a text that depends on the browser.
-        failures.push(say("failedAction", { reason: error instanceof TypeError ? say("lostShort") : error.message }));
+        failures.push(say("failedAction", { reason: reasonOf(error) }));
       }
     }
     if (failures.length) tell(output, [...new Set(failures)].join(" "), "bad");

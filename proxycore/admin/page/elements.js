@@ -40,6 +40,15 @@ export function panel(title, kind, ...content) {
   return one;
 }
 
+/** A part that scrolls: the keyboard reaches it, and the text of this name says what it is. */
+export function scroller(word, kind, ...content) {
+  const one = make("div", kind, ...content);
+  one.tabIndex = 0;
+  one.setAttribute("role", "group");
+  one.dataset.label = word;
+  return one;
+}
+
 /** Puts a text into an element, if it is not there already. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;

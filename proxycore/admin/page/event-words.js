@@ -3,11 +3,14 @@
  * it may stand for all of them, with their names in `keys` and the number of events in `count`.
  */
 
-import { minute, moment, number, span } from "./format.js";
+import { capital, minute, moment, number, span } from "./format.js";
 import { acted, reason } from "./reasons.js";
 import { say, spoken } from "./words.js";
 
 const KINDS = { retired: "bad", "outage began": "bad", benched: "warn", recovered: "good", "outage ended": "good" };
+/** The shape of each kind of event, see `kindOf`. */
+export const SHAPES = { good: "dot", warn: "triangle", bad: "square", calm: "ring" };
+
 const inOrder = new Intl.Collator(undefined, { numeric: true });
 const NAMED = 3; // keys that a sentence names
 const CHANGES = { added: "keyAdded", removed: "keyRemoved", paused: "keyPaused", resumed: "keyResumed", replaced: "keyReplaced" };
@@ -63,5 +66,3 @@ function reloaded(event) {
   const [count] = /^\d+/.exec(event.why) ?? [];
   return say("eventReloaded", { keys: count ? say("countOfKeys", { count: number(Number(count)) }) : event.why });
 }
-
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

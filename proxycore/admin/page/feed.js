@@ -1,5 +1,7 @@
 /** The connection to the server: the status as server-sent events, actions, and what else can be read. */
 
+import { say } from "./words.js";
+
 const PATIENCE = 5000; // milliseconds without an event, after which the connection counts as lost
 const FIRST_PAUSE = 1000, LONGEST_PAUSE = 10000; // milliseconds between two attempts
 const STORED = "adminKey";
@@ -12,6 +14,9 @@ export class ServerError extends Error {
   }
 }
 
+/** Why something was not read or done; fetch() throws a TypeError without a connection, with the browser's own text. */
+export const reasonOf = (error) => (error instanceof TypeError ? say("lostShort") : error.message);
+
 /** Follows the server. `told` is called with the document, `lost` and `refused` when the connection is. */
 export class Feed {
   constructor({ told, lost, refused }) {
@@ -19,6 +24,9 @@ export class Feed {
     this.key = sessionStorage.getItem(STORED) ?? "";
     this.turn = 0; // the number of the attempt: results of earlier ones are ignored
   }
+
+  /** Whether there is a state file, so that requests, usage and events can be read. */
+  get isKept() { return this.document?.storage.state !== "off"; }
 
   /** Begins to follow the server, with this key. */
   start(key = this.key) {

@@ -24,6 +24,9 @@ function format(kind, style) {
   return formats.get(name);
 }
 
+/** A text as the beginning of a sentence. */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** A whole number; from a million on short. */
 export function number(n) {
   if (n == null) return "–";

@@ -1,6 +1,6 @@
 /** A key's state at this moment: a bench that is over does not count, even if the server has not said so yet. */
 
-import { minute, now, span } from "./format.js";
+import { capital, minute, now, span } from "./format.js";
 import { reason } from "./reasons.js";
 import { say } from "./words.js";
 
@@ -80,9 +80,6 @@ function help(bench, state) {
   const text = say(HELP[bench.reason] ?? "helpUnknown");
   return bench.strikes > 1 && state !== "retired" ? say("helpAndStrikes", { help: text, count: bench.strikes }) : text;
 }
-
-/** A reason at the beginning of a sentence. */
-export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Since when a key has been benched, in words; "" if that is not known. */
 export const sinceOf = (bench) => (bench?.since ? say("benchedFor", { span: span(now() - bench.since) }) : "");

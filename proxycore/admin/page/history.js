@@ -3,6 +3,7 @@
 import { Chart, lastHour } from "./chart.js";
 import { button, make, panel, put, set } from "./elements.js";
 import { Endings } from "./endings.js";
+import { reasonOf } from "./feed.js";
 import { minute } from "./format.js";
 import { grouped, marks, Timeline } from "./timeline.js";
 import { say } from "./words.js";
@@ -43,10 +44,10 @@ export class History {
   }
 
   arrive({ query }) {
-    const range = !this.isKept ? HOUR : RANGES[query.get("range")] ? query.get("range") : USUAL;
+    const range = !this.feed.isKept ? HOUR : RANGES[query.get("range")] ? query.get("range") : USUAL;
     for (const one of this.switch.children) {
       set(one, "aria-pressed", one.value === range);
-      one.disabled = !this.isKept && one.value !== HOUR;
+      one.disabled = !this.feed.isKept && one.value !== HOUR;
     }
     if (range === this.range && this.content) return;
     this.range = range;
@@ -54,8 +55,6 @@ export class History {
   }
 
   /** Whether there is a state file. */
-  get isKept() { return this.feed.document.storage.state !== "off"; }
-
   show(status) {
     if (this.isDue(status)) this.read();
     if (this.range === HOUR && this.content?.range === HOUR) this.draw();
@@ -79,11 +78,11 @@ export class History {
       const happened = history && await this.readEvents(history.from, reading.signal);
       if (!happened || reading.signal.aborted) return;
       this.content = { range, history, ...happened, groups: grouped(happened.events, history.step) };
-      put(this.trouble, this.isKept ? "" : say("onlyLastHour"));
+      put(this.trouble, this.feed.isKept ? "" : say("onlyLastHour"));
     } catch (error) {
       if (reading.signal.aborted) return;
       if (this.content?.range !== range) this.content = null;
-      put(this.trouble, say("notRead", { reason: error instanceof TypeError ? say("lostShort") : error.message }));
+      put(this.trouble, say("notRead", { reason: reasonOf(error) }));
     } finally {
       if (reading === this.reading) this.isReading = false;
     }
@@ -92,7 +91,7 @@ export class History {
 
   /** What happened since that time, the last first. There can be too many of what happens often: then the last ones. */
   async readEvents(since, signal) {
-    if (!this.isKept) return { events: [], complete: null };
+    if (!this.feed.isKept) return { events: [], complete: null };
     const pages = await Promise.all([...RARE, ...OFTEN].map((kind) => this.feed.read("events.json", { kind, since, limit: EVENTS }, signal)));
     if (!pages.every(Boolean)) return null;
     const cut = pages.filter(({ cursor }) => cursor !== null).map((page) => page.events.at(-1).time);
@@ -113,7 +112,7 @@ export class History {
     this.chart.show({ ...shown, events: marks(content.groups) });
     if (content === this.drawn) return;
     this.drawn = content;
-    this.timeline.show(content.groups, say(this.isKept ? "nothingHappenedThen" : "eventsNotKept"),
+    this.timeline.show(content.groups, say(this.feed.isKept ? "nothingHappenedThen" : "eventsNotKept"),
       content.complete === null ? "" : say("eventsSince", { time: minute(content.complete) }));
     this.endings.show(content.history.ended);
   }
@@ -127,7 +126,7 @@ export class History {
     this.drawn = null;
     this.chart.translate();
     this.endings.translate();
-    if (!this.isKept) put(this.trouble, say("onlyLastHour"));
+    if (!this.feed.isKept) put(this.trouble, say("onlyLastHour"));
     if (this.content) this.draw();
   }
 }

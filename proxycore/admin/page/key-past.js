@@ -1,9 +1,9 @@
 /** What happened to a key, and the errors that it got lately: read from the state file while its sheet is open. */
 
-import { button, make, put, set, shape } from "./elements.js";
-import { kindOf, sentence } from "./event-words.js";
-import { minute, moment, number } from "./format.js";
-import { capital } from "./health.js";
+import { button, make, put, scroller, set, shape } from "./elements.js";
+import { kindOf, sentence, SHAPES } from "./event-words.js";
+import { reasonOf } from "./feed.js";
+import { capital, minute, moment, number } from "./format.js";
 import { reason } from "./reasons.js";
 import { say } from "./words.js";
 
@@ -11,7 +11,6 @@ const PAGE = 50; // events
 const OUTAGES = 20;
 const REQUESTS = 200; // that are looked through for errors
 const OUTAGE_KINDS = ["outage began", "outage ended"];
-const SHAPES = { good: "dot", warn: "triangle", bad: "square", calm: "ring" }; // of the kinds of events
 const FINE = new Set(["served", "abandoned"]); // verdicts of attempts that no error ended
 
 /** A list that is read from the server, with what is said while it is empty. */
@@ -19,11 +18,7 @@ class List {
   constructor(word, kind) {
     this.list = make("ol", kind);
     this.said = make("p", "muted");
-    this.inside = make("div", "key-scroll", this.said, this.list);
-    // What scrolls can be reached with the keyboard, and has a name.
-    this.inside.tabIndex = 0;
-    this.inside.setAttribute("role", "group");
-    this.inside.dataset.label = word;
+    this.inside = scroller(word, "key-scroll", this.said, this.list);
     const head = make("h3");
     head.dataset.say = word;
     this.element = make("section", "", head, this.inside);
@@ -110,14 +105,14 @@ export class KeyPast {
 
   /** Tells in the list why something could not be read. */
   async attempt(list, signal, read) {
-    if (this.feed.document.storage.state === "off") {
+    if (!this.feed.isKept) {
       list.tell(say("notKept"));
       return;
     }
     try {
       await read();
     } catch (error) {
-      if (!signal.aborted) list.tell(say("notRead", { reason: error instanceof TypeError ? say("lostShort") : error.message }));
+      if (!signal.aborted) list.tell(say("notRead", { reason: reasonOf(error) }));
     }
   }
 

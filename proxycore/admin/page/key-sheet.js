@@ -2,7 +2,7 @@
 
 import { Amount } from "./bars.js";
 import { result } from "./dialog.js";
-import { button, keep, make, put, putCut, roled, set } from "./elements.js";
+import { button, keep, make, put, putCut, roled, scroller, set } from "./elements.js";
 import { ago, clock, moment, now, number, percent, short } from "./format.js";
 import { benchesInPart, runs, sinceOf, stateOf, wholeBench } from "./health.js";
 import { KeyPast } from "./key-past.js";
@@ -138,11 +138,7 @@ class Models {
     this.nothing.dataset.say = "nothingKnown";
     const head = make("h3");
     head.dataset.say = "modelsAndQuotas";
-    this.inside = make("div", "key-scroll", this.nothing, this.table);
-    this.inside.tabIndex = 0;
-    this.inside.setAttribute("role", "group");
-    this.inside.dataset.label = "modelsAndQuotas";
-    this.element = make("section", "", head, this.inside);
+    this.element = make("section", "", head, scroller("modelsAndQuotas", "key-scroll", this.nothing, this.table));
   }
 
   translate() { put(this.action, say("release")); }

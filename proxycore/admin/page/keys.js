@@ -211,7 +211,7 @@ export class Keys {
 
   /** Reads today's usage, once a minute. */
   async readUsage() {
-    if (now() - this.usageAt < USAGE_EVERY || !isKept(this.status)) return;
+    if (now() - this.usageAt < USAGE_EVERY || !this.feed.isKept) return;
     this.usageAt = now();
     const answer = await this.feed.read("usage.json", { by: "key", from: pacificMidnight() }).catch(() => null);
     this.usage = answer && new Map(answer.rows.map((row) => [row.key, row.requests]));
@@ -225,9 +225,6 @@ export class Keys {
     head.title = this.usage ? say("requestsSince", { time: moment(this.usageFrom) }) : say("requestsSinceStart");
   }
 }
-
-/** Whether there is a state file, so that more can be read. */
-const isKept = ({ storage }) => storage.state !== "off";
 
 /** A row opens wherever it is pressed, but for what is pressed there. */
 function openRow(event) {

@@ -1,7 +1,7 @@
 /** The panel of what is open now: streams and Live sessions, and how to end one. */
 
 import { result } from "./dialog.js";
-import { button, make, put, set } from "./elements.js";
+import { button, make, panel, put, set } from "./elements.js";
 import { bytes, clock, duration, now, number } from "./format.js";
 import { fill, showClient, showKey, showModel, WIDTHS } from "./request-cells.js";
 import { Table } from "./table.js";
@@ -36,12 +36,10 @@ export class OpenStreams {
     this.empty.dataset.say = "nothingOpen";
     const title = make("h2");
     title.dataset.say = "openNow";
-    title.id = "open-now";
     this.table = new Table({ kind: "open-streams", caption: "openNowCaption", guess: { row: 36 }, columns: this.columns() });
     this.place = make("div", "open-rows", this.table.element, this.empty);
     const head = make("div", "card-head", title, this.count, make("span", "push"), this.output, this.waiting, this.more);
-    this.element = make("section", "card", head, this.place);
-    set(this.element, "aria-labelledby", "open-now");
+    this.element = panel(title, "", head, this.place);
   }
 
   columns() {

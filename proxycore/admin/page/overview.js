@@ -21,22 +21,26 @@ export class Overview {
     more.dataset.say = "history";
     more.href = "#/history";
     const traffic = panel(title, "", make("header", "card-head", title, more), this.chart.element);
-    this.parts = [this.problems, this.figures, this.models, this.streams];
+    // The parts, and the members of the status that they show; the figures are of each second.
+    this.parts = new Map([
+      [this.problems, ["problems", "keys", "models"]], [this.figures, ["time"]], [this.models, ["models", "today"]],
+      [this.streams, ["streams", "open"]],
+    ]);
     root.append(this.problems.element, this.figures.element, this.models.element,
       make("div", "split", traffic, this.streams.element));
   }
 
   show(status, change) {
-    for (const part of this.parts) part.show(status);
+    for (const [part, names] of this.parts) if (!change || names.some((name) => name in change)) part.show(status);
     if (!change || change.history) this.chart.show(lastHour(status));
   }
 
   tick() {
-    for (const part of this.parts) part.tick?.();
+    for (const part of this.parts.keys()) part.tick?.();
   }
 
   translate() {
-    for (const part of this.parts) part.translate?.();
+    for (const part of this.parts.keys()) part.translate?.();
     this.chart.translate();
   }
 }

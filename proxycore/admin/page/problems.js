@@ -4,7 +4,7 @@ import { result } from "./dialog.js";
 import { button, keep, make, panel, put, putCut, set, shape } from "./elements.js";
 import { minute, now, number, span } from "./format.js";
 import { advise, describe } from "./problem-words.js";
-import { say, translate } from "./words.js";
+import { say } from "./words.js";
 
 const SHOWN = 5; // problems that are shown before the others are asked for
 const SHOWN_KEYS = 12; // that are named in a title
@@ -79,12 +79,10 @@ class Problem {
     putCut(this.title, describe(problem));
     this.title.title = [describe(problem), problem.keys.slice(0, SHOWN_KEYS).join(", ")].filter(Boolean).join(": ");
     const [word, href] = linkOf(problem);
-    this.link.dataset.say = word;
     put(this.link, say(word, { name: problem.keys[0] }));
     set(this.link, "href", href);
     this.act.hidden = !problem.keys.length;
-    translate(this.element.lastChild);
-    put(this.link, say(word, { name: problem.keys[0] }));
+    put(this.act, say(this.act.dataset.say));
     this.tick();
   }
 

@@ -1,6 +1,6 @@
 /** The view "requests": what is open now, and the log of what has ended, which is followed. */
 
-import { button, make, put, putCut, set } from "./elements.js";
+import { button, make, panel, put, putCut, set } from "./elements.js";
 import { day, now, number, readersDate } from "./format.js";
 import { OpenStreams } from "./open-streams.js";
 import { columnsOf } from "./request-columns.js";
@@ -39,10 +39,8 @@ export class Requests {
     this.more = button("showMore", "plain", () => this.readMore());
     const title = make("h2", "unseen");
     title.dataset.say = "requestLog";
-    title.id = "request-log";
-    this.card = make("section", "card log-card", title, this.tools, this.table.element, this.note,
+    this.card = panel(title, "log-card", title, this.tools, this.table.element, this.note,
       make("div", "card-foot", this.count, make("span", "push"), this.more));
-    set(this.card, "aria-labelledby", "request-log");
     root.append(this.open.element, this.card);
     root.classList.add("not-yet");
   }
@@ -123,7 +121,7 @@ export class Requests {
   /** Does what reads from the server; if that fails, the reason is shown instead of the log. */
   async attempt(act) {
     try {
-      if (this.status.storage.state === "off") throw new Error(say("requestsOff"));
+      if (!this.feed.isKept) throw new Error(say("requestsOff"));
       await act();
       this.trouble = null;
       this.root.classList.remove("not-yet");
@@ -263,7 +261,7 @@ export class Requests {
 
   noteText() {
     const { trouble, log } = this;
-    if (trouble) return this.status.storage.state === "off" ? say("requestsOff") : trouble.message;
+    if (trouble) return this.feed.isKept ? trouble.message : say("requestsOff");
     if (!log.filter) return "";
     if (log.cursor) return say("olderMayMatch");
     return say([...this.query.keys()].length ? "noRequestMatches" : "noRequestYet");

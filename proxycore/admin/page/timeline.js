@@ -1,11 +1,10 @@
 /** What happened, the last first: a line for each event, or for several that are alike and close together. */
 
-import { headline, kindOf, sentence } from "./event-words.js";
-import { make, panel, put, putCut, set, shape } from "./elements.js";
+import { headline, kindOf, sentence, SHAPES } from "./event-words.js";
+import { make, panel, put, putCut, scroller, set, shape } from "./elements.js";
 import { clockTime, minute, moment, number } from "./format.js";
 import { say } from "./words.js";
 
-const SHAPES = { good: "dot", warn: "triangle", bad: "square", calm: "ring" };
 const LINES = 200;
 
 /** One event for all that are alike, none more than `gap` seconds after the one before. They are the last first. */
@@ -37,10 +36,7 @@ export class Timeline {
     this.groups = [];
     this.list = make("ol", "timeline");
     this.nothing = make("p", "empty");
-    this.inside = make("div", "scrolls", this.list, this.nothing);
-    // What scrolls can be reached with the keyboard, and has a name.
-    for (const [name, value] of Object.entries({ tabindex: 0, role: "group" })) set(this.inside, name, value);
-    this.inside.dataset.label = "whatHappened";
+    this.inside = scroller("whatHappened", "scrolls", this.list, this.nothing);
     this.title = make("h2");
     this.title.dataset.say = "whatHappened";
     this.foot = make("p", "card-foot");
