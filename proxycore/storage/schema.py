@@ -89,3 +89,13 @@ INSERT INTO marks VALUES ('folded', 0);
     + ");\n"
     + f"PRAGMA application_id = {APPLICATION};\nPRAGMA user_version = {VERSION};\n"
 )
+
+
+def upsert(table: str, columns: tuple[str, ...], sums: tuple[str, ...], source: str) -> str:
+    """Return the statement that adds rows of `source` (VALUES, or a SELECT) to the sums of a table.
+
+    `columns` are what the table tells apart, its primary key.
+    """
+    added = ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
+    into = f"{table} ({', '.join((*columns, *sums))})"
+    return f"INSERT INTO {into} {source} ON CONFLICT ({', '.join(columns)}) DO UPDATE SET {added}"

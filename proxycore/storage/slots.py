@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from proxycore.http.access_record import NO_FAILURE, RequestOutcome, failed_over
 from proxycore.stats.history import FIRST_BYTE_BOUNDS, Ending, Slot
 from proxycore.storage.rows import SLOT, RequestRow, SlotQuery, SlotRange
-from proxycore.storage.schema import BUCKETS, MARK
+from proxycore.storage.schema import BUCKETS, MARK, upsert
 from proxycore.storage.words import WordKind, Words
 
 _RELAYED = (RequestOutcome.SERVED, RequestOutcome.LEFT, RequestOutcome.CUT)
@@ -102,12 +102,6 @@ def _numbers(kind: WordKind, *texts: str) -> str:
     return f"(SELECT n FROM words WHERE kind = {kind:d} AND text IN ({quoted}))"  # noqa: S608 - no input
 
 
-def _upsert(table: str, columns: tuple[str, ...], sums: tuple[str, ...], source: str) -> str:
-    added = ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
-    into = f"{table} ({', '.join((*columns, *sums))})"
-    return f"INSERT INTO {into} {source} ON CONFLICT ({', '.join(columns)}) DO UPDATE SET {added}"
-
-
 def _marks(number: int) -> str:
     return f"VALUES ({', '.join('?' * number)})"
 
@@ -132,13 +126,13 @@ _FRESH = (
 _KINDS = "outcome", "status", "failed_over"
 _ENDED = "slots_ended", ("slot", *_KINDS), ("requests",)
 _FIRST_BYTE = "slots_first_byte", ("slot",), BUCKETS
-_WRITE_ENDED, _WRITE_FIRST_BYTE = _upsert(*_ENDED, _marks(5)), _upsert(*_FIRST_BYTE, _marks(1 + len(BUCKETS)))
-_FOLD_ENDED = _upsert(
+_WRITE_ENDED, _WRITE_FIRST_BYTE = upsert(*_ENDED, _marks(5)), upsert(*_FIRST_BYTE, _marks(1 + len(BUCKETS)))
+_FOLD_ENDED = upsert(
     *_ENDED,
     f"SELECT slot, {', '.join(_KINDS)}, sum(requests) FROM fresh_slots WHERE true GROUP BY 1, 2, 3, 4",  # noqa: S608 - no input
 )
 _COUNTED = ", ".join(f"sum(requests * (bucket = {number}))" for number in range(len(BUCKETS)))
-_FOLD_FIRST_BYTE = _upsert(
+_FOLD_FIRST_BYTE = upsert(
     *_FIRST_BYTE,
     f"SELECT slot, {_COUNTED} FROM fresh_slots WHERE bucket IS NOT NULL GROUP BY 1",  # noqa: S608 - no input
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 from proxycore.http.access_record import RequestOutcome
 from proxycore.storage.rows import QueryError, RequestRow, UsageBy, UsageQuery, UsageRow, summed
-from proxycore.storage.schema import BLOCK_BITS, MARK, SUMS, USAGE
+from proxycore.storage.schema import BLOCK_BITS, MARK, SUMS, USAGE, upsert
 from proxycore.storage.words import WordKind, Words
 
 _HOUR, _DAY = 3600, 86400
@@ -20,7 +20,6 @@ _MOST_ROWS = 50_000
 _HOUR_OF_REQUEST = f"time / {1000 * _HOUR}"
 _LONGEST_IN_LOG = 7 * _DAY
 _PARTS = (UsageBy.CLIENT, UsageBy.KEY, UsageBy.MODEL, UsageBy.OUTCOME)
-_ADDED = ", ".join(f"{column} = {column} + excluded.{column}" for column in SUMS)
 _COUNTED = ", ".join(["count(*) AS requests", *(f"sum({column}) AS {column}" for column in SUMS[1:])])
 
 _Key = tuple[int, str, str, str, str]
@@ -69,7 +68,7 @@ class Usage:
         for table, columns in USAGE.items():
             unit = columns[0] if columns[0] == "hour" else "hour / 24"
             source = f"{unit}, {', '.join(columns[1:])}, {', '.join(SUMS)} FROM fresh WHERE true"
-            execute(_upsert(table, columns, f"SELECT {source}"))
+            execute(upsert(table, columns, SUMS, f"SELECT {source}"))
         execute("DROP TABLE fresh")
 
     def write(self, sums: UsageSums) -> None:
@@ -89,7 +88,7 @@ class Usage:
         ]
         for table, columns in USAGE.items():
             source = f"VALUES ({', '.join(f':{column}' for column in (*columns, *SUMS))})"
-            self._connection.executemany(_upsert(table, columns, source), rows)
+            self._connection.executemany(upsert(table, columns, SUMS, source), rows)
 
     def read(self, query: UsageQuery) -> list[UsageRow]:
         """Return the sums. Raises QueryError if there would be too many."""
@@ -135,11 +134,6 @@ class Usage:
             f"(SELECT {_HOUR_OF_REQUEST} AS hour, client, key, model, outcome, 1 AS requests, {columns}"  # noqa: S608 - numbers
             f" FROM requests WHERE n >= {low} AND n < {high})"
         )
-
-
-def _upsert(table: str, columns: tuple[str, ...], source: str) -> str:
-    into = f"{table} ({', '.join((*columns, *SUMS))})"
-    return f"INSERT INTO {into} {source} ON CONFLICT ({', '.join(columns)}) DO UPDATE SET {_ADDED}"
 
 
 def _bounds(query: UsageQuery, unit: int) -> tuple[int, int]:
