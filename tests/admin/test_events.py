@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
@@ -16,7 +15,7 @@ from proxycore.storage.storage import Storage
 from tests.support.clocks import TurnedClock
 from tests.support.documents import API, blocks
 from tests.support.proxy import KEYS, Proxy, served, settings
-from tests.support.storing import NOW, storage
+from tests.support.storing import NOW, read_page, storage
 from tests.support.wire import HOME, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -42,12 +41,7 @@ async def recorded(
 
 
 async def get(here: Proxy, **parameters: object) -> dict[str, Any]:
-    got = await ask(here.port, "GET", f"/events.json?{urlencode(parameters)}", HOME)
-    assert got.status == 200, got.body
-    assert got.one("content-type") == "application/json; charset=UTF-8"
-    assert got.one("cache-control") == "no-store"
-    content: dict[str, Any] = json.loads(got.body)
-    return content
+    return await read_page(here, "/events.json", parameters)
 
 
 async def shown(here: Proxy, **parameters: object) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
@@ -17,7 +16,7 @@ from proxycore.storage.storage import Storage
 from tests.support.clocks import TurnedClock
 from tests.support.documents import API, blocks
 from tests.support.proxy import KEYS, Proxy, proxy, served, settings
-from tests.support.storing import NOW, request, storage
+from tests.support.storing import NOW, read_page, request, storage
 from tests.support.wire import HOME, Got, ask
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -35,12 +34,7 @@ async def recorded(path: Path, **variables: str) -> AsyncIterator[tuple[Proxy, S
 
 
 async def get(here: Proxy, **parameters: object) -> dict[str, Any]:
-    got = await ask(here.port, "GET", f"/requests.json?{urlencode(parameters)}", HOME)
-    assert got.status == 200, got.body
-    assert got.one("content-type") == "application/json; charset=UTF-8"
-    assert got.one("cache-control") == "no-store"
-    content: dict[str, Any] = json.loads(got.body)
-    return content
+    return await read_page(here, "/requests.json", parameters)
 
 
 async def ids(here: Proxy, **parameters: object) -> list[str]:

@@ -10,12 +10,13 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import InvalidStatus
 
 from proxycore.http.access_record import RequestOutcome
-from proxycore.storage.rows import EventKind, EventRow, RequestRow
+from proxycore.storage.rows import EventKind, RequestRow
 from tests.relay.test_live import LIVE, SETUP, closed, session
 from tests.relay.test_live import upstream as live_upstream
 from tests.relay.test_relay_failover import GENERATE, keys
 from tests.support.clocks import loops_clock
 from tests.support.google_errors import minute_spent
+from tests.support.journal import Kept
 from tests.support.proxy import Proxy, proxy
 from tests.support.waiting import PATIENCE, until
 from tests.support.wire import (
@@ -40,21 +41,11 @@ EVENT = b"data: 1\r\n\r\n"
 STREAM = GENERATE.replace("generate", "streamGenerate")
 
 
-class Kept:
-    """A journal in memory."""
-
-    def __init__(self, here: Proxy) -> None:
-        self.requests: list[RequestRow] = []
-        self.events: list[EventRow] = []
-        self.put_request, self.put_event = self.requests.append, self.events.append
-        here.app.record_in(self)
-
-    async def ended(self) -> RequestRow:
-        """The row of the request that was ended, which is the only one."""
-        await until(lambda: bool(self.requests))
-        (row,) = self.requests
-        assert (row.outcome, row.why) == (RequestOutcome.CUT, WHY)
-        return row
+async def row_of_ended(kept: Kept) -> RequestRow:
+    """The row of the request that was ended, which is the only one."""
+    row = await kept.row()
+    assert (row.outcome, row.why) == (RequestOutcome.CUT, WHY)
+    return row
 
 
 async def silent(_: Seen, __: asyncio.StreamWriter) -> None:
@@ -92,7 +83,7 @@ async def test_a_request_that_waits_for_its_response_is_refused_and_the_upstream
             await ended(here)
             await cancelled(client)
         await until(lambda: upstream.seen[0].closed is not None)
-        row = await kept.ended()
+        row = await row_of_ended(kept)
         assert (row.status, [one.verdict for one in row.attempts]) == (499, ["abandoned"])
         assert not here.app.context.running
         fields = [vars(one)["fields"] for one in caplog.records if one.message == "response cut off"]
@@ -142,7 +133,7 @@ async def test_a_response_that_is_being_sent_is_cut_so_that_no_client_takes_it_f
             assert received.count(b"data:") == 1
             assert b"0\r\n\r\n" not in received
         await until(lambda: upstream.seen[0].closed is not None)
-        row = await kept.ended()
+        row = await row_of_ended(kept)
         assert (row.status, row.key) == (200, "1")
 
 
@@ -160,7 +151,7 @@ async def test_a_request_that_waits_for_a_key_leaves_the_queue() -> None:
                 await ended(here)
                 await cancelled(client)
             await until(lambda: here.app.queues.waiting == 0)
-            assert (await kept.ended()).waited >= 3
+            assert (await row_of_ended(kept)).waited >= 3
 
 
 @pytest.mark.parametrize(
@@ -175,7 +166,7 @@ async def test_a_request_whose_body_is_still_coming_is_refused(target: str) -> N
             await until(lambda: any(one.record.received_bytes == 10 for one in running(here)))
             await ended(here)
             await cancelled(client)
-        await kept.ended()
+        await row_of_ended(kept)
         await until(lambda: not here.app.context.running)
         await until(lambda: all(one.closed is not None for one in upstream.seen))
 
@@ -192,7 +183,7 @@ async def test_a_list_of_many_keys_is_ended_with_all_that_is_asked_for_it() -> N
             await until(lambda: bool(upstream.seen))
             await ended(here)
             await cancelled(client)
-        await kept.ended()
+        await row_of_ended(kept)
         await until(lambda: all(one.closed is not None for one in upstream.seen))
 
 
@@ -215,7 +206,7 @@ async def test_a_live_session_is_closed_on_both_sides_and_not_as_if_it_was_whole
             await ended(here)
             assert await closed(client) == (1008, f"{WHY}.")
         await asyncio.wait_for(left.wait(), PATIENCE)
-        row = await kept.ended()
+        row = await row_of_ended(kept)
         assert (row.status, row.path) == (101, LIVE)
         await until(lambda: not here.app.context.running)
 
@@ -233,7 +224,7 @@ async def test_a_live_session_that_has_no_first_message_yet_is_closed() -> None:
             await ended(here)
             assert await closed(client) == (1008, f"{WHY}.")
         await asyncio.wait_for(left.wait(), PATIENCE)
-        await kept.ended()
+        await row_of_ended(kept)
         await until(lambda: not here.app.context.running)
 
 
@@ -250,7 +241,7 @@ async def test_a_live_session_is_closed_although_its_upstream_does_not_answer() 
             await client.recv()
             await ended(here)
             assert await closed(client) == (1008, f"{WHY}.")
-        await kept.ended()
+        await row_of_ended(kept)
 
 
 async def test_a_handshake_that_the_upstream_has_not_answered_is_refused_over_http() -> None:
@@ -262,7 +253,7 @@ async def test_a_handshake_that_the_upstream_has_not_answered_is_refused_over_ht
         with pytest.raises(InvalidStatus) as refused:
             await opening
         assert refused.value.response.status_code == 499
-        assert (await kept.ended()).status == 499
+        assert (await row_of_ended(kept)).status == 499
         await until(lambda: not here.app.context.running)
 
 

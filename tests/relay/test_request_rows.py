@@ -6,13 +6,14 @@ import json
 import pytest
 
 from proxycore.http.access_record import RequestOutcome
-from proxycore.storage.rows import AttemptRow, EventKind, EventRow, RequestRow
+from proxycore.storage.rows import AttemptRow, EventKind
 from tests.relay.test_live import SETUP, closed, echo, session
 from tests.relay.test_live import upstream as live_upstream
 from tests.relay.test_relay_failover import BARE, DISABLED, GENERATE, INVALID, by_key, drop, keys
 from tests.support.clocks import TurnedClock, loops_clock
 from tests.support.google_errors import minute_spent
-from tests.support.proxy import Proxy, proxy
+from tests.support.journal import Kept
+from tests.support.proxy import proxy
 from tests.support.waiting import until
 from tests.support.wire import CHUNKED, RawUpstream, Seen, always, answer, ask, chunk, connect
 
@@ -25,22 +26,6 @@ REGION = {
     "status": "FAILED_PRECONDITION",
 }
 CLIENT = ("x-goog-api-key", "the-key-of-alice")
-
-
-class Kept:
-    """A journal in memory."""
-
-    def __init__(self, here: Proxy) -> None:
-        self.requests: list[RequestRow] = []
-        self.events: list[EventRow] = []
-        self.put_request, self.put_event = self.requests.append, self.events.append
-        here.app.record_in(self)
-
-    async def row(self) -> RequestRow:
-        """The only request, once it is over."""
-        await until(lambda: bool(self.requests))
-        (row,) = self.requests
-        return row
 
 
 def shown(attempts: tuple[AttemptRow, ...]) -> list[tuple[str, int, str, str]]:

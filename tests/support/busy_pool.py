@@ -20,6 +20,7 @@ from proxycore.demo import Asked, Health, MockServer
 from proxycore.runtime.app import make_app
 from proxycore.storage.storage import Storage
 from tests.support.proxy import Proxy, served, settings
+from tests.support.storing import storage
 from tests.support.wire import ask
 
 ADMIN = "the-admin-key-of-pictures"
@@ -231,18 +232,16 @@ async def busy_pool(folder: Path, minutes: int = 1440, count: int = 40) -> Async
         **{f"OUTPUT_API_KEY_{name}": key for name, key in CLIENTS.items()},
         **{f"CLIENT_{name}": limits for name, limits in _LIMITS.items()},
     }
-    storage = Storage(folder / "state.db", 30 * 86400.0, clock, str, interval=600.0)
-    await storage.start(lambda _: None)
-    app = make_app(settings(mock.listen(), {}, **variables), clock, records=storage)
-    app.record_in(storage)
-    async with served(app) as here:
-        pool = BusyPool(here, mock, clock, storage, random.Random(7), end)  # noqa: S311 - a load
-        probing = asyncio.create_task(app.probe.run())
-        await pool.learn()
-        await pool.open_streams(_STREAMS)
-        yield pool
-        for task in (probing, *pool.streams):
-            task.cancel()
-        await asyncio.gather(probing, *pool.streams, return_exceptions=True)
-    await storage.close()
+    async with storage(folder / "state.db", clock) as kept:
+        app = make_app(settings(mock.listen(), {}, **variables), clock, records=kept)
+        app.record_in(kept)
+        async with served(app) as here:
+            pool = BusyPool(here, mock, clock, kept, random.Random(7), end)  # noqa: S311 - a load
+            probing = asyncio.create_task(app.probe.run())
+            await pool.learn()
+            await pool.open_streams(_STREAMS)
+            yield pool
+            for task in (probing, *pool.streams):
+                task.cancel()
+            await asyncio.gather(probing, *pool.streams, return_exceptions=True)
     await mock.stop()

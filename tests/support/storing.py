@@ -1,17 +1,21 @@
 """A state file for tests, in a folder of their own."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from proxycore.clock import Clock
 from proxycore.http.access_record import RequestOutcome
 from proxycore.storage.rows import Fact, RequestRow
 from proxycore.storage.storage import Storage
 from tests.support.clocks import TurnedClock
+from tests.support.proxy import Proxy
+from tests.support.wire import HOME, ask
 
 NOW = 1_800_000_000.0 // 86400 * 86400 + 43200
 """Noon of some day, in seconds since the epoch."""
@@ -65,3 +69,13 @@ def fact(
 def put_facts(kept: Storage, facts: Iterable[Fact]) -> None:
     for one in facts:
         kept.put_fact(one.topic, partial(replace, one))
+
+
+async def read_page(here: Proxy, path: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+    """What one of the paths of the state file's records says, to a client on the proxy's own host."""
+    got = await ask(here.port, "GET", f"{path}?{urlencode(parameters)}", HOME)
+    assert got.status == 200, got.body
+    assert got.one("content-type") == "application/json; charset=UTF-8"
+    assert got.one("cache-control") == "no-store"
+    content: dict[str, Any] = json.loads(got.body)
+    return content
