@@ -163,6 +163,15 @@ def engine() -> Iterator[Engine]:
     """An engine with an empty storage, removed at the end."""
     with tempfile.TemporaryDirectory(prefix="image-") as folder:
         yield Engine(Path(folder))
+        _unmount_all(folder)
+
+
+def _unmount_all(folder: str) -> None:
+    """Unmounts what is mounted in a folder: podman may leave its storage mounted after a container."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for path in reversed(mounted):  # the last that was mounted first
+        if path.startswith(f"{folder}/"):
+            run("umount", path)
 
 
 def _with_descendants(process: Path) -> list[Path]:
